@@ -1,0 +1,281 @@
+"""What every script shares: the parser, stated errors, outputs that are whole or absent, manifests, progress.
+
+Nothing here imports a heavy package, so that `--help` answers at once.
+"""
+
+import argparse
+import contextlib
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+MANIFEST = "manifest.json"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class UserError(Exception):
+    """A problem the user can solve: one sentence that says what happened and what to do."""
+
+
+# ---------------------------------------------------------------------------------------------- parser
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keep the docstring's layout and show every default that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        help_text = action.help or ""
+        if action.default in (None, False, argparse.SUPPRESS) or "%(default)" in help_text:
+            return help_text
+        if isinstance(action.default, list):
+            return f"{help_text} (default: {' '.join(map(str, action.default))})"
+        return help_text + " (default: %(default)s)"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that takes `--flag-name` for `--flag_name` and suggests the flag that was meant."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        words = [_underscored(word) for word in (sys.argv[1:] if args is None else args)]
+        values, unknown = self.parse_known_args(words, namespace)
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return values
+
+    def _unknown(self, word: str) -> str:
+        name = word.split("=")[0]
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        close = difflib.get_close_matches(name, flags, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; --help lists the flags."
+        return f"unknown argument {name}{hint}"
+
+
+def _underscored(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return "--" + name.replace("-", "_") + equals + value
+
+
+def number(kind: type, minimum: float, maximum: float = float("inf")) -> Callable[[str], Any]:
+    """Return an argparse type: an int or float between minimum and maximum, both included."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of type {kind.__name__}") from None
+        if not minimum <= value <= maximum:
+            limits = f"at least {minimum:g}" if maximum == float("inf") else f"between {minimum:g} and {maximum:g}"
+            raise argparse.ArgumentTypeError(f"{text} must be {limits}")
+        return value
+
+    return parse
+
+
+def add_output_flags(parser: Parser) -> None:
+    """Add the flags that mean the same in every stage that writes an output."""
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that is already there")
+    parser.add_argument("--dry_run", action="store_true", help="say what would happen, and do nothing")
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run a script's main and exit: 0 done, 1 a stated problem in one line, 130 stopped by the user."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output (head, less) went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+# ---------------------------------------------------------------------------------------------- outputs
+
+
+def refuse_existing(output: Path, overwrite: bool) -> None:
+    """Raise UserError if output exists and may not be replaced."""
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
+
+
+def partial(output: Path) -> Path:
+    """Return the name under which an output is built, beside its final place."""
+    return output.with_name(output.name + ".partial")
+
+
+@contextlib.contextmanager
+def new_directory(output: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; when the block ends well it is fsynced and becomes `output`.
+
+    A killed run leaves only `output.partial`, so that an output that exists is a complete one.
+    """
+    aside = partial(output)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    yield aside
+    commit(aside, output)
+
+
+def commit(aside: Path, output: Path) -> None:
+    """Flush a finished file or folder to disk and move it to its final place, replacing what was there."""
+    for file in [aside] if aside.is_file() else [p for p in aside.rglob("*") if p.is_file()]:
+        _fsync(file)
+    if output.is_dir():
+        old = output.with_name(output.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        output.rename(old)
+        aside.rename(output)
+        shutil.rmtree(old)
+    else:
+        aside.replace(output)
+    _fsync(output.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---------------------------------------------------------------------------------------------- manifest
+
+
+class Manifest:
+    """What produced an output: started with the command, filled along the way, written beside the output."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.started = time.monotonic()
+        self.content: dict[str, Any] = {
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "arguments": {key: _plain(value) for key, value in vars(args).items()},
+            "toolkit_commit": toolkit_commit(),
+            "versions": versions(),
+            "inputs": {},
+        }
+
+    def add_input(self, path: Path) -> None:
+        """Record a file that was read, with its sha256."""
+        self.content["inputs"][str(path)] = sha256(path)
+
+    def update(self, **facts: Any) -> None:
+        """Record facts such as counts by reason."""
+        self.content.update({key: _plain(value) for key, value in facts.items()})
+
+    def write(self, path: Path) -> None:
+        """Write the manifest; a folder gets a `manifest.json`, a file `x.jsonl` gets `x.manifest.json` beside it."""
+        self.content["seconds"] = round(time.monotonic() - self.started, 2)
+        target = path / MANIFEST if path.is_dir() else manifest_of(path)
+        target.write_text(json.dumps(self.content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def manifest_of(path: Path) -> Path:
+    """Return where the manifest of an output lies."""
+    return path / MANIFEST if path.is_dir() else path.with_suffix(".manifest.json")
+
+
+def read_manifest(output: Path) -> dict[str, Any]:
+    """Return the manifest of an output of an earlier stage, or {} if the output came from elsewhere."""
+    path = manifest_of(output)
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path} is not valid JSON; run the stage that wrote {output} again.") from None
+    return dict(content)
+
+
+def sha256(path: Path) -> str:
+    """Return the hex sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def toolkit_commit() -> str | None:
+    """Return the commit of this toolkit, with "-dirty" when its files differ from it; None outside git."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("-dirty" if status.stdout else "")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that can change a result."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "peft", "bitsandbytes", "datasets", "tokenizers", "sacrebleu", "RapidFuzz"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- terminal
+
+
+def progress(items: Iterable[Any], description: str, total: int | None = None, unit: str = "it") -> Iterable[Any]:
+    """Wrap an iterable in a progress bar with rate and estimate; in a pipe it prints a line every 10 seconds."""
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(items, description, total=total, unit=unit, mininterval=0.1 if terminal else 10, ncols=99, leave=True)
+
+
+def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
+    """Return rows as aligned text columns; numbers are set to the right."""
+    cells = [list(map(str, header)), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    right = [all(_is_number(row[column]) for row in rows) and bool(rows) for column in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        aligned = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        return "  ".join(aligned).rstrip()
+
+    return "\n".join([line(cells[0]), "  ".join("-" * width for width in widths), *map(line, cells[1:])])
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, int | float) or str(cell)[:1] in "0123456789+-"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 8 s, 3 min 20 s, 2 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

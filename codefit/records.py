@@ -1,0 +1,174 @@
+"""The three records that pass between the stages, and their files: JSONL, or Parquet for documents.
+
+A broken line is reported with its file and line number. Unknown fields are ignored, so that data sets of others
+(JetBrains/KStack, TRL's prompt-completion rows) can be read as they are.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from codefit.cli import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """One source file. `blob` is git's object id of the bytes; `committed_at` is ISO 8601."""
+
+    content: str
+    path: str
+    repository: str = ""
+    commit: str = ""
+    committed_at: str = ""
+    language: str = ""
+    license: str = ""
+    blob: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """One training or test example.
+
+    `finish_reason` is "stop" when the completion runs to its natural end, where a model should stop too, and "length"
+    when the limit cut it. `suffix` is the text behind the cursor, for fill-in-the-middle.
+    """
+
+    id: str
+    task: str
+    prompt: str
+    completion: str
+    finish_reason: str = "stop"
+    suffix: str | None = None
+    repository: str = ""
+    path: str = ""
+    language: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model wrote for one pair. `finish_reason`: "stop" (it emitted end-of-sequence) or "length" (the limit).
+
+    `scores` holds the values per item, by metric name.
+    """
+
+    id: str
+    prompt: str
+    prediction: str
+    reference: str
+    finish_reason: str = "stop"
+    scores: dict[str, float] = dataclasses.field(default_factory=dict)
+    path: str = ""
+    suffix: str | None = None
+
+
+Record = TypeVar("Record", Document, Pair, Prediction)
+
+
+def read_jsonl(path: Path, kind: type[Record]) -> Iterator[Record]:
+    """Yield the records of a JSONL file.
+
+    Raises:
+        UserError: the file is missing, a line is not JSON, or a field is missing or of the wrong type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    try:
+        file = path.open(encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path.") from None
+    with file:
+        try:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _record(kind, fields, line, f"{path}:{number}")
+        except UnicodeDecodeError:
+            raise UserError(f"{path} is not UTF-8 text; a JSONL file of {kind.__name__} records is needed.") from None
+
+
+def _record(kind: type[Record], fields: dict[str, Any], line: str, place: str) -> Record:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{place}: not valid JSON ({error}); repair or remove the line.") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{place}: a JSON object is needed, not {type(row).__name__}; repair or remove the line.")
+    return from_row(kind, fields, row, place)
+
+
+def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], place: str) -> Record:
+    """Build a record from a dict, checking that the needed fields are there and that texts are texts."""
+    values = {name: row[name] for name in fields if row.get(name) is not None}
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            have = ", ".join(list(row)[:8]) or "nothing"
+            raise UserError(f'{place}: the field "{name}" of a {kind.__name__} is missing (it has {have}).')
+        if name in values and not isinstance(values[name], dict if name == "scores" else str):
+            raise UserError(f'{place}: the field "{name}" must be text, not {type(values[name]).__name__}.')
+    return kind(**values)
+
+
+def write_jsonl(path: Path, records: Iterable[Document | Pair | Prediction | dict[str, Any]]) -> int:
+    """Write records, one JSON object a line, and return how many. Fields that are None are left out."""
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for record in records:
+            file.write(to_line(record))
+            count += 1
+    return count
+
+
+def to_line(record: Document | Pair | Prediction | dict[str, Any]) -> str:
+    """Return a record as one line of JSONL, its newline included."""
+    if isinstance(record, dict):
+        row = record
+    else:
+        row = {name: getattr(record, name) for name in record.__slots__}
+    return json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False) + "\n"
+
+
+def read_documents(source: str) -> Iterator[Document]:
+    """Yield the documents of a JSONL or Parquet file, or of a Hub data set with The Stack's column names.
+
+    Args:
+        source: a local path, or the id of a Hub data set such as `JetBrains/KStack`.
+    """
+    path = Path(source)
+    if path.suffix == ".parquet" and path.is_file():
+        yield from _read_parquet(path)
+    elif path.exists() or path.suffix in {".jsonl", ".json", ".parquet"} or source.count("/") != 1:
+        yield from read_jsonl(path, Document)
+    else:
+        yield from _read_hub(source)
+
+
+def _read_parquet(path: Path) -> Iterator[Document]:
+    import pyarrow.parquet
+
+    fields = {field.name: field for field in dataclasses.fields(Document)}
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise UserError(f"cannot read {path} as Parquet: {error}.") from None
+    columns = [name for name in file.schema_arrow.names if name in fields]
+    number = 0
+    for batch in file.iter_batches(batch_size=256, columns=columns):
+        for row in batch.to_pylist():
+            number += 1
+            yield from_row(Document, fields, row, f"{path}: row {number}")
+
+
+def _read_hub(name: str) -> Iterator[Document]:
+    import datasets
+
+    fields = {field.name: field for field in dataclasses.fields(Document)}
+    try:
+        rows = datasets.load_dataset(name, split="train", streaming=True)
+    except Exception as error:  # the client raises a dozen unrelated types here; the first line of each is what counts
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"cannot open the data set {name} on the Hub ({reason}); give a local file instead.") from None
+    for number, row in enumerate(rows, 1):
+        yield from_row(Document, fields, dict(row), f"{name}: row {number}")
