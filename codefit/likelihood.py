@@ -1,0 +1,65 @@
+"""How likely a model finds the references: the nats that perplexity and bits per byte are made of."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from codefit import cli
+from codefit.encoding import Encoder
+from codefit.generation import batches, left_padded
+from codefit.records import Pair
+
+
+def completion_nats(
+    model: Any, encoder: Encoder, pairs: Sequence[Pair], tokens_per_batch: int = 16384, do_progress: bool = False
+) -> list[tuple[float, int]]:
+    """Return for each pair the negative log-likelihood of its completion given its prompt, and the completion's tokens.
+
+    End-of-sequence is not counted: a model that has learned where to stop and one that has not are compared on the
+    same tokens. A completion without tokens costs 0 nats.
+
+    Args:
+        model: a causal language model in eval mode.
+        encoder: makes the same prompt ids as for generation.
+        pairs: prompts and their references.
+        tokens_per_batch: rows times the longest row stays within this, but a batch has at least one row.
+        do_progress: show a progress bar.
+
+    Returns:
+        (nats, tokens) by pair, in the order of the pairs.
+    """
+    prompts = [encoder.prompt_ids(pair.prompt, pair.suffix) for pair in pairs]
+    completions = encoder.ids([pair.completion for pair in pairs])
+    done = _nats(model, encoder.pad_id, prompts, completions, tokens_per_batch)
+    found = dict(cli.progress(done, "likelihood", len(pairs), "pair") if do_progress else done)
+    return [(found[index], len(completions[index])) for index in range(len(pairs))]
+
+
+def _nats(
+    model: Any, pad_id: int, prompts: list[list[int]], completions: list[list[int]], tokens_per_batch: int
+) -> Iterator[tuple[int, float]]:
+    rows = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
+    for batch in batches([len(row) for row in rows], tokens_per_batch):
+        inputs = left_padded([rows[index] for index in batch], pad_id, model.device)
+        lengths = [len(completions[index]) for index in batch]
+        yield from zip(batch, _batch_nats(model, *inputs, lengths), strict=True)
+
+
+@torch.inference_mode()
+def _batch_nats(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, lengths: list[int]
+) -> list[float]:
+    """Return the nats of the last `lengths` tokens of each row; logits are computed for the longest of them only."""
+    width = max(lengths)
+    output = model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=width + 1
+    )
+    targets = ids[:, ids.shape[1] - width :]
+    behind = torch.arange(width, 0, -1, device=ids.device)  # tokens from here to the end of the row
+    counted = behind <= torch.tensor(lengths, device=ids.device)[:, None]
+    nats = [
+        torch.nn.functional.cross_entropy(logits[:-1].float(), target, reduction="none")[here].double().sum()
+        for logits, target, here in zip(output.logits, targets, counted, strict=True)
+    ]
+    return torch.stack(nats).tolist()
