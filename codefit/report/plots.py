@@ -26,7 +26,7 @@ STYLE = {
 }
 CURVES = (
     ("loss", "Loss", "nats per token"),
-    ("target_accuracy", "Accuracy", "share of target tokens"),
+    ("accuracy", "Accuracy", "share of trained tokens"),
     ("grad_norm", "Gradient norm", ""),
 )
 SMOOTH_FROM = 40  # points; below this a running mean hides more than it shows
@@ -36,8 +36,8 @@ def loss_curve(log_history: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw what a training logged: loss, and where logged the accuracy on target tokens and the gradient norm.
 
     Args:
-        log_history: the Trainer's `log_history`: dicts with `step` and any of `loss`, `eval_loss`, `target_accuracy`,
-            `eval_target_accuracy`, `grad_norm`.
+        log_history: the Trainer's `log_history`: dicts with `step` and any of `loss`, `eval_loss`, `accuracy`,
+            `eval_accuracy`, `grad_norm`.
         path: the PNG to write.
     """
     drawn = [curve for curve in CURVES if _points(log_history, curve[0]) or _points(log_history, "eval_" + curve[0])]
