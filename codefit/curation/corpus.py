@@ -1,0 +1,90 @@
+"""The documents that are kept, on disk so that memory stays flat, and the log of those that are not."""
+
+import dataclasses
+import functools
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from codefit import records
+from codefit.curation.dedup import shingles
+from codefit.records import Document
+from codefit.sources import Rejection
+
+CACHED_SETS = 4096  # shingle sets that are kept for comparisons, about 10 kB each
+
+
+@dataclasses.dataclass(slots=True)
+class Entry:
+    """What is held in memory of a document; `length` is in bytes."""
+
+    repository: str
+    path: str
+    language: str
+    content_id: bytes
+    offset: int
+    length: int
+    split: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.repository}/{self.path}"
+
+
+class Corpus:
+    """Documents by number. The texts lie in a file without a name, which is gone when the process is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.texts = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the corpus
+        self.entries: list[Entry] = []
+        self.shingles_of = functools.lru_cache(CACHED_SETS)(lambda number: shingles(self.text(number)))
+
+    def add(self, document: Document, content_id: bytes) -> None:
+        data = document.content.encode()
+        offset = self.texts.seek(0, 2)
+        self.texts.write(data)
+        self.entries.append(Entry(document.repository, document.path, document.language, content_id, offset, len(data)))
+
+    def text(self, number: int) -> str:
+        entry = self.entries[number]
+        self.texts.seek(entry.offset)
+        return self.texts.read(entry.length).decode()
+
+    def document(self, number: int) -> Document:
+        entry = self.entries[number]
+        return Document(self.text(number), entry.path, entry.repository, language=entry.language)
+
+    def of_split(self, split: str) -> list[int]:
+        return [number for number, entry in enumerate(self.entries) if entry.split == split]
+
+    def by_preference(self, numbers: Sequence[int]) -> list[int]:
+        """Return documents in the order in which they should survive: the shortest path first, then by name."""
+        entries = self.entries
+        return sorted(numbers, key=lambda n: (len(entries[n].path), entries[n].path, entries[n].repository))
+
+
+class RejectionLog:
+    """Writes every rejection to a file, and counts files and bytes by rule with one example each."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("w", encoding="utf-8", newline="\n")
+        self.files: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def add(self, repository: str, path: str, length: int, rejection: Rejection) -> None:
+        row: dict[str, Any] = {"repository": repository, "path": path, **dataclasses.asdict(rejection)}
+        self.file.write(records.to_line(row))
+        self.files[rejection.rule] += 1
+        self.bytes[rejection.rule] += length
+        self.examples.setdefault(rejection.rule, path)
+
+    def close(self) -> None:
+        self.file.close()
+
+    def rows(self) -> Iterator[list[Any]]:
+        """Yield rule, files, bytes and an example, the most frequent rule first."""
+        for rule, files in self.files.most_common():
+            yield [rule, files, self.bytes[rule], self.examples[rule]]

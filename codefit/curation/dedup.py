@@ -1,0 +1,229 @@
+"""Duplicate and near-duplicate files, found with numpy alone.
+
+Two files are near-duplicates when the sets of their 5-grams of words (`[A-Za-z0-9_]+`, case kept) have a Jaccard
+similarity of at least 0.7 (the choice of SantaCoder and StarCoder2, arXiv 2402.19173). A file of fewer than 10 words
+has too few 5-grams to compare and counts only as an exact duplicate.
+
+- `Evaluation` finds the train files that are near-duplicates of evaluation files, exactly: no sketch, no misses.
+- `sketch` and `similar_groups` find candidates inside the train split with one-permutation MinHash (Li, Owen and
+  Zhang 2012) of 256 bins in 32 bands of 8 rows. `jaccard` decides about every candidate: no unverified pair counts.
+
+The words of a file are hashed without a loop: the hash of a word is its bytes as a polynomial modulo 2**64, read off
+the running sums over the file.
+"""
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+
+THRESHOLD = 0.7
+GRAM = 5
+MIN_WORDS = 10
+BINS, BANDS, ROWS = 256, 32, 8
+SKETCHED_TOGETHER = 512
+ATTEMPTS = 48  # draws of another bin for an empty one, before its neighbour is taken
+
+BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # splitmix64
+EMPTY = np.uint64(2**64 - 1)
+
+
+def content_id(text: str) -> bytes:
+    """Return a digest that two texts share when they differ in nothing but line ends and blanks before them."""
+    lines = "\n".join(line.rstrip() for line in text.splitlines())
+    return hashlib.blake2b(lines.encode(), digest_size=16).digest()
+
+
+# ------------------------------------------------------------------------------------------- 5-grams
+
+
+def _values_of_bytes() -> Hashes:
+    values = np.zeros(256, np.uint64)
+    words = [ord(c) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"]
+    values[words] = _mixed(np.array(words, np.uint64))
+    return values
+
+
+def _mixed(hashes: Hashes) -> Hashes:
+    """Return the hashes with every bit depending on every bit (the finaliser of splitmix64)."""
+    hashes = (hashes ^ (hashes >> np.uint64(30))) * MIX_1
+    hashes = (hashes ^ (hashes >> np.uint64(27))) * MIX_2
+    return hashes ^ (hashes >> np.uint64(31))
+
+
+VALUES = _values_of_bytes()
+
+
+@functools.lru_cache(maxsize=2)
+def _powers(base: int, count: int) -> Hashes:
+    powers = np.full(count, base, np.uint64)
+    powers[0] = 1
+    return np.multiply.accumulate(powers)
+
+
+def word_hashes(text: str) -> Hashes:
+    """Return the hash of every word of a text, in order."""
+    values = VALUES[np.frombuffer(text.encode(), np.uint8)]
+    inside = np.concatenate(([False], values != 0, [False]))
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    starts, ends = edges[0::2], edges[1::2]
+    room = 1 << max(16, len(values).bit_length())
+    sums = np.zeros(len(values) + 1, np.uint64)
+    np.cumsum(values * _powers(BASE, room)[: len(values)], out=sums[1:])
+    return _mixed((sums[ends] - sums[starts]) * _powers(pow(BASE, -1, 2**64), room)[starts])
+
+
+def shingles(text: str) -> Hashes:
+    """Return the set of a text's 5-grams as sorted hashes; empty for a text of fewer than 10 words."""
+    words = word_hashes(text)
+    if len(words) < MIN_WORDS:
+        return np.zeros(0, np.uint64)
+    grams = words[: len(words) - GRAM + 1].copy()
+    for offset in range(1, GRAM):
+        grams = grams * np.uint64(BASE) + words[offset : len(words) - GRAM + 1 + offset]
+    return np.unique(_mixed(grams))
+
+
+def jaccard(one: Hashes, other: Hashes) -> float:
+    """Return the exact Jaccard similarity of two sets of shingles; 0 if one of them is empty."""
+    if not len(one) or not len(other):
+        return 0.0
+    common = np.intersect1d(one, other, assume_unique=True).size
+    return float(common / (len(one) + len(other) - common))
+
+
+# ------------------------------------------------------------------------------------------- against evaluation
+
+
+class Evaluation:
+    """The shingle sets of the evaluation files, indexed to find every file that is similar to one of them.
+
+    A file similar to an evaluation file e holds at least 0.7 |e| of its shingles, so it holds one of any
+    |e| - ceil(0.7 |e|) + 1 of them. Only that many are indexed, the rarest ones.
+    """
+
+    def __init__(self, sets: Sequence[Hashes]) -> None:
+        self.sets = sets
+        everything = np.concatenate([*sets, np.zeros(0, np.uint64)])
+        known, counts = np.unique(everything, return_counts=True)
+        keys, owners = [], []
+        for number, shingle_set in enumerate(sets):
+            length = len(shingle_set) - int(np.ceil(THRESHOLD * len(shingle_set))) + 1 if len(shingle_set) else 0
+            rarest = np.argsort(counts[np.searchsorted(known, shingle_set)], kind="stable")[:length]
+            keys.append(shingle_set[rarest])
+            owners.append(np.full(length, number))
+        flat = np.concatenate([*keys, np.zeros(0, np.uint64)])
+        order = np.argsort(flat, kind="stable")
+        self.keys = flat[order]
+        self.owners = np.concatenate([*owners, np.zeros(0, np.int64)]).astype(np.int64)[order]
+
+    def most_similar(self, shingle_set: Hashes) -> tuple[int, float] | None:
+        """Return the evaluation file most similar to a file and their similarity, or None if none reaches 0.7."""
+        left = np.searchsorted(self.keys, shingle_set, "left")
+        right = np.searchsorted(self.keys, shingle_set, "right")
+        hits = [self.owners[a:b] for a, b in zip(left[right > left], right[right > left], strict=True)]
+        if not hits:
+            return None
+        owners = [int(owner) for owner in np.unique(np.concatenate(hits))]
+        similarity, negative = max((jaccard(self.sets[owner], shingle_set), -owner) for owner in owners)
+        return (-negative, similarity) if similarity >= THRESHOLD else None
+
+
+# ------------------------------------------------------------------------------------------- inside a split
+
+
+def sketch(shingle_sets: Iterable[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Return the band keys of each file, shape (files, 32), and the sizes of the sets, shape (files,).
+
+    Two similar files share a key with high probability. The top 8 bits of a shingle choose its bin, and the smallest
+    shingle of a bin is kept. A bin that got none copies another one that is drawn at random, the same draw for every
+    file (densification, Shrivastava and Li 2014).
+    """
+    keys, sizes = [np.zeros((0, BANDS), np.uint64)], [0]
+    remaining = iter(shingle_sets)
+    while chunk := list(itertools.islice(remaining, SKETCHED_TOGETHER)):
+        keys.append(_band_keys(np.stack([_smallest_by_bin(shingle_set) for shingle_set in chunk])))
+        sizes += [len(shingle_set) for shingle_set in chunk]
+    return np.concatenate(keys), np.array(sizes[1:], np.int64)
+
+
+def _band_keys(signatures: Hashes) -> Hashes:
+    bands = _without_empty_bins(signatures).reshape(-1, BANDS, ROWS)
+    keys = np.broadcast_to(np.arange(BANDS, dtype=np.uint64), bands.shape[:2])
+    for row in range(ROWS):
+        keys = _mixed(keys * np.uint64(BASE) + bands[:, :, row])
+    return keys
+
+
+def _smallest_by_bin(shingle_set: Hashes) -> Hashes:
+    signature = np.full(BINS, EMPTY)
+    bins = (shingle_set >> np.uint64(56)).astype(np.int64)
+    first = np.flatnonzero(np.diff(bins, prepend=-1))  # the set is sorted, so a bin's first is its smallest
+    signature[bins[first]] = shingle_set[first]
+    return signature
+
+
+@functools.cache
+def _draws() -> NDArray[np.int64]:
+    """Return for each attempt and bin the bin to copy from; the last attempts walk to the next bins in order."""
+    generator = np.random.Generator(np.random.PCG64(0))
+    random = np.stack([generator.permutation(BINS) for _ in range(ATTEMPTS)])
+    return np.concatenate([random, (np.arange(BINS) + np.arange(1, BINS)[:, None]) % BINS])
+
+
+def _without_empty_bins(signatures: Hashes) -> Hashes:
+    filled = signatures.copy()
+    rows, bins = np.nonzero((signatures == EMPTY) & (signatures != EMPTY).any(axis=1)[:, None])
+    for attempt, sources in enumerate(_draws(), 1):
+        if not len(rows):
+            break
+        copied = signatures[rows, sources[bins]]
+        found = copied != EMPTY
+        filled[rows[found], bins[found]] = copied[found] + np.uint64(attempt)
+        rows, bins = rows[~found], bins[~found]
+    return filled
+
+
+def near_duplicates(
+    keys: Hashes, sizes: NDArray[np.int64], shingles_of: Callable[[int], Hashes]
+) -> Iterator[tuple[int, int, float]]:
+    """Yield (file, survivor, similarity) for every file that is similar to one that survives.
+
+    The files come in the order in which they should survive: one survives if no survivor before it shares a band key
+    and is similar to it. A file is thus never removed for the sake of one that is itself removed.
+
+    Args:
+        keys: band keys, shape (files, 32).
+        sizes: number of shingles of each file, shape (files,).
+        shingles_of: returns the shingles of a file.
+    """
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    groups = inverse.reshape(keys.shape)
+    shared = (counts > 1)[groups] & (sizes > 0)[:, None]
+    survivors: dict[int, list[int]] = {}
+    for file in range(len(keys)):
+        mine = groups[file][shared[file]].tolist()
+        candidates = sorted({other for group in mine for other in survivors.get(group, ())})
+        if match := _first_similar(file, candidates, sizes, shingles_of):
+            yield file, *match
+        else:
+            for group in mine:
+                survivors.setdefault(group, []).append(file)
+
+
+def _first_similar(
+    file: int, candidates: Sequence[int], sizes: NDArray[np.int64], shingles_of: Callable[[int], Hashes]
+) -> tuple[int, float] | None:
+    for other in candidates:
+        small, large = sorted((sizes[file], sizes[other]))
+        if small >= THRESHOLD * large:  # otherwise the sizes alone rule it out
+            similarity = jaccard(shingles_of(file), shingles_of(other))
+            if similarity >= THRESHOLD:
+                return other, similarity
+    return None

@@ -1,0 +1,70 @@
+"""A small scanner that tells code from comments and strings, built from a row of the language table.
+
+One regular expression a language, one pass a file, no backtracking into what was matched. Unterminated text ends at
+the line end (one-line strings) or at the end of the file. Not handled: nested block comments, quotes inside the
+`${...}` of a string template beyond their parity, and JavaScript's regular expression literals.
+"""
+
+import functools
+import re
+
+from codefit.languages import Language
+
+
+@functools.cache
+def _scanner(language: Language) -> re.Pattern[str]:
+    """Return a pattern whose every match is one comment (group 1) or one string (group 2)."""
+    comments = [re.escape(opening) + r"[^\n]*+" for opening in language.line_comments]
+    comments += [rf"{re.escape(left)}(?s:.*?)(?:{re.escape(right)}|\Z)" for left, right in language.block_comments]
+    strings = [_string(quote, quote in language.raw_strings) for quote in language.strings]
+    return re.compile(f"({'|'.join(comments)})|({'|'.join(strings)})")
+
+
+def _string(quote: str, raw: bool) -> str:
+    mark = re.escape(quote)
+    if len(quote) == 1 and quote != "`":
+        return rf"{mark}(?:[^{mark}\\\n]|\\(?s:.))*+{mark}?"
+    if raw:
+        return rf"{mark}(?s:.*?)(?:{mark}|\Z)"
+    return rf"{mark}(?:[^{quote[0]}\\]|\\(?s:.)|(?!{mark}){quote[0]})*+(?:{mark}|\\?\Z)"
+
+
+def mask(text: str, language: Language) -> str:
+    """Return text of the same length in which comments are spaces and strings are quotes.
+
+    What is left to see is code; a newline in the mask is a line end of the code.
+    """
+    return _scanner(language).sub(_blank, text)
+
+
+def _blank(match: re.Match[str]) -> str:
+    return (" " if match[1] is not None else '"') * (match.end() - match.start())
+
+
+def comment_length(text: str, language: Language) -> int:
+    """Return how many characters of comments a text holds, white space left out."""
+    comments = (match[1] for match in _scanner(language).finditer(text) if match[1])
+    return sum(len("".join(comment.split())) for comment in comments)
+
+
+def leading_comment(text: str, language: Language) -> str:
+    """Return the comment that a text begins with: one block, or line comments on consecutive lines; "" if none."""
+    end = 0
+    while match := _scanner(language).match(text, _skip_blanks(text, end)):
+        if match[1] is None or (end and not _joined(text, end, match, language)):
+            break
+        end = match.end()
+        if not text.startswith(language.line_comments, match.start()):
+            break
+    return text[:end]
+
+
+def _skip_blanks(text: str, start: int) -> int:
+    while start < len(text) and text[start].isspace():
+        start += 1
+    return start
+
+
+def _joined(text: str, end: int, match: re.Match[str], language: Language) -> bool:
+    between = text[end : match.start()]
+    return between.count("\n") == 1 and text.startswith(language.line_comments, match.start())

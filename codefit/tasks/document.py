@@ -1,0 +1,22 @@
+"""Whole files for training a model from scratch: an empty prompt, the whole text as the completion, a true end."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from codefit.records import Document, Pair
+from codefit.tasks import Options
+
+NEEDS_TOKENS = False
+
+
+def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+    """Yield the one pair of a document."""
+    yield Pair(
+        id=f"{document.repository}/{document.path}",
+        task="document",
+        prompt="",
+        completion=document.content,
+        repository=document.repository,
+        path=document.path,
+        language=document.language,
+    )

@@ -1,0 +1,236 @@
+"""Turn documents into curated, split training pairs: clean, drop what teaches nothing, split, then build the pairs.
+
+    python preprocess_data.py --input data/python_raw.jsonl --output data/python_prepared
+
+    python preprocess_data.py --input data/kotlin_code_raw.jsonl JetBrains/KStack --task completion \\
+        --model_name_or_path microsoft/phi-1_5 --max_prompt_tokens 100 --max_completion_tokens 35 --profile standard \\
+        --split_by directory --test_share 0.1 --seed 1 --output data/kotlin_100_35 --hf_repository me/kotlin-pairs
+
+    python preprocess_data.py --output data/kotlin_prepared_dataset --verify
+
+The output folder holds train.jsonl, validation.jsonl, test.jsonl, rejected.jsonl (every document that was left out and
+why) and manifest.json. Files are split before pairs are built, exact duplicates are removed, and no train file is a
+near-duplicate of an evaluation file; `--verify` computes that again from the input of an existing output.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from codefit import cli, records
+from codefit.curation import clean
+from codefit.curation.corpus import Corpus, RejectionLog
+from codefit.curation.filters import PROFILES, rejected
+from codefit.curation.split import UNITS, assign, unit_of
+from codefit.languages import LANGUAGES, language_of
+from codefit.records import SPLITS, Document
+from codefit.sources import Rejection
+from codefit.tasks import TASKS, Options, load_task
+
+BATCH_BYTES = 1 << 20  # text that is tokenised at once
+
+
+def build_parser() -> cli.Parser:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--input", nargs="+", default=["data/kotlin_code_raw.jsonl"], metavar="DOCUMENTS",
+                        help="document files (.jsonl, .parquet) or data sets on the Hub")  # fmt: skip
+    parser.add_argument("--output", type=Path, default=Path("data/kotlin_prepared_dataset"), help="folder to write")
+    parser.add_argument("--task", choices=TASKS, default="completion", help="which pairs to build")
+    parser.add_argument("--language", nargs="+", choices=LANGUAGES, help="keep only these languages (default: all)")
+    parser.add_argument("--model_name_or_path", default="microsoft/phi-1_5", help="model whose tokenizer counts")
+    parser.add_argument("--max_prompt_tokens", type=cli.number(int, 16), default=512, help="longest prompt")
+    parser.add_argument("--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion")
+    parser.add_argument("--window_step", type=cli.number(int, 1), default=128, help="tokens between two cuts")
+    parser.add_argument("--max_pairs_per_file", type=cli.number(int, 1), default=40, help="cuts in one file")
+    parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
+    parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
+    parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
+    parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and of the cuts")
+    parser.add_argument("--verify", action="store_true", help="check that no split of --output leaks into another")
+    parser.add_argument("--hf_repository", help="data set on the Hub to push the output to")
+    cli.add_output_flags(parser)
+    return parser
+
+
+# ------------------------------------------------------------------------------------------- documents
+
+
+def curate(document: Document, languages: Sequence[str] | None, profile: str) -> tuple[Document | Rejection, int]:
+    """Return a cleaned document or why it is left out, and how many licence headers were removed."""
+    language = LANGUAGES.get(document.language.lower()) or language_of(document.path)
+    if language is None:
+        return Rejection("unknown language", document.language or Path(document.path).suffix), 0
+    if languages and language.name not in languages:
+        return Rejection("other language", language.name), 0
+    try:
+        document.content.encode()
+    except UnicodeEncodeError as error:
+        return Rejection("not UTF-8", f"character {error.start}"), 0
+    text, headers = clean(document.content, language)
+    rejection = rejected(text, document.path, language, profile)
+    return rejection or dataclasses.replace(document, content=text, language=language.name), headers
+
+
+def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, int]:
+    """Fill the corpus from the inputs and return what was counted."""
+    from codefit.curation.dedup import content_id
+
+    counts = Counter(documents_in=0, licence_headers_removed=0)
+    names: set[str] = set()
+    documents = (document for source in args.input for document in records.read_documents(source))
+    for document in cli.progress(documents, "curate", unit="file"):
+        counts["documents_in"] += 1
+        outcome, headers = curate(document, args.language, args.profile)
+        counts["licence_headers_removed"] += headers
+        name = f"{document.repository}/{document.path}"
+        if not isinstance(outcome, Rejection) and name in names:
+            outcome = Rejection("same repository and path")
+        if isinstance(outcome, Rejection):
+            length = len(document.content.encode("utf-8", "surrogatepass"))
+            log.add(document.repository, document.path, length, outcome)
+        else:
+            names.add(name)
+            corpus.add(outcome, content_id(outcome.content))
+    return counts
+
+
+def reject(corpus: Corpus, log: RejectionLog, number: int, rule: str, value: str) -> None:
+    """Take a document of the corpus out of it."""
+    entry = corpus.entries[number]
+    entry.split = "rejected"
+    log.add(entry.repository, entry.path, entry.length, Rejection(rule, value))
+
+
+def split_documents(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> None:
+    """Remove exact duplicates, and give every document that is left its split."""
+    first: dict[bytes, str] = {}
+    kept = []
+    for number in corpus.by_preference(range(len(corpus.entries))):
+        entry = corpus.entries[number]
+        if entry.content_id in first:
+            reject(corpus, log, number, "exact duplicate", first[entry.content_id])
+        else:
+            first[entry.content_id] = entry.name
+            kept.append(entry)
+    units = [unit_of(entry.repository, entry.path, args.split_by) for entry in kept]
+    splits = assign(units, args.test_share, args.validation_share, args.seed)
+    for entry, split in zip(kept, splits, strict=True):
+        entry.split = split
+
+
+def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
+    """Evict train files that resemble an evaluation file, then those that resemble another train file."""
+    from codefit.curation.dedup import Evaluation, near_duplicates, sketch
+
+    entries = corpus.entries
+    evaluation = [n for n, entry in enumerate(entries) if entry.split in {"validation", "test"}]
+    index = Evaluation([corpus.shingles_of(number) for number in evaluation])
+    train = []
+    for number in cli.progress(corpus.by_preference(corpus.of_split("train")), "compare", unit="file"):
+        if match := index.most_similar(corpus.shingles_of(number)):
+            like = entries[evaluation[match[0]]].name
+            reject(corpus, log, number, "near-duplicate of evaluation", f"{match[1]:.2f} {like}")
+        else:
+            train.append(number)
+    keys, sizes = sketch(corpus.shingles_of(number) for number in train)
+    for row, survivor, similarity in near_duplicates(keys, sizes, lambda row: corpus.shingles_of(train[row])):
+        reject(corpus, log, train[row], "near-duplicate", f"{similarity:.2f} {entries[train[survivor]].name}")
+
+
+# ------------------------------------------------------------------------------------------- pairs
+
+
+def batches(corpus: Corpus, numbers: Sequence[int]) -> Iterator[list[Document]]:
+    """Yield the documents in lists of about a megabyte."""
+    batch: list[Document] = []
+    size = 0
+    for number in numbers:
+        batch.append(corpus.document(number))
+        size += corpus.entries[number].length
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
+    """Write the pairs of one split and return what was counted."""
+    from codefit.vocabulary import token_starts
+
+    task = load_task(args.task)
+    options = Options(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
+    skipped: Counter[str] = Counter()
+    counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
+    numbers = corpus.of_split(split)
+    with file.open("w", encoding="utf-8", newline="\n") as lines:
+        for batch in cli.progress(batches(corpus, numbers), f"pairs for {split}", unit="MB"):
+            texts = [document.content for document in batch]
+            starts = token_starts(tokenizer, texts) if tokenizer else [[] for _ in texts]
+            for document, start in zip(batch, starts, strict=True):
+                pairs = list(task.build_pairs(document, start, options, skipped))
+                lines.writelines(map(records.to_line, pairs))
+                counts.update(documents=1, documents_without_pair=not pairs, tokens=len(start), pairs=len(pairs))
+                counts.update(natural_ends=sum(pair.finish_reason == "stop" for pair in pairs))
+    return {**counts, "skipped": skipped}
+
+
+# ------------------------------------------------------------------------------------------- what is said about it
+
+
+def dry_run(args: argparse.Namespace) -> None:
+    for source in args.input:
+        path = Path(source)
+        print(f"{source}: {path.stat().st_size / 1e6:.1f} MB" if path.is_file() else f"{source}: from the Hub")
+    counted = f", counted with the tokenizer of {args.model_name_or_path}" if load_task(args.task).NEEDS_TOKENS else ""
+    print(
+        f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}"
+    )
+
+
+def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
+    rows = [
+        [name, c["documents"], c["pairs"], f"{c['natural_ends'] / c['pairs']:.1%}" if c["pairs"] else "-"]
+        for name, c in splits.items()
+    ]
+    text = cli.table(rows, ["split", "documents", "pairs", "natural ends"])
+    if log.files:
+        text = cli.table(list(log.rows()), ["rejected because", "files", "bytes", "for example"]) + "\n\n" + text
+    return text
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    if args.dry_run:
+        return dry_run(args)
+    cli.refuse_existing(args.output, args.overwrite)
+    manifest = cli.Manifest(args)
+    tokenizer = None
+    if load_task(args.task).NEEDS_TOKENS:
+        from codefit.vocabulary import load_tokenizer
+
+        tokenizer = load_tokenizer(args.model_name_or_path)
+
+    with cli.new_directory(args.output) as folder, contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log:
+        corpus = Corpus(folder)
+        counts = read_and_curate(args, corpus, log)
+        split_documents(args, corpus, log)
+        remove_near_duplicates(corpus, log)
+        splits = {name: build_split(args, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
+        kept = sum(split["documents"] for split in splits.values())
+        assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
+        for source in filter(lambda source: Path(source).is_file(), args.input):
+            manifest.add_input(Path(source))
+        manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
+        manifest.write(folder)
+    print(summary(log, splits))
+    print(f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected")
+
+
+if __name__ == "__main__":
+    cli.run(main)
