@@ -1,0 +1,81 @@
+"""Score predictions against answers: edit similarity and BLEU as CodeXGLUE reports them, to the last digit, as JSON.
+
+    python bleu.py -a answers.txt -p predictions.txt
+    python bleu.py --input predictions.jsonl
+
+A text file holds one item a line; an empty line is an empty item. A predictions file of benchmarking.py is scored
+twice: "compat" holds CodeXGLUE's rounded numbers, "honest" every metric of texts, unrounded. Each number has a
+signature that says how it was made.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from codefit import cli
+from codefit.records import Prediction, read_jsonl
+
+
+def build_parser() -> cli.Parser:
+    """Return the parser of this script."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("-a", "--answers", type=Path, metavar="FILE", help="the right answers, one a line")
+    parser.add_argument("-p", "--predictions", type=Path, metavar="FILE", help="what a model wrote, one a line")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="a predictions-*.jsonl of benchmarking.py")
+    return parser
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file without their ends.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8 or is empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise cli.UserError(f"cannot read {path}: {error.strerror}; check the path.") from None
+    except UnicodeDecodeError:
+        raise cli.UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one item a line.") from None
+    if not text:
+        raise cli.UserError(f"{path} is empty; it needs one item a line.")
+    return text.removesuffix("\n").split("\n")
+
+
+def score_lines(answers: Path, predictions: Path) -> dict[str, Any]:
+    """Return CodeXGLUE's scores of two text files."""
+    from codefit.benchmarks import codexglue
+
+    wanted, found = read_lines(answers), read_lines(predictions)
+    if len(wanted) != len(found):
+        raise cli.UserError(
+            f"{answers} has {len(wanted)} lines and {predictions} has {len(found)}; each answer needs one prediction."
+        )
+    return codexglue.scores(found, wanted)
+
+
+def score_records(path: Path) -> dict[str, Any]:
+    """Return the scores of a predictions file in both profiles."""
+    from codefit import scoring
+    from codefit.benchmarks import codexglue
+
+    records = list(read_jsonl(path, Prediction))
+    if not records:
+        raise cli.UserError(f"{path} has no predictions; it needs one JSON object a line.")
+    found, wanted = [record.prediction for record in records], [record.reference for record in records]
+    return {"compat": codexglue.scores(found, wanted), "honest": scoring.scores(found, wanted)}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the files, score them, print JSON."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    texts = args.answers is not None, args.predictions is not None
+    if any(texts) == (args.input is not None) or any(texts) != all(texts):
+        parser.error("give either --answers and --predictions, or --input")
+    result = score_records(args.input) if args.input else score_lines(args.answers, args.predictions)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    cli.run(main)

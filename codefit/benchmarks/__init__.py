@@ -1,0 +1,1 @@
+"""Benchmarks: one module each, whose `load` returns the pairs a model is asked."""

@@ -1,0 +1,172 @@
+"""How sure a score is: bootstrap over files from sufficient statistics, paired comparison, exact McNemar.
+
+Two pairs cut from one file resemble each other, so that files and not pairs are resampled. A corpus score such as
+BLEU is computed anew from the sums of every resample: no score is ever averaged.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Value = Callable[[Array], Array]
+
+RESAMPLES = 2000
+Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
+POWER = 2.8  # 1.96 + 0.84: a true difference this many standard errors wide is found in 80 % of such experiments
+
+
+class Interval(NamedTuple):
+    """A value with its 95 % interval, in the unit of the metric."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """The difference b - a with its 95 % interval, in the unit of the metric.
+
+    `p` is two-sided; `verdict` is "better", "worse" or "not resolved"; `smallest` is the smallest true difference
+    that these items would show in four of five experiments.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    verdict: str
+    smallest: float
+
+
+def mean(sums: Array) -> Array:
+    """Return the mean of items whose statistics are (score, 1): sums of shape (..., 2) to values of shape (...)."""
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def intervals(stats: Array, clusters: Sequence[str], value: Value, seed: int = 0) -> Interval:
+    """Return the value of a metric with its 95 % bootstrap interval.
+
+    Args:
+        stats: the statistics of n items, shape (n, k).
+        clusters: the file of each item, length n; if all are the same, the items themselves are resampled.
+        value: the metric's function from sums of shape (..., k) to values of shape (...).
+        seed: the same seed gives the same interval.
+    """
+    observed = float(value(stats.sum(axis=0)))
+    sums = _cluster_sums(stats, clusters)
+    return Interval(observed, *_limits(_stretched(observed, value(_resampled(sums, seed)), len(sums))))
+
+
+def compare(
+    stats_a: Array,
+    stats_b: Array,
+    clusters: Sequence[str],
+    value: Value,
+    higher_is_better: bool = True,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two models on the same items by a paired bootstrap; the verdict is about b.
+
+    Args:
+        stats_a: the statistics of model a, shape (n, k).
+        stats_b: the statistics of model b on the same items in the same order, shape (n, k).
+        clusters: the file of each item, length n.
+        value: the metric's function from sums to values.
+        higher_is_better: the direction of the metric.
+        seed: the same seed gives the same comparison.
+    """
+    if stats_a.shape != stats_b.shape:
+        raise ValueError(f"a paired comparison needs the same items, not {stats_a.shape} and {stats_b.shape}")
+    sums_a, sums_b = _cluster_sums(stats_a, clusters), _cluster_sums(stats_b, clusters)
+    observed = float(value(stats_b.sum(axis=0)) - value(stats_a.sum(axis=0)))
+    resampled = value(_resampled(sums_b, seed)) - value(_resampled(sums_a, seed))
+    differences = _stretched(observed, resampled, len(sums_a))
+    low, high = _limits(differences)
+    resolved = len(sums_a) > 1 and (low > 0 or high < 0)
+    return Comparison(
+        observed,
+        low,
+        high,
+        p=_two_sided(differences),
+        verdict=("better" if (low > 0) == higher_is_better else "worse") if resolved else "not resolved",
+        smallest=POWER * float(differences.std(ddof=1)),
+    )
+
+
+def mcnemar(hits_a: Sequence[float] | Array, hits_b: Sequence[float] | Array) -> float:
+    """Return the exact two-sided p of McNemar's test: hits of two models on the same items, 0 or any positive number.
+
+    Source: Q. McNemar, Psychometrika 12 (1947); exact form: the items only one model hit are fair coin tosses.
+    """
+    a, b = np.asarray(hits_a) > 0, np.asarray(hits_b) > 0
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    tosses, fewer = only_a + only_b, min(only_a, only_b)
+    ways, tail = 1, 0
+    for hits in range(fewer + 1):
+        tail += ways
+        ways = ways * (tosses - hits) // (hits + 1)
+    return min(1.0, 2 * tail / (1 << tosses))
+
+
+def _cluster_sums(stats: Array, clusters: Sequence[str]) -> Array:
+    if len(clusters) != len(stats) or not len(stats):
+        raise ValueError(f"{len(stats)} items with {len(clusters)} clusters cannot be resampled")
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(names) == 1:
+        return stats
+    return np.stack([np.bincount(index, weights=column, minlength=len(names)) for column in stats.T], axis=1)
+
+
+@functools.lru_cache(maxsize=1)  # all metrics of a report share the resamples: their verdicts are about the same draws
+def _weights(count: int, seed: int) -> NDArray[np.uint8]:
+    """How often each of `count` clusters is in each resample, shape (RESAMPLES, count).
+
+    A byte holds it: a weight above 255 has a chance below 1e-500.
+    """
+    random = np.random.default_rng(seed)
+    draws = (random.integers(count, size=count) for _ in range(RESAMPLES))
+    return np.stack([np.bincount(draw, minlength=count).astype(np.uint8) for draw in draws])
+
+
+def _resampled(sums: Array, seed: int) -> Array:
+    blocks = np.array_split(_weights(len(sums), seed), 20)  # a whole matrix of floats would need 8 times the memory
+    return np.concatenate([block.astype(np.float64) @ sums for block in blocks])
+
+
+def _stretched(observed: float, resampled: Array, count: int) -> Array:
+    """Widen a bootstrap distribution by what it is too narrow with few clusters.
+
+    The factor sqrt(n / (n - 1)) * t / z makes it as wide as a t interval. Source: T. Hesterberg, What Teachers Should
+    Know about the Bootstrap, The American Statistician 69 (2015), "narrowness bias".
+    """
+    if count < 2:
+        return resampled
+    return observed + math.sqrt(count / (count - 1)) * _student(count - 1) / Z * (resampled - observed)
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t. Source: Abramowitz and Stegun, 26.7.5, the first three corrections.
+
+    Off by 3 % at 2 degrees of freedom, by less than 0.3 % from 4 on.
+    """
+    first = (Z**3 + Z) / 4
+    second = (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
+    third = (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
+    return Z + first / freedom + second / freedom**2 + third / freedom**3
+
+
+def _limits(values: Array) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _two_sided(differences: Array) -> float:
+    fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, 2 * (fewer + 1) / (len(differences) + 1))
