@@ -1,0 +1,100 @@
+"""Secrets are found by shape. The examples are put together here, so that this file holds none."""
+
+import json
+import random
+import string
+import time
+from pathlib import Path
+
+import pytest
+
+from codefit.curation import secrets
+
+CHARACTERS = string.ascii_letters + string.digits
+
+
+def word(length: int, characters: str = CHARACTERS) -> str:
+    return "".join(random.Random(length).choices(characters, k=length))
+
+
+KEY_HEADER = "-----BEGIN RSA PRIVATE " + "KEY-----"
+FOUND = {
+    "private key": f"{KEY_HEADER}\n{word(64)}\n",
+    "private key in a string literal": f'"{KEY_HEADER}\\n" +\n    "{word(64)}\\n"',
+    "AWS access key": "AKIA" + word(16, "ABCDEFGHJKLMNPQRSTUV234567"),
+    "GitHub token": "ghp_" + word(36),
+    "GitHub token, fine-grained": "github_pat_" + word(82),
+    "GitLab token": "glpat-" + word(20),
+    "Hugging Face token": "hf_" + word(34, string.ascii_letters),
+    "Slack token": f"xoxb-{word(12, string.digits)}-{word(12, string.digits)}-{word(24)}",
+    "Slack webhook": f"https://hooks.slack.com/services/T{word(8)}/B{word(8)}/{word(24)}",
+    "Google API key": "AIza" + word(35),
+    "Stripe key": "sk_live_" + word(24),
+    "OpenAI key": f"sk-{word(20)}T3Blbk" + f"FJ{word(20)}",
+    "Anthropic key": f"sk-ant-api03-{word(95)}",
+    "npm token": "npm_" + word(36),
+    "PyPI token": "pypi-AgEI" + word(60),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+@pytest.mark.parametrize("around", ["{}", 'token = "{}"', "({})", "//{}", "\n{}\n"])
+def test_a_secret_is_found_wherever_it_stands(name: str, around: str) -> None:
+    assert secrets.kind_of_secret(around.format(FOUND[name])) == name.split(",")[0].split(" in a")[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'if line == "{KEY_HEADER}":\n    read_key()',  # a parser's constant
+        KEY_HEADER.replace("PRIVATE", "PUBLIC") + "\n" + word(64),
+        "ghp_" + "x" * 36,
+        "AKIAIOSFODNN7EXAMPLE",
+        "hf_hub_download_from_a_repository_of_models",
+        "hf_" + word(34, string.ascii_lowercase),
+        "ghp_" + word(35),
+        "ghp_" + word(37),
+        "xoxb-your-token-here",
+        "the sk-learn package, task-ant-colony and mask_live_view",
+        "AIza",
+        "",
+    ],
+)
+def test_what_only_looks_like_a_secret_is_left_alone(text: str) -> None:
+    assert secrets.kind_of_secret(text) is None
+
+
+def test_the_files_of_a_folder_are_scanned_line_by_line(tmp_path: Path) -> None:
+    token = FOUND["GitHub token"]
+    rows = [{"prompt": "x = 1\n", "completion": "y"}, {"prompt": f"\n{token}\n", "completion": "y"}, ["not a record"]]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "notes.txt").write_bytes(b"\xff\xfe not UTF-8\n\n" + FOUND["npm token"].encode())
+
+    assert list(secrets.scan(tmp_path)) == [
+        secrets.Finding(Path("sub/notes.txt"), 3, "npm token"),
+        secrets.Finding(Path("train.jsonl"), 2, "GitHub token"),
+    ]
+
+
+def test_a_secret_that_a_pair_cuts_in_two_is_found(tmp_path: Path) -> None:
+    token = FOUND["GitHub token"]
+    for name, fields in {"a": ("prompt", "completion"), "b": ("completion", "suffix")}.items():
+        row = {"id": "1", "prompt": "", "completion": "", "suffix": ""}
+        row |= {fields[0]: f"x = {token[:15]}", fields[1]: token[15:]}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+    assert [finding.kind for finding in secrets.scan(tmp_path)] == ["GitHub token"] * 2
+
+
+def test_a_key_whose_header_ends_the_prompt_is_found(tmp_path: Path) -> None:
+    row = {"id": "1", "prompt": KEY_HEADER + "\n", "completion": word(64)}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    assert [finding.kind for finding in secrets.scan(tmp_path)] == ["private key"]
+
+
+def test_scanning_is_fast(tmp_path: Path) -> None:
+    row = json.dumps({"prompt": "fun main() {\n    println(1)\n" * 80, "completion": "}"}) + "\n"
+    (tmp_path / "train.jsonl").write_text(row * 4000)  # 10 MB
+    started = time.process_time()
+    assert not list(secrets.scan(tmp_path))
+    assert time.process_time() - started < 2
