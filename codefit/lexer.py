@@ -29,16 +29,20 @@ def _string(quote: str, raw: bool) -> str:
     return rf"{mark}(?:[^{quote[0]}\\]|\\(?s:.)|(?!{mark}){quote[0]})*+(?:{mark}|\\?\Z)"
 
 
-def mask(text: str, language: Language) -> str:
-    """Return text of the same length in which comments are spaces and strings are quotes.
+def mask(text: str, language: Language) -> tuple[str, list[tuple[int, int]]]:
+    """Return a text of the same length in which comments are spaces and strings are quotes, and the long spans.
 
-    What is left to see is code; a newline in the mask is a line end of the code.
+    What the mask shows is code: a newline in it is a line end of the code. The long spans are (start, end) of the
+    comments and strings that go over more than one line, in order.
     """
-    return _scanner(language).sub(_blank, text)
+    spans: list[tuple[int, int]] = []
 
+    def blank(match: re.Match[str]) -> str:
+        if "\n" in match[0]:
+            spans.append(match.span())
+        return (" " if match[1] is not None else '"') * len(match[0])
 
-def _blank(match: re.Match[str]) -> str:
-    return (" " if match[1] is not None else '"') * (match.end() - match.start())
+    return _scanner(language).sub(blank, text), spans
 
 
 def comment_length(text: str, language: Language) -> int:

@@ -1,0 +1,109 @@
+"""Completion at the cursor: the text before a cut is the prompt, what naturally follows is the completion.
+
+A file is cut about every `--window_step` tokens, at places drawn from a hash of the seed and the file. Half of the cuts
+lie at line starts (the indentation belongs to the completion), half within a line, as an editor asks: 70 % of these
+between words or operators and 30 % inside a word. The completion goes to its natural end (codefit/structure.py). If
+that lies within `--max_completion_tokens` the finish reason is "stop", otherwise the limit cuts it: "length".
+
+Tokens are counted as they lie in the whole file, so that it is tokenised only once. A prompt or completion that is
+tokenised apart can differ by a token or two at the cut.
+"""
+
+import bisect
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from codefit.languages import LANGUAGES
+from codefit.records import Document, Pair
+from codefit.structure import Structure
+from codefit.tasks import Options
+
+NEEDS_TOKENS = True
+
+MIN_PROMPT_TOKENS = 16
+LINE_STARTS = 0.5
+INSIDE_WORDS = 0.3
+INSIDE_WORD = re.compile(r"(?<=\w)(?=\w)")
+CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")
+
+
+def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    name = f"{document.repository}/{document.path}".removeprefix("/")
+    chance = random.Random(hashlib.blake2b(f"{options.seed}\0{name}".encode(), digest_size=8).digest())
+    places = _places(starts, options, chance, skipped)
+    structure = Structure(document.content, LANGUAGES[document.language]) if places else None
+    used: set[int] = set()
+    for place in places:
+        assert structure is not None
+        cut = _cut(structure, place, chance)
+        outcome = _pair_at(structure, cut, starts, options, used)
+        if isinstance(outcome, str):
+            skipped[outcome] += 1
+            continue
+        prompt, completion, reason = outcome
+        line = structure.line_at(cut)
+        yield Pair(
+            id=f"{name}:{line + 1}:{cut - structure.starts[line] + 1}",
+            task="completion",
+            prompt=prompt,
+            completion=completion,
+            finish_reason=reason,
+            repository=document.repository,
+            path=document.path,
+            language=document.language,
+        )
+
+
+def _places(starts: Sequence[int], options: Options, chance: random.Random, skipped: Counter[str]) -> list[int]:
+    """Return characters to cut near: one a step, somewhere in it, evenly thinned to the limit per file."""
+    steps = range(MIN_PROMPT_TOKENS, len(starts), options.window_step)
+    tokens = [token for step in steps if (token := step + int(chance.random() * options.window_step)) < len(starts)]
+    if len(tokens) > options.max_pairs_per_file:
+        skipped["over the per-file limit"] += len(tokens) - options.max_pairs_per_file
+        tokens = [tokens[n * len(tokens) // options.max_pairs_per_file] for n in range(options.max_pairs_per_file)]
+    return [starts[token] for token in tokens]
+
+
+def _cut(structure: Structure, place: int, chance: random.Random) -> int:
+    """Return the cut for a place: in its line, or the next one that is not blank."""
+    line = structure.line_at(place)
+    while line + 1 < len(structure.starts) and structure.is_blank(line):
+        line += 1
+    start = structure.starts[line]
+    if chance.random() < LINE_STARTS:
+        return start
+    text = structure.text[start : structure.ends[line]]
+    first, end = start + len(text) - len(text.lstrip()) + 1, start + len(text.rstrip())
+    inside = [match.start() for match in INSIDE_WORD.finditer(structure.text, first, end)]
+    known = set(inside)
+    between = [position for position in range(first, end) if position not in known]
+    wanted, other = (inside, between) if chance.random() < INSIDE_WORDS else (between, inside)
+    choices = wanted or other or [start]
+    return choices[int(chance.random() * len(choices))]
+
+
+def _pair_at(
+    structure: Structure, cut: int, starts: Sequence[int], options: Options, used: set[int]
+) -> tuple[str, str, str] | str:
+    """Return prompt, completion and finish reason of a cut, or why there is no pair."""
+    before = bisect.bisect_left(starts, cut)
+    if cut in used:
+        return "cut used before"
+    if before < MIN_PROMPT_TOKENS:
+        return "short prompt"
+    used.add(cut)
+    first = before if before < len(starts) and starts[before] == cut else before - 1
+    behind = first + options.max_completion_tokens
+    limit = starts[behind] if behind < len(starts) else len(structure.text)
+    end = structure.natural_end(cut, limit)
+    completion = structure.text[cut : limit if end is None else end]
+    if not completion.strip():
+        return "blank completion"
+    if CLOSING.fullmatch(completion):
+        return "only closing brackets"
+    prompt = structure.text[starts[max(0, before - options.max_prompt_tokens)] : cut]
+    return prompt, completion, "length" if end is None else "stop"
