@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from codefit import report
+
 GREY, BLUE = "#7a8494", "#1f5fd0"
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same letters
@@ -75,6 +77,59 @@ def _draw_curve(axes: Any, training: list[tuple[int, float]], validation: list[t
 def _running_mean(points: list[tuple[int, float]], width: int) -> list[tuple[int, float]]:
     windows = (points[start : start + width] for start in range(len(points) - width + 1))
     return [(window[width // 2][0], sum(value for _, value in window) / width) for window in windows]
+
+
+def scores(content: dict[str, Any], path: Path) -> None:
+    """Draw the scores of both models with their 95 % intervals: a row of panels per benchmark, one scale per panel.
+
+    Args:
+        content: the content of scores.json.
+        path: the PNG to write.
+    """
+    benchmarks = content["benchmarks"]
+    with _style():
+        figure = _figure(width=10.0, height=0.4 + 3.1 * len(benchmarks))
+        panels = figure.subfigures(len(benchmarks), 1, squeeze=False)[:, 0]
+        for panel, (name, benchmark) in zip(panels, benchmarks.items(), strict=True):
+            _draw_benchmark(panel, name, benchmark)
+        _save(figure, path)
+
+
+def _draw_benchmark(panel: Any, name: str, benchmark: dict[str, Any]) -> None:
+    """Draw the metrics that share the scale to 100 on the left; each other one has a scale of its own on the right."""
+    shared = [row for row in benchmark["metrics"] if row["higher_is_better"]]
+    own = [row for row in benchmark["metrics"] if not row["higher_is_better"]]
+    mosaic = [["shared", row["metric"]] for row in own] or [["shared"]]
+    axes = panel.subplot_mosaic(mosaic, width_ratios=[2.4, 1.0][: len(mosaic[0])])
+    _draw_group(axes["shared"], shared)
+    for row in own:
+        _draw_group(axes[row["metric"]], [row])
+    title = f"{report.title(name)}: {benchmark['n']} prompts from {benchmark['files']} files"
+    panel.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold", color="#1c2128")
+    panel.legend(*axes["shared"].get_legend_handles_labels(), loc="outside upper right", ncols=2, borderpad=0)
+
+
+def _draw_group(axes: Any, rows: list[dict[str, Any]]) -> None:
+    for model, colour, shift in (("base", GREY, -0.16), ("adapted", BLUE, 0.16)):
+        values = [row[model]["value"] for row in rows]
+        below = [max(0.0, row[model]["value"] - row[model]["low"]) for row in rows]
+        above = [max(0.0, row[model]["high"] - row[model]["value"]) for row in rows]
+        heights = [position + shift for position in range(len(rows))]
+        axes.errorbar(
+            values, heights, xerr=[below, above], fmt="o", color=colour, elinewidth=2.2, markersize=5, label=model
+        )
+        for row, height in zip(rows, heights, strict=True):
+            text = report.number(row[model]["value"], row)
+            axes.annotate(
+                text, (row[model]["high"], height), (7, 0), textcoords="offset points", va="center", fontsize=8
+            )
+    ticks = report.scale(rows[0])
+    axes.set(xlim=(0, ticks[-1] * 1.12), xticks=ticks, ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
+    axes.set_yticklabels([row["label"] for row in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
 
 
 def _figure(width: float, height: float) -> Any:

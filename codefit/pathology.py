@@ -1,0 +1,105 @@
+"""What goes wrong in predictions, counted, with the references beside them: real code is sometimes repetitive too."""
+
+import collections
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from codefit.records import Prediction
+
+ECHO = 80  # characters of the prompt's head and tail that are looked for
+SHORTEST_ECHO = 20  # less than this may stand in a prediction by chance
+TOLERATED = 0.05  # a share of the adapted predictions above that of the references by more than this is a finding
+STOPPED_WELL = 0.9  # a share of natural ends at which the adapted model stops too, below which is a finding
+
+Text = Callable[[Prediction], str]
+
+
+def rows(base: Sequence[Prediction], adapted: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Return a row per check: `check`, `label`, and for `reference`, `base`, `adapted` a `count` out of `of`."""
+    natural_base = [item for item in base if item.reference_finish_reason == "stop"]
+    natural_adapted = [item for item in adapted if item.reference_finish_reason == "stop"]
+    return [
+        {
+            "check": "stops",
+            "label": "stopped by itself",
+            "reference": _count(natural_base, base),
+            "base": _count(_stopped(base), base),
+            "adapted": _count(_stopped(adapted), adapted),
+        },
+        {
+            "check": "stops_at_natural_end",
+            "label": "… of those whose reference has a natural end",
+            "reference": _count(natural_base, natural_base),
+            "base": _count(_stopped(natural_base), natural_base),
+            "adapted": _count(_stopped(natural_adapted), natural_adapted),
+        },
+        *(_text_row(check, base, adapted) for check in TEXT_CHECKS),
+    ]
+
+
+def _text_row(check: str, base: Sequence[Prediction], adapted: Sequence[Prediction]) -> dict[str, Any]:
+    label, holds = TEXT_CHECKS[check]
+    return {
+        "check": check,
+        "label": label,
+        "reference": _count([item for item in base if holds(item.reference, item.prompt)], base),
+        "base": _count([item for item in base if holds(item.prediction, item.prompt)], base),
+        "adapted": _count([item for item in adapted if holds(item.prediction, item.prompt)], adapted),
+    }
+
+
+def _stopped(items: Sequence[Prediction]) -> list[Prediction]:
+    return [item for item in items if item.finish_reason == "stop"]
+
+
+def _count(found: Sequence[Prediction], of: Sequence[Prediction]) -> dict[str, int]:
+    return {"count": len(found), "of": len(of)}
+
+
+def is_empty(text: str, prompt: str) -> bool:
+    """Return whether there is nothing but white space."""
+    return not text.strip()
+
+
+def echoes(text: str, prompt: str) -> bool:
+    """Return whether the head or the tail of the prompt stands in the text."""
+    parts = (prompt[:ECHO].strip(), prompt[-ECHO:].strip())
+    return any(len(part) >= SHORTEST_ECHO and part in text for part in parts)
+
+
+def repeats(text: str, prompt: str) -> bool:
+    """Return whether one run of four tokens, a word among them, stands in the text four times or more."""
+    tokens = re.findall(r"\w+|[^\w\s]", text)
+    runs = collections.Counter(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
+    return any(count >= 4 and any(token[0].isalnum() for token in run) for run, count in runs.items())
+
+
+TEXT_CHECKS = {
+    "empty": ("empty", is_empty),
+    "echo": ("contains the prompt", echoes),
+    "repeats": ("repeats itself", repeats),
+}
+
+
+def share(count: dict[str, int]) -> float:
+    """Return a count as a share; of nothing it is 0."""
+    return count["count"] / count["of"] if count["of"] else 0.0
+
+
+def findings(table: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a sentence for everything in the table that a reader must know before believing the scores."""
+    sentences = []
+    for row in table:
+        reference, adapted = share(row["reference"]), share(row["adapted"])
+        if row["check"] in TEXT_CHECKS and adapted > reference + TOLERATED:
+            what = FINDINGS[row["check"]]
+            sentences.append(
+                f"{100 * adapted:.0f} % of the adapted predictions {what} ({100 * reference:.0f} % of the references)."
+            )
+        if row["check"] == "stops_at_natural_end" and row["adapted"]["of"] and adapted < STOPPED_WELL:
+            sentences.append(f"The adapted model stops by itself at only {100 * adapted:.0f} % of the natural ends.")
+    return sentences
+
+
+FINDINGS = {"empty": "are empty", "echo": "contain the prompt", "repeats": "repeat themselves"}
