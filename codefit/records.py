@@ -75,6 +75,16 @@ def read_jsonl(path: Path, kind: type[Record]) -> Iterator[Record]:
         UserError: the file is missing, a line is not JSON, or a field is missing or of the wrong type.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
+    for place, row in read_rows(path):
+        yield from_row(kind, fields, row, place)
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of a JSONL file, each with its place "file:line" for the sentences of errors.
+
+    Raises:
+        UserError: the file is missing or not UTF-8, or a line is not a JSON object.
+    """
     try:
         file = path.open(encoding="utf-8", newline="\n")
     except OSError as error:
@@ -83,19 +93,19 @@ def read_jsonl(path: Path, kind: type[Record]) -> Iterator[Record]:
         try:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _record(kind, fields, line, f"{path}:{number}")
+                    yield f"{path}:{number}", _object(line, f"{path}:{number}")
         except UnicodeDecodeError:
-            raise UserError(f"{path} is not UTF-8 text; a JSONL file of {kind.__name__} records is needed.") from None
+            raise UserError(f"{path} is not UTF-8 text; a JSONL file is needed.") from None
 
 
-def _record(kind: type[Record], fields: dict[str, Any], line: str, place: str) -> Record:
+def _object(line: str, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
         raise UserError(f"{place}: not valid JSON ({error}); repair or remove the line.") from None
     if not isinstance(row, dict):
         raise UserError(f"{place}: a JSON object is needed, not {type(row).__name__}; repair or remove the line.")
-    return from_row(kind, fields, row, place)
+    return row
 
 
 def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], place: str) -> Record:
