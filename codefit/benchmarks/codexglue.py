@@ -1,8 +1,9 @@
 """CodeXGLUE Method-Generation for Python: 20,000 methods to write from their signature and docstring.
 
 Both the pairs and the two scores of its leaderboard are here. The data masks literals (`<NUM_LIT>`, `<STR_LIT:x>`) and
-writes line ends and indentation as `<EOL>`, `<INDENT>` and `<DEDENT>`. The prompt is turned back into source code,
-because that is what a model reads; the references stay as they are in the file, and `scores` treats both sides alike.
+writes line ends and indentation as `<EOL>`, `<INDENT>` and `<DEDENT>`. Prompts and references are turned back into
+source code, because that is what a model reads and writes; CodeXGLUE's scores do not move by that, since
+`post_process` makes the same text of a masked body and of its source.
 Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/Method-Generation.
 """
 
@@ -24,7 +25,6 @@ REVISION = "2d6d185183689dd19e0116dd8e3c11a9fed0ba42"  # dev and test were repla
 FIELDS = ("signature", "body", "docstring", "id")
 LITERAL = re.compile(r"<(?:STR|NUM|CHAR)_LIT:(.*?)>", re.DOTALL)
 UNNAMED = {"<NUM_LIT>": "0", "<STR_LIT>": "", "<CHAR_LIT>": ""}
-MARKS = ("<INDENT>", "<DEDENT>")
 INDENT = "    "
 
 
@@ -34,9 +34,9 @@ INDENT = "    "
 def load(path: Path | None = None) -> list[Pair]:
     """Return the test set as pairs of task "method".
 
-    A pair's prompt is the signature and the docstring, indented and in quotes, as Python source that ends with a line
-    end; its completion is the body as in the file; its path is the file's part of the id (`f19` of `f19:c4:m1`), so
-    that methods of one file are known to belong together.
+    A pair's prompt is the signature, and below it the docstring, indented and in quotes, up to the line end; its
+    completion is the body, indented. Its path is the file's part of the id (`f19` of `f19:c4:m1`), so that methods of
+    one file are known to belong together.
 
     Args:
         path: a JSONL file with rows {signature, body, docstring, id}; without it, data/test_codexglue.jsonl of this
@@ -75,7 +75,7 @@ def _pair(row: dict[str, Any], place: str) -> Pair:
         id=row["id"],
         task="method",
         prompt=prompt(row["signature"], row["docstring"]),
-        completion=row["body"],
+        completion=restore(row["body"], depth=1).rstrip(),
         path=row["id"].split(":")[0],
         language="python",
     )
@@ -90,14 +90,16 @@ def prompt(signature: str, docstring: str) -> str:
 
 
 def restore(code: str, depth: int = 0) -> str:
-    """Return normalised code as Python source, indented from `depth` levels on; masked literals become 0 and ''."""
+    """Return normalised code as Python source, indented from `depth` levels on; a masked literal becomes 0 or empty."""
     lines = []
-    for line in code.split("<EOL>"):
-        depth += line.count(MARKS[0]) - line.count(MARKS[1])
-        for mark in MARKS:
-            line = line.replace(mark, " ")
-        lines.append((INDENT * depth + _with_literals(line).lstrip()).rstrip())
+    for line in _with_literals(code).split("<EOL>"):
+        depth += line.count("<INDENT>") - line.count("<DEDENT>")
+        lines.append((INDENT * depth + _without_marks(line).strip()).rstrip())
     return "\n".join(lines)
+
+
+def _without_marks(code: str) -> str:
+    return code.replace("<INDENT>", " ").replace("<DEDENT>", " ")
 
 
 def _with_literals(code: str) -> str:
@@ -113,10 +115,7 @@ def _with_literals(code: str) -> str:
 
 def post_process(code: str) -> str:
     """Return code as CodeXGLUE compares it: literals restored, everything on one line with single spaces."""
-    code = code.replace("<EOL>", "\n")
-    for mark in MARKS:
-        code = code.replace(mark, " ")
-    return " ".join(_with_literals(code).split())
+    return " ".join(_with_literals(_without_marks(code.replace("<EOL>", "\n"))).split())
 
 
 def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:

@@ -59,8 +59,8 @@ def intervals(stats: Array, clusters: Sequence[str], value: Value, seed: int = 0
         value: the metric's function from sums of shape (..., k) to values of shape (...).
         seed: the same seed gives the same interval.
     """
-    observed = float(value(stats.sum(axis=0)))
     sums = _cluster_sums(stats, clusters)
+    observed = float(value(stats.sum(axis=0)))
     return Interval(observed, *_limits(_stretched(observed, value(_resampled(sums, seed)), len(sums))))
 
 
