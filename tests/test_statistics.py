@@ -1,6 +1,7 @@
 """Intervals and verdicts on data whose truth is known."""
 
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -117,6 +118,16 @@ def test_the_smallest_difference_is_2_8_standard_errors() -> None:
     found = sure.compare(a, b, [f"{item:03}" for item in range(400)], sure.mean)
     expected = 2.8 * (b - a)[:, 0].std(ddof=1) / 20
     assert found.smallest == pytest.approx(expected, rel=0.06)
+
+
+@pytest.mark.parametrize("shift", [0.2, 0.8, 1.2])
+def test_p_is_two_sided(shift: float) -> None:
+    noise = np.random.default_rng(6).normal(0, 10, 400)
+    a = np.stack([np.zeros(400), np.ones(400)], axis=1)
+    b = np.stack([noise - noise.mean() + shift, np.ones(400)], axis=1)
+    found = sure.compare(a, b, [f"{item:03}" for item in range(400)], sure.mean)
+    errors = shift / (noise.std(ddof=1) / 20)
+    assert found.p == pytest.approx(2 * (1 - NormalDist().cdf(errors)), abs=0.02 + 0.05 * (shift < 0.5))
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
