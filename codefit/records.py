@@ -52,7 +52,7 @@ class Pair:
 class Prediction:
     """What a model wrote for one pair. `finish_reason`: "stop" (it emitted end-of-sequence) or "length" (the limit).
 
-    `scores` holds the values per item, by metric name.
+    `scores` holds the values per item, by metric name; `reference_finish_reason` is that of the pair.
     """
 
     id: str
@@ -63,6 +63,7 @@ class Prediction:
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     path: str = ""
     suffix: str | None = None
+    reference_finish_reason: str = "stop"
 
 
 Record = TypeVar("Record", Document, Pair, Prediction)
@@ -133,10 +134,7 @@ def write_jsonl(path: Path, records: Iterable[Document | Pair | Prediction | dic
 
 def to_line(record: Document | Pair | Prediction | dict[str, Any]) -> str:
     """Return a record as one line of JSONL, its newline included."""
-    if isinstance(record, dict):
-        row = record
-    else:
-        row = {name: getattr(record, name) for name in record.__slots__}
+    row = record if isinstance(record, dict) else {name: getattr(record, name) for name in record.__slots__}
     return json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False) + "\n"
 
 
@@ -182,3 +180,29 @@ def _read_hub(name: str) -> Iterator[Document]:
         raise UserError(f"cannot open the data set {name} on the Hub ({reason}); give a local file instead.") from None
     for number, row in enumerate(rows, 1):
         yield from_row(Document, fields, dict(row), f"{name}: row {number}")
+
+
+def dataset_folder(name: str) -> Path:
+    """Return the folder of a prepared data set: a local one, or a Hub data set that is downloaded.
+
+    Raises:
+        UserError: there is no such folder or Hub data set, or it holds no train.jsonl.
+    """
+    folder = Path(name)
+    if not folder.exists() and name.count("/") == 1:
+        folder = _download(name)
+    if not (folder / "train.jsonl").is_file():
+        raise UserError(f"{name} is not a prepared data set (no train.jsonl); write one with preprocess_data.py.")
+    return folder
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl", "manifest.json"]))
+    except Exception as error:  # OSError, ValueError and bare transport errors, all for "cannot be had"
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise UserError(
+            f"{name} is neither a local folder nor a data set on the Hub ({reason}); write one with preprocess_data.py."
+        ) from None

@@ -1,0 +1,228 @@
+"""Pairs to token ids, and samples to packed rows. Pure Python and numpy, no torch.
+
+Training, benchmarking and `complete.py` build prompt ids with the same `Encoder.prompt_ids`, so that what is trained is
+what is served. Prompt and completion are tokenised apart, as they are at inference; tokenised together, their border
+would move in most rows. A prompt is cut on the left, a completion is never cut, and end-of-sequence is added only where
+the completion has come to its natural end. Where labels begin is known from lengths, never from the pad id.
+"""
+
+import bisect
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from codefit import fim
+from codefit.cli import UserError
+from codefit.records import Pair
+
+IGNORE = -100  # the label that the loss leaves out
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """Token ids of one example.
+
+    Attributes:
+        ids: shape (length,), int32: prompt, completion and, at a natural end, end-of-sequence.
+        start: index of the first token that is trained.
+        cut: tokens of the prompt that the limit removed on the left.
+        nbytes: UTF-8 bytes of the trained text, for bits per byte.
+    """
+
+    ids: np.ndarray
+    start: int
+    cut: int = 0
+    nbytes: int = 0
+
+
+class Encoder:
+    """Turns text into ids with one tokenizer, under one limit for the prompt."""
+
+    def __init__(self, tokenizer: Any, max_prompt_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_prompt_tokens = max_prompt_tokens
+        vocabulary = tokenizer.get_vocab()
+        self.fim = fim.detect(vocabulary)
+        self.special = {token: vocabulary[token] for token in (self.fim.sentinels if self.fim else ())}
+        if tokenizer.eos_token_id is None:
+            raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json.")
+        self.eos_ids: list[int] = [tokenizer.eos_token_id]
+        self.pad_id: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.head = self._head()
+
+    def _head(self) -> list[int]:
+        """Return what the tokenizer itself puts in front of every text: the BOS of Llama, nothing for GPT-2's kin."""
+        bos = self.tokenizer.bos_token_id
+        first = self.tokenizer("a").input_ids[:1]
+        return [bos] if bos is not None and first == [bos] else []
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, without special tokens; `<|endoftext|>` written in code stays plain text."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return list(encoded.input_ids)
+
+    def completion_ids(self, text: str) -> list[int]:
+        """Return the ids of a completion, without end-of-sequence."""
+        return self.ids([text])[0]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of generated ids, byte for byte: no clean-up of spaces, special tokens left out."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def prompt_ids(self, prompt: str, suffix: str | None = None) -> list[int]:
+        """Return the ids a model is asked with.
+
+        Raises:
+            UserError: a suffix is given and the model knows no fill-in-the-middle.
+        """
+        prefix_ids, suffix_ids = self.ids([prompt, suffix or ""])
+        return self._prompt(prefix_ids, suffix_ids if suffix is not None else None)[0]
+
+    def _prompt(self, prefix: list[int], suffix: list[int] | None) -> tuple[list[int], int]:
+        """Return prompt ids within the limit, and how many tokens were cut."""
+        if suffix is None:
+            room = self.max_prompt_tokens - len(self.head)
+            kept = prefix[-room:]
+            # a model needs one token to start from: an empty prompt is the border between two documents
+            return self.head + kept or list(self.eos_ids), len(prefix) - len(kept)
+        if self.fim is None:
+            raise UserError(
+                "this base model has no fill-in-the-middle sentinels; leave the suffix out, "
+                "or take a base that has them (StarCoder2, Qwen2.5-Coder, CodeLlama, DeepSeek-Coder, data/base)."
+            )
+        room = self.max_prompt_tokens - len(self.head) - len(self.special)
+        tail = suffix[: max(room // 4, room - len(prefix))]  # text before the cursor says more than text behind it
+        kept = prefix[len(prefix) - min(len(prefix), room - len(tail)) :]
+        pieces = {"prefix": kept, "suffix": tail}
+        ids = list(self.head)
+        for kind, value in self.fim.parts("prefix", "suffix"):
+            ids += [self.special[value]] if kind == "token" else pieces[value]
+        return ids, len(prefix) + len(suffix) - len(kept) - len(tail)
+
+    def samples(self, pairs: Sequence[Pair]) -> Iterator[Sample]:
+        """Yield the sample of each pair, in order."""
+        prompts = self.ids([pair.prompt for pair in pairs])
+        completions = self.ids([pair.completion for pair in pairs])
+        suffixes = self.ids([pair.suffix or "" for pair in pairs])
+        for pair, before, middle, behind in zip(pairs, prompts, completions, suffixes, strict=True):
+            prompt, cut = self._prompt(before, behind if pair.suffix is not None else None)
+            end = self.eos_ids if pair.finish_reason == "stop" else []
+            ids = np.asarray(prompt + middle + end, dtype=np.int32)
+            yield Sample(ids, len(prompt), cut, len(pair.completion.encode()))
+
+
+def encode(
+    pairs: Iterable[Pair], encoder: Encoder, max_length: int, enough_tokens: float = float("inf")
+) -> tuple[list[Sample], dict[str, int]]:
+    """Encode pairs and keep the ledger of rows: read = trained + dropped by reason.
+
+    Args:
+        pairs: the examples.
+        encoder: the tokenizer and its limit.
+        max_length: rows longer than this are dropped, with a count: cutting one would lose the end of its completion.
+        enough_tokens: stop encoding once the samples hold this many tokens; what is left is counted as not needed.
+
+    Returns:
+        The samples and the ledger.
+    """
+    ledger = dict.fromkeys(("read", "trained", "cut", "too long", "empty completion", "not needed"), 0)
+    samples: list[Sample] = []
+    tokens = 0
+    for chunk in _chunks(pairs, 512):
+        ledger["read"] += len(chunk)
+        if tokens >= enough_tokens:
+            ledger["not needed"] += len(chunk)
+            continue
+        for pair, sample in zip(chunk, encoder.samples(chunk), strict=True):
+            if not pair.completion:
+                ledger["empty completion"] += 1
+            elif len(sample.ids) > max_length:
+                ledger["too long"] += 1
+            else:
+                ledger["trained"] += 1
+                ledger["cut"] += sample.cut > 0
+                tokens += len(sample.ids)
+                samples.append(sample)
+    return samples, ledger
+
+
+def _chunks(items: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
+    chunk: list[Pair] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Return rows of sample indices whose lengths sum to at most capacity: best fit, the longest first.
+
+    Raises:
+        ValueError: a length is over the capacity.
+    """
+    rows: list[list[int]] = []
+    free: list[tuple[int, int]] = []  # (room left, row), sorted
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        length = lengths[index]
+        if length > capacity:
+            raise ValueError(f"a sample of {length} tokens does not fit into a row of {capacity}")
+        place = bisect.bisect_left(free, (length, -1))
+        room, row = free.pop(place) if place < len(free) else (capacity, len(rows))
+        if row == len(rows):
+            rows.append([])
+        rows[row].append(index)
+        bisect.insort(free, (room - length, row))
+    return rows
+
+
+def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, np.ndarray]:
+    """Lay samples side by side in one row.
+
+    Returns:
+        Arrays of shape (capacity,), int64: `input_ids`; `labels`, already shifted (labels[i] is the token to predict
+        at position i, IGNORE where none is); `position_ids`, which restart in every sample; `segments`, the number of
+        the sample a token belongs to (padding is a segment of its own).
+    """
+    row = {
+        "input_ids": np.full(capacity, pad_id, np.int64),
+        "labels": np.full(capacity, IGNORE, np.int64),
+        "position_ids": np.zeros(capacity, np.int64),
+        "segments": np.full(capacity, len(samples), np.int64),
+    }
+    at = 0
+    for number, sample in enumerate(samples):
+        end, start = at + len(sample.ids), max(sample.start, 1)
+        row["input_ids"][at:end] = sample.ids
+        row["labels"][at + start - 1 : end - 1] = sample.ids[start:]
+        row["position_ids"][at:end] = np.arange(end - at)
+        row["segments"][at:end] = number
+        at = end
+    row["position_ids"][at:] = np.arange(capacity - at)
+    return row
+
+
+def preview(sample: Sample, encoder: Encoder, colour: bool) -> str:
+    """Return a sample as text: every token in brackets, those that are trained marked; for people to check."""
+    pieces = [encoder.tokenizer.decode([int(i)]).replace("\n", "\\n") for i in sample.ids]
+    prompt = "".join(f"[{piece}]" for piece in pieces[: sample.start])
+    trained = "".join(f"[{piece}]" for piece in pieces[sample.start :])
+    marked = f"\033[32m{trained}\033[0m" if colour else trained
+    cut = f"({sample.cut} tokens cut on the left) " if sample.cut else ""
+    return f"{cut}{prompt}\n  -- trained from here --\n{marked}\n"
+
+
+def counts(samples: Sequence[Sample]) -> dict[str, int]:
+    """Return how many samples, tokens and trained tokens there are."""
+    total: collections.Counter[str] = collections.Counter()
+    for sample in samples:
+        total.update(samples=1, tokens=len(sample.ids), label_tokens=len(sample.ids) - max(sample.start, 1))
+    return dict(total)

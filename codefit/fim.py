@@ -1,0 +1,47 @@
+"""The one table of fill-in-the-middle sentinels, used by data, training, benchmark, cards and editor files.
+
+PSM feeds the prefix, then the suffix, then asks for the middle; SPM feeds the suffix first. The spellings are those of
+the model cards: bigcode/starcoder2-7b, codellama/CodeLlama-7b-hf, deepseek-ai/deepseek-coder-6.7b-base,
+Qwen/Qwen2.5-Coder-7B, google/codegemma-7b, mistralai/Codestral-22B-v0.1. Phi, CodeGen and plain Llama have none.
+"""
+
+import dataclasses
+from collections.abc import Container
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FimFormat:
+    """Sentinels of one family of models. `middle` is "" where the family marks the middle with nothing."""
+
+    name: str
+    prefix: str
+    suffix: str
+    middle: str
+    order: str = "PSM"
+
+    def parts(self, prefix: str, suffix: str) -> list[tuple[str, str]]:
+        """Return the prompt as ("token", sentinel) and ("text", code) parts, in the order in which it is served."""
+        before, behind = [("token", self.prefix), ("text", prefix)], [("token", self.suffix), ("text", suffix)]
+        middle = [("token", self.middle)] if self.middle else []
+        return [*before, *behind, *middle] if self.order == "PSM" else [*behind, *before, *middle]
+
+    @property
+    def sentinels(self) -> tuple[str, ...]:
+        """The special tokens that the tokenizer must have."""
+        return tuple(token for token in (self.prefix, self.suffix, self.middle) if token)
+
+
+FORMATS = (
+    FimFormat("starcoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    FimFormat("qwen2.5-coder, codegemma", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    FimFormat("deepseek-coder", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    FimFormat("codellama", "▁<PRE>", "▁<SUF>", "▁<MID>"),
+    FimFormat("codestral", "[PREFIX]", "[SUFFIX]", "", order="SPM"),
+)
+
+BASE = FORMATS[0]  # the embedded base model uses StarCoder's spelling, which llama.cpp and the editors recognise
+
+
+def detect(vocabulary: Container[str]) -> FimFormat | None:
+    """Return the format whose sentinels are all in the vocabulary, or None for a model without fill-in-the-middle."""
+    return next((row for row in FORMATS if all(token in vocabulary for token in row.sentinels)), None)

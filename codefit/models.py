@@ -1,0 +1,276 @@
+"""Loading tokenizers, base models and adapters, and merging them. From here down torch is imported.
+
+Weights are read from safetensors only, and no code of a model repository ever runs.
+"""
+
+import contextlib
+import copy
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codefit.cli import UserError
+
+# bitsandbytes warns at import that an optional kernel from the Hub is not installed; it works without
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def device() -> torch.device:
+    """Return the device that models are put on: the GPU if there is one."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def compute_dtype() -> torch.dtype:
+    """Return bfloat16 where this machine multiplies it fast, else float32."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    fast_on_cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast_on_cpu else torch.float32
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> Any:
+    """Load a tokenizer by local path or Hub id; a missing pad token becomes end-of-sequence.
+
+    Labels are built from lengths, so that a pad id equal to end-of-sequence hides nothing from training.
+    """
+    from transformers import AutoTokenizer
+
+    with _loading("tokenizer", name):
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_model(
+    name: str, *, revision: str | None = None, load_in_4bit: bool = False, dtype: torch.dtype | None = None
+) -> Any:
+    """Load a causal language model by local path or Hub id, in evaluation mode, on the best device.
+
+    Args:
+        name: folder or Hub id.
+        revision: commit, tag or branch on the Hub.
+        load_in_4bit: quantise to NF4 with double quantisation (QLoRA, arXiv 2305.14314).
+        dtype: of the weights, or of the arithmetic of a 4-bit model; compute_dtype() when None.
+
+    Raises:
+        UserError: the model cannot be had, or is of an unknown architecture.
+    """
+    from transformers import AutoModelForCausalLM
+
+    dtype = dtype or compute_dtype()
+    options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
+    if load_in_4bit:
+        options |= {"quantization_config": _nf4(dtype), "device_map": {"": device()}}
+    with _loading("model", name):
+        model = AutoModelForCausalLM.from_pretrained(name, **options)
+    if load_in_4bit:
+        keep_gradients_on_cpu(model)
+    else:
+        model.to(device())
+    return model.eval()
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def keep_gradients_on_cpu(model: torch.nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit layers in place.
+
+    On CPUs with avx512_bf16, bitsandbytes 0.50 repacks a layer at the first forward in evaluation mode; from then on
+    its gradients vanish and a merge dequantises garbage, without an error.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+@contextlib.contextmanager
+def _loading(what: str, name: str) -> Iterator[None]:
+    """Turn the loaders' many errors into one sentence."""
+    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in ("config.json", "tokenizer.json")):
+        raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
+    try:
+        yield
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        reason = " ".join(str(error).split("\n")[0].split())
+        if "safetensors" in reason:
+            reason = "it has no safetensors weights, and pickled ones are not loaded"
+        if "trust_remote_code" in reason or "custom code" in reason:
+            reason = "it needs code from its repository, which codefit never runs"
+        raise UserError(
+            f"cannot load the {what} {name}: {reason}; check the name, the network and `hf auth login`."
+        ) from None
+
+
+# ---------------------------------------------------------------------------------------------- adapters
+
+
+def is_adapter(name: str) -> bool:
+    """Return whether a folder or Hub repository holds a PEFT adapter."""
+    if Path(name).is_dir():
+        return (Path(name) / ADAPTER_CONFIG).is_file()
+    return _hub_file(name, ADAPTER_CONFIG) is not None
+
+
+def base_of(adapter: str) -> tuple[str, str | None]:
+    """Return name and revision of the base that an adapter was trained on, from its own metadata.
+
+    Raises:
+        UserError: the adapter has no readable adapter_config.json, or it names no base.
+    """
+    path = Path(adapter) / ADAPTER_CONFIG if Path(adapter).is_dir() else _hub_file(adapter, ADAPTER_CONFIG)
+    if path is None or not Path(path).is_file():
+        raise UserError(f"{adapter} holds no {ADAPTER_CONFIG}; train.py writes one into its --output_dir.")
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path} is not valid JSON; train again, or download the adapter again.") from None
+    if not config.get("base_model_name_or_path"):
+        raise UserError(f"{path} does not name its base model; give it with --model_name_or_path.")
+    return config["base_model_name_or_path"], config.get("revision")
+
+
+def _hub_file(repository: str, file: str) -> Path | None:
+    """Return a downloaded file of a Hub repository, or None if that repository has no such file."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, file))
+    except EntryNotFoundError:
+        return None
+    except Exception as error:  # the client raises OSError, ValueError and bare transport errors for one thing
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise UserError(
+            f"{repository} is neither a local folder nor readable on the Hub ({reason}); check the name and your login."
+        ) from None
+
+
+def adapter_folder(name: str) -> Path:
+    """Return the local folder of an adapter; one on the Hub is downloaded.
+
+    Raises:
+        UserError: it cannot be had, or has no safetensors weights.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        config = _hub_file(name, ADAPTER_CONFIG)
+        if config is None:
+            raise UserError(f"{name} on the Hub holds no {ADAPTER_CONFIG}; name the repository train.py pushed to.")
+        for file in ("adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json", "manifest.json"):
+            _hub_file(name, file)
+        folder = config.parent
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UserError(f"{name} holds no adapter_model.safetensors; train.py writes one into its --output_dir.")
+    return folder
+
+
+def load(name: str, *, load_in_4bit: bool = False) -> tuple[Any, Any]:
+    """Return tokenizer and model of a base, a merged model, or an adapter (with its base), ready to generate."""
+    if not is_adapter(name):
+        return load_tokenizer(name), load_model(name, load_in_4bit=load_in_4bit)
+    base, revision = base_of(name)
+    model = load_model(base, revision=revision, load_in_4bit=load_in_4bit)
+    return load_tokenizer(name), attach_adapter(model, name)
+
+
+def attach_adapter(model: Any, adapter: str) -> Any:
+    """Return the model with an adapter attached, in evaluation mode; `with model.disable_adapter():` is the base."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, adapter).eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
+
+
+def add_lora(model: Any, *, r: int, alpha: int, dropout: float, targets: str | list[str]) -> Any:
+    """Return the model with new LoRA matrices, ready for training.
+
+    The matrices are float32, whatever the base is in. A base quantised to 4 bits is prepared as QLoRA needs it.
+
+    Raises:
+        UserError: the target modules do not exist in this model.
+    """
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if getattr(model, "is_loaded_in_4bit", False):
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    config = LoraConfig(
+        r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM", bias="none"
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise UserError(f"--lora_target_modules: {reason}; the default all-linear fits every architecture.") from None
+
+
+def dequantised(name: str, revision: str | None, load_in_4bit: bool) -> Any:
+    """Load a base in float32 with the weights that training saw: those of NF4, dequantised, where it was quantised.
+
+    Merging into the weights before quantisation gives another function than the trained one.
+    """
+    model = load_model(name, revision=revision, load_in_4bit=load_in_4bit, dtype=torch.float32)
+    return model.dequantize().float() if load_in_4bit else model
+
+
+def set_generation_defaults(model: Any, tokenizer: Any) -> None:
+    """Make `generate` of the saved model stop at end-of-sequence, pad without a warning, and be greedy."""
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+    )
+
+
+def save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
+    """Write a model, rounded to dtype, and its tokenizer; the model in memory keeps its precision."""
+    rounded = model if model.dtype == dtype else copy.deepcopy(model).to(dtype)
+    rounded.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@torch.inference_mode()
+def next_token_log_probabilities(model: Any, prompts: list[list[int]]) -> torch.Tensor:
+    """Return the model's log-probabilities of the token after each prompt, shape (prompts, vocabulary), float32."""
+    rows = []
+    for ids in prompts:
+        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+        rows.append(torch.log_softmax(logits.float(), -1).cpu())
+    return torch.stack(rows)
+
+
+def divergence(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
+    """Return mean Kullback-Leibler divergence KL(reference || other) in nats, and top-1 agreement, over the rows.
+
+    Args:
+        reference: log-probabilities, shape (rows, vocabulary).
+        other: the same for the model compared.
+    """
+    kl = (reference.exp() * (reference - other)).sum(-1)
+    agreement = (reference.argmax(-1) == other.argmax(-1)).float().mean()
+    return float(kl.mean()), float(agreement)

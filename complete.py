@@ -1,0 +1,81 @@
+"""Try a model: the text before the cursor in, its completion out.
+
+    python complete.py --hf_repository data/base --prompt "def read_lines(path):"
+
+    python complete.py --hf_repository outputs/kotlin/adapter --file Main.kt --line 12 --column 9 --max_new_tokens 32
+
+The prompt is text, a place in a file (what stands before it is the prompt), or standard input. A model that knows
+fill-in-the-middle also takes the text behind the cursor: with --suffix, or with --infill from the file.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from codefit import cli
+from codefit.cli import UserError
+
+
+def build_parser() -> cli.Parser:
+    """Return the parser of this script."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--hf_repository", required=True, help="a model or an adapter: a folder or a Hub id")
+    add("--prompt", help="text before the cursor")
+    add("--suffix", help="text behind the cursor, for a model that knows fill-in-the-middle")
+    add("--file", type=Path, help="take the prompt from a file")
+    add("--line", type=cli.number(int, 1), default=1, help="line of the cursor in --file, from 1")
+    add("--column", type=cli.number(int, 1), default=1, help="column of the cursor in --file, from 1")
+    add("--infill", action="store_true", help="give the model what stands behind the cursor in --file")
+    add("--max_prompt_tokens", type=cli.number(int, 1), default=512, help="a longer prompt is cut on the left")
+    add("--max_new_tokens", type=cli.number(int, 1), default=64, help="limit of the completion")
+    add("--load_in_4bit", action="store_true", help="load the model in 4 bits")
+    return parser
+
+
+def read_prompt(args: argparse.Namespace) -> tuple[str, str | None]:
+    """Return the text before and behind the cursor.
+
+    Raises:
+        UserError: the prompt is given twice or not at all, or the file or the place in it does not exist.
+    """
+    if args.file is None:
+        if args.infill:
+            raise UserError("--infill takes the suffix from a file; add --file, or give --suffix instead.")
+        return (sys.stdin.read() if args.prompt is None else args.prompt), args.suffix
+    if args.prompt is not None or args.suffix is not None:
+        raise UserError("--file gives the prompt already; leave out --prompt and --suffix, or leave out --file.")
+    try:
+        lines = args.file.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {args.file} as text: {error}; check the path.") from None
+    if args.line > len(lines) + 1:
+        raise UserError(f"{args.file} has {len(lines)} lines, there is no line {args.line}; choose one of them.")
+    text = "".join(lines)
+    cursor = len("".join(lines[: args.line - 1])) + args.column - 1
+    return text[:cursor], text[cursor:] if args.infill else None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print one greedy completion."""
+    args = build_parser().parse_args(argv)
+    prompt, suffix = read_prompt(args)
+
+    from codefit import generation, models
+    from codefit.encoding import Encoder
+
+    tokenizer, model = models.load(args.hf_repository, load_in_4bit=args.load_in_4bit)
+    encoder = Encoder(tokenizer, args.max_prompt_tokens)
+    completion = generation.generate(
+        model,
+        [encoder.prompt_ids(prompt, suffix)],
+        max_new_tokens=args.max_new_tokens,
+        eos_ids=encoder.eos_ids,
+        pad_id=encoder.pad_id,
+    )[0]
+    print(encoder.decode(completion.ids))
+
+
+if __name__ == "__main__":
+    cli.run(main)
