@@ -1,12 +1,13 @@
 """Two models on the same prompts: scores of every item, metrics with intervals, and the verdicts. Needs no model."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from codefit import pathology, scoring
+from codefit.benchmarks import codexglue
 from codefit.records import Prediction
 from codefit.scoring import statistics
 from codefit.scoring.statistics import Array
@@ -25,6 +26,27 @@ def score_items(predictions: Sequence[Prediction]) -> list[Prediction]:
         )
         for at, item in enumerate(predictions)
     ]
+
+
+def scores(
+    predictions: Mapping[str, tuple[Sequence[Prediction], Sequence[Prediction]]], models: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """Return the content of scores.json.
+
+    Args:
+        predictions: those of base and adapted model, by benchmark.
+        models: what is known of both, by role.
+        seed: of the bootstrap.
+    """
+    benchmarks = {name: compare(*both, seed) for name, both in predictions.items()}
+    if "codexglue" in predictions:
+        base, adapted = predictions["codexglue"]
+        benchmarks["codexglue"]["compat"] = {"base": _codexglue(base), "adapted": _codexglue(adapted)}
+    return {"models": models, "benchmarks": benchmarks}
+
+
+def _codexglue(items: Sequence[Prediction]) -> dict[str, Any]:
+    return codexglue.scores([item.prediction for item in items], [item.reference for item in items])
 
 
 def compare(base: Sequence[Prediction], adapted: Sequence[Prediction], seed: int) -> dict[str, Any]:

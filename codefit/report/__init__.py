@@ -21,11 +21,10 @@ def title(name: str) -> str:
 
 def number(value: float, row: dict[str, Any]) -> str:
     """Return a value of a metric: one decimal on the scale to 100, two below 100 otherwise."""
-    if not math.isfinite(value):
-        return "–" if math.isnan(value) else str(value)
-    if row["higher_is_better"]:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    if math.isnan(value):
+        return "–"
+    decimals = 1 if row["higher_is_better"] else 2 if abs(value) < 100 else 0
+    return f"{value:.{decimals}f}".replace("-", "−")
 
 
 def signed(value: float, row: dict[str, Any]) -> str:
