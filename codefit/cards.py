@@ -5,15 +5,13 @@ manifests that the stages left, so that nobody has to fill anything in. Metadata
 huggingface.co/docs/hub/model-cards and datasets-cards; results become a `model-index`.
 """
 
-import collections
 import dataclasses
-import json
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, records
+from codefit import cli, provenance
 
 # A row of a comparison: {"metric": "edit_similarity", "label": "Edit similarity", "base": {"value", "low", "high"},
 # "adapted": {...}, "verdict": "better", "signature": "...", "benchmark": "heldout"}; the last three may be absent.
@@ -21,13 +19,7 @@ Score = dict[str, Any]
 
 PREFIX = "{prefix}"  # the prompt format of a model that knows no fill-in-the-middle
 HELD_OUT = "held-out files"
-
-# The identifiers that huggingface.co/docs/hub/repositories-licenses lists and code is often under.
-HUB_LICENCES = """
-    afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0
-    cc-by-4.0 cc-by-sa-4.0 cc0-1.0 ecl-2.0 epl-1.0 epl-2.0 eupl-1.2 gemma gpl-2.0 gpl-3.0 isc lgpl-2.1 lgpl-3.0 llama2
-    llama3 mit mpl-2.0 ms-pl ncsa ofl-1.1 openrail osl-3.0 other postgresql unlicense wtfpl zlib
-"""
+TAGS = ("code", "code-completion", "codefit")
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
 
 
@@ -39,16 +31,18 @@ def dataset_card(folder: Path, repo_id: str) -> str:
     from huggingface_hub import DatasetCardData
 
     manifest = cli.read_manifest(folder)
-    splits = _splits(folder)
+    splits = provenance.splits(folder)
     total = sum(splits.values())
-    licences = sorted({hub_licence(source["license"]) for source in _sources(manifest) if source["license"]})
+    licences = sorted(
+        {provenance.hub_licence(source["license"]) for source in provenance.sources(manifest) if source["license"]}
+    )
     data = DatasetCardData(
         pretty_name=_name(repo_id),
         license=licences or None,
         language=["code"],
         task_categories=["text-generation"],
         size_categories=[next((name for name, limit in SIZES if total < limit), "10M<n<100M")],
-        tags=_tags(manifest),
+        tags=[*TAGS, *provenance.languages(manifest)],
         configs=[{"config_name": "default", "data_files": [{"split": s, "path": f"{s}.jsonl"} for s in splits]}],
     )
     use = f'from datasets import load_dataset\n\npairs = load_dataset("{repo_id}")\nprint(pairs["train"][0]["prompt"])'
@@ -74,9 +68,9 @@ def adapter_card(
         prompt_format: how a prompt is built from `{prefix}` and, for fill-in-the-middle, `{suffix}`.
         licence: of the base model, which the adapter inherits; "" if it is not known.
     """
-    base, revision = base_model(folder)
-    name = hub_id(base) or "path/to/the/base"
-    pinned = f', revision="{revision}"' if revision and hub_id(base) else ""
+    base, revision = provenance.base_model(folder)
+    name = provenance.hub_id(base) or "path/to/the/base"
+    pinned = f', revision="{revision}"' if revision and provenance.hub_id(base) else ""
     load = (
         "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         f'tokenizer = AutoTokenizer.from_pretrained("{repo_id}")\n'
@@ -100,7 +94,7 @@ def merged_card(
 
     Args: as for adapter_card; `adapter` is the folder of the adapter that was merged.
     """
-    base, _ = base_model(adapter or folder)
+    base, _ = provenance.base_model(adapter or folder)
     load = (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         f'tokenizer = AutoTokenizer.from_pretrained("{repo_id}")\n'
@@ -108,7 +102,9 @@ def merged_card(
     )
     made = [cli.read_manifest(path) for path in (adapter, folder) if path]
     model = _Model(repo_id, base, "finetune", made, scores, prompt_format, licence)
-    sentence = f"{_linked(base)}, fitted to a codebase." if base else "A small code model, trained from scratch."
+    sentence = (
+        f"This is {_linked(base)}, fitted to a codebase." if base else "A small code model, trained from scratch."
+    )
     note = f' The adapter alone: `PeftModel.from_pretrained(base, "{repo_id}", subfolder="adapter")`.'
     return _model_card(model, sentence + (note if adapter else ""), load)
 
@@ -127,17 +123,28 @@ class _Model:
 
     @property
     def dataset(self) -> str:
+        """The folder or id that the model was trained on."""
         return str(self.made[0].get("dataset") or "")
+
+    @property
+    def prepared(self) -> dict[str, Any]:
+        """The manifest of the data set, if it lies on this machine."""
+        return cli.read_manifest(Path(self.dataset)) if self.dataset else {}
+
+    @property
+    def dataset_id(self) -> str:
+        """The id of the data set on the Hub, "" if it was never meant to go there."""
+        return provenance.hub_id(self.dataset) or self.prepared.get("arguments", {}).get("hf_repository") or ""
 
     def metadata(self) -> Any:
         """Return the metadata; a base or data set that is not on the Hub is left out, since it would be refused."""
         from huggingface_hub import EvalResult, ModelCardData
 
-        known, dataset = hub_id(self.base), hub_id(self.dataset)
+        known, dataset = provenance.hub_id(self.base), self.dataset_id
         results = [
             EvalResult(
                 task_type="text-generation",
-                dataset_type=dataset or "codefit",
+                dataset_type=row.get("benchmark", dataset or "heldout"),  # results are grouped by it
                 dataset_name=row.get("benchmark", HELD_OUT),
                 metric_type=row["metric"],
                 metric_name=row["label"],
@@ -150,93 +157,16 @@ class _Model:
             base_model_relation=self.relation if known else None,
             library_name="peft" if self.relation == "adapter" else "transformers",
             pipeline_tag="text-generation",
-            license=hub_licence(self.licence) if self.licence else None,
+            license=provenance.hub_licence(self.licence) if self.licence else None,
             language=["code"],
             datasets=[dataset] if dataset else None,
-            tags=[*_tags(cli.read_manifest(Path(self.dataset))), *(["lora"] if self.base else [])],
+            tags=[*TAGS, *provenance.languages(self.prepared), *(["lora"] if self.base else [])],
             model_name=_name(self.repo_id) if results else None,
             eval_results=results or None,
         )
 
 
-# ---------------------------------------------------------------------------------------------- facts
-
-
-def base_model(folder: Path) -> tuple[str, str]:
-    """Return name and revision of the base of an adapter or a merged model; ("", "") for one from scratch."""
-    config = folder / "adapter_config.json"
-    if config.is_file():
-        content = json.loads(config.read_text(encoding="utf-8"))
-        return content.get("base_model_name_or_path") or "", content.get("revision") or ""
-    manifest = cli.read_manifest(folder)
-    return manifest.get("base_model") or "", manifest.get("base_revision") or ""
-
-
-def valid_id(name: str) -> bool:
-    """Say whether a text is written like the id of a repository on the Hub."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
-
-
-def hub_id(name: str) -> str:
-    """Return a name if it is an id on the Hub, "" if it is a local path: one that exists, or in codefit's folders."""
-    local = Path(name).exists() or name.startswith(("data/", "outputs/"))
-    return name if valid_id(name) and not local else ""
-
-
-def hub_licence(spdx: str) -> str:
-    """Return the Hub's identifier for an SPDX one: GPL-3.0-or-later is gpl-3.0, what the Hub does not list is other."""
-    name = spdx.lower().removesuffix("-only").removesuffix("-or-later").removesuffix("+")
-    return name if name in HUB_LICENCES.split() else "other"
-
-
-def _parsed(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the manifests that parse_data.py wrote for the inputs of a prepared data set."""
-    return [cli.read_manifest(Path(path)) for path in manifest.get("inputs", {})]
-
-
-def _sources(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the sources of a prepared data set: name, kind, commit, license, documents."""
-    return [source for parsed in _parsed(manifest) for source in parsed.get("sources", [])]
-
-
-def _splits(folder: Path) -> dict[str, int]:
-    """Return the rows of each split."""
-    paths = {split: folder / f"{split}.jsonl" for split in records.SPLITS}
-    return {split: _lines(path) for split, path in paths.items() if path.is_file()}
-
-
-def _lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
-
-
-def _rejections(folder: Path) -> list[tuple[str, str, int]]:
-    """Return stage, rule and count of what was left out on the way from the sources to the pairs."""
-    rows = []
-    for parsed in _parsed(cli.read_manifest(folder)):
-        rows += [("parse_data.py", rule, count) for rule, count in parsed.get("rejections", {}).items()]
-    path = folder / "rejected.jsonl"
-    if path.is_file():
-        with path.open(encoding="utf-8") as file:
-            rules = collections.Counter(json.loads(line)["rule"] for line in file)
-        rows += [("preprocess_data.py", rule, count) for rule, count in rules.most_common()]
-    return rows
-
-
-def _tags(prepared: dict[str, Any]) -> list[str]:
-    languages = {
-        name: None
-        for manifest in (prepared, *_parsed(prepared))
-        for name in manifest.get("arguments", {}).get("language") or []
-    }
-    return ["code", "code-completion", "codefit", *languages]
+# ---------------------------------------------------------------------------------------------- text
 
 
 def _name(repo_id: str) -> str:
@@ -244,11 +174,8 @@ def _name(repo_id: str) -> str:
 
 
 def _linked(name: str) -> str:
-    known = hub_id(name)
+    known = provenance.hub_id(name)
     return f"[{known}](https://huggingface.co/{known})" if known else f"a local base model (`{Path(name).name}`)"
-
-
-# ---------------------------------------------------------------------------------------------- text
 
 
 def _card(data: Any, title: str, sentence: str, *sections: tuple[str, str]) -> str:
@@ -259,7 +186,7 @@ def _card(data: Any, title: str, sentence: str, *sections: tuple[str, str]) -> s
 
 
 def _model_card(model: _Model, sentence: str, load: str) -> str:
-    named = f"`{model.dataset}`" if hub_id(model.dataset) else ""
+    data = _data(Path(model.dataset)) if model.dataset else ""
     return _card(
         model.metadata(),
         _name(model.repo_id),
@@ -267,7 +194,7 @@ def _model_card(model: _Model, sentence: str, load: str) -> str:
         ("What it changed", _results(model.scores)),
         ("Use it", _code("python", f"{load}\n\n{COMPLETE}")),
         ("Prompt format", _prompt_format(model.prompt_format)),
-        ("Trained on", _data(Path(model.dataset)) or named),
+        ("Trained on", data or model.dataset_id),
         ("How it was made", "\n\n".join(_origin(manifest) for manifest in model.made)),
     )
 
@@ -281,17 +208,20 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_t
 def _results(scores: Sequence[Score]) -> str:
     if not scores:
         return ""
+    values = ("base", "adapted", "difference")
     rows = [
-        (row["label"], row.get("benchmark", HELD_OUT), _value(row["base"]), _value(row["adapted"]), row.get("verdict"))
+        (row["label"], row.get("benchmark", HELD_OUT), *(_value(row.get(name)) for name in values), row.get("verdict"))
         for row in scores
     ]
     signatures = dict.fromkeys(row["signature"] for row in scores if row.get("signature"))
     notes = ["Brackets hold 95 % intervals.", *(f"`{signature}`" for signature in signatures)]
-    return _table(("metric", "on", "base", "adapted", "verdict"), rows) + "\n\n" + "  \n".join(notes)
+    return _table(("metric", "on", *values, "verdict"), rows) + "\n\n" + "  \n".join(notes)
 
 
-def _value(score: dict[str, Any]) -> str:
-    """Return a value with its interval, if it has one."""
+def _value(score: dict[str, Any] | None) -> str:
+    """Return a value with its interval, as far as they are known."""
+    if score is None:
+        return ""
     if score.get("low") is None:
         return f"{score['value']:.4g}"
     return f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
@@ -308,19 +238,19 @@ def _prompt_format(prompt_format: str) -> str:
 
 def _data(folder: Path) -> str:
     """Return what a prepared data set holds, where that came from, and what was left out by which rule."""
-    splits = _splits(folder)
+    splits = provenance.splits(folder)
     if not splits:
         return ""
     parts = [_table(("split", "pairs"), splits.items())]
     sources = [
         (row["name"], row["kind"], row["commit"][:12], row["license"] or "unknown", row["documents"])
-        for row in _sources(cli.read_manifest(folder))
+        for row in provenance.sources(cli.read_manifest(folder))
     ]
     if sources:
         parts.append("Sources:\n\n" + _table(("source", "kind", "commit", "licence", "documents"), sources))
-    rejections = _rejections(folder)
+    rejections = provenance.rejections(folder)
     if rejections:
-        parts.append("Left out:\n\n" + _table(("by", "rule", "files or pairs"), rejections))
+        parts.append("Left out:\n\n" + _table(("what", "rule", "count"), rejections))
     return "\n\n".join(parts)
 
 
@@ -341,4 +271,7 @@ def _code(language: str, text: str) -> str:
 
 def _table(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(str("" if cell is None else cell).replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    )

@@ -5,17 +5,22 @@ continues it; pushing again what is already there makes no commit.
 """
 
 import contextlib
+import dataclasses
+import functools
 import shlex
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from codefit import cards, hub_client
+from codefit import cards, hub_client, provenance
 from codefit.cli import UserError
 from codefit.curation import secrets
 from codefit.hub_client import Kind
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 # Weights travel as safetensors only. These are pickles and what training keeps for itself.
 NEVER_PUSHED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "checkpoint-*/*", "runs/*")
@@ -39,16 +44,19 @@ def preflight(repo_id: str, kind: Kind, *, private: bool | None = None) -> None:
             the repository exists and is not as private as was asked.
     """
     check_id(repo_id)
-    with hub_client.explained(repo_id, f"cannot push to {repo_id}", "nothing was started."):
+
+    def ask() -> None:
         api = hub_client.connect()
         hub_client.patiently(lambda: hub_client.refuse_reader(api, repo_id))
         hub_client.patiently(lambda: hub_client.open_repository(api, repo_id, kind, private))
         hub_client.patiently(lambda: hub_client.try_writing(api, repo_id, kind))
 
+    hub_client.explained(ask, repo_id, f"cannot push to {repo_id}", "nothing was started.")
+
 
 def check_id(repo_id: str) -> None:
     """Raise UserError unless a text can be the id of a repository."""
-    if repo_id.count("/") != 1 or not cards.valid_id(repo_id):
+    if repo_id.count("/") != 1 or not provenance.valid_id(repo_id):
         raise UserError(
             f"{repo_id!r} cannot be a repository on the Hub; write it as owner/name, "
             "with letters, digits and single '-', '_' or '.' only."
@@ -120,11 +128,12 @@ def push_merged(
     _require(folder, "config.json", "model*.safetensors", "tokenizer*", made_by="merge_lora.py")
     licence = _licence_of_base(adapter or folder)
     _write_card(folder, cards.merged_card(folder, repo_id, scores, prompt_format, licence, adapter))
-    options: dict[str, Any] = {"message": "Model made with codefit", "private": private}
+    message = "Model made with codefit"
+    pushes = [Push(folder, repo_id, "model", message, private, replaced=ROOT_OF_A_MODEL)]
     if adapter:
         _require(adapter, "adapter_config.json", "adapter_model.safetensors", made_by="train.py")
-        push_folder(adapter, repo_id, "model", **options, path_in_repo="adapter", ignored=["README.md"])
-    return push_folder(folder, repo_id, "model", **options, replaced=ROOT_OF_A_MODEL)
+        pushes.insert(0, Push(adapter, repo_id, "model", message, private, "adapter", ignored=["README.md"]))
+    return _push(pushes)
 
 
 def push_folder(
@@ -138,9 +147,19 @@ def push_folder(
     ignored: Sequence[str] = (),
     replaced: Sequence[str] = (),
 ) -> str:
-    """Push a folder as one commit and return its URL; what the repository already has is not sent again.
+    """Push a folder as one commit and return its URL; the arguments are those of `Push`.
 
-    Args:
+    Raises:
+        UserError: the push failed; says why, and with which command to continue.
+    """
+    return _push([Push(folder, repo_id, kind, message, private, path_in_repo, ignored, replaced)])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Push:
+    """A commit to make.
+
+    Attributes:
         folder: the files; pickles, checkpoints and optimizer states among them are left out, and named on stderr.
         repo_id: `owner/name` on the Hub; created if it is not there.
         kind: "model" or "dataset".
@@ -149,57 +168,80 @@ def push_folder(
         path_in_repo: the folder in the repository; its root when None.
         ignored: patterns of further files to leave out.
         replaced: patterns of files that are removed from the repository unless they are pushed.
-
-    Raises:
-        UserError: the push failed; says why, and with which command to continue.
     """
-    check_id(repo_id)
-    ignored = _left_out(folder, (*NEVER_PUSHED, *ignored))
-    replaced = [pattern for pattern in replaced if not (folder / pattern).exists()]
 
-    def attempt() -> str:
+    folder: Path
+    repo_id: str
+    kind: Kind
+    message: str
+    private: bool | None = None
+    path_in_repo: str | None = None
+    ignored: Sequence[str] = ()
+    replaced: Sequence[str] = ()
+
+    def make(self) -> str:
+        """Make the commit, trying again what may pass, and return its URL."""
+        return hub_client.patiently(functools.partial(self.attempt, hub_client.connect()))
+
+    def attempt(self, api: "HfApi") -> str:
+        """Open the repository, upload what it does not have, commit; return the URL of the commit."""
         commit = api.upload_folder(
-            folder_path=folder,
-            path_in_repo=path_in_repo,
-            repo_id=repo_id,
-            repo_type=kind,
-            commit_message=message,
-            ignore_patterns=list(ignored),
-            delete_patterns=list(replaced) or None,
+            folder_path=self.folder,
+            path_in_repo=self.path_in_repo,
+            repo_id=self.repo_id,
+            repo_type=self.kind,
+            commit_message=self.message,
+            ignore_patterns=self.patterns_left_out(),
+            delete_patterns=self.patterns_removed() or None,
             # with its parent named, a commit whose answer was lost is not made a second time
-            parent_commit=hub_client.open_repository(api, repo_id, kind, private),
+            parent_commit=hub_client.open_repository(api, self.repo_id, self.kind, self.private),
         )
         return commit.commit_url
 
-    words = [
-        "hf",
-        "upload",
-        repo_id,
-        str(folder),
-        path_in_repo or ".",
-        "--repo-type",
-        kind,
-        "--commit-message",
-        message,
-    ]
-    words += ["--private"] * bool(private)
-    words += [f"--exclude={pattern}" for pattern in ignored] + [f"--delete={pattern}" for pattern in replaced]
-    saved = f"all files are safe in that folder; continue with: {shlex.join(words)}"
-    with hub_client.explained(repo_id, f"{folder} was not pushed to {repo_id}", saved):
-        api = hub_client.connect()
-        return hub_client.patiently(attempt)
+    def command(self) -> str:
+        """Return the command that does the same without codefit."""
+        words = ["hf", "upload", self.repo_id, str(self.folder), self.path_in_repo or "."]
+        words += ["--repo-type", self.kind, "--commit-message", self.message, *["--private"] * bool(self.private)]
+        words += [f"--exclude={pattern}" for pattern in self.patterns_left_out()]
+        words += [f"--delete={pattern}" for pattern in self.patterns_removed()]
+        return shlex.join(words)
+
+    def files(self) -> list[str]:
+        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+
+    def left_out(self) -> list[str]:
+        patterns = self.patterns_left_out()
+        return [file for file in self.files() if any(fnmatch(file, pattern) for pattern in patterns)]
+
+    def patterns_left_out(self) -> list[str]:
+        files = self.files()
+        return [p for p in (*NEVER_PUSHED, *self.ignored) if any(fnmatch(file, p) for file in files)]
+
+    def patterns_removed(self) -> list[str]:
+        return [pattern for pattern in self.replaced if not (self.folder / pattern).exists()]
 
 
-def _left_out(folder: Path, patterns: Sequence[str]) -> list[str]:
-    """Return those patterns that files of the folder match, and say which files. Raises UserError if none remains."""
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    matching = [pattern for pattern in patterns if any(fnmatch(file, pattern) for file in files)]
-    left_out = [file for file in files if any(fnmatch(file, pattern) for pattern in matching)]
-    if len(left_out) == len(files):
-        raise UserError(f"{folder} holds nothing to push; give the folder that a stage wrote.")
-    if left_out:
-        print(f"left out of the push: {', '.join(left_out)}", file=sys.stderr)
-    return matching
+def _push(pushes: Sequence[Push]) -> str:
+    """Make the commits in order and return the URL of the last. Raises UserError at the first that fails."""
+    url = ""
+    for push in pushes:
+        check_id(push.repo_id)
+        left_out = push.left_out()
+        if len(left_out) == len(push.files()):
+            raise UserError(f"{push.folder} holds nothing to push; give the folder that a stage wrote.")
+        if left_out:
+            print(f"left out of the push: {_some(left_out)}", file=sys.stderr)
+    for number, push in enumerate(pushes):
+        commands = " && ".join(rest.command() for rest in pushes[number:])
+        saved = f"all files are safe in that folder; continue with: {commands}"
+        what = f"{push.folder} was not pushed to {push.repo_id}"
+        url = hub_client.explained(push.make, push.repo_id, what, saved)
+    return url
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def _require(folder: Path, *patterns: str, made_by: str) -> None:
@@ -214,7 +256,7 @@ def _write_card(folder: Path, text: str) -> None:
 
 def _licence_of_base(folder: Path) -> str:
     """Return the licence that the base model's own card states, "" where it cannot be had."""
-    base = cards.hub_id(cards.base_model(folder)[0])
+    base = provenance.hub_id(provenance.base_model(folder)[0])
     if not base:
         return ""
     with contextlib.suppress(hub_client.Refusal, *hub_client.errors()):

@@ -5,12 +5,12 @@ becomes a few attempts, each announced, and then a UserError with the reason and
 by `huggingface_hub` alone and appear in no text.
 """
 
-import contextlib
+import gc
 import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from codefit.cli import UserError
@@ -111,8 +111,9 @@ def patiently(call: Callable[[], Result]) -> Result:
             if not _may_pass(error) or pause > LONGEST_WAIT:
                 raise
             problem = _status(error) or type(error).__name__
-            note = f"the Hub: {problem}; trying again in {pause:g} s ({number} of {len(WAITS)})"
-            print(note, file=sys.stderr, flush=True)
+        gc.collect()  # ends its progress bars
+        note = f"the Hub: {problem}; trying again in {pause:g} s ({number} of {len(WAITS)})"
+        print(note, file=sys.stderr, flush=True)
         time.sleep(pause)
     return call()
 
@@ -127,15 +128,16 @@ def errors() -> tuple[type[Exception], ...]:
     return httpx2.HTTPError, OSError, RuntimeError, ValueError, KeyError
 
 
-@contextlib.contextmanager
-def explained(repo_id: str, what: str, outcome: str) -> Iterator[None]:
-    """Turn what the client raises into a UserError: what happened, why, what to do."""
+def explained(call: Callable[[], Result], repo_id: str, what: str, outcome: str) -> Result:
+    """Return what a call returns, or turn what it raises into a UserError: what happened, why, what to do."""
     try:
-        yield
+        return call()
     except Refusal as error:
-        raise UserError(f"{what}: {error}; {outcome}") from None
+        reason = str(error)
     except errors() as error:
-        raise UserError(f"{what}: {_reason(error, repo_id)}; {outcome}") from None
+        reason = _reason(error, repo_id)
+    gc.collect()  # ends the progress bars that the failed call left open, which would swallow the error's line
+    raise UserError(f"{what}: {reason}; {outcome}")
 
 
 def _response(error: BaseException | None) -> "httpx2.Response | None":

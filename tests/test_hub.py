@@ -4,7 +4,6 @@ Every push runs in a process of its own, as a script does, and with time.sleep s
 """
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -13,33 +12,20 @@ from pathlib import Path
 
 import pytest
 from hub_server import READ_TOKEN, WRITE_TOKEN, Fault, HubServer
+from hub_server.process import Call, environment, error_of, run
 
 from codefit import hub, hub_client
 from codefit.cli import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 REPO = "tester/kotlin-phi"
 FOREVER = -1
-
-SCRIPT = """
-import json, os, sys, time
-from pathlib import Path
-sleep = time.sleep
-time.sleep = lambda seconds: sleep(min(seconds, 0.02))
-from codefit import cli, hub, hub_client
-hub_client.TIMEOUT = float(os.environ.get("SHORT_TIMEOUT", hub_client.TIMEOUT))
-def main():
-    for name, arguments in json.loads(sys.argv[1]):
-        paths = {key: Path(value) for key, value in arguments.items() if key in ("folder", "adapter")}
-        print(getattr(hub, name)(**arguments | paths))
-cli.run(main)
-"""
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[HubServer]:
     with HubServer(tmp_path / "xet") as running:
         yield running
+        assert running.api.unknown == []
 
 
 @pytest.fixture
@@ -55,38 +41,12 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def environment(server: HubServer, tmp_path: Path, **changes: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
-    ours = {"HF_ENDPOINT": server.endpoint, "HF_TOKEN": WRITE_TOKEN, "HF_HOME": str(tmp_path / "hf_home")}
-    return {**kept, **ours, "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", **changes}
-
-
-def run(
-    server: HubServer, tmp_path: Path, *calls: tuple[str, dict], **changes: str
-) -> subprocess.CompletedProcess[str]:
-    """Call functions of codefit.hub in a process of their own; no output may ever hold a token or a traceback."""
-    command = [sys.executable, "-c", SCRIPT, json.dumps(calls)]
-    done = subprocess.run(command, env=environment(server, tmp_path, **changes), capture_output=True, text=True)
-    for token in (WRITE_TOKEN, READ_TOKEN):
-        assert token not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def push(folder: Path, **options: object) -> tuple[str, dict]:
+def push(folder: Path, **options: object) -> Call:
     return "push_folder", {"folder": str(folder), "repo_id": REPO, "kind": "model", "message": "A push", **options}
 
 
-def preflight(repo_id: str = REPO, **options: object) -> tuple[str, dict]:
+def preflight(repo_id: str = REPO, **options: object) -> Call:
     return "preflight", {"repo_id": repo_id, "kind": "model", **options}
-
-
-def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line in which a failed run says what happened."""
-    assert done.returncode == 1, done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    return errors[0]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -206,6 +166,7 @@ FAILURES = {
     "down, with xet": (Fault(COMMIT, status=503), "0", "the Hub itself has trouble (503", "status.huggingface.co"),
     "commit dropped": (Fault(COMMIT, action="drop"), "1", "the connection to http://127.0.0.1", "check the network"),
     "upload cut": (Fault("PUT /large", action="cut"), "1", "the connection to http://127.0.0.1", "check the network"),
+    "upload refused": (Fault("PUT /large", status=403), "1", "does not take the files (403)", "wait a minute"),
     "storage down": (Fault("PUT /large", status=500), "1", "the Hub itself has trouble (500", "status.huggingface.co"),
     "web page": (Fault("validate-yaml", status=200, body="<html>"), "1", "a web page instead of data", "HF_ENDPOINT"),
     "no right, with xet": (
@@ -242,6 +203,12 @@ def test_a_failure_is_one_sentence_and_loses_nothing(
     assert contents(folder) == before
     assert all(titles(server, *repository) == ["initial commit"] for repository in server.api.repositories)
     assert server.count("repos/create") <= 1 + len(hub_client.WAITS)
+
+
+def test_a_hub_that_never_says_anything(server: HubServer, folder: Path, tmp_path: Path) -> None:
+    server.faults.append(Fault(COMMIT, times=FOREVER, action="stall", seconds=0.5))
+    error = error_of(run(server, tmp_path, push(folder), SHORT_TIMEOUT="0.2"))
+    assert f"{server.endpoint} was silent for 0.2 s; check the network" in error
 
 
 def test_a_hub_that_is_not_there(server: HubServer, folder: Path, tmp_path: Path) -> None:
@@ -379,6 +346,19 @@ def test_a_repository_holds_the_adapter_or_the_whole_model(
     assert run(server, tmp_path, alone).returncode == 0
     assert "config.json" not in server.files("model", REPO)
     assert "model.safetensors" not in server.files("model", REPO)
+
+
+def test_when_the_first_of_two_pushes_fails_both_commands_are_given(
+    server: HubServer, folder: Path, adapter: Path, tmp_path: Path
+) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    server.faults.append(Fault(COMMIT, status=403))
+    error = error_of(
+        run(server, tmp_path, ("push_merged", {"folder": str(folder), "repo_id": REPO, "adapter": str(adapter)}))
+    )
+    first, second = error.split("continue with: ")[1].split(" && ")
+    assert shlex.split(first)[:5] == ["hf", "upload", REPO, str(adapter), "adapter"]
+    assert shlex.split(second)[:5] == ["hf", "upload", REPO, str(folder), "."]
 
 
 def write_dataset(folder: Path, prompt: str = "fun main() {\n") -> Path:

@@ -68,8 +68,10 @@ class Api:
         self.xet = xet
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.large: dict[str, bytes] = {}
+        self.unknown: list[str] = []  # requests that no endpoint takes
         repo = r"/api/(models|datasets)/([^/]+/[^/]+)"
         self.routes: list[tuple[str, str, Callable[..., Answer]]] = [
+            ("GET", "/api/agent-harnesses", lambda request: as_json({})),  # the hf command asks for these names
             ("GET", "/api/whoami-v2", self.whoami),
             ("POST", "/api/repos/create", self.create),
             ("POST", "/api/validate-yaml", self.validate_yaml),
@@ -93,7 +95,8 @@ class Api:
                 match = re.fullmatch(pattern, request.path)
                 if match and request.method in method.split("|"):
                     return endpoint(request, *match.groups())
-            raise HubError(404, f"no such endpoint: {request.method} {request.path}")
+            self.unknown.append(f"{request.method} {request.path}")
+            raise HubError(404, "no such endpoint")
         except HubError as error:
             return as_error(error)
 

@@ -1,0 +1,52 @@
+"""A process that calls codefit.hub the way a script does: with its own environment, output and exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hub_server.server import HubServer
+from hub_server.store import READ_TOKEN, WRITE_TOKEN
+
+ROOT = Path(__file__).resolve().parents[2]
+Call = tuple[str, dict[str, Any]]
+
+SCRIPT = """
+import json, os, sys, time
+from pathlib import Path
+sleep = time.sleep
+time.sleep = lambda seconds: sleep(min(seconds, 0.02))
+from codefit import cli, hub, hub_client
+hub_client.TIMEOUT = float(os.environ.get("SHORT_TIMEOUT", hub_client.TIMEOUT))
+def main():
+    for name, arguments in json.loads(sys.argv[1]):
+        paths = {key: Path(value) for key, value in arguments.items() if key in ("folder", "adapter")}
+        print(getattr(hub, name)(**arguments | paths))
+cli.run(main)
+"""
+
+
+def environment(server: HubServer, tmp_path: Path, **changes: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+    ours = {"HF_ENDPOINT": server.endpoint, "HF_TOKEN": WRITE_TOKEN, "HF_HOME": str(tmp_path / "hf_home")}
+    return {**kept, **ours, "HF_HUB_DISABLE_XET": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT), **changes}
+
+
+def run(server: HubServer, tmp_path: Path, *calls: Call, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Call functions of codefit.hub in a process of their own; no output may ever hold a token or a traceback."""
+    command = [sys.executable, "-c", SCRIPT, json.dumps(calls)]
+    done = subprocess.run(command, env=environment(server, tmp_path, **changes), capture_output=True, text=True)
+    for token in (WRITE_TOKEN, READ_TOKEN):
+        assert token not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line in which a failed run says what happened."""
+    assert done.returncode == 1, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
