@@ -6,6 +6,7 @@ huggingface.co/docs/hub/model-cards and datasets-cards; results become a `model-
 """
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def dataset_card(folder: Path, repo_id: str) -> str:
         "Prompts and completions for code models: what stands before a cursor, and what its author wrote next.",
         ("Use it", f"{_code('python', use)}\n\nor train on it: `python train.py --dataset {repo_id}`."),
         ("What it holds", _data(folder)),
-        ("How it was made", _origin(manifest)),
+        ("How it was made", "\n\n".join(map(_origin, (*provenance.parsed(manifest), manifest))).strip()),
     )
 
 
@@ -195,7 +196,7 @@ def _model_card(model: _Model, sentence: str, load: str) -> str:
         ("Use it", _code("python", f"{load}\n\n{COMPLETE}")),
         ("Prompt format", _prompt_format(model.prompt_format)),
         ("Trained on", data or model.dataset_id),
-        ("How it was made", "\n\n".join(_origin(manifest) for manifest in model.made)),
+        ("How it was made", "\n\n".join(map(_origin, model.made))),
     )
 
 
@@ -258,7 +259,7 @@ def _origin(manifest: dict[str, Any]) -> str:
     """Return the command of a manifest, and the versions it ran with."""
     if not manifest:
         return ""
-    command = shlex.join(["python", *manifest["command"]])
+    command = re.sub(r"://[^/@\s]+@", "://***@", shlex.join(["python", *manifest["command"]]))  # name:password@host
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     commit = f"codefit {manifest['toolkit_commit']}, " if manifest.get("toolkit_commit") else ""
     took = f"; took {cli.duration(manifest['seconds'])}" if "seconds" in manifest else ""

@@ -57,6 +57,7 @@ def dataset(tmp_path: Path) -> Path:
     write_manifest(
         tmp_path / "kotlin.manifest.json",
         "parse_data.py",
+        command=["parse_data.py", "--repository", "https://me:pass-word@example.org/x.git"],
         arguments={"language": ["kotlin"]},
         sources=[{**source, "license": "Apache-2.0"}, unknown],
         rejections={"LFS pointer": 4},
@@ -113,6 +114,8 @@ def test_the_card_of_a_data_set(dataset: Path) -> None:
         "| pairs | only brackets | 10 |",
     ):
         assert row in found["What it holds"]
+    assert "python parse_data.py --repository https://***@example.org/x.git" in found["How it was made"]
+    assert "pass-word" not in text
     assert "python preprocess_data.py --seed '3 4'" in found["How it was made"]
     assert "With codefit c0ffee, python 3.11.7, torch 2.13.0; took 3 min 20 s." in found["How it was made"]
 
