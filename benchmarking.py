@@ -63,22 +63,19 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from codefit import models
 
     is_adapter = models.is_adapter(args.hf_repository)
-    made = cli.read_manifest(Path(args.hf_repository))
+    folder = models.adapter_folder(args.hf_repository) if is_adapter else Path(args.hf_repository)
+    made = cli.read_manifest(folder)
     base, revision = args.model_name_or_path, None
     if base is None and is_adapter:
-        base, revision = models.base_of(args.hf_repository)
+        base, revision = models.base_of(str(folder))
     elif base is None:
         base, revision = made.get("base_model"), made.get("base_revision")
     if base is None:
         raise UserError(f"{args.hf_repository} does not name its base model; give it with --model_name_or_path.")
-    # a merged model's data set and training curve are those of the adapter that went into it
-    adapter = args.hf_repository if is_adapter else made.get("arguments", {}).get("hf_repository", args.hf_repository)
-    trained = cli.read_manifest(Path(adapter))
-    args.dataset = args.dataset or trained.get("dataset") or DATASET
+    args.dataset = args.dataset or made.get("dataset") or DATASET
     if args.load_in_4bit is None:
-        args.load_in_4bit = is_adapter and bool(trained.get("load_in_4bit"))
-    kind = "adapter" if is_adapter else "merged"
-    adapted = {"name": args.hf_repository, "kind": kind, "adapter": adapter}
+        args.load_in_4bit = is_adapter and bool(made.get("load_in_4bit"))
+    adapted = {"name": args.hf_repository, "kind": "adapter" if is_adapter else "merged", "folder": str(folder)}
     return {"base": {"name": base, "revision": revision}, "adapted": adapted}
 
 
@@ -140,7 +137,7 @@ def ask_models(
     base = {"revision": names["base"]["revision"], "load_in_4bit": args.load_in_4bit}
     model = models.load_model(names["base"]["name"], **base)
     if names["adapted"]["kind"] == "adapter":
-        model = models.attach_adapter(model, names["adapted"]["name"])
+        model = models.attach_adapter(model, names["adapted"]["folder"])
         with model.disable_adapter():
             before = ask(args, "base", model, pairs, encoder)
     else:
@@ -246,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if asked is None:
             return
         predictions, made = asked, manifest.content
-        loss_png = Path(made["models"]["adapted"]["adapter"]) / "loss.png"
+        loss_png = Path(made["models"]["adapted"]["folder"]) / "loss.png"
 
     score = comparison.score_items
     scored = {name: (score(base), score(adapted)) for name, (base, adapted) in predictions.items()}

@@ -16,7 +16,6 @@ from codefit.benchmarks import codexglue
 from codefit.records import Pair, Prediction
 from codefit.report import plots
 
-torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
 EOS = "<|endoftext|>"
 CODE = [
     ("fun add(a: Int, b: Int): Int {\n    return ", "a + b\n", "stop"),
@@ -64,7 +63,7 @@ def made(tmp_path_factory):
     write_manifest(root / "adapter", dataset=str(root / "data"), load_in_4bit=False)
     plots.loss_curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], root / "adapter" / "loss.png")
     adapted.merge_and_unload().save_pretrained(root / "merged")
-    write_manifest(root / "merged", base_model=str(root / "base"), arguments={"hf_repository": str(root / "adapter")})
+    write_manifest(root / "merged", dataset=str(root / "data"), base_model=str(root / "base"))
     for name in ("base", "adapter", "merged"):
         new_tokenizer().save_pretrained(root / name)
     return root
@@ -107,7 +106,8 @@ def same_files(one, other):
     return [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()]
 
 
-def test_the_folder_holds_everything(finished):
+def test_the_folder_holds_everything(finished, made):
+    assert (finished / "loss.png").read_bytes() == (made / "adapter" / "loss.png").read_bytes()
     assert sorted(path.name for path in finished.iterdir()) == [
         "loss.png", "manifest.json", "predictions-adapted-heldout.jsonl", "predictions-base-heldout.jsonl",
         "report.html", "report.md", "scores.json", "scores.png",
@@ -182,7 +182,7 @@ def test_predictions_do_not_depend_on_the_batches(finished, made, tmp_path):
 
 def test_a_merged_model_is_compared_with_its_base(finished, made, tmp_path):
     run(made, tmp_path / "merged", model="merged")
-    assert (tmp_path / "merged" / "loss.png").read_bytes() == (made / "adapter" / "loss.png").read_bytes()
+    assert not (tmp_path / "merged" / "loss.png").exists()  # this merged model came without one
     for role in ("base", "adapted"):
         assert [item.prediction for item in predictions(tmp_path / "merged", role)] == [
             item.prediction for item in predictions(finished, role)

@@ -24,15 +24,14 @@ def number(value: float, row: dict[str, Any]) -> str:
     if math.isnan(value):
         return "–"
     decimals = 1 if row["higher_is_better"] else 2 if abs(value) < 100 else 0
-    return f"{value:.{decimals}f}".replace("-", "−")
+    text = f"{abs(value):.{decimals}f}"
+    return f"−{text}" if value < 0 and text.strip("0.") else text
 
 
 def signed(value: float, row: dict[str, Any]) -> str:
     """Return a difference with its sign; one that rounds to nothing has none."""
-    text = number(abs(value), row)
-    if not any(digit in text for digit in "123456789"):
-        return text
-    return ("−" if value < 0 else "+") + text
+    text = number(value, row)
+    return f"+{text}" if value > 0 and text.strip("0.") else text
 
 
 def score(row: dict[str, Any], model: str) -> str:

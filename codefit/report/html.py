@@ -74,7 +74,7 @@ def _scores(name: str, benchmark: dict[str, Any]) -> str:
     title = f"{report.title(name)}: {benchmark['n']} prompts from {benchmark['files']} files"
     tracks = "".join(_track(row) for row in benchmark["metrics"])
     plot = f'<h3>{html.escape(title)}</h3>\n<div class="tracks">\n{tracks}</div>\n'
-    return plot + _score_table(benchmark) + _compat(benchmark)
+    return plot + _score_table(name, benchmark) + _compat(benchmark)
 
 
 def _track(row: dict[str, Any]) -> str:
@@ -123,7 +123,7 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
     )
 
 
-def _score_table(benchmark: dict[str, Any]) -> str:
+def _score_table(name: str, benchmark: dict[str, Any]) -> str:
     header = ("Metric", "Base", "Adapted", "Difference", "p", "Resolvable", "Verdict")
     rows = [
         (
@@ -138,7 +138,10 @@ def _score_table(benchmark: dict[str, Any]) -> str:
         for row in benchmark["metrics"]
     ]
     signatures = "".join(f"<li><code>{html.escape(row['signature'])}</code></li>" for row in benchmark["metrics"])
-    caption = "95 % intervals by resampling files; resolvable: the smallest true difference these prompts would show"
+    caption = (
+        f"{report.title(name)}: 95 % intervals by resampling files; resolvable is the smallest true difference "
+        "that these prompts would show"
+    )
     return _table(caption, header, rows) + f"<details><summary>Signatures</summary><ul>{signatures}</ul></details>"
 
 
@@ -150,7 +153,7 @@ def _compat(benchmark: dict[str, Any]) -> str:
 
 
 def _checks(name: str, benchmark: dict[str, Any]) -> str:
-    header = ("", "References", "Base", "Adapted")
+    header = ("Share of predictions", "References", "Base", "Adapted")
     rows = [
         (html.escape(row["label"]), *(report.share(row[whose]) for whose in ("reference", "base", "adapted")))
         for row in benchmark["checks"]
@@ -163,7 +166,7 @@ def _training(loss_png: Path | None) -> str:
         return ""
     data = base64.b64encode(loss_png.read_bytes()).decode()
     image = f'<img src="data:image/png;base64,{data}" alt="Loss over the steps of the training">'
-    image = f'<div class="scroll" role="region" tabindex="0" aria-label="Training curve">{image}</div>'
+    image = f'<div class="scroll" role="region" tabindex="0" aria-label="Picture of the curve">{image}</div>'
     return f'<section aria-labelledby="training"><h2 id="training">Training curve</h2>{image}</section>'
 
 

@@ -46,8 +46,8 @@ def _shown(benchmark: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    label = f"{row['label']}{' ' + row['unit'] if row['unit'] else ''}"
-    return (label, report.score(row, "base"), report.score(row, "adapted"), report.difference(row), row["verdict"])
+    scores = (report.score(row, model) for model in ("base", "adapted"))
+    return (row["label"], *scores, report.difference(row), row["verdict"])
 
 
 def _endings(benchmark: dict[str, Any]) -> str:

@@ -1,0 +1,447 @@
+"""The report without any model: defects that are planted are called out, texts stay texts, pictures repeat."""
+
+import dataclasses
+import html.parser
+import json
+import math
+import random
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from codefit import comparison, pathology, report
+from codefit.records import Prediction
+from codefit.report import html as page
+from codefit.report import plots, terminal
+
+ATTACK = "</script><script>document.title='owned'</script><!-- <img src=x onerror=alert(1)> <!--{title}--> &amp;"
+PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle\n    return "
+REFERENCE = "math.pi * radius ** 2\n"
+
+
+def prediction(number=0, text=REFERENCE, reason="stop", **changes):
+    scores = {"nats": 10.0 + number % 5, "tokens": 9}
+    item = Prediction(f"item{number}", PROMPT, text, REFERENCE, reason, scores, f"file{number // 3}.py")
+    return dataclasses.replace(item, **changes)
+
+
+def wrong(number):
+    """Return a prediction that is somewhat wrong, without any of the planted defects."""
+    return prediction(number, text=f"math.tau + radius{number}\n", scores={"nats": 14.0 + number % 3, "tokens": 9})
+
+
+BASE = [wrong(number) for number in range(30)]
+ADAPTED = [prediction(number) if number % 3 else wrong(number) for number in range(30)]
+
+
+def compared(base=BASE, adapted=ADAPTED):
+    scored = {"heldout": (comparison.score_items(base), comparison.score_items(adapted))}
+    models = {"base": {"name": "some/base"}, "adapted": {"name": "some/adapter"}}
+    return comparison.scores(scored, models, seed=0), scored
+
+
+def written(base=BASE, adapted=ADAPTED, **options):
+    return page.page(*compared(base, adapted), {"Command": "benchmarking.py --seed 0"}, **options)
+
+
+# ------------------------------------------------------------------------------------------- pathologies
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (REFERENCE, []),
+        ("", ["empty"]),
+        (" \n\t\n", ["empty"]),
+        (PROMPT + REFERENCE, ["echo"]),
+        ("x = 1\n# the area of a circle\n    return 1", []),  # a line of the prompt, not its head or tail
+        ("return 0\n" + PROMPT, ["echo"]),
+        ("x = f(x); " * 4, ["repeats"]),
+        ("x = f(x); " * 3, []),
+        ("}\n" * 30, []),  # brackets alone are no repetition
+        ("0, " * 8, ["repeats"]),
+        ("a b c d e f g h i j k l m n o p", []),
+    ],
+)
+def test_defects_of_one_text(text, found):
+    assert [name for name, (_, holds) in pathology.TEXT_CHECKS.items() if holds(text, PROMPT)] == found
+
+
+def test_a_short_prompt_is_not_called_an_echo():
+    assert not pathology.echoes("x = y = 1", "x = ")
+
+
+def test_counts_are_of_the_right_items():
+    base = [
+        prediction(0),
+        prediction(1, "", "length"),
+        prediction(2, reason="length", reference_finish_reason="length"),
+    ]
+    adapted = [prediction(0), prediction(1), prediction(2, "", reference_finish_reason="length")]
+    table = {row["check"]: row for row in pathology.rows(base, adapted)}
+    found = {name: [row[whose]["count"] for whose in ("reference", "base", "adapted")] for name, row in table.items()}
+    assert found == {
+        "stops": [2, 1, 3],
+        "stops_at_natural_end": [2, 1, 2],
+        "empty": [0, 1, 1],
+        "echo": [0, 0, 0],
+        "repeats": [0, 0, 0],
+    }
+    assert table["stops"]["adapted"]["of"] == 3
+    assert table["stops_at_natural_end"]["adapted"]["of"] == 2
+
+
+PLANTED = {
+    "nothing": ({}, None),
+    "empty": ({"text": ""}, "100 % of the adapted predictions are empty (0 % of the references)."),
+    "echo": (
+        {"text": PROMPT + REFERENCE},
+        "100 % of the adapted predictions contain the prompt (0 % of the references).",
+    ),
+    "repeats": ({"text": "go(x); " * 9}, "100 % of the adapted predictions repeat themselves (0 % of the references)."),
+    "never stops": ({"reason": "length"}, "The adapted model stops by itself at only 0 % of the natural ends."),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_planted_defects_are_called_out_everywhere(planted):
+    changes, sentence = PLANTED[planted]
+    adapted = [prediction(number, **changes) for number in range(30)]
+    content, scored = compared(adapted=adapted)
+    findings = content["benchmarks"]["heldout"]["findings"]
+    assert findings == ([sentence] if sentence else [])
+    shown = (
+        page.page(content, scored, {}),
+        terminal.markdown(content),
+        terminal.table("heldout", content["benchmarks"]["heldout"]),
+    )
+    for text in shown:
+        assert sentence is None or sentence in text
+
+
+def test_what_the_references_do_too_is_no_finding():
+    same = [prediction(number, text="", reference="") for number in range(5)]
+    assert pathology.findings(pathology.rows(same, same)) == []
+
+
+# ------------------------------------------------------------------------------------------- comparison
+
+
+def test_better_equal_and_worse_are_told_apart():
+    verdicts = {}
+    for name, base, adapted in (("up", BASE, ADAPTED), ("down", ADAPTED, BASE), ("same", BASE, BASE)):
+        rows = compared(base, adapted)[0]["benchmarks"]["heldout"]["metrics"]
+        verdicts[name] = {row["metric"]: row["verdict"] for row in rows}
+    assert set(verdicts["up"].values()) == {"better"}
+    assert set(verdicts["down"].values()) == {"worse"}
+    assert set(verdicts["same"].values()) == {"not resolved"}
+
+
+def test_without_nats_there_is_no_perplexity():
+    bare = [dataclasses.replace(item, scores={}) for item in BASE]
+    names = [row["metric"] for row in comparison.compare(bare, bare, 0)["metrics"]]
+    assert names == ["edit_similarity", "exact_match", "next_line", "bleu", "chrf"]
+
+
+def test_without_reference_tokens_there_is_no_perplexity():
+    empty = [prediction(number, reference="", scores={"nats": 0.0, "tokens": 0}) for number in range(3)]
+    assert [row["metric"] for row in comparison.compare(empty, empty, 0)["metrics"]][-1] == "chrf"
+
+
+def test_binary_metrics_carry_the_exact_test():
+    rows = {row["metric"]: row for row in compared()[0]["benchmarks"]["heldout"]["metrics"]}
+    assert rows["exact_match"]["difference"]["mcnemar_p"] == pytest.approx(2 * 0.5**20)  # 20 hits, all of one model
+    assert "mcnemar_p" not in rows["bleu"]["difference"]
+
+
+def test_items_keep_what_the_model_measured():
+    item = comparison.score_items([prediction(3)])[0]
+    assert item.scores["nats"] == 13.0
+    assert item.scores["edit_similarity"] == item.scores["exact_match"] == 100
+
+
+# ------------------------------------------------------------------------------------------- words and numbers
+
+PERCENT, FREE = {"higher_is_better": True}, {"higher_is_better": False}
+
+
+@pytest.mark.parametrize(
+    ("value", "row", "text", "with_sign"),
+    [
+        (43.26, PERCENT, "43.3", "+43.3"),
+        (-0.31, PERCENT, "−0.3", "−0.3"),
+        (-0.04, PERCENT, "0.0", "0.0"),
+        (0.0, PERCENT, "0.0", "0.0"),
+        (100.0, PERCENT, "100.0", "+100.0"),
+        (12.345, FREE, "12.35", "+12.35"),
+        (-1234.5, FREE, "−1234", "−1234"),
+        (math.inf, FREE, "inf", "+inf"),
+        (-math.inf, FREE, "−inf", "−inf"),
+        (math.nan, FREE, "–", "–"),
+    ],
+)
+def test_numbers(value, row, text, with_sign):
+    assert (report.number(value, row), report.signed(value, row)) == (text, with_sign)
+
+
+@pytest.mark.parametrize(
+    ("highs", "top"),
+    [((3.1, 3.9), 4), ((4.1, 2.0), 8), ((0.61, 0.2), 0.8), ((9, 1), 10), ((120, 90), 200), ((0, 0), 1)],
+)
+def test_a_scale_covers_everything_shown(highs, top):
+    row = {"higher_is_better": False, "base": {"high": highs[0]}, "adapted": {"high": highs[1]}}
+    assert report.scale(row) == pytest.approx([0, top / 4, top / 2, top * 3 / 4, top])
+    assert report.scale(row | PERCENT) == [0, 25, 50, 75, 100]
+
+
+def test_an_endless_perplexity_still_has_a_scale():
+    row = {**FREE, "base": {"high": math.inf}, "adapted": {"high": 3.0}}
+    assert all(math.isfinite(tick) for tick in report.scale(row))
+
+
+@pytest.mark.parametrize(
+    ("base", "adapted", "start"),
+    [
+        (BASE, ADAPTED, "The adapted model is better on held-out code: edit similarity rises from"),
+        (ADAPTED, BASE, "The adapted model is worse on held-out code: edit similarity falls from"),
+        (BASE, BASE, "No difference is resolved on held-out code with 30 prompts: edit similarity"),
+    ],
+)
+def test_the_verdict_leads(base, adapted, start):
+    content = compared(base, adapted)[0]
+    sentences = report.verdict("heldout", content["benchmarks"]["heldout"])
+    assert sentences[0].startswith(start)
+    assert len(sentences) == 2
+    assert sentences[1].startswith("Also ")
+    assert terminal.markdown(content).split("\n\n")[1].startswith(start)
+
+
+def test_the_table_fits_100_columns_whatever_the_numbers():
+    content = compared()[0]
+    for row in content["benchmarks"]["heldout"]["metrics"]:
+        for model, value in (("base", 100.0), ("adapted", 100.0), ("difference", -100.0)):
+            row[model].update(value=value, low=value, high=value)
+        row["verdict"] = "not resolved"
+    lines = terminal.table("heldout", content["benchmarks"]["heldout"]).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum("not resolved" in line for line in lines) == 6
+
+
+def test_markdown_tables_are_whole():
+    text = terminal.markdown(compared()[0])
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in table} == {6}
+    assert len(table) == 8  # head, rule, six metrics
+    assert "`edit_similarity|sim:indel" in text
+
+
+# ------------------------------------------------------------------------------------------- the page
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects tags, attributes and the texts of scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.scripts = [], [], []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.inside = tag == "script"
+        if self.inside:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        if self.inside:
+            self.scripts[-1] += data
+
+
+def attacked():
+    """Return predictions whose every text tries to leave its place."""
+    changes = {"id": ATTACK, "prompt": ATTACK, "prediction": ATTACK, "reference": ATTACK, "path": ATTACK}
+    return [dataclasses.replace(prediction(), **changes, suffix=ATTACK)]
+
+
+def test_texts_cannot_leave_their_place():
+    content, scored = compared(attacked(), attacked())
+    content["models"]["adapted"]["name"] = ATTACK
+    text = page.page(content, scored, {"Command": ATTACK})
+    reader = Reader(text)
+    assert len(reader.scripts) == 2
+    items = json.loads(reader.scripts[0])
+    assert items[0]["prompt"] == items[0]["reference"] == items[0]["suffix"] == ATTACK
+    assert items[0]["base"]["parts"] == [ATTACK]
+    assert "<script>document" not in text
+    assert "img" not in reader.tags
+    assert "innerHTML" not in text
+
+
+def test_script_json_is_json_that_ends_no_script():
+    value = [ATTACK, "\u2028\ud800 \0", {"<": [1.5, None]}]
+    text = page.script_json(value)
+    assert json.loads(text) == value
+    assert not re.search("[<>&]", text)
+    text.encode()  # a lone surrogate is escaped, so that it can be written
+
+
+def test_all_sections_are_there(tmp_path):
+    plots.loss_curve([{"step": 1, "loss": 2.0}], tmp_path / "loss.png")
+    text = written(loss_png=tmp_path / "loss.png")
+    reader = Reader(text)
+    for title in ("Scores", "Endings and defects", "Training curve", "Predictions", "How this was made"):
+        assert re.search(rf"<h2[^>]*>{title}</h2>", text)
+    assert {"header", "main", "footer", "section", "table", "svg"} <= set(reader.tags)
+    assert ("lang", "en") in reader.attributes
+    assert reader.tags.count("svg") == 7
+    assert "Training curve" not in written()
+    images = [value for name, value in reader.attributes if name == "src"]
+    assert len(images) == 1
+    assert images[0].startswith("data:image/png;base64,")
+    assert "<!--{" not in text
+
+
+def test_the_page_needs_no_network(tmp_path):
+    text = written()
+    links = [value for name, value in Reader(text).attributes if name in {"src", "href", "action", "srcset"}]
+    assert links == ["data:,"]
+    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_browser_is_capped_and_says_so():
+    long = "x" * 50 + " = call(argument, other)\n"
+    base = [prediction(n) for n in range(510)]
+    base[0] = prediction(0, long * 60, prompt=long * 100, reference=long * 60)
+    text = written(base, base)
+    items = json.loads(Reader(text).scripts[0])
+    assert len(items) == 500
+    assert "500 of 510 prompts" in text
+    assert items[0]["prompt"] == "… " + (long * 100)[-1000:]
+    assert items[0]["reference"].endswith(" … (2500 more characters)")
+    few = written(base[:5], base[:5])
+    assert "5 prompts, by edit similarity" in few
+
+
+def test_500_usual_items_stay_under_two_megabytes():
+    random.seed(0)
+    words = ["value", "self", "return", "(", ")", "=", "x", "\n    "]
+    base = [
+        prediction(n, *(["".join(random.choices(words, k=64))]), prompt="".join(random.choices(words, k=500)))
+        for n in range(500)
+    ]
+    assert len(written(base, base).encode()) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "parts"),
+    [
+        ("", "", [""]),
+        ("", "x", [""]),
+        ("x", "", ["", "x"]),
+        ("a + b", "a + b", ["a + b"]),
+        ("a + c", "a + b", ["a + ", "c"]),
+        ("c + b", "a + b", ["", "c", " + b"]),
+        ("a", "a + b", ["a"]),
+        ("a  b", "a b", ["a", "  ", "b"]),
+        ("return foo(bar)", "return foo(baz)", ["return foo(", "bar", ")"]),
+    ],
+)
+def test_differing_parts(ours, theirs, parts):
+    assert page.differing(ours, theirs) == parts
+
+
+def test_differing_parts_are_the_prediction():
+    random.seed(1)
+    for _ in range(200):
+        ours, theirs = ("".join(random.choices("ab \n(é1_", k=random.randint(0, 30))) for _ in range(2))
+        parts = page.differing(ours, theirs)
+        assert "".join(parts) == ours
+        assert all(parts[1:])
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_the_browser_of_predictions_works(tmp_path):
+    """Filter for the better ones, then press j twice and k once, in a real browser."""
+    keys = "".join(f"document.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}));" for key in "jjk")
+    drive = f"<script>document.querySelector('input[value=better]').click();{keys}</script></body>"
+    base, adapted = [*BASE, *attacked()], [*ADAPTED, *attacked()]
+    (tmp_path / "report.html").write_text(written(base, adapted).replace("</body>", drive))
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={tmp_path}"]
+    done = subprocess.run([*command, f"file://{tmp_path}/report.html"], capture_output=True, text=True, timeout=60)
+    assert "2 of 20</output>" in done.stdout
+    for label in ("all (31)", "better (20)", "worse (0)", "same (11)"):
+        assert label in done.stdout
+    assert '<pre id="adapted"><span>math.pi * radius ** 2\n</span></pre>' in done.stdout
+    assert re.search(r'<pre id="base"><span>math\.</span><mark>tau', done.stdout)
+    assert "<title>some/adapter" in done.stdout
+
+
+# ------------------------------------------------------------------------------------------- pictures
+
+
+def size(path):
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+LOG = [
+    {"step": step, "loss": 3 / step, "grad_norm": 1.0}
+    | ({"eval_loss": 3.5 / step, "eval_accuracy": 0.5} if step % 5 == 0 else {})
+    for step in range(1, 61)
+]
+
+
+def test_pictures_repeat_to_the_byte(tmp_path):
+    content = compared()[0]
+    for name in ("a", "b"):
+        plots.loss_curve(LOG, tmp_path / f"loss-{name}.png")
+        plots.scores(content, tmp_path / f"scores-{name}.png")
+    for kind in ("loss", "scores"):
+        assert (tmp_path / f"{kind}-a.png").read_bytes() == (tmp_path / f"{kind}-b.png").read_bytes()
+
+
+def test_the_curve_has_a_panel_for_what_was_logged(tmp_path):
+    logs = {
+        3: LOG,
+        2: [{"step": 1, "loss": 2.0, "grad_norm": 0.5}],
+        1: [{"step": 1, "eval_loss": 2.0}],
+        0: [{"step": 1, "train_runtime": 3.0}],
+    }
+    widths = {}
+    for panels, log in logs.items():
+        plots.loss_curve(log, tmp_path / "loss.png")
+        widths[panels] = size(tmp_path / "loss.png")[0]
+    assert widths[3] > widths[2] > widths[1] == widths[0]
+
+
+def test_a_running_mean_lies_in_the_middle_of_its_window():
+    points = [(step, float(step * step)) for step in range(10)]
+    assert plots._running_mean(points, 3)[0] == (1, pytest.approx(5 / 3))
+    assert plots._running_mean(points, 3)[-1] == (8, pytest.approx((49 + 64 + 81) / 3))
+    assert len(plots._running_mean(points, 3)) == 8
+
+
+def test_the_picture_of_scores_grows_with_the_benchmarks(tmp_path):
+    content = compared()[0]
+    plots.scores(content, tmp_path / "one.png")
+    both = {**content, "benchmarks": {**content["benchmarks"], "codexglue": content["benchmarks"]["heldout"]}}
+    plots.scores(both, tmp_path / "two.png")
+    assert size(tmp_path / "two.png")[1] > 1.7 * size(tmp_path / "one.png")[1]
+
+
+def test_the_picture_of_scores_needs_no_likelihood(tmp_path):
+    content = compared([dataclasses.replace(item, scores={}) for item in BASE], ADAPTED)[0]
+    plots.scores(content, tmp_path / "scores.png")
+    assert size(tmp_path / "scores.png")[0] == 1600
