@@ -142,26 +142,25 @@ def read_samples(args: argparse.Namespace, dataset: Path, encoder: Any) -> tuple
     from codefit import encoding, scratch
 
     chance = random.Random(args.seed)
-    train = records.read_jsonl(dataset / "train.jsonl", Pair)
-    validation = list(records.read_jsonl(dataset / "validation.jsonl", Pair))
-    chance.shuffle(validation)
+    train, validation = (
+        list(records.read_jsonl(dataset / f"{split}.jsonl", Pair)) for split in ("train", "validation")
+    )
+    for pairs in (train, validation):
+        chance.shuffle(pairs)  # so that a run that needs only a part of the rows sees all files
+    needed = tokens_needed(args)
     if args.from_scratch:
         reading = cli.progress(train, "encode", unit="document")
-        samples = list(scratch.samples(reading, encoder, args.max_length, args.fim_rate, args.seed))
+        samples = list(scratch.samples(reading, encoder, args.max_length, args.fim_rate, args.seed, needed))
         held_out = list(scratch.samples(validation, encoder, args.max_length, 0.0, args.seed))
         chance.shuffle(held_out)
-        ledger = {"trained": len(samples)}
+        ledger = {"read": len(train), "trained": len(samples)}
     else:
-        pairs = list(train)
-        chance.shuffle(pairs)  # so that a run that needs only a part of the rows sees all files
-        needed = tokens_needed(args)
-        samples, ledger = encoding.encode(cli.progress(pairs, "encode", unit="pair"), encoder, args.max_length, needed)
+        reading = cli.progress(train, "encode", unit="pair")
+        samples, ledger = encoding.encode(reading, encoder, args.max_length, needed)
         held_out, _ = encoding.encode(validation[: args.validation_samples], encoder, args.max_length)
-    if not samples or not held_out:
-        raise UserError(
-            f"{dataset} has no usable rows for training or validation; run preprocess_data.py on more files."
-        )
     refuse_losses(ledger)
+    if not samples or not held_out:
+        raise UserError(f"{dataset} has no usable rows for training or validation; prepare more files.")
     return samples, held_out[: args.validation_samples], ledger
 
 
@@ -171,6 +170,13 @@ def tokens_needed(args: argparse.Namespace) -> float:
         return float("inf")
     step: int = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.max_length
     return float(args.max_steps * step)
+
+
+def refuse_long_rows(model: Any, max_length: int) -> None:
+    """Raise UserError when rows are longer than the model's context."""
+    context = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", max_length)
+    if max_length > context:
+        raise UserError(f"the model's context holds {context} tokens, fewer than --max_length {max_length}; lower it.")
 
 
 def refuse_losses(ledger: dict[str, int]) -> None:
@@ -237,7 +243,16 @@ def make_trainer(args: argparse.Namespace, work: Path, model: Any, train: Any, v
 
 
 def scheduler_options(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return what a warm-up-stable-decay schedule needs beside the Trainer's flags: the last quarter decays."""
+    """Return what a warm-up-stable-decay schedule needs beside the Trainer's flags: the last quarter decays.
+
+    Raises:
+        UserError: the schedule is unknown, or needs to know the number of steps.
+    """
+    from transformers import SchedulerType
+
+    known = [kind.value for kind in SchedulerType]
+    if args.lr_scheduler_type not in known:
+        raise UserError(f"--lr_scheduler_type {args.lr_scheduler_type} is unknown; choose one of {', '.join(known)}.")
     if args.lr_scheduler_type != "warmup_stable_decay":
         return None
     if args.max_steps is None:
@@ -307,6 +322,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not (args.preview or args.dry_run):
         claim(args, work)
     tokenizer, model = prepare_model(args, dataset, work)
+    refuse_long_rows(model, args.max_length)
     encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
     train, validation, ledger = read_samples(args, dataset, encoder)
     if args.preview:

@@ -189,22 +189,19 @@ def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, 
 
     Returns:
         Arrays of shape (capacity,), int64: `input_ids`; `labels`, already shifted (labels[i] is the token to predict
-        at position i, IGNORE where none is); `position_ids`, which restart in every sample; `segments`, the number of
-        the sample a token belongs to (padding is a segment of its own).
+        at position i, IGNORE where none is); `position_ids`, which restart in every sample and in the padding.
     """
     row = {
         "input_ids": np.full(capacity, pad_id, np.int64),
         "labels": np.full(capacity, IGNORE, np.int64),
         "position_ids": np.zeros(capacity, np.int64),
-        "segments": np.full(capacity, len(samples), np.int64),
     }
     at = 0
-    for number, sample in enumerate(samples):
+    for sample in samples:
         end, start = at + len(sample.ids), max(sample.start, 1)
         row["input_ids"][at:end] = sample.ids
         row["labels"][at + start - 1 : end - 1] = sample.ids[start:]
         row["position_ids"][at:end] = np.arange(end - at)
-        row["segments"][at:end] = number
         at = end
     row["position_ids"][at:] = np.arange(capacity - at)
     return row

@@ -54,11 +54,18 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> A
 
 
 def new_model(
-    tokenizer: Any, *, hidden_size: int, layers: int, heads: int, intermediate_size: int, context: int
+    tokenizer: Any,
+    *,
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    intermediate_size: int,
+    context: int,
+    std: float = 0.02,
 ) -> Any:
     """Return a Llama-architecture decoder with random weights and tied embeddings.
 
-    Weights are drawn from N(0, 0.02), and those that write into the residual stream from N(0, 0.02 / sqrt(2 * layers)),
+    Weights are drawn from N(0, std), and those that write into the residual stream from N(0, std / sqrt(2 * layers)),
     as in GPT-2, so that the stream's variance does not grow with depth.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -72,6 +79,7 @@ def new_model(
         num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
+        initializer_range=std,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -82,25 +90,36 @@ def new_model(
     model = LlamaForCausalLM(config)
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
-            torch.nn.init.normal_(weight, std=0.02 / (2 * layers) ** 0.5)
+            torch.nn.init.normal_(weight, std=std / (2 * layers) ** 0.5)
     return model
 
 
 # ---------------------------------------------------------------------------------------------- samples
 
 
-def samples(pairs: Iterable[Pair], encoder: Encoder, length: int, fim_rate: float, seed: int) -> Iterator[Sample]:
+def samples(
+    pairs: Iterable[Pair],
+    encoder: Encoder,
+    length: int,
+    fim_rate: float,
+    seed: int,
+    enough_tokens: float = float("inf"),
+) -> Iterator[Sample]:
     """Yield training samples of whole documents: chunks of at most `length` tokens, some as fill-in-the-middle.
 
     A document begins with end-of-sequence, which stands for the border between two documents. With probability
     `fim_rate` a chunk is cut at two random characters and its middle moved to the end, half of the time in the order
     prefix-suffix-middle and half suffix-prefix-middle (arXiv 2207.14255); its three parts are tokenised apart.
-    Every token is trained, so that `start` is 0.
+    Every token is trained, so that `start` is 0. Once `enough_tokens` are reached no further document is read.
     """
     chance = random.Random(seed)
-    for batch in _batched(pairs, 256):
+    tokens = 0
+    for batch in _batched(pairs, 64):
         for ids in encoder.ids([pair.completion for pair in batch]):
+            tokens += len(ids)
             yield from _document(ids, encoder, length, fim_rate, chance)
+        if tokens >= enough_tokens:
+            return
 
 
 def _batched(pairs: Iterable[Pair], size: int) -> Iterator[tuple[Pair, ...]]:

@@ -1,0 +1,358 @@
+"""Packing isolates, label-only logits change nothing, 4-bit gradients survive an evaluation, resume is exact."""
+
+import copy
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import train
+from codefit import cli, encoding, models, scratch, training
+from codefit.cli import UserError
+from codefit.encoding import IGNORE, Sample
+
+VOCABULARY = 97
+SHAPE = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+CONFIGS = {
+    "llama": transformers.LlamaConfig(**SHAPE, **SIZE, num_key_value_heads=2),
+    "qwen2": transformers.Qwen2Config(**SHAPE, **SIZE, num_key_value_heads=2),
+    "phi": transformers.PhiConfig(**SHAPE, **SIZE),
+    "codegen": transformers.CodeGenConfig(
+        **SHAPE, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=128, resid_pdrop=0, embd_pdrop=0
+    ),
+    "starcoder2": transformers.Starcoder2Config(**SHAPE, **SIZE, num_key_value_heads=2),
+}
+
+
+@pytest.fixture(params=CONFIGS)
+def model(request):
+    torch.manual_seed(0)
+    return transformers.AutoModelForCausalLM.from_config(CONFIGS[request.param])
+
+
+def samples_of(lengths, seed=0):
+    draw = np.random.default_rng(seed)
+    return [Sample(draw.integers(1, VOCABULARY, n).astype(np.int32), n // 2, 0, n) for n in lengths]
+
+
+def rows_of(samples, row_tokens=64):
+    return training.PackedRows(samples, row_tokens, pad_id=0)
+
+
+def trainer_of(model, samples, folder, **options):
+    arguments = {"max_steps": 4, "per_device_train_batch_size": 2, "report_to": [], "logging_steps": 1, "use_cpu": True}
+    arguments |= {"remove_unused_columns": False, "disable_tqdm": True, "save_strategy": "no", "learning_rate": 1e-2}
+    return training.CodeTrainer(
+        model=model,
+        args=training.TrainingArguments(output_dir=str(folder), **(arguments | options)),
+        train_dataset=rows_of(samples),
+        eval_dataset=rows_of(samples[:3]),
+        data_collator=training.collate,
+    )
+
+
+@torch.no_grad()
+def nats_apart(model, samples):
+    """Return summed loss and number of labels, one sample at a time, from full logits."""
+    nats = labels = 0.0
+    for sample in samples:
+        ids = torch.from_numpy(sample.ids).long()
+        logits = model(input_ids=ids[None], use_cache=False).logits[0, sample.start - 1 : -1]
+        nats += float(torch.nn.functional.cross_entropy(logits.float(), ids[sample.start :], reduction="sum"))
+        labels += len(ids) - sample.start
+    return nats, labels
+
+
+def test_packed_label_only_loss_equals_samples_one_by_one(model, tmp_path):
+    samples = samples_of([17, 23, 9, 40, 12, 31])
+    trainer = trainer_of(model, samples, tmp_path)
+    dataset = rows_of(samples)
+    assert len(dataset) < len(samples)
+    with torch.no_grad():
+        nats, labels = nats_apart(model.eval(), samples)
+        loss = trainer.compute_loss(model, training.collate(list(dataset)), num_items_in_batch=torch.tensor(labels))
+    assert float(loss) == pytest.approx(nats / labels, rel=1e-5)
+
+
+def test_evaluation_is_a_mean_over_tokens(model, tmp_path):
+    samples = samples_of([17, 23, 9])
+    metrics = trainer_of(model, samples, tmp_path).evaluate()
+    nats, labels = nats_apart(model.eval(), samples)
+    assert metrics["eval_loss"] == pytest.approx(nats / labels, rel=1e-5)
+    assert metrics["eval_bits_per_byte"] == pytest.approx(nats / np.log(2) / 49, rel=1e-5)
+
+
+def test_label_only_gradients_equal_those_of_full_logits(model, tmp_path):
+    samples = samples_of([17, 23, 9, 40])
+    peft_model = models.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear")
+    torch.nn.init.normal_(next(p for n, p in peft_model.named_parameters() if "lora_B" in n), std=0.1)
+    trainer = trainer_of(peft_model, samples, tmp_path)
+    batch = training.collate(list(rows_of(samples)))
+    gradients = []
+    for head in (trainer.head, None):
+        trainer.head = head
+        peft_model.zero_grad()
+        count = (batch["labels"] != IGNORE).sum()
+        trainer.compute_loss(peft_model, dict(batch), num_items_in_batch=count).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in peft_model.parameters() if p.grad is not None]))
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-7)
+
+
+def test_lora_trains_saves_and_reloads(model, tmp_path):
+    model.save_pretrained(tmp_path / "base")
+    samples = samples_of([30] * 8)
+    trainer = trainer_of(models.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear"), samples, tmp_path)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < before
+    trainer.model.save_pretrained(tmp_path / "adapter")
+    ids = torch.from_numpy(samples[0].ids).long()[None]
+    wanted = trainer.model.eval()(input_ids=ids).logits
+    base = models.load_model(str(tmp_path / "base"), dtype=torch.float32)
+    again = models.attach_adapter(base, str(tmp_path / "adapter"))
+    torch.testing.assert_close(again(input_ids=ids).logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_accumulation_weighs_every_label_alike(tmp_path):
+    """Two micro-batches with different numbers of labels give the gradient of one batch that holds both."""
+    samples = samples_of([60, 10, 50, 20])
+    found = []
+    for rows, accumulation in ((2, 1), (1, 2)):
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(CONFIGS["llama"])
+        options = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": accumulation, "max_steps": 1}
+        trainer = trainer_of(model, samples, tmp_path, **options, optim="sgd", warmup_steps=0, max_grad_norm=0)
+        trainer.train()
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
+
+
+def test_4_bit_gradients_survive_an_evaluation(tmp_path):
+    """bitsandbytes repacks 4-bit layers at the first forward in evaluation mode on CPUs with avx512_bf16."""
+    config = transformers.LlamaConfig(**SHAPE, **(SIZE | {"hidden_size": 64, "intermediate_size": 128}))
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    base = models.load_model(str(tmp_path / "base"), load_in_4bit=True)
+    assert any(type(module).__name__ == "Linear4bit" for module in base.modules())
+    model = models.add_lora(base, r=4, alpha=8, dropout=0.0, targets="all-linear")
+    trainer = trainer_of(model, samples_of([30] * 8), tmp_path, eval_strategy="steps", eval_steps=2, max_steps=6)
+    trainer.train()
+    norms = [row["grad_norm"] for row in trainer.state.log_history if "grad_norm" in row]
+    assert len(norms) == 6
+    assert min(norms) > 1e-4
+
+
+def test_adapter_matrices_are_float32(model):
+    peft_model = models.add_lora(model.to(torch.bfloat16), r=4, alpha=8, dropout=0.0, targets="all-linear")
+    assert {p.dtype for p in peft_model.parameters() if p.requires_grad} == {torch.float32}
+
+
+def test_unknown_target_modules_are_refused(model):
+    with pytest.raises(UserError, match=r"lora_target_modules: .* the default all-linear fits"):
+        models.add_lora(model, r=4, alpha=8, dropout=0.0, targets=["no_such_layer"])
+
+
+# ---------------------------------------------------------------------------------------------- from scratch
+
+
+def test_muon_trains_matrices_and_adamw_the_rest_and_both_resume(tiny_tokenizer):
+    def model_and_optimizer():
+        torch.manual_seed(0)
+        model = scratch.new_model(tiny_tokenizer, hidden_size=32, layers=2, heads=2, intermediate_size=64, context=64)
+        return model, scratch.MuonWithAdamW(model, lr=1e-2, weight_decay=0.1)
+
+    def step(model, optimizer):
+        ids = torch.arange(40)[None]
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model, optimizer = model_and_optimizer()
+    matrices, others = scratch.split_parameters(model)
+    assert len(matrices) == 2 * 7
+    assert len(matrices) + len(others) == len(list(model.parameters()))
+    step(model, optimizer)
+    twin, restored = model_and_optimizer()
+    twin.load_state_dict(model.state_dict())
+    restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as from a file, with no shared tensors
+    for group in (*optimizer.param_groups, *restored.param_groups):
+        group["lr"] = 5e-3  # as a schedule does
+    for pair in ((model, optimizer), (twin, restored)):
+        step(*pair)
+    for left, right in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(left, right)
+
+
+def test_documents_become_chunks_that_hold_every_token(tiny_tokenizer):
+    encoder = encoding.Encoder(tiny_tokenizer, 64)
+    text = "".join(f"def f{n}(a):\n    return a + {n}\n\n" for n in range(60))
+    pair = encoding.Pair(id="1", task="document", prompt="", completion=text)
+    chunks = list(scratch.samples([pair], encoder, 64, fim_rate=0.0, seed=0))
+    ids = [int(i) for chunk in chunks for i in chunk.ids]
+    assert ids[0] == ids[-1] == encoder.eos_ids[0]
+    assert encoder.decode(ids) == text
+    assert all(len(chunk.ids) <= 64 for chunk in chunks)
+
+
+def test_moved_middles_restore_the_text(tiny_tokenizer):
+    encoder = encoding.Encoder(tiny_tokenizer, 64)
+    text = "".join(f"value_{n} = compute({n})\n" for n in range(80))
+    pair = encoding.Pair(id="1", task="document", prompt="", completion=text)
+    restored = []
+    before, behind, ask = (encoder.special[token] for token in encoder.fim.sentinels)
+    for chunk in scratch.samples([pair], encoder, 64, fim_rate=1.0, seed=0):
+        ids = chunk.ids.tolist()
+        if ask not in ids:
+            restored.append(encoder.decode(ids))
+            continue
+        assert ids[-1] == encoder.eos_ids[0]
+        if ids[1] == behind:  # suffix-prefix-middle: prefix and middle are one run of text
+            suffix, rest = ids[2 : ids.index(ask)], ids[ids.index(ask) + 1 :]
+            restored.append(encoder.decode(rest) + encoder.decode(suffix))
+        else:
+            assert ids[0] == before
+            cut, asked = ids.index(behind), ids.index(ask)
+            parts = (ids[1:cut], ids[asked + 1 :], ids[cut + 1 : asked])
+            restored.append("".join(encoder.decode(part) for part in parts))
+    assert "".join(restored) == text
+    assert len(restored) > 10
+
+
+# ---------------------------------------------------------------------------------------------- the script
+
+
+def command(tiny_base, prepared, output, *more):
+    """Return the arguments of a small run."""
+    fixed = ["--model_name_or_path", str(tiny_base), "--dataset", str(prepared), "--output_dir", str(output)]
+    small = ["--max_length", "512", "--max_prompt_tokens", "128", "--per_device_train_batch_size", "2"]
+    pace = ["--gradient_accumulation_steps", "1", "--learning_rate", "1e-2", "--logging_steps", "1"]
+    return [*fixed, *small, *pace, *more]
+
+
+def test_train_writes_a_whole_adapter_and_its_story(tiny_base, prepared, tmp_path, capsys):
+    output = tmp_path / "adapter"
+    train.main(command(tiny_base, prepared, output, "--max_steps", "6", "--eval_steps", "3"))
+    names = {path.name for path in output.iterdir()}
+    assert names >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "trainer_state.json"}
+    assert names >= {"loss.png", "manifest.json"}
+    assert not {name for name in names if name.endswith((".bin", ".pt", ".pth", ".pkl"))}
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["base_model"] == str(tiny_base)
+    assert manifest["ledger"]["read"] == 60
+    assert manifest["ledger"]["trained"] + manifest["ledger"]["not needed"] == 60
+    assert set(manifest["inputs"]) == {str(prepared / "train.jsonl"), str(prepared / "validation.jsonl")}
+    config = json.loads((output / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tiny_base)
+    printed = capsys.readouterr().out
+    assert f"next:    python merge_lora.py --hf_repository {output}" in printed
+    assert not cli.partial(output).exists()
+    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+        train.main(command(tiny_base, prepared, output, "--max_steps", "6"))
+
+
+def test_the_same_command_gives_the_same_weights(tiny_base, prepared, tmp_path):
+    for name in ("one", "two"):
+        train.main(command(tiny_base, prepared, tmp_path / name, "--max_steps", "3"))
+    one, two = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_killed_run_continues_to_the_same_weights(tiny_base, prepared, tmp_path):
+    more = ["--max_steps", "8", "--save_steps", "3", "--lora_dropout", "0.1", "--lora_r", "4"]
+    train.main(command(tiny_base, prepared, tmp_path / "whole", *more))
+    killed = tmp_path / "killed"
+    words = [sys.executable, train.__file__, *command(tiny_base, prepared, killed, *more)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    state = cli.partial(killed) / "checkpoint-3" / "trainer_state.json"
+    for _ in range(600):
+        if state.exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if not killed.exists():  # killed in time, as nearly always
+        assert training.last_checkpoint(cli.partial(killed)) is not None
+    shutil.rmtree(killed, ignore_errors=True)
+    train.main(command(tiny_base, prepared, killed, *more))
+    whole = (tmp_path / "whole" / "adapter_model.safetensors").read_bytes()
+    assert (killed / "adapter_model.safetensors").read_bytes() == whole
+
+
+def test_a_torn_checkpoint_is_skipped(tmp_path):
+    (tmp_path / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoint-3" / "trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-12").mkdir()
+    assert training.last_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
+    assert training.last_checkpoint(tmp_path / "absent") is None
+
+
+def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, prepared, tmp_path):
+    output = tmp_path / "adapter"
+    args = train.build_parser().parse_args(command(tiny_base, prepared, output, "--max_steps", "3"))
+    train.claim(args, cli.partial(output))
+    args.max_steps = 9  # a run may be made longer
+    train.claim(args, cli.partial(output))
+    args.lora_r = 7
+    with pytest.raises(UserError, match=r"unfinished run with other arguments \(lora_r 16 -> 7\); run that command"):
+        train.claim(args, cli.partial(output))
+
+
+@pytest.mark.parametrize("flags", [["--preview", "2"], ["--dry_run"]])
+def test_preview_and_dry_run_leave_nothing(tiny_base, prepared, tmp_path, capsys, flags):
+    train.main(command(tiny_base, prepared, tmp_path / "adapter", *flags))
+    assert list(tmp_path.iterdir()) == []
+    assert ("-- trained from here --" in capsys.readouterr().out) == (flags[0] == "--preview")
+
+
+def test_a_model_from_scratch_is_a_whole_model(prepared, tmp_path):
+    words = ["--from_scratch", "--dataset", str(prepared), "--output_dir", str(tmp_path / "model"), "--max_steps", "3"]
+    words += ["--vocab_size", "400", "--hidden_size", "32", "--num_hidden_layers", "2", "--num_attention_heads", "2"]
+    words += ["--intermediate_size", "64", "--max_length", "128", "--per_device_train_batch_size", "2"]
+    train.main([*words, "--lr_scheduler_type", "warmup_stable_decay"])
+    tokenizer, model = models.load(str(tmp_path / "model"))
+    assert len(tokenizer) == 400
+    assert model.config.num_hidden_layers == 2
+    stored = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert stored.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset", "no/where/at/all"], "is not a prepared data set"),
+        (["--model_name_or_path", "no/where/at/all"], "cannot load the tokenizer no/where/at/all"),
+        (["--max_length", "20"], "rows would be dropped"),
+        (["--lora_target_modules", "nothing"], "the default all-linear fits every architecture"),
+        (["--lr_scheduler_type", "warmup_stable_decay"], "needs to know its length; add --max_steps"),
+        (["--lr_scheduler_type", "spiral"], "--lr_scheduler_type spiral is unknown; choose one of"),
+        (["--max_length", "4096"], "holds 512 tokens, fewer than --max_length 4096"),
+    ],
+)
+def test_bad_configurations_are_one_sentence(tiny_base, prepared, tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        train.main(command(tiny_base, prepared, tmp_path / "adapter", *flags))
+    assert not (tmp_path / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--lora_r", "0"], "0 must be at least 1"),
+        (["--learning_rat", "1"], "did you mean --learning_rate?"),
+        (["--seed", "x"], "'x' is not a number of type int"),
+    ],
+)
+def test_wrong_arguments_exit_2(capsys, flags, message):
+    with pytest.raises(SystemExit) as stop:
+        train.main(flags)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
