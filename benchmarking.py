@@ -16,14 +16,12 @@ import dataclasses
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from codefit import cli
 from codefit.cli import UserError
 from codefit.records import Pair, Prediction
-
-if TYPE_CHECKING:
-    from codefit.report import results
+from codefit.report import results, terminal
 
 BENCHMARKS = ("heldout", "codexglue")
 NEW_TOKENS = {"codexglue": 256}  # a method is longer than a completion; the benchmark's own code stops at 256
@@ -130,7 +128,7 @@ def describe(
 
 def ask_models(
     args: argparse.Namespace, names: dict[str, Any], pairs: dict[str, list[Pair]], encoder: Any
-) -> "results.Predictions":
+) -> results.Predictions:
     """Return the predictions of both models. An adapter needs its base loaded once: without it, it is the base."""
     from codefit import models
 
@@ -210,7 +208,7 @@ def predict(model: Any, encoder: Any, pairs: Sequence[Pair], limit: int, tokens_
 # ---------------------------------------------------------------------------------------------- the story
 
 
-def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Predictions | None":
+def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> results.Predictions | None:
     """Return the predictions of both models, or None after a dry run; what was asked goes into the manifest."""
     from codefit import encoding, models
 
@@ -230,13 +228,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.rescore and not args.hf_repository:
         parser.error("--hf_repository is needed: the adapter or merged model to measure")
     from codefit import comparison
-    from codefit.report import results, terminal
 
     manifest = cli.Manifest(args)
     if args.rescore:
         predictions, made = results.read(args.output_dir)
         loss_png = args.output_dir / "loss.png"
         manifest.update(predicted_by=made)
+        if args.dry_run:
+            print(f"would score {', '.join(predictions)} in {args.output_dir} anew")
+            return
     else:
         cli.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
         asked = ask_anew(args, manifest)

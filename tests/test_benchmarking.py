@@ -238,6 +238,13 @@ def test_dry_run_says_what_would_happen_and_does_nothing(made, tmp_path, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_of_a_rescoring_changes_nothing(finished, capsys):
+    before = {path: path.read_bytes() for path in finished.iterdir()}
+    benchmarking.main(["--rescore", "--dry_run", "--output_dir", str(finished)])
+    assert f"would score heldout in {finished} anew" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in finished.iterdir()} == before
+
+
 METHOD = {
     "signature": "def half ( x ) :",
     "docstring": "Return half of x.",
