@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from codefit import cli, records
-from codefit.curation import clean
+from codefit.curation import curate
 from codefit.curation.corpus import Corpus, RejectionLog
-from codefit.curation.filters import PROFILES, rejected
+from codefit.curation.filters import PROFILES
 from codefit.curation.split import UNITS, assign, unit_of
-from codefit.languages import LANGUAGES, language_of
+from codefit.languages import LANGUAGES
 from codefit.records import SPLITS, Document
 from codefit.sources import Rejection
 from codefit.tasks import TASKS, Options, load_task
@@ -60,22 +60,6 @@ def build_parser() -> cli.Parser:
 # ------------------------------------------------------------------------------------------- documents
 
 
-def curate(document: Document, languages: Sequence[str] | None, profile: str) -> tuple[Document | Rejection, int]:
-    """Return a cleaned document or why it is left out, and how many licence headers were removed."""
-    language = LANGUAGES.get(document.language.lower()) or language_of(document.path)
-    if language is None:
-        return Rejection("unknown language", document.language or Path(document.path).suffix), 0
-    if languages and language.name not in languages:
-        return Rejection("other language", language.name), 0
-    try:
-        document.content.encode()
-    except UnicodeEncodeError as error:
-        return Rejection("not UTF-8", f"character {error.start}"), 0
-    text, headers = clean(document.content, language)
-    rejection = rejected(text, document.path, language, profile)
-    return rejection or dataclasses.replace(document, content=text, language=language.name), headers
-
-
 def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, int]:
     """Fill the corpus from the inputs and return what was counted."""
     from codefit.curation.dedup import content_id
@@ -99,13 +83,6 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
     return counts
 
 
-def reject(corpus: Corpus, log: RejectionLog, number: int, rule: str, value: str) -> None:
-    """Take a document of the corpus out of it."""
-    entry = corpus.entries[number]
-    entry.split = "rejected"
-    log.add(entry.repository, entry.path, entry.length, Rejection(rule, value))
-
-
 def split_documents(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> None:
     """Remove exact duplicates, and give every document that is left its split."""
     first: dict[bytes, str] = {}
@@ -113,7 +90,7 @@ def split_documents(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
     for number in corpus.by_preference(range(len(corpus.entries))):
         entry = corpus.entries[number]
         if entry.content_id in first:
-            reject(corpus, log, number, "exact duplicate", first[entry.content_id])
+            corpus.reject(log, number, "exact duplicate", first[entry.content_id])
         else:
             first[entry.content_id] = entry.name
             kept.append(entry)
@@ -134,12 +111,12 @@ def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
     for number in cli.progress(corpus.by_preference(corpus.of_split("train")), "compare", unit="file"):
         if match := index.most_similar(corpus.shingles_of(number)):
             like = entries[evaluation[match[0]]].name
-            reject(corpus, log, number, "near-duplicate of evaluation", f"{match[1]:.2f} {like}")
+            corpus.reject(log, number, "near-duplicate of evaluation", f"{match[1]:.2f} {like}")
         else:
             train.append(number)
     keys, sizes = sketch(corpus.shingles_of(number) for number in train)
     for row, survivor, similarity in near_duplicates(keys, sizes, lambda row: corpus.shingles_of(train[row])):
-        reject(corpus, log, train[row], "near-duplicate", f"{similarity:.2f} {entries[train[survivor]].name}")
+        corpus.reject(log, train[row], "near-duplicate", f"{similarity:.2f} {entries[train[survivor]].name}")
 
 
 # ------------------------------------------------------------------------------------------- pairs
@@ -161,17 +138,16 @@ def batches(corpus: Corpus, numbers: Sequence[int]) -> Iterator[list[Document]]:
 
 def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
     """Write the pairs of one split and return what was counted."""
-    from codefit.vocabulary import token_starts
+    from codefit.vocabulary import tokenised
 
     task = load_task(args.task)
     options = Options(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
     skipped: Counter[str] = Counter()
     counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
-    numbers = corpus.of_split(split)
     with file.open("w", encoding="utf-8", newline="\n") as lines:
-        for batch in cli.progress(batches(corpus, numbers), f"pairs for {split}", unit="MB"):
-            texts = [document.content for document in batch]
-            starts = token_starts(tokenizer, texts) if tokenizer else [[] for _ in texts]
+        lists = batches(corpus, corpus.of_split(split))
+        ready = tokenised(tokenizer, lists) if tokenizer else ((batch, [[] for _ in batch]) for batch in lists)
+        for batch, starts in cli.progress(ready, f"pairs for {split}", unit="MB"):
             for document, start in zip(batch, starts, strict=True):
                 pairs = list(task.build_pairs(document, start, options, skipped))
                 lines.writelines(map(records.to_line, pairs))
@@ -204,11 +180,38 @@ def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
     return text
 
 
+def refuse_output(args: argparse.Namespace) -> None:
+    """Raise UserError before anything is done if the output could not be written or pushed in the end."""
+    cli.refuse_existing(args.output, args.overwrite)
+    if args.output.exists() and not cli.read_manifest(args.output):
+        raise cli.UserError(
+            f"{args.output} was not written by this stage and is not replaced; choose another --output."
+        )
+    if args.hf_repository:
+        from codefit import hub
+
+        hub.preflight(args.hf_repository, "dataset")
+
+
+def refuse_empty(splits: dict[str, dict[str, Any]], log: RejectionLog) -> None:
+    """Raise UserError if there is nothing to train on."""
+    if not splits["train"]["pairs"]:
+        reasons = Counter(splits["train"]["skipped"]) + log.files
+        listed = ", ".join(f"{rule}: {count}" for rule, count in reasons.most_common(4)) or "the files are too short"
+        raise cli.UserError(f"no pair could be built ({listed}); give more files, or try --profile light.")
+
+
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
+    if args.verify:
+        from codefit.curation.leaks import verify
+
+        print(verify(args.output))
+        return
     if args.dry_run:
-        return dry_run(args)
-    cli.refuse_existing(args.output, args.overwrite)
+        dry_run(args)
+        return
+    refuse_output(args)
     manifest = cli.Manifest(args)
     tokenizer = None
     if load_task(args.task).NEEDS_TOKENS:
@@ -224,12 +227,17 @@ def main(argv: list[str] | None = None) -> None:
         splits = {name: build_split(args, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
         kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
+        refuse_empty(splits, log)
         for source in filter(lambda source: Path(source).is_file(), args.input):
             manifest.add_input(Path(source))
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     print(summary(log, splits))
     print(f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected")
+    if args.hf_repository:
+        from codefit import hub
+
+        print(f"pushed to {hub.push_dataset(args.output, args.hf_repository)}")
 
 
 if __name__ == "__main__":

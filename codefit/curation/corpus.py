@@ -16,6 +16,31 @@ from codefit.sources import Rejection
 CACHED_SETS = 4096  # shingle sets that are kept for comparisons, about 10 kB each
 
 
+class RejectionLog:
+    """Writes every rejection to a file, and counts files and bytes by rule with one example each."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("w", encoding="utf-8", newline="\n")
+        self.files: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def add(self, repository: str, path: str, length: int, rejection: Rejection) -> None:
+        row: dict[str, Any] = {"repository": repository, "path": path, **dataclasses.asdict(rejection)}
+        self.file.write(records.to_line(row))
+        self.files[rejection.rule] += 1
+        self.bytes[rejection.rule] += length
+        self.examples.setdefault(rejection.rule, path)
+
+    def close(self) -> None:
+        self.file.close()
+
+    def rows(self) -> Iterator[list[Any]]:
+        """Yield rule, files, bytes and an example, the most frequent rule first."""
+        for rule, files in self.files.most_common():
+            yield [rule, files, self.bytes[rule], self.examples[rule]]
+
+
 @dataclasses.dataclass(slots=True)
 class Entry:
     """What is held in memory of a document; `length` is in bytes."""
@@ -64,27 +89,8 @@ class Corpus:
         entries = self.entries
         return sorted(numbers, key=lambda n: (len(entries[n].path), entries[n].path, entries[n].repository))
 
-
-class RejectionLog:
-    """Writes every rejection to a file, and counts files and bytes by rule with one example each."""
-
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("w", encoding="utf-8", newline="\n")
-        self.files: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
-        self.examples: dict[str, str] = {}
-
-    def add(self, repository: str, path: str, length: int, rejection: Rejection) -> None:
-        row: dict[str, Any] = {"repository": repository, "path": path, **dataclasses.asdict(rejection)}
-        self.file.write(records.to_line(row))
-        self.files[rejection.rule] += 1
-        self.bytes[rejection.rule] += length
-        self.examples.setdefault(rejection.rule, path)
-
-    def close(self) -> None:
-        self.file.close()
-
-    def rows(self) -> Iterator[list[Any]]:
-        """Yield rule, files, bytes and an example, the most frequent rule first."""
-        for rule, files in self.files.most_common():
-            yield [rule, files, self.bytes[rule], self.examples[rule]]
+    def reject(self, log: RejectionLog, number: int, rule: str, value: str) -> None:
+        """Take a document out of every split and write down why."""
+        entry = self.entries[number]
+        entry.split = "rejected"
+        log.add(entry.repository, entry.path, entry.length, Rejection(rule, value))

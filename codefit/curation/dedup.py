@@ -60,7 +60,7 @@ def _mixed(hashes: Hashes) -> Hashes:
 VALUES = _values_of_bytes()
 
 
-@functools.lru_cache(maxsize=2)
+@functools.cache
 def _powers(base: int, count: int) -> Hashes:
     powers = np.full(count, base, np.uint64)
     powers[0] = 1
@@ -87,15 +87,23 @@ def shingles(text: str) -> Hashes:
     grams = words[: len(words) - GRAM + 1].copy()
     for offset in range(1, GRAM):
         grams = grams * np.uint64(BASE) + words[offset : len(words) - GRAM + 1 + offset]
-    return np.unique(_mixed(grams))
+    grams = np.sort(_mixed(grams))
+    return grams[np.concatenate(([True], grams[1:] != grams[:-1]))]
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
     """Return the exact Jaccard similarity of two sets of shingles; 0 if one of them is empty."""
-    if not len(one) or not len(other):
+    small, large = sorted((one, other), key=len)
+    if not len(small):
         return 0.0
-    common = np.intersect1d(one, other, assume_unique=True).size
+    common = np.count_nonzero(_is_in(large, small)[0])
     return float(common / (len(one) + len(other) - common))
+
+
+def _is_in(keys: Hashes, wanted: Hashes) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return for each wanted hash whether the sorted keys hold it, and where it is or would be."""
+    places = np.searchsorted(keys, wanted)
+    return keys[np.minimum(places, len(keys) - 1)] == wanted, places
 
 
 # ------------------------------------------------------------------------------------------- against evaluation
@@ -125,13 +133,14 @@ class Evaluation:
 
     def most_similar(self, shingle_set: Hashes) -> tuple[int, float] | None:
         """Return the evaluation file most similar to a file and their similarity, or None if none reaches 0.7."""
-        left = np.searchsorted(self.keys, shingle_set, "left")
-        right = np.searchsorted(self.keys, shingle_set, "right")
-        hits = [self.owners[a:b] for a, b in zip(left[right > left], right[right > left], strict=True)]
-        if not hits:
+        if not len(self.keys) or not len(shingle_set):
             return None
-        owners = [int(owner) for owner in np.unique(np.concatenate(hits))]
-        similarity, negative = max((jaccard(self.sets[owner], shingle_set), -owner) for owner in owners)
+        known, places = _is_in(self.keys, shingle_set)
+        ends = np.searchsorted(self.keys, shingle_set[known], "right")
+        hits = [self.owners[start:end] for start, end in zip(places[known], ends, strict=True)]
+        owners = np.unique(np.concatenate(hits)).tolist() if hits else []
+        similarities = [(jaccard(self.sets[owner], shingle_set), -owner) for owner in owners]
+        similarity, negative = max(similarities, default=(0.0, 0))
         return (-negative, similarity) if similarity >= THRESHOLD else None
 
 

@@ -20,11 +20,12 @@ PROFILES = ("light", "standard")
 LETTERS = bytes(range(ord("a"), ord("z") + 1)) + bytes(range(ord("A"), ord("Z") + 1)) + bytes(range(128, 256))
 DIGITS = b"0123456789"
 BLANKS = b" \t\r\n\f\v"
-ENCODED = (
-    re.compile(rb"[A-Za-z0-9+/=\n]{64,}+"),  # base64
-    re.compile(rb"(?:\b(?:0x|\\x)?[0-9A-Fa-f]{2}(?:,|\b\s*+)){8,}"),  # lists of hexadecimal bytes
-    re.compile(rb"(?:\\u[0-9A-Fa-f]{4}){8,}+"),  # escaped text
-)
+BASE64 = re.compile(rb"[A-Za-z0-9+/=\n]{64,}+")
+HEX_BYTES = re.compile(rb"(?:\b(?:0x|\\x)?[0-9A-Fa-f]{2}(?:,|\b\s*+)){8,}")
+ESCAPES = re.compile(rb"(?:\\u[0-9A-Fa-f]{4}){8,}+")
+HEX_RUN = b"h" * 16  # what 8 hexadecimal bytes leave once their separators are gone; a cheap look before the slow rule
+HEX_CLASSES = bytes(ord("h") if chr(byte) in "0123456789abcdefABCDEF" else ord(".") for byte in range(256))
+HEX_SEPARATORS = b" \t\r\n\f\v,x\\"
 ENCODED_LENGTH = 1024  # characters of one match
 GENERATED = re.compile(
     r"auto-?generated|automatically generated|generated automatically|this file is generated|@generated|do not edit",
@@ -33,7 +34,7 @@ GENERATED = re.compile(
 GENERATED_LINES = 5
 VENDORED = re.compile(
     r"(?:^|/)(?:node_modules|bower_components|vendor|vendored|_vendor|third[-_]?party|site-packages|dist-packages|"
-    r"\.venv|venv|external[-_]?libs?)/|[.-]min\.(?:js|mjs|cjs)$",
+    r"external[-_]?libs?)/|[.-]min\.(?:js|mjs|cjs)$",
     re.I,
 )
 XML_PROBE = 100
@@ -102,7 +103,8 @@ def _xml(file: File, _: Any) -> str | None:
 
 def _encoded(file: File, limit: float) -> str | None:
     """A match of more than 1,024 characters, or matches that make up more than `limit` of the file."""
-    for pattern in ENCODED:
+    hexadecimal = HEX_RUN in file.data.translate(HEX_CLASSES, HEX_SEPARATORS)
+    for pattern in (BASE64, ESCAPES, HEX_BYTES) if hexadecimal else (BASE64, ESCAPES):
         lengths = [match.end() - match.start() for match in pattern.finditer(file.data)]
         if lengths and (max(lengths) > ENCODED_LENGTH or sum(lengths) > limit * len(file.data)):
             return f"{sum(lengths)} bytes"
@@ -115,7 +117,9 @@ def _long_digits(file: File, limit: int) -> str | None:
 
 
 def _share_of_duplicates(file: File) -> float:
-    return 1 - len(set(file.full_lines)) / max(1, len(file.full_lines))
+    """The share of lines that occur before; lines of up to three characters, mostly brackets, do not count."""
+    lines = [line for line in file.full_lines if len(line) > 3]
+    return 1 - len(set(lines)) / max(1, len(lines))
 
 
 # name: rule, its limit in the light and in the standard profile; None switches it off.

@@ -50,10 +50,15 @@ EXPRESSION = re.compile(
 def licence_of(source: Source, members: Iterable[Member]) -> str:
     """Return the SPDX id of a source, or "" if no licence file or metadata tells.
 
-    The licence text at the root counts before one in a `license` folder, and both before a package's metadata.
+    The licence text at the root counts before one in a `license` folder, and both before a package's metadata. Where
+    several packages lie side by side, none speaks for the whole.
     """
-    texts = [member for member in members if not member.rejection and LICENCE_FILE.fullmatch(member.path)]
-    metadata = [member for member in members if not member.rejection and METADATA_FILE.fullmatch(member.path)]
+    members = [member for member in members if not member.rejection]
+    packages = {member.path.partition("/")[0] for member in members if ".dist-info/" in member.path}
+    if len(packages) > 1:
+        members = [member for member in members if ".dist-info/" not in member.path]
+    texts = [member for member in members if LICENCE_FILE.fullmatch(member.path)]
+    metadata = [member for member in members if METADATA_FILE.fullmatch(member.path)]
     candidates = sorted(texts, key=lambda member: (member.path.count("/"), member.path)) + metadata
     contents = [data for data in source.read(candidates, MAX_BYTES) if isinstance(data, bytes)]
     found = [spdx_id(data.decode("utf-8", "replace")) for data in contents]
