@@ -174,7 +174,7 @@ def tokens_needed(args: argparse.Namespace) -> float:
 
 def refuse_long_rows(model: Any, max_length: int) -> None:
     """Raise UserError when rows are longer than the model's context."""
-    context = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", max_length)
+    context: int = model.config.max_position_embeddings  # CodeGen's n_positions goes by this name too
     if max_length > context:
         raise UserError(f"the model's context holds {context} tokens, fewer than --max_length {max_length}; lower it.")
 
@@ -191,73 +191,6 @@ def refuse_losses(ledger: dict[str, int]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- training
-
-
-def make_trainer(args: argparse.Namespace, work: Path, model: Any, train: Any, validation: Any) -> Any:
-    """Return the trainer of this run."""
-    import torch
-
-    from codefit import models, scratch, training
-
-    dtype = models.compute_dtype()
-    options = training.TrainingArguments(
-        output_dir=str(work),
-        per_device_train_batch_size=args.per_device_train_batch_size,
-        per_device_eval_batch_size=args.per_device_train_batch_size,
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        num_train_epochs=args.num_train_epochs,
-        max_steps=args.max_steps or -1,
-        learning_rate=args.learning_rate,
-        lr_scheduler_type=args.lr_scheduler_type,
-        lr_scheduler_kwargs=scheduler_options(args),
-        warmup_steps=args.warmup_steps,
-        weight_decay=args.weight_decay,
-        max_grad_norm=args.max_grad_norm,
-        logging_steps=args.logging_steps,
-        logging_first_step=True,
-        eval_strategy="steps",
-        eval_steps=args.eval_steps,
-        eval_on_start=True,
-        save_steps=args.save_steps,
-        save_total_limit=2,
-        use_cpu=models.device().type == "cpu",
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        activation_checkpointing=args.activation_checkpointing,
-        torch_compile=args.torch_compile,
-        report_to=args.report_to,
-        seed=args.seed,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
-    return training.CodeTrainer(
-        model=model,
-        args=options,
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=training.collate,
-        optimizer_factory=(lambda m: scratch.MuonWithAdamW(m, args.learning_rate, args.weight_decay))
-        if args.from_scratch
-        else None,
-    )
-
-
-def scheduler_options(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return what a warm-up-stable-decay schedule needs beside the Trainer's flags: the last quarter decays.
-
-    Raises:
-        UserError: the schedule is unknown, or needs to know the number of steps.
-    """
-    from transformers import SchedulerType
-
-    known = [kind.value for kind in SchedulerType]
-    if args.lr_scheduler_type not in known:
-        raise UserError(f"--lr_scheduler_type {args.lr_scheduler_type} is unknown; choose one of {', '.join(known)}.")
-    if args.lr_scheduler_type != "warmup_stable_decay":
-        return None
-    if args.max_steps is None:
-        raise UserError("warmup_stable_decay needs to know its length; add --max_steps.")
-    return {"num_decay_steps": args.max_steps // 4, "decay_type": "1-sqrt"}
 
 
 def claim(args: argparse.Namespace, work: Path) -> None:
@@ -286,19 +219,21 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
     """Leave in the folder what a reader of the result needs, and nothing of the way there."""
     import torch
 
+    from codefit import models
     from codefit.report import plots
 
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     for path in work.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     if args.from_scratch:
-        model.to(torch.bfloat16)
+        models.set_generation_defaults(model, tokenizer)
+        models.save(model, tokenizer, work, torch.bfloat16)
     else:
         config = model.peft_config["default"]
         config.base_model_name_or_path = args.model_name_or_path
         config.revision = getattr(model.config, "_commit_hash", None) or args.revision
-    model.save_pretrained(work)
-    tokenizer.save_pretrained(work)
+        model.save_pretrained(work)
+        tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
     plots.loss_curve(trainer.state.log_history, work / "loss.png")
 
@@ -335,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
 
     held_out = training.PackedRows(validation, args.max_length, encoder.pad_id)
-    trainer = make_trainer(args, work, model, rows, held_out)
+    trainer = training.make_trainer(args, work, model, rows, held_out)
     checkpoint = training.last_checkpoint(work)
     if checkpoint:
         print(f"continuing from {checkpoint}")
@@ -363,7 +298,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.hf_repository:
         from codefit import hub
 
-        print(f"pushed: {hub.push_adapter(args.output_dir, args.hf_repository)}")
+        push = hub.push_merged if args.from_scratch else hub.push_adapter
+        print(f"pushed:  {push(args.output_dir, args.hf_repository)}")
 
 
 def describe(args: argparse.Namespace, model: Any, rows: Any, ledger: dict[str, int]) -> None:

@@ -8,6 +8,7 @@ import copy
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import torch
 
 from codefit.cli import UserError
 
-# bitsandbytes warns at import that an optional kernel from the Hub is not installed; it works without
+# Words of the libraries that say nothing to a user of these scripts. bitsandbytes warns at import that an optional
+# kernel from the Hub is not installed; it works without.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -73,7 +76,7 @@ def load_model(
     if load_in_4bit:
         options |= {"quantization_config": _nf4(dtype), "device_map": {"": device()}}
     with _loading("model", name):
-        model = AutoModelForCausalLM.from_pretrained(name, **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(name, **options)
     if load_in_4bit:
         keep_gradients_on_cpu(model)
     else:
@@ -98,14 +101,18 @@ def keep_gradients_on_cpu(model: torch.nn.Module) -> None:
     On CPUs with avx512_bf16, bitsandbytes 0.50 repacks a layer at the first forward in evaluation mode; from then on
     its gradients vanish and a merge dequantises garbage, without an error.
     """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    layer: Any
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 @contextlib.contextmanager
 def _loading(what: str, name: str) -> Iterator[None]:
-    """Turn the loaders' many errors into one sentence."""
+    """Turn the loaders' many errors into one sentence, and keep their own progress bars off the screen."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
     if Path(name).is_dir() and not any((Path(name) / file).exists() for file in ("config.json", "tokenizer.json")):
         raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
     try:
@@ -239,6 +246,7 @@ def set_generation_defaults(model: Any, tokenizer: Any) -> None:
     """Make `generate` of the saved model stop at end-of-sequence, pad without a warning, and be greedy."""
     from transformers import GenerationConfig
 
+    model.config.use_cache = True  # training switches it off
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

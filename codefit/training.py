@@ -4,7 +4,9 @@ Isolation needs no special attention kernel: where `position_ids` restart and no
 builds the block-diagonal mask itself, on every backend. An all-ones mask would let packed samples see each other.
 """
 
+import argparse
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -12,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers import ProgressCallback, SchedulerType, Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from codefit import encoding
+from codefit import encoding, models, scratch
+from codefit.cli import UserError
 from codefit.encoding import IGNORE, Sample
 
 
@@ -123,7 +126,7 @@ class CodeTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Return loss in nats per label token, bits per byte and next-token accuracy over the validation samples."""
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=True)
         was_training = model.training
         model.eval()
@@ -201,3 +204,68 @@ def last_checkpoint(folder: Path) -> Path | None:
         return None
     found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+
+
+# ---------------------------------------------------------------------------------------------- settings
+
+
+def make_trainer(
+    args: argparse.Namespace, work: Path, model: Any, train: PackedRows, validation: PackedRows
+) -> "CodeTrainer":
+    """Return the trainer of a run of train.py, whose flags carry the Trainer's own names."""
+    dtype = models.compute_dtype()
+    options = TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=args.per_device_train_batch_size,
+        per_device_eval_batch_size=args.per_device_train_batch_size,
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        num_train_epochs=args.num_train_epochs,
+        max_steps=args.max_steps or -1,
+        learning_rate=args.learning_rate,
+        lr_scheduler_type=args.lr_scheduler_type,
+        lr_scheduler_kwargs=scheduler_options(args),
+        warmup_steps=args.warmup_steps,
+        weight_decay=args.weight_decay,
+        max_grad_norm=args.max_grad_norm,
+        logging_steps=args.logging_steps,
+        logging_first_step=True,
+        eval_strategy="steps",
+        eval_steps=args.eval_steps,
+        eval_on_start=True,
+        save_steps=args.save_steps,
+        save_total_limit=2,
+        use_cpu=models.device().type == "cpu",
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        activation_checkpointing=args.activation_checkpointing,
+        torch_compile=args.torch_compile,
+        report_to=args.report_to,
+        seed=args.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    new_optimizer = functools.partial(scratch.MuonWithAdamW, lr=args.learning_rate, weight_decay=args.weight_decay)
+    return CodeTrainer(
+        model=model,
+        args=options,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=collate,
+        optimizer_factory=new_optimizer if args.from_scratch else None,
+    )
+
+
+def scheduler_options(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return what a warm-up-stable-decay schedule needs beside the Trainer's flags: the last quarter decays.
+
+    Raises:
+        UserError: the schedule is unknown, or needs to know the number of steps.
+    """
+    known = [kind.value for kind in SchedulerType]
+    if args.lr_scheduler_type not in known:
+        raise UserError(f"--lr_scheduler_type {args.lr_scheduler_type} is unknown; choose one of {', '.join(known)}.")
+    if args.lr_scheduler_type != "warmup_stable_decay":
+        return None
+    if args.max_steps is None:
+        raise UserError("warmup_stable_decay needs to know its length; add --max_steps.")
+    return {"num_decay_steps": args.max_steps // 4, "decay_type": "1-sqrt"}
