@@ -12,7 +12,6 @@ CodeXGLUE too, everything in it, on a merged model; and all scores anew from pre
 """
 
 import argparse
-import dataclasses
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,10 +87,7 @@ def load_pairs(args: argparse.Namespace, manifest: cli.Manifest) -> dict[str, li
         found["heldout"] = heldout.load(folder, args.split)
         manifest.add_input(folder / f"{args.split}.jsonl")
     if "codexglue" in args.benchmark:
-        # the references as source code too, so that edit similarity and likelihood are about code and not about marks
-        found["codexglue"] = [
-            dataclasses.replace(pair, completion=codexglue.restore(pair.completion, 1)) for pair in codexglue.load()
-        ]
+        found["codexglue"] = codexglue.load()
     return {name: draw(name, pairs, args) for name, pairs in found.items()}
 
 

@@ -91,6 +91,14 @@ def _statistics(name: str, items: Sequence[Prediction]) -> Array:
     return scoring.gather(scoring.text_metrics()[name], *texts)
 
 
+def _interval(metric: Any, stats: Array, clusters: Sequence[str], seed: int) -> dict[str, float]:
+    """Return `value`, `low`, `high`; with few files the interval of a percentage is cut at 0 and 100."""
+    found = statistics.intervals(stats, clusters, metric.value, seed)._asdict()
+    if metric.UNIT == "%":
+        found |= {"low": max(0.0, found["low"]), "high": min(100.0, found["high"])}
+    return found
+
+
 def _row(
     name: str, base: Sequence[Prediction], adapted: Sequence[Prediction], clusters: Sequence[str], seed: int
 ) -> dict[str, Any]:
@@ -107,8 +115,8 @@ def _row(
         "higher_is_better": metric.HIGHER_IS_BETTER,
         "n": len(base),
         "signature": metric.signature(len(base)),
-        "base": statistics.intervals(before, clusters, metric.value, seed)._asdict(),
-        "adapted": statistics.intervals(after, clusters, metric.value, seed)._asdict(),
+        "base": _interval(metric, before, clusters, seed),
+        "adapted": _interval(metric, after, clusters, seed),
         "difference": {**difference, "smallest": found.smallest},
         "verdict": found.verdict,
     }
