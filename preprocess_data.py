@@ -50,7 +50,7 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
     parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
     parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split and of the cuts")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts (default: %(default)s)")
     parser.add_argument("--verify", action="store_true", help="check that no split of --output leaks into another")
     parser.add_argument("--hf_repository", help="data set on the Hub to push the output to")
     cli.add_output_flags(parser)
@@ -162,11 +162,14 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
 def dry_run(args: argparse.Namespace) -> None:
     for source in args.input:
         path = Path(source)
-        print(f"{source}: {path.stat().st_size / 1e6:.1f} MB" if path.is_file() else f"{source}: from the Hub")
+        if path.is_file():
+            print(f"{source}: {path.stat().st_size / 1e6:.1f} MB")
+        elif path.suffix or source.count("/") != 1:
+            raise cli.UserError(f"{source} is not there; run parse_data.py first, or check --input.")
+        else:
+            print(f"{source}: a data set on the Hub")
     counted = f", counted with the tokenizer of {args.model_name_or_path}" if load_task(args.task).NEEDS_TOKENS else ""
-    print(
-        f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}"
-    )
+    print(f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}")
 
 
 def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
@@ -175,6 +178,9 @@ def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
         for name, c in splits.items()
     ]
     text = cli.table(rows, ["split", "documents", "pairs", "natural ends"])
+    skipped = sum((c["skipped"] for c in splits.values()), Counter())
+    if skipped:
+        text += "\ncuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
     if log.files:
         text = cli.table(list(log.rows()), ["rejected because", "files", "bytes", "for example"]) + "\n\n" + text
     return text

@@ -2,7 +2,8 @@
 
 One regular expression a language, one pass a file, no backtracking into what was matched. Unterminated text ends at
 the line end (one-line strings) or at the end of the file. Not handled: nested block comments, quotes inside the
-`${...}` of a string template beyond their parity, and JavaScript's regular expression literals.
+`${...}` of a string template beyond their parity, names in backticks with an apostrophe, and JavaScript's regular
+expression literals.
 """
 
 import functools

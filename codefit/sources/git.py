@@ -15,6 +15,7 @@ SETTINGS = {
     "core.hooksPath": "/dev/null",
     "gc.auto": "0",
     "maintenance.auto": "false",
+    "fetch.negotiationAlgorithm": "noop",  # as git itself fetches single blobs; otherwise it misses them afterwards
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",
 }
@@ -138,14 +139,14 @@ def _secure(git: Any, protocols: str) -> None:
 
 def _fetch(repository: Any, url: str, revision: str | None) -> str:
     """Fetch one commit without its files where the server can filter, with them where it cannot."""
-    remote = repository.create_remote("origin", url)
-    remote.fetch(revision or "HEAD", depth=1, filter="blob:none", no_tags=True)
+    repository.create_remote("origin", url)
+    repository.git.fetch("--depth=1", "--filter=blob:none", "--no-tags", "--", "origin", revision or "HEAD")
     return _commit(repository.git, "FETCH_HEAD")
 
 
 def _unbundle(repository: Any, path: str, revision: str | None) -> str:
-    remote = repository.create_remote("origin", path)
-    remote.fetch(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])
+    repository.create_remote("origin", path)
+    repository.git.fetch("--", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
     heads = {line.split()[1]: line.split()[0] for line in repository.git.bundle("list-heads", path).splitlines()}
     branches = [name for name in heads if name.startswith("refs/heads/")]
     for name in ("HEAD", "refs/heads/main", "refs/heads/master"):
