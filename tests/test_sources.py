@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -393,3 +394,30 @@ def test_packages_side_by_side_have_no_common_licence(tmp_path):
 )  # fmt: skip
 def test_unsafe_paths(path, expected):
     assert unsafe(path) is expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "fatal: could not read Username for 'https://x': terminal prompts disabled",
+            "does not exist or needs a login",
+        ),
+        ("fatal: Authentication failed for 'https://x'", "refused the login; check git's stored credentials"),
+        ("git@x: Permission denied (publickey).", "needs a login that was refused; check the ssh key"),
+        ("Host key verification failed.", "has an unknown ssh host key; connect to it once"),
+        ("remote: Repository not found.", "does not exist; check the name"),
+        ("fatal: remote error: upload-pack: not our ref 123", "has no such revision; give a branch, a tag or a full"),
+        ("fatal: unable to access 'https://x': Could not resolve host: x", "cannot be reached; check the network"),
+        ("fatal: unable to access 'https://x': Failed to connect", "cannot be reached; check the network"),
+        ("fatal: Could not read from remote repository.", "cannot be reached; check the address"),
+        ("fatal: detected dubious ownership in repository", "belongs to another user; allow it with git config"),
+        ("warning: x\nfatal: something new\nhint: y", r"git cannot read place \(fatal: something new\); check it"),
+        ("", r"git cannot read place \(it gave no reason\); check it with git itself"),
+    ],
+)
+def test_what_git_says_becomes_one_sentence(said, expected):
+    from codefit.sources.git import _sentence
+
+    assert re.search(expected, _sentence("place", said))
+    assert "\n" not in _sentence("place", said)
