@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 import transformers
+from test_training import CONFIGS, command
 
 import complete
 import merge_lora
 import train
 from codefit import cli, models
 from codefit.cli import UserError
-from test_training import CONFIGS, command
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_a_merge_that_differs_is_not_kept(adapter, tmp_path, monkeypatch):
 
     monkeypatch.setattr(models, "dequantised", another_base)
     output = tmp_path / "merged"
-    with pytest.raises(UserError, match="the merged model differs from the adapter .* and was not kept; check that"):
+    with pytest.raises(UserError, match=r"the merged model differs from the adapter .* and was not kept; check that"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(output)])
     assert list(tmp_path.iterdir()) == []
 
