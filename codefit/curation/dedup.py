@@ -36,7 +36,7 @@ EMPTY = np.uint64(2**64 - 1)
 
 def content_id(text: str) -> bytes:
     """Return a digest that two texts share when they differ in nothing but line ends and blanks before them."""
-    lines = "\n".join(line.rstrip() for line in text.splitlines())
+    lines = "\n".join(line.rstrip() for line in text.rstrip().split("\n"))
     return hashlib.blake2b(lines.encode(), digest_size=16).digest()
 
 

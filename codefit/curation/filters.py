@@ -21,7 +21,7 @@ LETTERS = bytes(range(ord("a"), ord("z") + 1)) + bytes(range(ord("A"), ord("Z") 
 DIGITS = b"0123456789"
 BLANKS = b" \t\r\n\f\v"
 BASE64 = re.compile(rb"[A-Za-z0-9+/=\n]{64,}+")
-HEX_BYTES = re.compile(rb"(?:\b(?:0x|\\x)?[0-9A-Fa-f]{2}(?:,|\b\s*+)){8,}")
+HEX_BYTES = re.compile(rb"(?:\b(?:0x|\\x)?[0-9A-Fa-f]{2}(?:,\s*+|\b\s*+)){8,}")
 ESCAPES = re.compile(rb"(?:\\u[0-9A-Fa-f]{4}){8,}+")
 HEX_RUN = b"h" * 16  # what 8 hexadecimal bytes leave once their separators are gone; a cheap look before the slow rule
 HEX_CLASSES = bytes(ord("h") if chr(byte) in "0123456789abcdefABCDEF" else ord(".") for byte in range(256))
