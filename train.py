@@ -6,7 +6,7 @@ The smallest command fits microsoft/phi-1_5 to data/kotlin_prepared_dataset, in 
 
 The same on the embedded base model, and what it would do:
 
-    python train.py --dataset data/kotlin_prepared_dataset --model_name_or_path data/base \
+    python train.py --dataset data/kotlin_prepared_dataset --model_name_or_path data/base \\
         --output_dir outputs/kotlin/adapter --max_steps 300 --learning_rate 2e-3
     python train.py --model_name_or_path data/base --dry_run
     python train.py --model_name_or_path data/base --preview 3

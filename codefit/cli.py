@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -35,7 +36,8 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         help_text = action.help or ""
-        if action.default in (None, False, argparse.SUPPRESS) or "%(default)" in help_text:
+        valueless = any(action.default is value for value in (None, False, argparse.SUPPRESS))
+        if valueless or "(default" in help_text:
             return help_text
         if isinstance(action.default, list):
             return f"{help_text} (default: {' '.join(map(str, action.default))})"
@@ -49,34 +51,39 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        words = [_underscored(word) for word in (sys.argv[1:] if args is None else args)]
+        words = [self._spelled(word) for word in (sys.argv[1:] if args is None else args)]
         values, unknown = self.parse_known_args(words, namespace)
         if unknown:
             self.error(self._unknown(unknown[0]))
         return values
 
+    def _spelled(self, word: str) -> str:
+        """Return a flag as it was added, however it was spelled, and any other word as it is."""
+        name, equals, value = word.partition("=")
+        flags = {_underscored(flag): flag for flag in self._option_string_actions}
+        return flags.get(_underscored(name), name) + equals + value
+
     def _unknown(self, word: str) -> str:
         name = word.split("=")[0]
         flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
-        close = difflib.get_close_matches(name, flags, n=1)
+        close = difflib.get_close_matches(_underscored(name), flags, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; --help lists the flags."
         return f"unknown argument {name}{hint}"
 
 
-def _underscored(word: str) -> str:
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word[2:].partition("=")
-    return "--" + name.replace("-", "_") + equals + value
+def _underscored(name: str) -> str:
+    return "--" + name[2:].replace("-", "_") if name.startswith("--") else name
 
 
 def number(kind: type, minimum: float, maximum: float = float("inf")) -> Callable[[str], Any]:
-    """Return an argparse type: an int or float between minimum and maximum, both included."""
+    """Return an argparse type: a finite int or float between minimum and maximum, both included."""
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
-        except ValueError:
+            if not math.isfinite(value):
+                raise ValueError
+        except (ValueError, OverflowError):
             raise argparse.ArgumentTypeError(f"{text!r} is not a number of type {kind.__name__}") from None
         if not minimum <= value <= maximum:
             limits = f"at least {minimum:g}" if maximum == float("inf") else f"between {minimum:g} and {maximum:g}"
@@ -97,7 +104,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        sys.exit(main())
+        code = main()
+        sys.stdout.flush()  # here, where a reader that went away can still be dealt with
+        sys.exit(code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -113,7 +122,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 def refuse_existing(output: Path, overwrite: bool) -> None:
-    """Raise UserError if output exists and may not be replaced."""
+    """Raise UserError if output exists and may not be replaced, or is a place that cannot be replaced."""
+    if output.name in {"", ".."}:
+        raise UserError(f"{output} cannot be an output; name a new file or folder in it.")
     if output.exists() and not overwrite:
         raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
 
@@ -130,8 +141,11 @@ def new_directory(output: Path) -> Iterator[Path]:
     A killed run leaves only `output.partial`, so that an output that exists is a complete one.
     """
     aside = partial(output)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    try:
+        _remove(aside)
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
     yield aside
     commit(aside, output)
 
@@ -140,15 +154,22 @@ def commit(aside: Path, output: Path) -> None:
     """Flush a finished file or folder to disk and move it to its final place, replacing what was there."""
     for file in [aside] if aside.is_file() else [p for p in aside.rglob("*") if p.is_file()]:
         _fsync(file)
-    if output.is_dir():
+    if output.exists() and (output.is_dir() or aside.is_dir()):  # only a file takes a file's place in one step
         old = output.with_name(output.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
         output.rename(old)
         aside.rename(output)
-        shutil.rmtree(old)
+        _remove(old)
     else:
         aside.replace(output)
     _fsync(output.parent)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:
@@ -203,8 +224,10 @@ def read_manifest(output: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{path} is not valid JSON; run the stage that wrote {output} again.") from None
-    return dict(content)
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object; run the stage that wrote {output} again.")
+    return content
 
 
 def sha256(path: Path) -> str:
@@ -218,13 +241,18 @@ def sha256(path: Path) -> str:
 
 def toolkit_commit() -> str | None:
     """Return the commit of this toolkit, with "-dirty" when its files differ from it; None outside git."""
-    git = ["git", "-C", str(ROOT)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip() + ("-dirty" if status.stdout else "")
+    return head.strip() + ("-dirty" if status else "")
+
+
+def _git(*words: str) -> str:
+    # A toolkit without a repository of its own must not be taken for a part of the one it was unpacked in.
+    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    command = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=place).stdout
 
 
 def versions() -> dict[str, str]:

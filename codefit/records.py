@@ -102,7 +102,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _object(line: str, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: not valid JSON ({error}); repair or remove the line.") from None
     if not isinstance(row, dict):
         raise UserError(f"{place}: a JSON object is needed, not {type(row).__name__}; repair or remove the line.")
@@ -117,8 +117,9 @@ def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], pl
         if required and name not in values:
             have = ", ".join(list(row)[:8]) or "nothing"
             raise UserError(f'{place}: the field "{name}" of a {kind.__name__} is missing (it has {have}).')
-        if name in values and not isinstance(values[name], dict if name == "scores" else str):
-            raise UserError(f'{place}: the field "{name}" must be text, not {type(values[name]).__name__}.')
+        wanted, words = (dict, "an object") if name == "scores" else (str, "text")
+        if name in values and not isinstance(values[name], wanted):
+            raise UserError(f'{place}: the field "{name}" must be {words}, not {type(values[name]).__name__}.')
     return kind(**values)
 
 
@@ -146,40 +147,47 @@ def read_documents(source: str) -> Iterator[Document]:
     """
     path = Path(source)
     if path.suffix == ".parquet" and path.is_file():
-        yield from _read_parquet(path)
+        yield from _checked(_rows_of_parquet(path), f"{path}: row")
     elif path.exists() or path.suffix in {".jsonl", ".json", ".parquet"} or source.count("/") != 1:
         yield from read_jsonl(path, Document)
     else:
-        yield from _read_hub(source)
+        yield from _checked(_rows_of_hub(source), f"{source}: row")
 
 
-def _read_parquet(path: Path) -> Iterator[Document]:
+def _checked(rows: Iterable[dict[str, Any]], place: str) -> Iterator[Document]:
+    fields = {field.name: field for field in dataclasses.fields(Document)}
+    for number, row in enumerate(rows, 1):
+        yield from_row(Document, fields, row, f"{place} {number}")
+
+
+def _rows_of_parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    fields = {field.name: field for field in dataclasses.fields(Document)}
     try:
         file = pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise UserError(f"cannot read {path} as Parquet: {error}.") from None
-    columns = [name for name in file.schema_arrow.names if name in fields]
-    number = 0
-    for batch in file.iter_batches(batch_size=256, columns=columns):
-        for row in batch.to_pylist():
-            number += 1
-            yield from_row(Document, fields, row, f"{path}: row {number}")
+        names = file.schema_arrow.names
+        # Without the text, all columns are read, so that the error can say which there are.
+        columns = [field.name for field in dataclasses.fields(Document) if field.name in names]
+        for batch in file.iter_batches(batch_size=256, columns=columns if "content" in columns else None):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"cannot read {path} as Parquet ({_first_line(error)}); write it again.") from None
 
 
-def _read_hub(name: str) -> Iterator[Document]:
+def _rows_of_hub(name: str) -> Iterator[dict[str, Any]]:
     import datasets
 
-    fields = {field.name: field for field in dataclasses.fields(Document)}
     try:
-        rows = datasets.load_dataset(name, split="train", streaming=True)
-    except Exception as error:  # the client raises a dozen unrelated types here; the first line of each is what counts
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"cannot open the data set {name} on the Hub ({reason}); give a local file instead.") from None
-    for number, row in enumerate(rows, 1):
-        yield from_row(Document, fields, dict(row), f"{name}: row {number}")
+        for row in datasets.load_dataset(name, split="train", streaming=True):
+            yield dict(row)
+    except Exception as error:  # the client raises a dozen unrelated types, here or while it streams
+        raise UserError(
+            f"cannot read the data set {name} from the Hub ({_first_line(error)}); give a local file instead."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).strip().split("\n")[0].split()).rstrip(".") or type(error).__name__
 
 
 def dataset_folder(name: str) -> Path:
@@ -202,7 +210,7 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl", "manifest.json"]))
     except Exception as error:  # OSError, ValueError and bare transport errors, all for "cannot be had"
-        reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(
-            f"{name} is neither a local folder nor a data set on the Hub ({reason}); write one with preprocess_data.py."
+            f"{name} is neither a local folder nor a data set on the Hub ({_first_line(error)}); "
+            "write one with preprocess_data.py."
         ) from None
