@@ -50,7 +50,7 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
     parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
     parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts")
     parser.add_argument("--verify", action="store_true", help="check that no split of --output leaks into another")
     parser.add_argument("--hf_repository", help="data set on the Hub to push the output to")
     cli.add_output_flags(parser)
@@ -169,7 +169,9 @@ def dry_run(args: argparse.Namespace) -> None:
         else:
             print(f"{source}: a data set on the Hub")
     counted = f", counted with the tokenizer of {args.model_name_or_path}" if load_task(args.task).NEEDS_TOKENS else ""
-    print(f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}")
+    print(
+        f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}"
+    )
 
 
 def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
@@ -178,7 +180,7 @@ def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
         for name, c in splits.items()
     ]
     text = cli.table(rows, ["split", "documents", "pairs", "natural ends"])
-    skipped = sum((c["skipped"] for c in splits.values()), Counter())
+    skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
         text += "\ncuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
     if log.files:
@@ -199,12 +201,11 @@ def refuse_output(args: argparse.Namespace) -> None:
         hub.preflight(args.hf_repository, "dataset")
 
 
-def refuse_empty(splits: dict[str, dict[str, Any]], log: RejectionLog) -> None:
-    """Raise UserError if there is nothing to train on."""
-    if not splits["train"]["pairs"]:
-        reasons = Counter(splits["train"]["skipped"]) + log.files
-        listed = ", ".join(f"{rule}: {count}" for rule, count in reasons.most_common(4)) or "the files are too short"
-        raise cli.UserError(f"no pair could be built ({listed}); give more files, or try --profile light.")
+def refuse_empty(count: int, reasons: Counter[str]) -> None:
+    """Raise UserError if no document, or no pair, is left."""
+    if not count:
+        listed = ", ".join(f"{rule}: {number}" for rule, number in reasons.most_common(4)) or "there were none"
+        raise cli.UserError(f"nothing is left to train on ({listed}); give more files, or try --profile light.")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -228,12 +229,13 @@ def main(argv: list[str] | None = None) -> None:
     with cli.new_directory(args.output) as folder, contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log:
         corpus = Corpus(folder)
         counts = read_and_curate(args, corpus, log)
+        refuse_empty(len(corpus.entries), log.files)
         split_documents(args, corpus, log)
         remove_near_duplicates(corpus, log)
         splits = {name: build_split(args, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
         kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
-        refuse_empty(splits, log)
+        refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
         for source in filter(lambda source: Path(source).is_file(), args.input):
             manifest.add_input(Path(source))
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
