@@ -237,13 +237,15 @@ def main(argv: list[str] | None = None) -> None:
     cli.refuse_existing(output, args.overwrite)
     manifest = cli.Manifest(args)
     rejected = output.with_suffix(".rejected.jsonl")
-    output.parent.mkdir(parents=True, exist_ok=True)
 
     seen: dict[str, str] = {}
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         with writer(cli.partial(output), cli.partial(rejected), output.suffix == ".parquet") as write:
             tallies = [parse_place(place, seen, args, write) for place in places]
         refuse_empty(tallies, args.language)
+    except OSError as error:  # what goes wrong with a source is stated where it is read
+        raise cli.UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
     except cli.UserError:
         cli.partial(output).unlink(missing_ok=True)
         cli.partial(rejected).unlink(missing_ok=True)

@@ -196,6 +196,13 @@ def test_outputs_are_not_replaced_unasked_and_have_a_known_form(tmp_path):
     assert len(parse(tmp_path / "out.jsonl", source, "--overwrite")) == 2
 
 
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+    source = project(tmp_path, "p", {"a.kt": KOTLIN})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*out.jsonl: .*; choose another place"):
+        parse(tmp_path / "file" / "out.jsonl", source)
+
+
 def test_sources_of_the_same_name_are_refused(tmp_path):
     sources = [project(tmp_path, name, {"a.kt": KOTLIN}) for name in ("x/src", "y/src")]
     with pytest.raises(UserError, match="2 sources are called src; rename one"):
