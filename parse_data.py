@@ -204,7 +204,8 @@ def refuse_empty(tallies: Sequence[Tally], languages: Sequence[str]) -> None:
 def summary(tallies: Sequence[Tally]) -> str:
     """Return the table of sources and the table of rejections."""
     rows = [
-        [t.place.name, t.place.kind, t.source["license"] or "unknown", t.files, t.documents, t.bytes] for t in tallies
+        [cli.shortened(t.place.name), t.place.kind, t.source["license"] or "unknown", t.files, t.documents, t.bytes]
+        for t in tallies
     ]
     text = cli.table(rows, ["source", "kind", "licence", "files", "documents", "bytes"])
     reasons = sum((tally.rejections for tally in tallies), Counter())

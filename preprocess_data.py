@@ -184,7 +184,14 @@ def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
     if skipped:
         text += "\ncuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
     if log.files:
-        text = cli.table(list(log.rows()), ["rejected because", "files", "bytes", "for example"]) + "\n\n" + text
+        text = (
+            cli.table(
+                [(*row, cli.shortened(path)) for *row, path in log.rows()],
+                ["rejected because", "files", "bytes", "for example"],
+            )
+            + "\n\n"
+            + text
+        )
     return text
 
 

@@ -300,6 +300,11 @@ def _is_number(cell: Any) -> bool:
     return isinstance(cell, int | float) or str(cell)[:1] in "0123456789+-"
 
 
+def shortened(text: str, width: int = 40) -> str:
+    """Return a text that fits a column of a table; of a long path the end says more than the beginning."""
+    return text if len(text) <= width else "…" + text[1 - width :]
+
+
 def duration(seconds: float) -> str:
     """Return seconds as people say them: 8 s, 3 min 20 s, 2 h 5 min."""
     minutes, rest = divmod(round(seconds), 60)
