@@ -25,6 +25,7 @@ from codefit.report import results, terminal
 BENCHMARKS = ("heldout", "codexglue")
 NEW_TOKENS = {"codexglue": 256}  # a method is longer than a completion; the benchmark's own code stops at 256
 DATASET = "data/kotlin_prepared_dataset"
+PROMPT_TOKENS = 512  # for an adapted model of others, which says nothing about its prompts
 
 
 def build_parser() -> cli.Parser:
@@ -38,7 +39,9 @@ def build_parser() -> cli.Parser:
     add("--split", default="test", help="split of the data set")
     add("--sample", type=count, default=500, metavar="N", help="prompts of each benchmark, drawn by seed; 0 is all")
     add("--max_new_tokens", type=positive, default=64, help="where a prediction is cut; CodeXGLUE's at 256")
-    add("--max_prompt_tokens", type=positive, default=512, help="a longer prompt is cut on the left")
+    add(
+        "--max_prompt_tokens", type=positive, help="a longer prompt is cut on the left; when absent: as in the training"
+    )
     add("--tokens_per_batch", type=positive, default=16384, help="rows times longest row; less needs less memory")
     add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="when absent: as the adapter was trained")
     add("--seed", type=count, default=0, help="seed of the sample and of the intervals (default: 0)")
@@ -70,6 +73,7 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     if base is None:
         raise UserError(f"{args.hf_repository} does not name its base model; give it with --model_name_or_path.")
     args.dataset = args.dataset or made.get("dataset") or DATASET
+    args.max_prompt_tokens = args.max_prompt_tokens or made.get("max_prompt_tokens", PROMPT_TOKENS)
     if args.load_in_4bit is None:
         args.load_in_4bit = is_adapter and bool(made.get("load_in_4bit"))
     adapted = {"name": args.hf_repository, "kind": "adapter" if is_adapter else "merged", "folder": str(folder)}

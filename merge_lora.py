@@ -69,7 +69,7 @@ def make_plan(name: str) -> Plan:
         revision=revision,
         load_in_4bit=bool(manifest.get("load_in_4bit")),
         dataset=manifest.get("dataset"),
-        max_prompt_tokens=int(arguments.get("max_prompt_tokens", 512)),
+        max_prompt_tokens=int(manifest.get("max_prompt_tokens", 512)),
         repository=arguments.get("hf_repository") if Path(name).is_dir() else name,
     )
 

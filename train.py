@@ -39,6 +39,10 @@ FREE_TO_CHANGE = {
 }
 
 
+ROW_TOKENS = 1024
+PROMPT_TOKENS = 512  # for a data set of others, which says nothing about its prompts
+
+
 def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
@@ -68,8 +72,11 @@ def _add_adapter_flags(group: Any) -> None:
 
 def _add_schedule_flags(group: Any) -> None:
     add, positive, ratio = group.add_argument, cli.number(int, 1), cli.number(float, 0)
-    add("--max_prompt_tokens", type=positive, default=512, help="a longer prompt is cut on the left")
-    add("--max_length", type=positive, default=1024, help="tokens in a row; examples are packed into rows, isolated")
+    add(
+        "--max_prompt_tokens", type=positive, help="a longer prompt is cut on the left; when absent: as in the data set"
+    )
+    add("--max_length", type=positive, help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
+        "or the context of the model if that is shorter)")  # fmt: skip
     add("--per_device_train_batch_size", type=positive, default=4, help="rows in a forward pass")
     add("--gradient_accumulation_steps", type=positive, default=4, help="forward passes in an optimizer step")
     add("--num_train_epochs", type=ratio, default=1.0, help="passes over the data, if --max_steps is absent")
@@ -120,7 +127,7 @@ def prepare_model(args: argparse.Namespace, dataset: Path, work: Path) -> tuple[
     else:
         texts = (pair.completion for pair in records.read_jsonl(dataset / "train.jsonl", Pair))
         reading = cli.progress(texts, "train tokenizer", unit="document")
-        tokenizer = scratch.train_tokenizer(reading, args.vocab_size, args.max_length)
+        tokenizer = scratch.train_tokenizer(reading, args.vocab_size, args.max_length or ROW_TOKENS)
         tokenizer.save_pretrained(work)
     model = scratch.new_model(
         tokenizer,
@@ -128,7 +135,7 @@ def prepare_model(args: argparse.Namespace, dataset: Path, work: Path) -> tuple[
         layers=args.num_hidden_layers,
         heads=args.num_attention_heads,
         intermediate_size=args.intermediate_size,
-        context=args.max_length,
+        context=args.max_length or ROW_TOKENS,
     )
     return tokenizer, model.to(models.device())
 
@@ -172,11 +179,14 @@ def tokens_needed(args: argparse.Namespace) -> float:
     return float(args.max_steps * step)
 
 
-def refuse_long_rows(model: Any, max_length: int) -> None:
-    """Raise UserError when rows are longer than the model's context."""
+def row_tokens(args: argparse.Namespace, model: Any) -> int:
+    """Return the length of a packed row. Raises UserError when the model's context is shorter than what was asked."""
     context: int = model.config.max_position_embeddings  # CodeGen's n_positions goes by this name too
-    if max_length > context:
-        raise UserError(f"the model's context holds {context} tokens, fewer than --max_length {max_length}; lower it.")
+    if args.max_length and args.max_length > context:
+        raise UserError(
+            f"the model's context holds {context} tokens, fewer than --max_length {args.max_length}; lower it."
+        )
+    return args.max_length or min(ROW_TOKENS, context)
 
 
 def refuse_losses(ledger: dict[str, int]) -> None:
@@ -193,24 +203,25 @@ def refuse_losses(ledger: dict[str, int]) -> None:
 # ---------------------------------------------------------------------------------------------- training
 
 
-def claim(args: argparse.Namespace, work: Path) -> None:
+def claim(args: argparse.Namespace, dataset: Path, work: Path) -> None:
     """Take the folder of an unfinished run over, or make a new one.
 
     Raises:
         UserError: the folder holds an unfinished run with other arguments.
     """
     wanted = {name: str(value) for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
+    wanted["sha256 of train.jsonl"] = cli.sha256(dataset / "train.jsonl")
     record = work / "arguments.json"
-    if args.overwrite:
-        shutil.rmtree(work, ignore_errors=True)
     if record.is_file():
         had = json.loads(record.read_text(encoding="utf-8"))
         changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
-        if changed:
+        if changed and not args.overwrite:
             raise UserError(
                 f"{work} holds an unfinished run with other arguments ({', '.join(changed)}); "
                 "run that command again, or add --overwrite to start anew."
             )
+        if changed:
+            shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
 
@@ -223,8 +234,6 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
     from codefit.report import plots
 
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    for path in work.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
     if args.from_scratch:
         models.set_generation_defaults(model, tokenizer)
         models.save(model, tokenizer, work, torch.bfloat16)
@@ -236,6 +245,9 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
         tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
     plots.loss_curve(trainer.state.log_history, work / "loss.png")
+    (work / "arguments.json").unlink()
+    for checkpoint in work.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -243,6 +255,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
     dataset = records.dataset_folder(args.dataset)
+    prepared = cli.read_manifest(dataset).get("arguments", {})
+    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens", PROMPT_TOKENS)
     manifest = cli.Manifest(args)
     if args.hf_repository and not (args.dry_run or args.preview):
         from codefit import hub
@@ -255,9 +269,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.load_in_4bit = models.device().type == "cuda" and not args.from_scratch
     work = cli.partial(args.output_dir)
     if not (args.preview or args.dry_run):
-        claim(args, work)
+        claim(args, dataset, work)
     tokenizer, model = prepare_model(args, dataset, work)
-    refuse_long_rows(model, args.max_length)
+    args.max_length = row_tokens(args, model)
     encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
     train, validation, ledger = read_samples(args, dataset, encoder)
     if args.preview:
@@ -285,6 +299,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         load_in_4bit=args.load_in_4bit,
         dtype=str(models.compute_dtype()),
         dataset=args.dataset,
+        max_prompt_tokens=args.max_prompt_tokens,
         ledger=ledger,
         **encoding.counts(train),
         steps=trainer.state.global_step,

@@ -16,12 +16,10 @@ python preprocess_data.py --input $out/raw.jsonl --language python --output $out
 
 # 3. pairs -> LoRA adapter, about two and a half minutes
 python train.py --dataset $out/pairs --model_name_or_path data/base --output_dir $out/adapter \
-    --max_prompt_tokens 256 --max_length 640 --gradient_accumulation_steps 2 --max_steps 200 \
-    --learning_rate 3e-3 --lora_r 32 --eval_steps 50 --logging_steps 25 --validation_samples 64 --overwrite
+    --gradient_accumulation_steps 2 --max_steps 200 --learning_rate 3e-3 --lora_r 32 --eval_steps 50 --logging_steps 25 --validation_samples 64 --overwrite
 
 # 4. adapter -> merged model, read back from disk and compared with the adapter
 python merge_lora.py --hf_repository $out/adapter --overwrite
 
 # 5. base and adapted model on held-out files: scores with intervals, verdicts, a report to open in a browser
-python benchmarking.py --hf_repository $out/adapter --dataset $out/pairs --max_prompt_tokens 256 \
-    --sample 200 --output_dir $out/benchmark --overwrite
+python benchmarking.py --hf_repository $out/adapter --sample 200 --output_dir $out/benchmark --overwrite

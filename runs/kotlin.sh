@@ -20,10 +20,8 @@ python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --model
 
 python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --verify
 
-python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/adapter" \
-    --max_prompt_tokens "$PROMPT" "$@"
+python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/adapter" "$@"
 
 python merge_lora.py --hf_repository "$OUT/adapter"
 
-python benchmarking.py --hf_repository "$OUT/adapter" --dataset "$OUT/pairs" --max_prompt_tokens "$PROMPT" \
-    --output_dir "$OUT/benchmark"
+python benchmarking.py --hf_repository "$OUT/adapter" --output_dir "$OUT/benchmark"

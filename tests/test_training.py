@@ -308,12 +308,29 @@ def test_a_torn_checkpoint_is_skipped(tmp_path):
 def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, prepared, tmp_path):
     output = tmp_path / "adapter"
     args = train.build_parser().parse_args(command(tiny_base, prepared, output, "--max_steps", "3"))
-    train.claim(args, cli.partial(output))
+    train.claim(args, prepared, cli.partial(output))
     args.max_steps = 9  # a run may be made longer
-    train.claim(args, cli.partial(output))
+    train.claim(args, prepared, cli.partial(output))
     args.lora_r = 7
     with pytest.raises(UserError, match=r"unfinished run with other arguments \(lora_r 16 -> 7\); run that command"):
-        train.claim(args, cli.partial(output))
+        train.claim(args, prepared, cli.partial(output))
+    (cli.partial(output) / "checkpoint-1").mkdir()
+    args.overwrite = True
+    train.claim(args, prepared, cli.partial(output))
+    assert not (cli.partial(output) / "checkpoint-1").exists()
+    (cli.partial(output) / "checkpoint-2").mkdir()
+    train.claim(args, prepared, cli.partial(output))  # the same command again continues
+    assert (cli.partial(output) / "checkpoint-2").exists()
+
+
+def test_an_unfinished_run_on_other_data_is_not_continued(tiny_base, prepared, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    args = train.build_parser().parse_args(command(tiny_base, data, tmp_path / "adapter"))
+    train.claim(args, data, tmp_path / "work")
+    (data / "train.jsonl").write_text((data / "train.jsonl").read_text() * 2)
+    with pytest.raises(UserError, match=r"other arguments \(sha256 of train.jsonl"):
+        train.claim(args, data, tmp_path / "work")
 
 
 @pytest.mark.parametrize("flags", [["--preview", "2"], ["--dry_run"]])
