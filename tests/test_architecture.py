@@ -1,0 +1,259 @@
+"""The architecture holds: imports point one way, torch stays below, and nothing is too long or too dangerous.
+
+The source is read, not imported: what is checked here costs no import and cannot be hidden by one.
+"""
+
+import ast
+import graphlib
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from codefit.cli import ROOT
+
+# A module may import only modules of its own room and of the rooms that stand before it.
+ROOMS = (
+    *("cli", "records", "languages", "lexer", "structure", "vocabulary"),
+    *("sources", "curation", "tasks", "fim", "encoding"),
+    *("models", "scratch", "training", "generation", "likelihood"),
+    *("scoring", "benchmarks", "pathology", "comparison", "report"),
+    *("provenance", "cards", "hub_client", "hub"),
+)
+TORCH_ROOMS = {"models", "scratch", "training", "generation", "likelihood"}
+TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
+HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}
+WITHOUT_TORCH = ("parse_data", "preprocess_data", "bleu")
+
+MOST_LINES = {"sources": 400, "tests": 450}  # of a file; a test may hold a longer table
+MOST_LINES_OF_A_FUNCTION = 60
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SCRIPTS = {path.stem: path for path in sorted(ROOT.glob("*.py"))}
+PARTS = {module_name(path): path for path in sorted((ROOT / "codefit").rglob("*.py"))}
+MODULES = {**SCRIPTS, **PARTS}
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def imports(source: str) -> Iterator[tuple[str, bool]]:
+    """Yield each imported module of a source, and whether it is imported only when a function runs."""
+
+    def walk(node: ast.AST, lazy: bool) -> Iterator[tuple[str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, lazy) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                module = "." * child.level + (child.module or "")
+                names = [f"{module}.{alias.name}" for alias in child.names]
+                yield from ((name if name in PARTS else module, lazy) for name in names)
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from walk(child, lazy or inside)
+
+    return walk(ast.parse(source), False)
+
+
+GRAPH = {name: list(imports(path.read_text(encoding="utf-8"))) for name, path in MODULES.items()}
+
+
+def reached(name: str, with_lazy: bool) -> set[str]:
+    """Return every module that importing a module brings in; with_lazy, what its functions may bring in too."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for target, lazy in GRAPH.get(waiting.pop(), []):
+            names = {target.rsplit(".", depth)[0] for depth in range(target.count(".") + 1)}
+            if with_lazy or not lazy:
+                waiting.extend(names - found)
+                found |= names
+    return found
+
+
+def room(name: str) -> str:
+    return name.split(".")[1]
+
+
+# ---------------------------------------------------------------------------------------------- the reader of imports
+
+
+def test_imports_are_found_wherever_they_stand() -> None:
+    source = """
+import a, b.c as d
+from codefit import cli, MANIFEST
+from codefit.sources import git, Source
+from . import near
+if a:
+    import e
+class C:
+    import f
+    def method(self):
+        from g import h
+async def later():
+    with a:
+        import i
+"""
+    assert list(imports(source)) == [
+        *[("a", False), ("b.c", False), ("codefit.cli", False), ("codefit", False)],
+        *[("codefit.sources.git", False), ("codefit.sources", False), (".", False), ("e", False), ("f", False)],
+        *[("g", True), ("i", True)],
+    ]
+
+
+def test_what_an_import_brings_in_is_followed() -> None:
+    assert {"torch", "codefit.encoding", "codefit.cli", "codefit", "transformers"} <= reached("codefit.training", False)
+    assert "torch" in reached("train", True)
+    assert "torch" not in reached("train", False)
+
+
+# ---------------------------------------------------------------------------------------------- directions
+
+
+def test_every_room_has_a_place_in_the_order() -> None:
+    assert len(ROOMS) == len(set(ROOMS))
+    assert set(ROOMS) == {room(name) for name in PARTS if name != "codefit"}
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "codefit"])
+def test_imports_point_downwards(name: str) -> None:
+    allowed = {*ROOMS[: ROOMS.index(room(name)) + 1]}
+    targets = [target for target, _ in GRAPH[name] if target.startswith("codefit.")]
+    assert {room(target) for target in targets} <= allowed
+
+
+def test_inside_a_room_no_imports_go_in_a_circle() -> None:
+    at_once = {
+        name: {target for target, lazy in GRAPH[name] if target in PARTS and target != name and not lazy}
+        for name in PARTS
+    }
+    assert len(list(graphlib.TopologicalSorter(at_once).static_order())) == len(PARTS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_imports_a_script(name: str) -> None:
+    targets = {target.split(".")[0] for target, _ in GRAPH[name]}
+    assert not targets & {*SCRIPTS, "tests", "runs", "speed"}
+    assert not any(target.startswith(".") for target in targets), "imports name the whole way"
+
+
+def test_all_scripts_are_known() -> None:
+    assert set(SCRIPTS) == {"parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete"}
+
+
+# ---------------------------------------------------------------------------------------------- torch
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "codefit" and room(name) not in TORCH_ROOMS])
+def test_torch_stays_in_its_rooms(name: str) -> None:
+    assert not {target.split(".")[0] for target, _ in GRAPH[name]} & TORCH
+    assert not reached(name, with_lazy=False) & TORCH
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_some_scripts_never_import_torch(name: str) -> None:
+    assert not reached(name, with_lazy=True) & TORCH
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_import_what_is_heavy_only_when_it_is_needed(name: str) -> None:
+    assert not reached(name, with_lazy=False) & HEAVY
+
+
+# ---------------------------------------------------------------------------------------------- size and names
+
+
+@pytest.mark.parametrize("path", [*MODULES.values(), *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_not_too_long_and_says_what_it_is(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES["tests" if path in TESTS else "sources"]
+    assert ast.get_docstring(ast.parse(text)), "a file begins with a sentence"
+    assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc", "process_data"}
+
+
+def functions(source: str) -> dict[str, int]:
+    """Return the functions of a source by name, and the lines of each."""
+    found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in found}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_functions_are_not_too_long(name: str) -> None:
+    lengths = functions(MODULES[name].read_text(encoding="utf-8"))
+    assert {function: lines for function, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+# ---------------------------------------------------------------------------------------------- dangers
+
+
+def dangers(source: str) -> list[str]:
+    """Return what runs code that came as data: eval, exec, pickles, shells, code from a model's repository."""
+    found = [word for word in ("trust_remote_code=True", "shell=True") if word in source.replace(" ", "")]
+    pickles = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    found += [name for name, _ in imports(source) if name.split(".")[0] in pickles]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load"}:
+                found.append(called)
+            if called.endswith("load") and any(word.arg == "allow_pickle" for word in node.keywords):
+                found.append("allow_pickle")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("load(x, trust_remote_code = True)", ["trust_remote_code=True"]),
+        ("run(x, shell=True)", ["shell=True"]),
+        ("def f():\n    import pickle", ["pickle"]),
+        ("eval(x)", ["eval"]),
+        ("os.system(exec(x))", ["os.system", "exec"]),
+        ("np.load(x, allow_pickle=True)", ["allow_pickle"]),
+        ("torch.load(x)", ["torch.load"]),
+        ("model.eval()\nre.compile(x)\n'pickle is not used'", []),
+    ],
+)
+def test_dangers_are_seen(source: str, found: list[str]) -> None:
+    assert dangers(source) == found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_source_runs_what_came_as_data(name: str) -> None:
+    assert dangers(MODULES[name].read_text(encoding="utf-8")) == []
+
+
+# A path of one machine; what stands in a longer path (outputs/work/...) or under the fictional user `me` is none.
+MACHINE_PATH = re.compile(r"(?<![\w.$}{)~\-])/(?:(?:root|work|tmp)/|home/(?!me\b))[\w.][\w./-]*")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("in /work/main or (/tmp/x)", ["/work/main", "/tmp/x"]),
+        ('"/home/anna/base" and /root/.cache', ["/home/anna/base", "/root/.cache"]),
+        ("outputs/work/a, $OUT/tmp/a, ~/tmp/a, https://example.org/home/page, /home/me/base, a /tmp folder", []),
+        ("/workers/a, /home, /temporary/a, model/root/a", []),
+    ],
+)
+def test_paths_of_one_machine_are_seen(text: str, found: list[str]) -> None:
+    assert MACHINE_PATH.findall(text) == found
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git repository: which files belong to codefit is not known")
+    found: dict[str, list[str]] = {}
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if path.is_file() and path != Path(__file__).resolve() and b"\0" not in (content := path.read_bytes()):
+            paths = MACHINE_PATH.findall(content.decode("utf-8", "replace"))
+            in_tests = name.startswith("tests/")
+            found[name] = [path for path in paths if not (in_tests and path.startswith("/tmp/"))]
+    assert len(found) > 50
+    assert {name: paths for name, paths in found.items() if paths} == {}
