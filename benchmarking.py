@@ -13,7 +13,7 @@ CodeXGLUE too, everything in it, on a merged model; and all scores anew from pre
 
 import argparse
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
     is_adapter = models.is_adapter(args.hf_repository)
     folder = models.adapter_folder(args.hf_repository) if is_adapter else Path(args.hf_repository)
-    made = cli.read_manifest(folder)
+    made = models.manifest_of(args.hf_repository)
     base, revision = args.model_name_or_path, None
     if base is None and is_adapter:
         base, revision = models.base_of(str(folder))
@@ -78,6 +78,15 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         args.load_in_4bit = is_adapter and bool(made.get("load_in_4bit"))
     adapted = {"name": args.hf_repository, "kind": "adapter" if is_adapter else "merged", "folder": str(folder)}
     return {"base": {"name": base, "revision": revision}, "adapted": adapted}
+
+
+def refuse_other_tokens(base: Any, adapted: Any, names: dict[str, Any]) -> None:
+    """Raise UserError if two models have different tokens: asked with one tokenizer, one would answer nonsense."""
+    if base.get_vocab() != adapted.get_vocab():
+        raise UserError(
+            f"{names['adapted']['name']} has another vocabulary than {names['base']['name']} and was not made from it; "
+            "name its true base with --model_name_or_path."
+        )
 
 
 def load_pairs(args: argparse.Namespace, manifest: cli.Manifest) -> dict[str, list[Pair]]:
@@ -156,16 +165,11 @@ def ask(
     """
     import torch
 
+    refuse_long_prompts(args, role, model, pairs)
     found = {}
     for benchmark, asked in pairs.items():
         print(f"{role} model, {benchmark}: {len(asked)} prompts")
         limit = NEW_TOKENS.get(benchmark, args.max_new_tokens)
-        context = getattr(model.config, "max_position_embeddings", None) or float("inf")
-        if args.max_prompt_tokens + limit > context:
-            raise UserError(
-                f"the {role} model reads {context} tokens, fewer than a prompt of {args.max_prompt_tokens} and "
-                f"{limit} new ones; set --max_prompt_tokens to at most {context - limit}."
-            )
         try:
             found[benchmark] = predict(model, encoder, asked, limit, args.tokens_per_batch)
         except torch.OutOfMemoryError:
@@ -173,6 +177,20 @@ def ask(
                 f"a batch of {args.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
             ) from None
     return found
+
+
+def refuse_long_prompts(args: argparse.Namespace, role: str, model: Any, benchmarks: Iterable[str]) -> None:
+    """Raise UserError before anything is asked if the prompts of a benchmark do not fit into a model."""
+    from codefit import models
+
+    context = models.context_of(model)
+    for benchmark in benchmarks:
+        limit = NEW_TOKENS.get(benchmark, args.max_new_tokens)
+        if args.max_prompt_tokens + limit > context:
+            raise UserError(
+                f"the {role} model reads {context} tokens, fewer than a prompt of {args.max_prompt_tokens} and "
+                f"{limit} new ones; set --max_prompt_tokens to at most {context - limit}."
+            )
 
 
 def predict(model: Any, encoder: Any, pairs: Sequence[Pair], limit: int, tokens_per_batch: int) -> list[Prediction]:
@@ -216,6 +234,8 @@ def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> results.Predic
     pairs = load_pairs(args, manifest)
     manifest.update(models=names, dataset=args.dataset, load_in_4bit=args.load_in_4bit)
     tokenizer = models.load_tokenizer(names["base"]["name"], names["base"]["revision"])
+    if names["adapted"]["kind"] == "merged":
+        refuse_other_tokens(tokenizer, models.load_tokenizer(args.hf_repository), names)
     encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
     manifest.update(cut_prompts=describe(args, names, pairs, encoder))
     return None if args.dry_run else ask_models(args, names, pairs, encoder)

@@ -28,9 +28,13 @@ def build_parser() -> cli.Parser:
     add("--line", type=cli.number(int, 1), default=1, help="line of the cursor in --file, from 1")
     add("--column", type=cli.number(int, 1), default=1, help="column of the cursor in --file, from 1")
     add("--infill", action="store_true", help="give the model what stands behind the cursor in --file")
-    add("--max_prompt_tokens", type=cli.number(int, 1), default=512, help="a longer prompt is cut on the left")
+    add(
+        "--max_prompt_tokens",
+        type=cli.number(int, 1),
+        help="a longer prompt is cut on the left; when absent: as trained",
+    )
     add("--max_new_tokens", type=cli.number(int, 1), default=64, help="limit of the completion")
-    add("--load_in_4bit", action="store_true", help="load the model in 4 bits")
+    add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="load in 4 bits; when absent: as trained")
     return parser
 
 
@@ -47,13 +51,15 @@ def read_prompt(args: argparse.Namespace) -> tuple[str, str | None]:
     if args.prompt is not None or args.suffix is not None:
         raise UserError("--file gives the prompt already; leave out --prompt and --suffix, or leave out --file.")
     try:
-        lines = args.file.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = args.file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {args.file} as text: {error}; check the path.") from None
-    if args.line > len(lines) + 1:
+    if args.line > len(lines):
         raise UserError(f"{args.file} has {len(lines)} lines, there is no line {args.line}; choose one of them.")
-    text = "".join(lines)
-    cursor = len("".join(lines[: args.line - 1])) + args.column - 1
+    if args.column > len(lines[args.line - 1]) + 1:
+        raise UserError(f"line {args.line} of {args.file} has no column {args.column}; choose one of its own.")
+    text = "\n".join(lines)
+    cursor = sum(len(line) + 1 for line in lines[: args.line - 1]) + args.column - 1
     return text[:cursor], text[cursor:] if args.infill else None
 
 
@@ -65,8 +71,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from codefit import generation, models
     from codefit.encoding import Encoder
 
-    tokenizer, model = models.load(args.hf_repository, load_in_4bit=args.load_in_4bit)
-    encoder = Encoder(tokenizer, args.max_prompt_tokens)
+    made = models.manifest_of(args.hf_repository)
+    in_4bit = bool(made.get("load_in_4bit")) if args.load_in_4bit is None else args.load_in_4bit
+    tokenizer, model = models.load(args.hf_repository, load_in_4bit=in_4bit)
+    room = models.context_of(model) - args.max_new_tokens
+    if room < 1:
+        raise UserError(f"the model reads {models.context_of(model)} tokens; lower --max_new_tokens.")
+    encoder = Encoder(tokenizer, min(args.max_prompt_tokens or made.get("max_prompt_tokens", 512), room))
     completion = generation.generate(
         model,
         [encoder.prompt_ids(prompt, suffix)],

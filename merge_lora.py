@@ -50,6 +50,7 @@ class Plan:
     base: str
     revision: str | None
     load_in_4bit: bool
+    dtype: str
     dataset: str | None
     max_prompt_tokens: int
     repository: str | None
@@ -68,6 +69,7 @@ def make_plan(name: str) -> Plan:
         base=base,
         revision=revision,
         load_in_4bit=bool(manifest.get("load_in_4bit")),
+        dtype=str(manifest.get("dtype", "float32")).removeprefix("torch."),
         dataset=manifest.get("dataset"),
         max_prompt_tokens=int(manifest.get("max_prompt_tokens", 512)),
         repository=arguments.get("hf_repository") if Path(name).is_dir() else name,
@@ -93,7 +95,8 @@ def trained_predictions(plan: Plan, prompts: list[list[int]]) -> tuple[Any, Any]
 
     from codefit import models
 
-    base = models.load_model(plan.base, revision=plan.revision, load_in_4bit=plan.load_in_4bit, dtype=torch.float32)
+    dtype = getattr(torch, plan.dtype) if plan.load_in_4bit else torch.float32
+    base = models.load_model(plan.base, revision=plan.revision, load_in_4bit=plan.load_in_4bit, dtype=dtype)
     model = models.attach_adapter(base, str(plan.adapter))
     with model.disable_adapter():
         without = models.next_token_log_probabilities(model, prompts)
@@ -114,8 +117,8 @@ def merge(plan: Plan, work: Path) -> Any:
     prompts = probe_prompts(plan, tokenizer)
     without, wanted = trained_predictions(plan, prompts)
     effect, _ = models.divergence(wanted, without)
-    base = models.dequantised(plan.base, plan.revision, plan.load_in_4bit)
-    merged = models.attach_adapter(base, str(plan.adapter)).merge_and_unload()
+    base = models.dequantised(plan.base, plan.revision, plan.load_in_4bit, getattr(torch, plan.dtype))
+    merged = models.attach_adapter(base, str(plan.adapter)).merge_and_unload().cpu()
     models.set_generation_defaults(merged, tokenizer)
 
     allowed = max(LOST_SHARE * effect, FLOOR)
@@ -145,6 +148,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = make_plan(args.hf_repository)
     output = args.output_dir or default_output(args.hf_repository)
     weights = cli.sha256(plan.adapter / "adapter_model.safetensors")
+    if output.resolve() == plan.adapter.resolve():
+        raise UserError("--output_dir is the adapter itself; name another folder.")
     print(f"adapter  {args.hf_repository}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else ""))
     print(f"output   {output}")
     if args.push and not plan.repository:
@@ -172,8 +177,7 @@ def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> Non
     """Merge into a folder aside, and move it to its place only when it is proven."""
     manifest = cli.Manifest(args)
     work = cli.partial(output)
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    cli.make_folder(work, empty=True)
     try:
         measured = merge(plan, work)
     except UserError:

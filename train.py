@@ -39,6 +39,7 @@ FREE_TO_CHANGE = {
 }
 
 
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
 ROW_TOKENS = 1024
 PROMPT_TOKENS = 512  # for a data set of others, which says nothing about its prompts
 
@@ -82,7 +83,7 @@ def _add_schedule_flags(group: Any) -> None:
     add("--num_train_epochs", type=ratio, default=1.0, help="passes over the data, if --max_steps is absent")
     add("--max_steps", type=positive, help="optimizer steps")
     add("--learning_rate", type=ratio, default=2e-4, help="peak learning rate")
-    add("--lr_scheduler_type", default="cosine", help="linear, cosine, constant, warmup_stable_decay ...")
+    add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="how the learning rate goes down")
     add("--warmup_steps", type=ratio, default=0.03, help="steps of warm-up; under 1 a share of all steps")
     add("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
     add("--max_grad_norm", type=ratio, default=1.0, help="gradients are clipped to this norm")
@@ -122,13 +123,15 @@ def prepare_model(args: argparse.Namespace, dataset: Path, work: Path) -> tuple[
         targets = "all-linear" if args.lora_target_modules == ["all-linear"] else args.lora_target_modules
         lora = {"r": args.lora_r, "alpha": args.lora_alpha, "dropout": args.lora_dropout, "targets": targets}
         return tokenizer, models.add_lora(model, **lora)
-    if (work / "tokenizer.json").is_file():  # of the run that is being continued
+    only_looking = args.dry_run or args.preview
+    if (work / "tokenizer.json").is_file() and not only_looking:  # of the run that is being continued
         tokenizer = models.load_tokenizer(str(work))
     else:
         texts = (pair.completion for pair in records.read_jsonl(dataset / "train.jsonl", Pair))
         reading = cli.progress(texts, "train tokenizer", unit="document")
         tokenizer = scratch.train_tokenizer(reading, args.vocab_size, args.max_length or ROW_TOKENS)
-        tokenizer.save_pretrained(work)
+        if not only_looking:
+            tokenizer.save_pretrained(work)
     model = scratch.new_model(
         tokenizer,
         hidden_size=args.hidden_size,
@@ -156,6 +159,8 @@ def read_samples(args: argparse.Namespace, dataset: Path, encoder: Any) -> tuple
         chance.shuffle(pairs)  # so that a run that needs only a part of the rows sees all files
     needed = tokens_needed(args)
     if args.from_scratch:
+        if any(pair.task != "document" for pair in train):
+            raise UserError(f"{dataset} holds pairs, not whole documents; prepare it with --task document.")
         reading = cli.progress(train, "encode", unit="document")
         samples = list(scratch.samples(reading, encoder, args.max_length, args.fim_rate, args.seed, needed))
         held_out = list(scratch.samples(validation, encoder, args.max_length, 0.0, args.seed))
@@ -179,9 +184,24 @@ def tokens_needed(args: argparse.Namespace) -> float:
     return float(args.max_steps * step)
 
 
+def refuse_shape(args: argparse.Namespace) -> None:
+    """Raise UserError for a model from scratch that cannot be built."""
+    if not args.from_scratch:
+        return
+    if args.hidden_size % (2 * args.num_attention_heads):
+        raise UserError(
+            f"--hidden_size {args.hidden_size} does not give {args.num_attention_heads} heads of even width; "
+            "make it a multiple of twice --num_attention_heads."
+        )
+    if args.max_length and args.max_length < 32:
+        raise UserError(f"--max_length {args.max_length} is too short for a model from scratch; give 32 or more.")
+
+
 def row_tokens(args: argparse.Namespace, model: Any) -> int:
     """Return the length of a packed row. Raises UserError when the model's context is shorter than what was asked."""
-    context: int = model.config.max_position_embeddings  # CodeGen's n_positions goes by this name too
+    from codefit import models
+
+    context = models.context_of(model)
     if args.max_length and args.max_length > context:
         raise UserError(
             f"the model's context holds {context} tokens, fewer than --max_length {args.max_length}; lower it."
@@ -212,7 +232,9 @@ def claim(args: argparse.Namespace, dataset: Path, work: Path) -> None:
     wanted = {name: str(value) for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
     wanted["sha256 of train.jsonl"] = cli.sha256(dataset / "train.jsonl")
     record = work / "arguments.json"
-    if record.is_file():
+    if not record.is_file():
+        shutil.rmtree(work, ignore_errors=True)  # no run of this stage, or one whose result was being saved
+    else:
         had = json.loads(record.read_text(encoding="utf-8"))
         changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
         if changed and not args.overwrite:
@@ -222,7 +244,7 @@ def claim(args: argparse.Namespace, dataset: Path, work: Path) -> None:
             )
         if changed:
             shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
+    cli.make_folder(work)
     record.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
 
 
@@ -245,9 +267,9 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
         tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
     plots.loss_curve(trainer.state.log_history, work / "loss.png")
-    (work / "arguments.json").unlink()
     for checkpoint in work.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
+    (work / "arguments.json").unlink()  # last: while it is there, the folder is an unfinished run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -255,7 +277,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
     dataset = records.dataset_folder(args.dataset)
+    if dataset.resolve() == args.output_dir.resolve():
+        raise UserError("--output_dir is the data set itself; name another folder.")
     prepared = cli.read_manifest(dataset).get("arguments", {})
+    refuse_shape(args)
     args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens", PROMPT_TOKENS)
     manifest = cli.Manifest(args)
     if args.hf_repository and not (args.dry_run or args.preview):

@@ -141,13 +141,20 @@ def new_directory(output: Path) -> Iterator[Path]:
     A killed run leaves only `output.partial`, so that an output that exists is a complete one.
     """
     aside = partial(output)
-    try:
-        _remove(aside)
-        aside.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
+    make_folder(aside, empty=True)
     yield aside
     commit(aside, output)
+
+
+def make_folder(folder: Path, empty: bool = False) -> None:
+    """Make a folder and its parents; raise UserError where that cannot be. `empty` removes what was in it."""
+    try:
+        if empty:
+            _remove(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        place = str(folder).removesuffix(".partial")
+        raise UserError(f"cannot write {place}: {error.strerror}; choose another place.") from None
 
 
 def commit(aside: Path, output: Path) -> None:

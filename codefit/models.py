@@ -8,13 +8,16 @@ import copy
 import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
+from codefit import cli
 from codefit.cli import UserError
 
 # Words of the libraries that say nothing to a user of these scripts. bitsandbytes warns at import that an optional
@@ -35,7 +38,7 @@ def device() -> torch.device:
 def compute_dtype() -> torch.dtype:
     """Return bfloat16 where this machine multiplies it fast, else float32."""
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     fast_on_cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if fast_on_cpu else torch.float32
 
@@ -117,9 +120,15 @@ def _loading(what: str, name: str) -> Iterator[None]:
         raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"the model {name} does not fit into the GPU; load it in 4 bits, or take a smaller one."
+        ) from None
+    except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
-        if "safetensors" in reason:
+        if isinstance(error, SafetensorError):
+            reason = f"its weights are damaged ({reason})"
+        elif "safetensors" in reason:
             reason = "it has no safetensors weights, and pickled ones are not loaded"
         if "trust_remote_code" in reason or "custom code" in reason:
             reason = "it needs code from its repository, which codefit never runs"
@@ -158,11 +167,18 @@ def base_of(adapter: str) -> tuple[str, str | None]:
 
 def _hub_file(repository: str, file: str) -> Path | None:
     """Return a downloaded file of a Hub repository, or None if that repository has no such file."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repository, file))
+    except LocalEntryNotFoundError as error:  # no connection; a repository that is cached may be known not to have it
+        if try_to_load_from_cache(repository, "config.json") or try_to_load_from_cache(repository, ADAPTER_CONFIG):
+            return None
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise UserError(
+            f"{repository} is not a local folder, and the Hub cannot be reached ({reason}); check the name."
+        ) from None
     except EntryNotFoundError:
         return None
     except Exception as error:  # the client raises OSError, ValueError and bare transport errors for one thing
@@ -191,13 +207,21 @@ def adapter_folder(name: str) -> Path:
     return folder
 
 
+def manifest_of(name: str) -> dict[str, Any]:
+    """Return what the stage that wrote a model or adapter recorded, from its folder or from the Hub; {} if nothing."""
+    if Path(name).is_dir():
+        return cli.read_manifest(Path(name))
+    file = _hub_file(name, cli.MANIFEST)
+    return cli.read_manifest(file.parent) if file else {}
+
+
 def load(name: str, *, load_in_4bit: bool = False) -> tuple[Any, Any]:
     """Return tokenizer and model of a base, a merged model, or an adapter (with its base), ready to generate."""
     if not is_adapter(name):
         return load_tokenizer(name), load_model(name, load_in_4bit=load_in_4bit)
     base, revision = base_of(name)
     model = load_model(base, revision=revision, load_in_4bit=load_in_4bit)
-    return load_tokenizer(name), attach_adapter(model, name)
+    return load_tokenizer(name), attach_adapter(model, str(adapter_folder(name)))
 
 
 def attach_adapter(model: Any, adapter: str) -> Any:
@@ -206,7 +230,7 @@ def attach_adapter(model: Any, adapter: str) -> Any:
 
     try:
         return PeftModel.from_pretrained(model, adapter).eval()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
 
@@ -233,13 +257,20 @@ def add_lora(model: Any, *, r: int, alpha: int, dropout: float, targets: str | l
         raise UserError(f"--lora_target_modules: {reason}; the default all-linear fits every architecture.") from None
 
 
-def dequantised(name: str, revision: str | None, load_in_4bit: bool) -> Any:
+def dequantised(name: str, revision: str | None, load_in_4bit: bool, trained_dtype: torch.dtype) -> Any:
     """Load a base in float32 with the weights that training saw: those of NF4, dequantised, where it was quantised.
 
-    Merging into the weights before quantisation gives another function than the trained one.
+    Merging into the weights before quantisation gives another function than the trained one. `trained_dtype` is what
+    the weights were read as before they were quantised: NF4 codes depend on it.
     """
-    model = load_model(name, revision=revision, load_in_4bit=load_in_4bit, dtype=torch.float32)
-    return model.dequantize().float() if load_in_4bit else model
+    if not load_in_4bit:
+        return load_model(name, revision=revision, dtype=torch.float32)
+    return load_model(name, revision=revision, load_in_4bit=True, dtype=trained_dtype).dequantize().float()
+
+
+def context_of(model: Any) -> int:
+    """Return how many tokens a model can read; sys.maxsize where its architecture sets no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
 
 
 def set_generation_defaults(model: Any, tokenizer: Any) -> None:

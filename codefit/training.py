@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import ProgressCallback, SchedulerType, Trainer, TrainingArguments
+from transformers import ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from codefit import encoding, models, scratch
@@ -212,9 +212,27 @@ def last_checkpoint(folder: Path) -> Path | None:
 def make_trainer(
     args: argparse.Namespace, work: Path, model: Any, train: PackedRows, validation: PackedRows
 ) -> "CodeTrainer":
-    """Return the trainer of a run of train.py, whose flags carry the Trainer's own names."""
+    """Return the trainer of a run of train.py, whose flags carry the Trainer's own names.
+
+    Raises:
+        UserError: the Trainer refuses a setting, or a package that --report_to names is not installed.
+    """
+    try:
+        options = training_arguments(args, work)
+        # several GPUs in one process would each see a part of a batch whose label positions count the whole of it;
+        # `accelerate launch` gives every GPU a process of its own
+        if options.n_gpu > 1:
+            options._n_gpu = 1
+        return _trainer(args, options, model, train, validation)
+    except (ValueError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise UserError(f"the Trainer refuses these settings: {reason}; see --help.") from None
+
+
+def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArguments:
+    """Return the flags of train.py as the Trainer's settings."""
     dtype = models.compute_dtype()
-    options = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=args.per_device_train_batch_size,
         per_device_eval_batch_size=args.per_device_train_batch_size,
@@ -244,6 +262,11 @@ def make_trainer(
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def _trainer(
+    args: argparse.Namespace, options: TrainingArguments, model: Any, train: PackedRows, validation: PackedRows
+) -> "CodeTrainer":
     new_optimizer = functools.partial(scratch.MuonWithAdamW, lr=args.learning_rate, weight_decay=args.weight_decay)
     return CodeTrainer(
         model=model,
@@ -259,11 +282,8 @@ def scheduler_options(args: argparse.Namespace) -> dict[str, Any] | None:
     """Return what a warm-up-stable-decay schedule needs beside the Trainer's flags: the last quarter decays.
 
     Raises:
-        UserError: the schedule is unknown, or needs to know the number of steps.
+        UserError: the number of steps is not known.
     """
-    known = [kind.value for kind in SchedulerType]
-    if args.lr_scheduler_type not in known:
-        raise UserError(f"--lr_scheduler_type {args.lr_scheduler_type} is unknown; choose one of {', '.join(known)}.")
     if args.lr_scheduler_type != "warmup_stable_decay":
         return None
     if args.max_steps is None:

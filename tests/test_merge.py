@@ -1,6 +1,7 @@
 """A merged model predicts what the adapter predicts, or it is not kept."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def test_every_architecture_merges(architecture, tmp_path):
     with peft_model.disable_adapter():
         assert (predictions(peft_model, ids) - wanted).abs().max() > 0.01
     peft_model.save_pretrained(tmp_path / "adapter")
-    base = models.dequantised(str(tmp_path / "base"), None, load_in_4bit=False)
+    base = models.dequantised(str(tmp_path / "base"), None, False, torch.float32)
     merged = models.attach_adapter(base, str(tmp_path / "adapter")).merge_and_unload()
     torch.testing.assert_close(predictions(merged, ids), wanted, rtol=1e-4, atol=1e-4)
 
@@ -147,6 +148,26 @@ def test_a_folder_that_is_no_adapter_is_one_sentence(tmp_path, files, message):
         merge_lora.main(["--hf_repository", str(tmp_path)])
 
 
+def test_the_adapter_is_not_overwritten_by_its_merge(adapter):
+    with pytest.raises(UserError, match="--output_dir is the adapter itself; name another folder"):
+        merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(adapter), "--overwrite"])
+    assert (adapter / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("damaged", ["base", "adapter"])
+def test_a_truncated_download_is_one_sentence(tiny_base, adapter, tmp_path, damaged):
+    for name, folder, file in (("base", tiny_base, "model"), ("adapter", adapter, "adapter_model")):
+        shutil.copytree(folder, tmp_path / name)
+        if name == damaged:
+            weights = tmp_path / name / f"{file}.safetensors"
+            weights.write_bytes(weights.read_bytes()[:500])
+    config = tmp_path / "adapter" / "adapter_config.json"
+    config.write_text(config.read_text().replace(str(tiny_base), str(tmp_path / "base")))
+    with pytest.raises(UserError, match=r"cannot (load the model|attach the adapter)"):
+        merge_lora.main(["--hf_repository", str(tmp_path / "adapter")])
+    assert not (tmp_path / "merged").exists()
+
+
 def test_push_without_a_repository_is_refused_before_any_work(adapter, tmp_path):
     with pytest.raises(UserError, match="--push needs a Hub repository"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged"), "--push"])
@@ -184,6 +205,7 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
         (["--file", "absent.py"], "cannot read absent.py as text"),
         (["--file", __file__, "--prompt", "x"], "--file gives the prompt already"),
         (["--file", __file__, "--line", "99999"], "there is no line 99999; choose one"),
+        (["--file", __file__, "--line", "2", "--column", "7"], "has no column 7; choose one of its own"),
     ],
 )
 def test_complete_names_what_is_wrong(flags, message):

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import SOURCES
 
 import train
 from codefit import cli, encoding, models, scratch, training
 from codefit.cli import UserError
 from codefit.encoding import IGNORE, Sample
+from codefit.records import Pair, write_jsonl
 
 VOCABULARY = 97
 SHAPE = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
@@ -283,7 +285,7 @@ def test_a_killed_run_continues_to_the_same_weights(tiny_base, prepared, tmp_pat
     words = [sys.executable, train.__file__, *command(tiny_base, prepared, killed, *more)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     state = cli.partial(killed) / "checkpoint-3" / "trainer_state.json"
-    for _ in range(600):
+    for _ in range(6000):  # five minutes, for a machine that is busy with something else
         if state.exists() or process.poll() is not None:
             break
         time.sleep(0.05)
@@ -340,8 +342,44 @@ def test_preview_and_dry_run_leave_nothing(tiny_base, prepared, tmp_path, capsys
     assert ("-- trained from here --" in capsys.readouterr().out) == (flags[0] == "--preview")
 
 
-def test_a_model_from_scratch_is_a_whole_model(prepared, tmp_path):
-    words = ["--from_scratch", "--dataset", str(prepared), "--output_dir", str(tmp_path / "model"), "--max_steps", "3"]
+@pytest.fixture
+def documents(tmp_path):
+    """A data set of whole documents: codefit's own files."""
+    pairs = [Pair(str(path), "document", "", path.read_text()) for path in SOURCES]
+    (tmp_path / "documents").mkdir()
+    write_jsonl(tmp_path / "documents" / "train.jsonl", pairs[2:])
+    write_jsonl(tmp_path / "documents" / "validation.jsonl", pairs[:2])
+    return tmp_path / "documents"
+
+
+def test_looking_at_a_model_from_scratch_leaves_nothing(documents, tmp_path):
+    """A tokenizer that a dry run left behind would be taken for that of a run to be continued."""
+    words = ["--from_scratch", "--dataset", str(documents), "--output_dir", str(tmp_path / "model"), "--dry_run"]
+    train.main([*words, "--vocab_size", "400"])
+    assert [path.name for path in tmp_path.iterdir()] == ["documents"]
+
+
+def test_a_folder_without_a_record_is_not_continued(tiny_base, prepared, tmp_path):
+    """As a kill leaves it while the result is being saved."""
+    args = train.build_parser().parse_args(command(tiny_base, prepared, tmp_path / "adapter"))
+    (tmp_path / "work" / "checkpoint-3").mkdir(parents=True)
+    train.claim(args, prepared, tmp_path / "work")
+    assert not (tmp_path / "work" / "checkpoint-3").exists()
+
+
+def test_the_data_set_is_not_overwritten(tiny_base, prepared):
+    with pytest.raises(UserError, match="--output_dir is the data set itself"):
+        train.main(command(tiny_base, prepared, prepared, "--overwrite"))
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tiny_base, prepared, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file/adapter: .*; choose another place"):
+        train.main(command(tiny_base, prepared, tmp_path / "file" / "adapter"))
+
+
+def test_a_model_from_scratch_is_a_whole_model(documents, tmp_path):
+    words = ["--from_scratch", "--dataset", str(documents), "--output_dir", str(tmp_path / "model"), "--max_steps", "3"]
     words += ["--vocab_size", "400", "--hidden_size", "32", "--num_hidden_layers", "2", "--num_attention_heads", "2"]
     words += ["--intermediate_size", "64", "--max_length", "128", "--per_device_train_batch_size", "2"]
     train.main([*words, "--lr_scheduler_type", "warmup_stable_decay"])
@@ -360,13 +398,20 @@ def test_a_model_from_scratch_is_a_whole_model(prepared, tmp_path):
         (["--max_length", "20"], "rows would be dropped"),
         (["--lora_target_modules", "nothing"], "the default all-linear fits every architecture"),
         (["--lr_scheduler_type", "warmup_stable_decay"], "needs to know its length; add --max_steps"),
-        (["--lr_scheduler_type", "spiral"], "--lr_scheduler_type spiral is unknown; choose one of"),
+        (["--report_to", "foo"], "the Trainer refuses these settings: .*foo.*; see --help"),
+        (["--from_scratch"], "holds pairs, not whole documents; prepare it with --task document"),
+        (
+            ["--from_scratch", "--hidden_size", "32", "--num_attention_heads", "5"],
+            "does not give 5 heads",
+        ),
+        (["--from_scratch", "--max_length", "8"], "is too short for a model from scratch; give 32 or more"),
         (["--max_length", "4096"], "holds 512 tokens, fewer than --max_length 4096"),
     ],
 )
 def test_bad_configurations_are_one_sentence(tiny_base, prepared, tmp_path, flags, message):
+    words = command(tiny_base, prepared, tmp_path / "adapter", *flags)
     with pytest.raises(UserError, match=message):
-        train.main(command(tiny_base, prepared, tmp_path / "adapter", *flags))
+        train.main(words)
     assert not (tmp_path / "adapter").exists()
 
 
@@ -376,6 +421,7 @@ def test_bad_configurations_are_one_sentence(tiny_base, prepared, tmp_path, flag
         (["--lora_r", "0"], "0 must be at least 1"),
         (["--learning_rat", "1"], "did you mean --learning_rate?"),
         (["--seed", "x"], "'x' is not a number of type int"),
+        (["--lr_scheduler_type", "spiral"], "invalid choice: 'spiral'"),
     ],
 )
 def test_wrong_arguments_exit_2(capsys, flags, message):
