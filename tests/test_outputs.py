@@ -111,6 +111,26 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
         pytest.fail("the block must not start")
 
 
+@pytest.mark.parametrize(("empty", "left"), [(False, {"a/b/left.txt": "left"}), (True, {})])
+def test_a_folder_is_made_with_its_parents_and_emptied_when_asked(
+    tmp_path: Path, empty: bool, left: dict[str, str]
+) -> None:
+    cli.make_folder(tmp_path / "a" / "b")
+    fill(tmp_path / "a" / "b", {"left.txt": "left"})
+    cli.make_folder(tmp_path / "a" / "b", empty=empty)
+    assert (tmp_path / "a" / "b").is_dir()
+    assert files_of(tmp_path) == left
+
+
+@pytest.mark.parametrize("name", ["file", "file/b", "file.partial"])
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, name: str) -> None:
+    fill(tmp_path / "file", "text")
+    fill(tmp_path / "file.partial", "text")
+    place = name.removesuffix(".partial")
+    with pytest.raises(UserError, match=rf"^cannot write {tmp_path}/{place}: (File exists|Not a directory); choose"):
+        cli.make_folder(tmp_path / name)
+
+
 @pytest.mark.parametrize("had", ["old", {"old.txt": "old", "sub/older.txt": "older"}, None])
 @pytest.mark.parametrize("made", ["new", {"new.txt": "new"}])
 @pytest.mark.parametrize("left_over", [False, True])
