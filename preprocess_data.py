@@ -198,10 +198,6 @@ def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
 def refuse_output(args: argparse.Namespace) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
     cli.refuse_existing(args.output, args.overwrite)
-    if args.output.exists() and not cli.read_manifest(args.output):
-        raise cli.UserError(
-            f"{args.output} was not written by this stage and is not replaced; choose another --output."
-        )
     if args.hf_repository:
         from codefit import hub
 

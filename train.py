@@ -267,26 +267,51 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
         tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
     plots.loss_curve(trainer.state.log_history, work / "loss.png")
-    for checkpoint in work.glob("checkpoint-*"):
+
+
+def tidy(output: Path) -> None:
+    """Remove what a finished run needs no more. Only now: until the result had its place, it could be continued."""
+    for checkpoint in output.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    (work / "arguments.json").unlink()  # last: while it is there, the folder is an unfinished run
+    (output / "arguments.json").unlink()
+
+
+def hand_on(args: argparse.Namespace, manifest: cli.Manifest, dataset: Path) -> None:
+    """Put into the manifest what merge_lora.py and benchmarking.py need to know."""
+    from codefit import models
+
+    for split in ("train", "validation"):
+        manifest.add_input(dataset / f"{split}.jsonl")
+    manifest.update(
+        base_model=None if args.from_scratch else args.model_name_or_path,
+        load_in_4bit=args.load_in_4bit,
+        dtype=str(models.compute_dtype()),
+        dataset=args.dataset,
+        max_prompt_tokens=args.max_prompt_tokens,
+    )
+
+
+def settle(args: argparse.Namespace) -> Path:
+    """Refuse what cannot work, fill what was left open from what the data set knows, and return its folder."""
+    cli.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
+    refuse_shape(args)
+    dataset = records.dataset_folder(args.dataset)
+    if dataset.resolve() == args.output_dir.resolve():
+        raise UserError("--output_dir is the data set itself; name another folder.")
+    prepared = cli.read_manifest(dataset).get("arguments", {})
+    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens", PROMPT_TOKENS)
+    if args.hf_repository and not (args.dry_run or args.preview):
+        from codefit import hub
+
+        hub.preflight(args.hf_repository, "model", private=None)
+    return dataset
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Encode, train, save, push."""
     args = build_parser().parse_args(argv)
-    cli.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
-    dataset = records.dataset_folder(args.dataset)
-    if dataset.resolve() == args.output_dir.resolve():
-        raise UserError("--output_dir is the data set itself; name another folder.")
-    prepared = cli.read_manifest(dataset).get("arguments", {})
-    refuse_shape(args)
-    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens", PROMPT_TOKENS)
+    dataset = settle(args)
     manifest = cli.Manifest(args)
-    if args.hf_repository and not (args.dry_run or args.preview):
-        from codefit import hub
-
-        hub.preflight(args.hf_repository, "model", private=None)
 
     from codefit import encoding, models, training
 
@@ -317,23 +342,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     final = trainer.evaluate()
 
     save(args, work, trainer, tokenizer)
-    for split in ("train", "validation"):
-        manifest.add_input(dataset / f"{split}.jsonl")
-    manifest.update(
-        base_model=None if args.from_scratch else args.model_name_or_path,
-        load_in_4bit=args.load_in_4bit,
-        dtype=str(models.compute_dtype()),
-        dataset=args.dataset,
-        max_prompt_tokens=args.max_prompt_tokens,
-        ledger=ledger,
-        **encoding.counts(train),
-        steps=trainer.state.global_step,
-        train_loss=result.training_loss,
-        validation=final,
-        train_seconds=result.metrics["train_runtime"],
-    )
+    hand_on(args, manifest, dataset)
+    measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
+    manifest.update(ledger=ledger, **encoding.counts(train), steps=result.global_step, validation=final, **measured)
     manifest.write(work)
     cli.commit(work, args.output_dir)
+    tidy(args.output_dir)
     report(args, result, final)
     if args.hf_repository:
         from codefit import hub

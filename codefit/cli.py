@@ -122,11 +122,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 def refuse_existing(output: Path, overwrite: bool) -> None:
-    """Raise UserError if output exists and may not be replaced, or is a place that cannot be replaced."""
+    """Raise UserError if output exists and may not be replaced; a folder of the user's own never is."""
     if output.name in {"", ".."}:
         raise UserError(f"{output} cannot be an output; name a new file or folder in it.")
     if output.exists() and not overwrite:
         raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
+    if output.is_dir() and any(output.iterdir()) and not manifest_of(output).is_file():
+        raise UserError(f"{output} was not written by codefit and is not replaced; choose another place.")
 
 
 def partial(output: Path) -> Path:

@@ -45,6 +45,14 @@ def test_refuse_existing(tmp_path: Path) -> None:
         cli.refuse_existing(tmp_path, overwrite=False)
 
 
+def test_a_folder_of_the_user_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="was not written by codefit and is not replaced; choose another place"):
+        cli.refuse_existing(tmp_path, overwrite=True)
+    (tmp_path / "manifest.json").write_text("{}")
+    cli.refuse_existing(tmp_path, overwrite=True)
+
+
 @pytest.mark.parametrize("place", [".", "..", "outputs/.."])
 def test_a_folder_without_a_name_of_its_own_is_no_output(place: str) -> None:
     with pytest.raises(UserError, match="cannot be an output; name a new file or folder in it"):

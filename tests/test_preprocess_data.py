@@ -267,7 +267,7 @@ def test_outputs_are_not_replaced_unasked_nor_foreign_folders_ever(source, prepa
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("precious")
-    with pytest.raises(UserError, match="mine was not written by this stage and is not replaced; choose another"):
+    with pytest.raises(UserError, match="mine was not written by codefit and is not replaced; choose another"):
         prepare(source, "--overwrite", output="mine")
     assert (mine / "thesis.txt").read_text() == "precious"
     assert output.is_dir()
