@@ -44,7 +44,7 @@ def build_parser() -> cli.Parser:
     )
     add("--tokens_per_batch", type=positive, default=16384, help="rows times longest row; less needs less memory")
     add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="when absent: as the adapter was trained")
-    add("--seed", type=count, default=0, help="seed of the sample and of the intervals (default: 0)")
+    add("--seed", type=count, default=0, help="seed of the sample and of the intervals")
     add("--output_dir", type=Path, default=Path("outputs/kotlin/benchmark"), help="where predictions and report go")
     add("--rescore", action="store_true", help="score the predictions in --output_dir anew, without a model")
     cli.add_output_flags(parser)
