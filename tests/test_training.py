@@ -367,9 +367,12 @@ def test_a_folder_without_a_record_is_not_continued(tiny_base, prepared, tmp_pat
     assert not (tmp_path / "work" / "checkpoint-3").exists()
 
 
-def test_the_data_set_is_not_overwritten(tiny_base, prepared):
+def test_the_data_set_is_not_overwritten(tiny_base, prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "data")
+    (tmp_path / "data" / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match="--output_dir is the data set itself"):
-        train.main(command(tiny_base, prepared, prepared, "--overwrite"))
+        train.main(command(tiny_base, tmp_path / "data", tmp_path / "data", "--overwrite"))
+    assert (tmp_path / "data" / "train.jsonl").is_file()
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tiny_base, prepared, tmp_path):
