@@ -27,7 +27,7 @@ TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}
 WITHOUT_TORCH = ("parse_data", "preprocess_data", "bleu")
 
-MOST_LINES = {"sources": 400, "tests": 450}  # of a file; a test may hold a longer table
+MOST_LINES = 400  # of a file
 MOST_LINES_OF_A_FUNCTION = 60
 
 
@@ -170,7 +170,7 @@ def test_scripts_import_what_is_heavy_only_when_it_is_needed(name: str) -> None:
 @pytest.mark.parametrize("path", [*MODULES.values(), *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_is_not_too_long_and_says_what_it_is(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= MOST_LINES["tests" if path in TESTS else "sources"]
+    assert len(text.splitlines()) <= MOST_LINES
     assert ast.get_docstring(ast.parse(text)), "a file begins with a sentence"
     assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc", "process_data"}
 

@@ -1,0 +1,104 @@
+"""A model from scratch: its documents, its fill-in-the-middle, its optimizer, and the folder it becomes."""
+
+import copy
+
+import pytest
+import torch
+import transformers
+from conftest import SOURCES
+
+import train
+from codefit import encoding, models, scratch
+from codefit.records import Pair, write_jsonl
+
+
+def test_muon_trains_matrices_and_adamw_the_rest_and_both_resume(tiny_tokenizer):
+    def model_and_optimizer():
+        torch.manual_seed(0)
+        model = scratch.new_model(tiny_tokenizer, hidden_size=32, layers=2, heads=2, intermediate_size=64, context=64)
+        return model, scratch.MuonWithAdamW(model, lr=1e-2, weight_decay=0.1)
+
+    def step(model, optimizer):
+        ids = torch.arange(40)[None]
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model, optimizer = model_and_optimizer()
+    matrices, others = scratch.split_parameters(model)
+    assert len(matrices) == 2 * 7
+    assert len(matrices) + len(others) == len(list(model.parameters()))
+    step(model, optimizer)
+    twin, restored = model_and_optimizer()
+    twin.load_state_dict(model.state_dict())
+    restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as from a file, with no shared tensors
+    for group in (*optimizer.param_groups, *restored.param_groups):
+        group["lr"] = 5e-3  # as a schedule does
+    for pair in ((model, optimizer), (twin, restored)):
+        step(*pair)
+    for left, right in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(left, right)
+
+
+def test_documents_become_chunks_that_hold_every_token(tiny_tokenizer):
+    encoder = encoding.Encoder(tiny_tokenizer, 64)
+    text = "".join(f"def f{n}(a):\n    return a + {n}\n\n" for n in range(60))
+    pair = encoding.Pair(id="1", task="document", prompt="", completion=text)
+    chunks = list(scratch.samples([pair], encoder, 64, fim_rate=0.0, seed=0))
+    ids = [int(i) for chunk in chunks for i in chunk.ids]
+    assert ids[0] == ids[-1] == encoder.eos_ids[0]
+    assert encoder.decode(ids) == text
+    assert all(len(chunk.ids) <= 64 for chunk in chunks)
+
+
+def test_moved_middles_restore_the_text(tiny_tokenizer):
+    encoder = encoding.Encoder(tiny_tokenizer, 64)
+    text = "".join(f"value_{n} = compute({n})\n" for n in range(80))
+    pair = encoding.Pair(id="1", task="document", prompt="", completion=text)
+    restored = []
+    before, behind, ask = (encoder.special[token] for token in encoder.fim.sentinels)
+    for chunk in scratch.samples([pair], encoder, 64, fim_rate=1.0, seed=0):
+        ids = chunk.ids.tolist()
+        if ask not in ids:
+            restored.append(encoder.decode(ids))
+            continue
+        assert ids[-1] == encoder.eos_ids[0]
+        if ids[1] == behind:  # suffix-prefix-middle: prefix and middle are one run of text
+            suffix, rest = ids[2 : ids.index(ask)], ids[ids.index(ask) + 1 :]
+            restored.append(encoder.decode(rest) + encoder.decode(suffix))
+        else:
+            assert ids[0] == before
+            cut, asked = ids.index(behind), ids.index(ask)
+            parts = (ids[1:cut], ids[asked + 1 :], ids[cut + 1 : asked])
+            restored.append("".join(encoder.decode(part) for part in parts))
+    assert "".join(restored) == text
+    assert len(restored) > 10
+
+
+@pytest.fixture
+def documents(tmp_path):
+    """A data set of whole documents: codefit's own files."""
+    pairs = [Pair(str(path), "document", "", path.read_text()) for path in SOURCES]
+    (tmp_path / "documents").mkdir()
+    write_jsonl(tmp_path / "documents" / "train.jsonl", pairs[2:])
+    write_jsonl(tmp_path / "documents" / "validation.jsonl", pairs[:2])
+    return tmp_path / "documents"
+
+
+def test_looking_at_a_model_from_scratch_leaves_nothing(documents, tmp_path):
+    """A tokenizer that a dry run left behind would be taken for that of a run to be continued."""
+    words = ["--from_scratch", "--dataset", str(documents), "--output_dir", str(tmp_path / "model"), "--dry_run"]
+    train.main([*words, "--vocab_size", "400"])
+    assert [path.name for path in tmp_path.iterdir()] == ["documents"]
+
+
+def test_a_model_from_scratch_is_a_whole_model(documents, tmp_path):
+    words = ["--from_scratch", "--dataset", str(documents), "--output_dir", str(tmp_path / "model"), "--max_steps", "3"]
+    words += ["--vocab_size", "400", "--hidden_size", "32", "--num_hidden_layers", "2", "--num_attention_heads", "2"]
+    words += ["--intermediate_size", "64", "--max_length", "128", "--per_device_train_batch_size", "2"]
+    train.main([*words, "--lr_scheduler_type", "warmup_stable_decay"])
+    tokenizer, model = models.load(str(tmp_path / "model"))
+    assert len(tokenizer) == 400
+    assert model.config.num_hidden_layers == 2
+    stored = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert stored.dtype == torch.bfloat16
