@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from codefit import cli, records
+from codefit.curation import Options as Curation
 from codefit.curation import curate
 from codefit.curation.corpus import Corpus, RejectionLog
-from codefit.curation.filters import PROFILES
+from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.split import UNITS, assign, unit_of
 from codefit.languages import LANGUAGES
 from codefit.records import SPLITS, Document
@@ -47,6 +48,10 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--window_step", type=cli.number(int, 1), default=128, help="tokens between two cuts")
     parser.add_argument("--max_pairs_per_file", type=cli.number(int, 1), default=40, help="cuts in one file")
     parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
+    parser.add_argument("--rule", nargs="+", type=rule, default=[], metavar="NAME=VALUE",
+                        help="limits of single rules, e.g. long_line=2000 few_letters=off")  # fmt: skip
+    parser.add_argument("--redact", action=argparse.BooleanOptionalAction, default=True,
+                        help="replace credentials, e-mail and IP addresses by <KEY>, <EMAIL> and <IP>")  # fmt: skip
     parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
     parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
     parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
@@ -57,20 +62,31 @@ def build_parser() -> cli.Parser:
     return parser
 
 
+def rule(text: str) -> str:
+    """Return a `NAME=VALUE` that names a rule and a limit for it; as a type of argparse."""
+    try:
+        parsed_rule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 # ------------------------------------------------------------------------------------------- documents
 
 
-def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, int]:
+def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
     """Fill the corpus from the inputs and return what was counted."""
     from codefit.curation.dedup import content_id
 
+    options = Curation.of(vars(args))
     counts = Counter(documents_in=0, licence_headers_removed=0)
+    redacted: Counter[str] = Counter()
     names: set[str] = set()
     documents = (document for source in args.input for document in records.read_documents(source))
     for document in cli.progress(documents, "curate", unit="file"):
-        counts["documents_in"] += 1
-        outcome, headers = curate(document, args.language, args.profile)
-        counts["licence_headers_removed"] += headers
+        curated = curate(document, options)
+        outcome = curated.outcome
+        counts.update(curated.counts, documents_in=1)
         name = f"{document.repository}/{document.path}"
         if not isinstance(outcome, Rejection) and name in names:
             outcome = Rejection("same repository and path")
@@ -80,7 +96,8 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
         else:
             names.add(name)
             corpus.add(outcome, content_id(outcome.content))
-    return counts
+            redacted += curated.redacted
+    return {**counts, "redacted" if args.redact else "not_redacted": redacted}
 
 
 def split_documents(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> None:
@@ -174,7 +191,7 @@ def dry_run(args: argparse.Namespace) -> None:
     )
 
 
-def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
+def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> str:
     rows = [
         [name, c["documents"], c["pairs"], f"{c['natural_ends'] / c['pairs']:.1%}" if c["pairs"] else "-"]
         for name, c in splits.items()
@@ -183,6 +200,10 @@ def summary(log: RejectionLog, splits: dict[str, dict[str, Any]]) -> str:
     skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
         text += "\ncuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+    for name in ("redacted", "not_redacted"):
+        if kinds := counts.get(name):
+            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            text += f"\n{name.replace('_', ' ')}: {listed}"
     if log.files:
         text = (
             cli.table(
@@ -243,7 +264,7 @@ def main(argv: list[str] | None = None) -> None:
             manifest.add_input(Path(source))
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
-    print(summary(log, splits))
+    print(summary(log, counts, splits))
     print(f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected")
     if args.hf_repository:
         from codefit import hub

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import string
 import time
 from pathlib import Path
@@ -21,26 +22,34 @@ KEY_HEADER = "-----BEGIN RSA PRIVATE " + "KEY-----"
 FOUND = {
     "private key": f"{KEY_HEADER}\n{word(64)}\n",
     "private key in a string literal": f'"{KEY_HEADER}\\n" +\n    "{word(64)}\\n"',
-    "AWS access key": "AKIA" + word(16, "ABCDEFGHJKLMNPQRSTUV234567"),
+    "AWS key": "AKIA" + word(16, "ABCDEFGHJKLMNPQRSTUV234567"),
     "GitHub token": "ghp_" + word(36),
     "GitHub token, fine-grained": "github_pat_" + word(82),
     "GitLab token": "glpat-" + word(20),
     "Hugging Face token": "hf_" + word(34, string.ascii_letters),
     "Slack token": f"xoxb-{word(12, string.digits)}-{word(12, string.digits)}-{word(24)}",
-    "Slack webhook": f"https://hooks.slack.com/services/T{word(8)}/B{word(8)}/{word(24)}",
+    "Slack token in a webhook": f"https://hooks.slack.com/services/T{word(8)}/B{word(8)}/{word(24)}",
     "Google API key": "AIza" + word(35),
     "Stripe key": "sk_live_" + word(24),
     "OpenAI key": f"sk-{word(20)}T3Blbk" + f"FJ{word(20)}",
     "Anthropic key": f"sk-ant-api03-{word(95)}",
     "npm token": "npm_" + word(36),
-    "PyPI token": "pypi-AgEI" + word(60),
+    "AWS key by its name": f'aws_secret_key = "{word(40)}"',
+    "Azure storage key": "AccountKey" + f"={word(86)}==",
+    "SendGrid key": f"SG.{word(22)}.{word(43)}",
+    "Square token": "sq0csp-" + word(43),
+    "Mailchimp key": word(32, string.ascii_lowercase + string.digits) + "-us12",
+    "Telegram token": f"{word(9, string.digits)}:AA{word(33)}",
+    "JSON web token": f"eyJ{word(33)}.eyJ{word(60)}.{word(43)}",
+    "password in a URL": "postgresql://app:k3y" + "r1ng@db.internal/main",
+    "PyPI token": "pypi-AgEIcHlw" + "aS5vcmc" + word(80),
 }
 
 
 @pytest.mark.parametrize("name", FOUND)
 @pytest.mark.parametrize("around", ["{}", 'token = "{}"', "({})", "//{}", "\n{}\n"])
 def test_a_secret_is_found_wherever_it_stands(name: str, around: str) -> None:
-    assert secrets.kind_of_secret(around.format(FOUND[name])) == name.split(",")[0].split(" in a")[0]
+    assert secrets.kind_of_secret(around.format(FOUND[name])) == re.split(r",| in a (?:str|web)| by", name)[0]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,10 @@ def test_a_secret_is_found_wherever_it_stands(name: str, around: str) -> None:
         "xoxb-your-token-here",
         "the sk-learn package, task-ant-colony and mask_live_view",
         "AIza",
+        "postgresql://user:password@localhost/db",
+        "https://$USER:$PASSWORD@host",
+        "jdbc:mysql://host:3306/a?b=c@d",
+        "AC" + word(32, string.ascii_lowercase),
         "",
     ],
 )

@@ -1,12 +1,15 @@
-"""The rules that tell a useful file from data, generated code and noise: one table, two profiles.
+"""The rules that tell a useful file from data, generated code and noise: one table, three profiles.
 
 Thresholds: StarCoder2 (arXiv 2402.19173, section 3) for line lengths, letters, encoded data and generated markers;
-OpenCoder for duplicate lines and damaged characters; refact for digits; BigCode for XML headers and the comment
-share. The giant values are this project's own. Every rule returns the value that broke it.
+OpenCoder (arXiv 2411.04905) for duplicate lines, damaged characters and what only the strict profile asks; refact for
+digits; BigCode for XML headers and the comment share. The giant values are this project's own. Every rule returns the
+value that broke it, and every limit can be given on the command line.
 """
 
+import difflib
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +18,7 @@ from codefit.languages import Language
 from codefit.lexer import comment_length
 from codefit.sources import Rejection
 
-PROFILES = ("light", "standard")
+PROFILES = ("light", "standard", "strict")
 
 LETTERS = bytes(range(ord("a"), ord("z") + 1)) + bytes(range(ord("A"), ord("Z") + 1)) + bytes(range(128, 256))
 DIGITS = b"0123456789"
@@ -37,7 +40,32 @@ VENDORED = re.compile(
     r"external[-_]?libs?)/|[.-]min\.(?:js|mjs|cjs)$",
     re.I,
 )
+GENERATED_PATH = re.compile(
+    r"_pb2(?:_grpc)?\.pyi?$|\.pb\.go$|\.designer\.\w+$|[._]g(?:en(?:erated)?)?\.(?:kt|java|ts|go)$", re.I
+)
 XML_PROBE = 100
+WORD = re.compile(r"[A-Za-z0-9_]+")
+IMPORT = re.compile(r"import\b|from\s+\S+\s+import\b")
+PASS = re.compile(r"pass\b")
+ASSERT = re.compile(r"(?:self\.)?assert")
+PRINT = re.compile(r"(?:System\.out\.|fmt\.|console\.)?(?:print|log\()", re.I)
+TODO = re.compile(r"\b(?:TODO|FIXME)\b|your code here", re.I)
+# SPDX ids; the permissive licences that The Stack is made of (arXiv 2211.15533, appendix), the most frequent ones
+PERMISSIVE = (
+    *(
+        "0BSD",
+        "Apache-2.0",
+        "Artistic-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC0-1.0",
+        "ISC",
+        "MIT",
+        "MIT-0",
+    ),
+    *("NCSA", "PostgreSQL", "PSF-2.0", "Python-2.0", "Unlicense", "UPL-1.0", "WTFPL", "Zlib"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +75,7 @@ class File:
     text: str
     path: str
     language: Language
+    license: str = ""
 
     @cached_property
     def data(self) -> bytes:
@@ -68,6 +97,15 @@ class File:
     def share(self, kept: bytes) -> float:
         """Return the share of bytes, blanks left out, that belong to a class."""
         return (len(self.data) - len(self.data.translate(None, kept))) / self.solid
+
+    @cached_property
+    def comments(self) -> float:
+        """The length of the comments as a share of what is not blank."""
+        return comment_length(self.text, self.language) / self.solid
+
+    def share_of_lines(self, pattern: re.Pattern[str]) -> float:
+        """Return the share of lines, blank ones left out, that begin with a pattern."""
+        return sum(map(bool, map(pattern.match, self.full_lines))) / max(1, len(self.full_lines))
 
 
 Rule = Callable[[File, Any], Any]
@@ -97,6 +135,11 @@ def _vendored(file: File, _: Any) -> str | None:
     return match[0].strip("/") if match else None
 
 
+def _generated_path(file: File, _: Any) -> str | None:
+    match = GENERATED_PATH.search(file.path)
+    return match[0] if match else None
+
+
 def _xml(file: File, _: Any) -> str | None:
     return "<?xml" if "<?xml version=" in file.text[:XML_PROBE] else None
 
@@ -122,36 +165,128 @@ def _share_of_duplicates(file: File) -> float:
     return 1 - len(set(lines)) / max(1, len(lines))
 
 
-# name: rule, its limit in the light and in the standard profile; None switches it off.
-RULES: dict[str, tuple[Rule, Any, Any]] = {
-    "vendored or minified path": (_vendored, True, True),
-    "too many characters": (_over(lambda file: len(file.text)), 2_000_000, 1_000_000),
-    "too few characters": (_under(lambda file: len(file.text.strip())), 1, 50),
-    "too few lines": (_under(lambda file: len(file.full_lines)), 1, 5),
-    "too many lines": (_over(lambda file: len(file.lines)), 100_000, 20_000),
-    "long line": (_over(lambda file: max(map(len, file.lines))), 100_000, 1000),
-    "long lines on average": (_over(lambda file: len(file.text) / len(file.lines)), None, 100),
-    "damaged characters": (_over(lambda file: file.text.count("\ufffd") / len(file.text)), 0.01, 0.01),
-    "generated": (_generated, None, True),
-    "XML header": (_xml, None, True),
-    "giant number": (_long_digits, None, 40),
-    "giant token": (_over(lambda file: max(map(len, file.text.split()))), None, 199),
-    "few letters": (_under(lambda file: file.share(LETTERS)), None, 0.25),
-    "many digits": (_over(lambda file: file.share(DIGITS)), None, 0.30),
-    "encoded data": (_encoded, None, 0.5),
-    "duplicate lines": (_over(_share_of_duplicates), None, 0.70),
-    "mostly comments": (_over(lambda file: comment_length(file.text, file.language) / file.solid), None, 0.80),
+def _share_of_duplicate_grams(file: File, length: int) -> float:
+    """The share of runs of so many words that occur before."""
+    words = WORD.findall(file.text)
+    grams = list(zip(*(words[start:] for start in range(length)), strict=False))
+    return 1 - len(set(grams)) / max(1, len(grams))
+
+
+def _share_of_todos(file: File) -> float:
+    return len(TODO.findall(file.text)) / max(1, len(file.full_lines))
+
+
+def _python(measure: Callable[[File], float]) -> Rule:
+    """Return a rule for Python alone: other languages import more, and write no `pass`."""
+    over = _over(measure)
+    return lambda file, limit: over(file, limit) if file.language.name == "python" else None
+
+
+def _licence(file: File, allowed: Iterable[str]) -> str | None:
+    return None if file.license in allowed else file.license or "unknown"
+
+
+def _secrets(file: File, limit: int) -> int | None:
+    from codefit.curation.secrets import find_secrets
+
+    count = sum(1 for _ in find_secrets(file.text))
+    return count if count > limit else None
+
+
+# name: rule, its limit in the light, the standard and the strict profile; None switches it off.
+RULES: dict[str, tuple[Rule, Any, Any, Any]] = {
+    "vendored or minified path": (_vendored, True, True, True),
+    "generated path": (_generated_path, True, True, True),
+    "licence": (_licence, None, None, PERMISSIVE),
+    "too many characters": (_over(lambda file: len(file.text)), 2_000_000, 1_000_000, 1_000_000),
+    "too few characters": (_under(lambda file: len(file.text.strip())), 1, 50, 50),
+    "too few lines": (_under(lambda file: len(file.full_lines)), 1, 5, 10),
+    "too many lines": (_over(lambda file: len(file.lines)), 100_000, 20_000, 20_000),
+    "long line": (_over(lambda file: max(map(len, file.lines))), 100_000, 1000, 1000),
+    "long lines on average": (_over(lambda file: len(file.text) / len(file.lines)), None, 100, 100),
+    "short lines on average": (_under(lambda file: len(file.text) / len(file.lines)), None, None, 5),
+    "too few words": (_under(lambda file: len(WORD.findall(file.text))), None, None, 30),
+    "damaged characters": (_over(lambda file: file.text.count("\ufffd") / len(file.text)), 0.01, 0.01, 0.01),
+    "generated": (_generated, None, True, True),
+    "XML header": (_xml, None, True, True),
+    "giant number": (_long_digits, None, 40, 40),
+    "giant token": (_over(lambda file: max(map(len, file.text.split()))), None, 199, 199),
+    "few letters": (_under(lambda file: file.share(LETTERS)), None, 0.25, 0.25),
+    "many digits": (_over(lambda file: file.share(DIGITS)), None, 0.30, 0.20),
+    "encoded data": (_encoded, None, 0.5, 0.5),
+    "duplicate lines": (_over(_share_of_duplicates), None, 0.70, 0.70),
+    "duplicate 5-grams": (_over(lambda file: _share_of_duplicate_grams(file, 5)), None, None, 0.80),
+    "duplicate 10-grams": (_over(lambda file: _share_of_duplicate_grams(file, 10)), None, None, 0.60),
+    "mostly comments": (_over(lambda file: file.comments), None, 0.80, 0.80),
+    "few comments": (_under(lambda file: file.comments), None, None, 0.01),
+    "mostly imports": (_python(lambda file: file.share_of_lines(IMPORT)), None, None, 0.30),
+    "many pass lines": (_python(lambda file: file.share_of_lines(PASS)), None, None, 0.05),
+    "mostly asserts": (_over(lambda file: file.share_of_lines(ASSERT)), None, None, 0.40),
+    "mostly prints": (_over(lambda file: file.share_of_lines(PRINT)), None, None, 0.40),
+    "many TODOs": (_over(_share_of_todos), None, None, 0.01),
+    "secrets": (_secrets, None, None, 0),
 }
 
 
-def rejected(text: str, path: str, language: Language, profile: str) -> Rejection | None:
-    """Return the first rule of a profile that a file breaks, or None if it passes them all."""
-    file = File(text, path, language)
-    for name, (rule, *limits) in RULES.items():
-        limit = limits[PROFILES.index(profile)]
-        if limit is None:
-            continue
-        value = rule(file, limit)
+def parsed_rule(text: str) -> tuple[str, Any]:
+    """Return the name and the limit of `NAME=VALUE`; `off` is None, and `on` is the limit of the strict profile.
+
+    Raises:
+        ValueError: there is no such rule, or the value is none for it; the text says what would be.
+    """
+    word, _, value = text.partition("=")
+    names = {_plain(name): name for name in RULES}
+    if _plain(word) not in names:
+        close = difflib.get_close_matches(_plain(word), names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else f"the rules are {', '.join(names)}"
+        raise ValueError(f"there is no rule {word}; {hint}")
+    name = names[_plain(word)]
+    strict = RULES[name][-1]
+    if value in {"on", "off"}:
+        return name, strict if value == "on" else None
+    if isinstance(strict, tuple) and value:
+        return name, tuple(value.split(","))
+    try:
+        return name, _limit_like(strict, value)
+    except ValueError as error:
+        raise ValueError(f"{_plain(name)} takes {error}, not {value!r}") from None
+
+
+def _limit_like(strict: Any, value: str) -> Any:
+    if isinstance(strict, tuple):
+        if not value:
+            raise ValueError("SPDX ids with commas between")
+        return tuple(value.split(","))
+    if strict is True:
+        raise ValueError("on or off")
+    try:
+        limit = type(strict)(value)
+    except ValueError:
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise ValueError("a number" if isinstance(strict, float) else "a whole number")
+    return limit
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def limits_of(profile: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the limit of every rule that a profile asks, after the `NAME=VALUE` overrides.
+
+    Raises:
+        ValueError: an override names no rule, or its value is none for it.
+    """
+    limits = {name: row[1 + PROFILES.index(profile)] for name, row in RULES.items()}
+    limits |= dict(map(parsed_rule, overrides))
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def rejected(file: File, limits: Mapping[str, Any]) -> Rejection | None:
+    """Return the first rule that a file breaks, or None if it passes them all."""
+    for name, limit in limits.items():
+        value = RULES[name][0](file, limit)
         if value is not None:
             return Rejection(name, round(value, 3) if isinstance(value, float) else value)
     return None

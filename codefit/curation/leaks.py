@@ -8,7 +8,7 @@ from typing import Any
 
 from codefit import cli, records
 from codefit.cli import UserError
-from codefit.curation import curate
+from codefit.curation import Options, curate
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
 
 Texts = Callable[[], Iterator[tuple[str, str, str]]]
@@ -84,11 +84,12 @@ def _splits(output: Path) -> dict[str, str]:
 def _texts(output: Path, splits: dict[str, str], arguments: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield split, name and curated text of every file that has a pair, read from the input again."""
     missing = dict(splits)
+    options = Options.of(arguments)
     for source in arguments["input"]:
         for document in records.read_documents(source):
             name = f"{document.repository}/{document.path}"
             if name in missing:
-                outcome, _ = curate(document, arguments["language"], arguments["profile"])
+                outcome = curate(document, options).outcome
                 if isinstance(outcome, records.Document):
                     yield missing.pop(name), name, outcome.content
     if missing:

@@ -1,0 +1,95 @@
+"""Replace what must not be learned: credentials by `<KEY>`, e-mail addresses by `<EMAIL>`, IP addresses by `<IP>`.
+
+The tokens are those of The Stack's redaction (arXiv 2305.06161, section 4). Addresses are looked for in strings and
+comments only, since `this@Outer.name` is Kotlin and `a@b.T` is Python. Left alone is what names nobody: the domains
+of RFC 2606, `git@` and `noreply@`; private, loopback, documentation and other addresses that are not global, public
+resolvers, versions, and numbers that begin with 0, 1 or 2, as object identifiers do.
+"""
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from codefit.curation.secrets import find_secrets
+from codefit.languages import Language
+from codefit.lexer import mask
+
+TOKENS = {"e-mail address": "<EMAIL>", "IP address": "<IP>"}
+KEY = "<KEY>"
+
+DOMAIN = re.compile(r"@(?:[A-Za-z0-9-]{1,63}\.)+([A-Za-z]{2,24})(?![\w@-])")  # with its literal first, so found fast
+LOCAL_PART = re.compile(r"(?<![\w.%+-])(?=[\w.%+-]*[A-Za-z])[A-Za-z0-9][\w.%+-]{0,63}\Z", re.ASCII)
+NOBODY = re.compile(
+    r"(?:git|hg|no-?reply|this|super|return|break|continue|user(?:name)?|e?mail|name|foo|you|me)\Z", re.I
+)
+RESERVED = re.compile(r"[@.](?:example|test|invalid|localhost|local)(?:\.(?:com|org|net|edu))?\Z", re.I)
+NO_TOP_LEVEL_DOMAINS = {
+    "png",
+    "jpg",
+    "jpeg",
+    "gif",
+    "svg",
+    "webp",
+    "js",
+    "ts",
+    "css",
+    "html",
+    "json",
+    "jar",
+    "aar",
+    "xml",
+}
+
+MAYBE_IP = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9])|:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{1,4}:")
+IPV4 = re.compile(r"(?<![\w.+-])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w+-]|\.[0-9])")
+IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?:::)?(?![\w:])")
+VERSION = re.compile(r"(?:version|release|revision|build|jdk|sdk|[=~<>]=|§|sections?|\bv)[\s\"'=:(]*\Z", re.I)
+RESOLVERS = {"8.8.8.8", "8.8.4.4", "9.9.9.9", "4.4.4.4", "208.67.222.222", "208.67.220.220"}
+
+
+def redact(text: str, language: Language) -> tuple[str, Counter[str]]:
+    """Return a text without credentials and addresses, and how many of each kind were replaced."""
+    spans = [(secret.start, secret.end, secret.kind) for secret in find_secrets(text)]
+    addresses = [*_emails(text), *_ip_addresses(text)]
+    if addresses:
+        code = mask(text, language)[0]
+        spans += [span for span in addresses if code[span[0]] != text[span[0]]]
+    pieces, position = [], 0
+    counts: Counter[str] = Counter()
+    for start, end, kind in sorted(spans):
+        if start < position:  # a part of what was replaced already
+            continue
+        pieces += [text[position:start], TOKENS.get(kind, KEY)]
+        counts[kind] += 1
+        position = end
+    return "".join([*pieces, text[position:]]), counts
+
+
+def _emails(text: str) -> Iterator[tuple[int, int, str]]:
+    for match in DOMAIN.finditer(text):
+        at = match.start()
+        name = LOCAL_PART.search(text, max(0, at - 64), at)
+        if not name or NOBODY.match(name[0]) or RESERVED.search(match[0]):
+            continue
+        if match[1].lower() not in NO_TOP_LEVEL_DOMAINS:
+            yield name.start(), match.end(), "e-mail address"
+
+
+def _ip_addresses(text: str) -> Iterator[tuple[int, int, str]]:
+    if not MAYBE_IP.search(text):
+        return
+    for expression in (IPV4, IPV6):
+        for match in expression.finditer(text):
+            if _is_public(match[0]) and not VERSION.search(text, max(0, match.start() - 32), match.start()):
+                yield *match.span(), "IP address"
+
+
+def _is_public(word: str) -> bool:
+    try:
+        address = ipaddress.ip_address(word)
+    except ValueError:
+        return False
+    numbers = word.split(".")
+    number_like = address.version == 4 and (int(numbers[0]) <= 2 or all(len(number) == 1 for number in numbers))
+    return address.is_global and word not in RESOLVERS and not number_like
