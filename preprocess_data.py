@@ -17,22 +17,19 @@ import argparse
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli, records
 from codefit.curation import Options as Curation
-from codefit.curation import curate
+from codefit.curation import batched, curate_all
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.split import UNITS, assign, unit_of
 from codefit.languages import LANGUAGES
-from codefit.records import SPLITS, Document
+from codefit.records import SPLITS
 from codefit.sources import Rejection
 from codefit.tasks import TASKS, Options, load_task
-
-BATCH_BYTES = 1 << 20  # text that is tokenised at once
 
 
 def build_parser() -> cli.Parser:
@@ -50,6 +47,9 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
     parser.add_argument("--rule", nargs="+", type=rule, default=[], metavar="NAME=VALUE",
                         help="limits of single rules, e.g. long_line=2000 few_letters=off")  # fmt: skip
+    parser.add_argument("--format", action="store_true", help="format Python with ruff before anything else")
+    parser.add_argument("--strip_comments", action="store_true", help="take comments out")
+    parser.add_argument("--strip_docstrings", action="store_true", help="take docstrings out of Python")
     parser.add_argument("--redact", action=argparse.BooleanOptionalAction, default=True,
                         help="replace credentials, e-mail and IP addresses by <KEY>, <EMAIL> and <IP>")  # fmt: skip
     parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
@@ -83,8 +83,7 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
     redacted: Counter[str] = Counter()
     names: set[str] = set()
     documents = (document for source in args.input for document in records.read_documents(source))
-    for document in cli.progress(documents, "curate", unit="file"):
-        curated = curate(document, options)
+    for document, curated in curate_all(cli.progress(documents, "curate", unit="file"), options):
         outcome = curated.outcome
         counts.update(curated.counts, documents_in=1)
         name = f"{document.repository}/{document.path}"
@@ -139,20 +138,6 @@ def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
 # ------------------------------------------------------------------------------------------- pairs
 
 
-def batches(corpus: Corpus, numbers: Sequence[int]) -> Iterator[list[Document]]:
-    """Yield the documents in lists of about a megabyte."""
-    batch: list[Document] = []
-    size = 0
-    for number in numbers:
-        batch.append(corpus.document(number))
-        size += corpus.entries[number].length
-        if size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
 def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
     """Write the pairs of one split and return what was counted."""
     from codefit.vocabulary import tokenised
@@ -162,7 +147,7 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
     skipped: Counter[str] = Counter()
     counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
     with file.open("w", encoding="utf-8", newline="\n") as lines:
-        lists = batches(corpus, corpus.of_split(split))
+        lists = batched(map(corpus.document, corpus.of_split(split)))
         ready = tokenised(tokenizer, lists) if tokenizer else ((batch, [[] for _ in batch]) for batch in lists)
         for batch, starts in cli.progress(ready, f"pairs for {split}", unit="MB"):
             for document, start in zip(batch, starts, strict=True):
@@ -200,6 +185,9 @@ def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[st
     skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
         text += "\ncuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+    for name, done in (("not_formatted", "formatted"), ("not_stripped", "stripped")):
+        if counts.get(name):
+            text += f"\n{counts[name]} files do not parse and were not {done}"
     for name in ("redacted", "not_redacted"):
         if kinds := counts.get(name):
             listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

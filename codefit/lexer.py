@@ -8,6 +8,7 @@ expression literals.
 
 import functools
 import re
+from collections.abc import Iterator
 
 from codefit.languages import Language
 
@@ -48,8 +49,12 @@ def mask(text: str, language: Language) -> tuple[str, list[tuple[int, int]]]:
 
 def comment_length(text: str, language: Language) -> int:
     """Return how many characters of comments a text holds, white space left out."""
-    comments = (match[1] for match in _scanner(language).finditer(text) if match[1])
-    return sum(len("".join(comment.split())) for comment in comments)
+    return sum(len("".join(text[start:end].split())) for start, end in comments(text, language))
+
+
+def comments(text: str, language: Language) -> Iterator[tuple[int, int]]:
+    """Yield where each comment starts and ends."""
+    return (match.span() for match in _scanner(language).finditer(text) if match[1])
 
 
 def leading_comment(text: str, language: Language) -> str:

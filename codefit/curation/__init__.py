@@ -2,17 +2,21 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
 from codefit.curation.filters import File, limits_of, rejected
+from codefit.curation.formatting import formatted
 from codefit.curation.licence_headers import remove_licence_headers
 from codefit.curation.redaction import redact
-from codefit.languages import LANGUAGES, language_of
+from codefit.curation.stripping import without_comments, without_docstrings
+from codefit.languages import LANGUAGES, Language, language_of
 from codefit.records import Document
 from codefit.sources import Rejection
+
+BATCH = 1 << 20  # characters that are curated, or tokenised, at once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +38,9 @@ class Options:
     language: Sequence[str] | None = None
     profile: str = "standard"
     rule: Sequence[str] = ()
+    format: bool = False
+    strip_comments: bool = False
+    strip_docstrings: bool = False
     redact: bool = True
 
     @classmethod
@@ -44,17 +51,61 @@ class Options:
 
     @cached_property
     def limits(self) -> dict[str, Any]:
-        return limits_of(self.profile, self.rule)
+        limits = limits_of(self.profile, self.rule)
+        if self.strip_comments:
+            limits.pop("few comments", None)
+        return limits
 
 
-def curate_all(documents: Sequence[Document], options: Options) -> list[Curated]:
-    """Return for each document what `curate` says; documents do not depend on each other."""
-    return [curate(document, options) for document in documents]
+def batched(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield the documents in lists of about a megabyte."""
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += len(document.content)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def curate_all(documents: Iterable[Document], options: Options) -> Iterator[tuple[Document, Curated]]:
+    """Yield each document with what became of it; lists of documents do not depend on each other."""
+    for batch in batched(documents):
+        yield from zip(batch, curate_batch(batch, options), strict=True)
+
+
+def curate_batch(documents: Sequence[Document], options: Options) -> list[Curated]:
+    """Return what becomes of each document."""
+    if not options.format:
+        return [curate(document, options) for document in documents]
+    documents, unparsed = _formatted(documents)
+    outcomes = [curate(document, options) for document in documents]
+    for number in unparsed:
+        outcomes[number].counts["not_formatted"] += 1
+    return outcomes
+
+
+def _formatted(documents: Sequence[Document]) -> tuple[list[Document], list[int]]:
+    """Return the documents with their Python formatted, and the numbers of those that do not parse."""
+    python = [number for number, document in enumerate(documents) if _language(document) is LANGUAGES["python"]]
+    texts = formatted([documents[number].content.replace("\r\n", "\n") for number in python])
+    results = dict(zip(python, texts, strict=True))
+    return [
+        document if (text := results.get(number)) is None else dataclasses.replace(document, content=text)
+        for number, document in enumerate(documents)
+    ], [number for number, text in results.items() if text is None]
+
+
+def _language(document: Document) -> Language | None:
+    return LANGUAGES.get(document.language.lower()) or language_of(document.path)
 
 
 def curate(document: Document, options: Options) -> Curated:
-    """Clean a document, ask the rules about it, and redact it."""
-    language = LANGUAGES.get(document.language.lower()) or language_of(document.path)
+    """Clean a document that is formatted already, ask the rules about it, and redact it."""
+    language = _language(document)
     if language is None:
         return Curated(Rejection("unknown language", document.language or PurePosixPath(document.path).suffix))
     if options.language and language.name not in options.language:
@@ -65,8 +116,22 @@ def curate(document: Document, options: Options) -> Curated:
         return Curated(Rejection("not UTF-8", f"character {error.start}"))
     text, headers = remove_licence_headers(document.content.replace("\r\n", "\n"), language)
     counts = Counter(licence_headers_removed=headers)
+    text = _stripped(text, language, options, counts)
     if rejection := rejected(File(text, document.path, language, document.license), options.limits):
         return Curated(rejection, counts)
     redacted_text, redacted = redact(text, language)
     text = redacted_text if options.redact else text
     return Curated(dataclasses.replace(document, content=text, language=language.name), counts, redacted)
+
+
+def _stripped(text: str, language: Language, options: Options, counts: Counter[str]) -> str:
+    """Return a text without what `--strip_docstrings` and `--strip_comments` name, as far as it stays valid."""
+    for wanted, stripped in (
+        (options.strip_docstrings and language.name == "python", without_docstrings),
+        (options.strip_comments, lambda text: without_comments(text, language)),
+    ):
+        if wanted:
+            shorter = stripped(text)
+            counts["not_stripped"] += shorter is None
+            text = text if shorter is None else shorter
+    return text

@@ -8,7 +8,7 @@ from typing import Any
 
 from codefit import cli, records
 from codefit.cli import UserError
-from codefit.curation import Options, curate
+from codefit.curation import Options, curate_all
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
 
 Texts = Callable[[], Iterator[tuple[str, str, str]]]
@@ -86,11 +86,10 @@ def _texts(output: Path, splits: dict[str, str], arguments: dict[str, Any]) -> I
     missing = dict(splits)
     options = Options.of(arguments)
     for source in arguments["input"]:
-        for document in records.read_documents(source):
+        documents = (d for d in records.read_documents(source) if f"{d.repository}/{d.path}" in missing)
+        for document, curated in curate_all(documents, options):
             name = f"{document.repository}/{document.path}"
-            if name in missing:
-                outcome = curate(document, options).outcome
-                if isinstance(outcome, records.Document):
-                    yield missing.pop(name), name, outcome.content
+            if isinstance(curated.outcome, records.Document) and name in missing:
+                yield missing.pop(name), name, curated.outcome.content
     if missing:
         raise UserError(f"{len(missing)} files of {output} are not in its input, such as {next(iter(missing))}.")

@@ -1,0 +1,113 @@
+"""Take comments and docstrings out of a text so that it stays valid; where that is not sure, it stays as it is."""
+
+import ast
+import io
+import re
+import tokenize
+import warnings
+from collections.abc import Iterator
+
+from codefit.curation.licence_headers import KEPT_LINE
+from codefit.languages import Language
+from codefit.lexer import comments
+
+MARK = "\0"  # stands where a comment was
+ALONE = re.compile(r"^(?:[ \t]*\0)+[ \t]*(?:\n|\Z)", re.M)
+BEHIND_CODE = re.compile(r"(?:[ \t]*\0)+[ \t]*$", re.M)
+NEEDLESS = re.compile(r"(?<=[ \t])\0|\0(?=[ \t])")  # a blank stands there already
+DIRECTIVE = re.compile(r"//(?:go:|\s*\+build|/\s*<reference|export )")
+BLANK_REST = re.compile(r"[ \t]*(?:\n|\Z)")
+
+
+def without_comments(text: str, language: Language) -> str | None:
+    """Return a text without comments and the lines they leave empty; None if it cannot be told what is one.
+
+    A shebang, an encoding line, and comments that compilers read (`//go:build`) stay. Python is read by its own
+    tokenizer, other languages by the scanner of `codefit.lexer`.
+    """
+    if MARK in text:
+        return None
+    kept = 0
+    while match := KEPT_LINE.match(text, kept):
+        kept = match.end()
+    try:
+        spans = list(_python_comments(text) if language.name == "python" else _sure_comments(text, language))
+    except (tokenize.TokenError, SyntaxError):
+        return None
+    pieces, position = [], 0
+    for start, end in spans:
+        if start >= kept:
+            # a comment over several lines ends a statement where a language ends one at a line end
+            ends_line = "\n" in text[start:end] and not BLANK_REST.match(text, end)
+            pieces += [text[position:start], MARK + "\n" if ends_line else MARK]
+            position = end
+    marked = "".join([*pieces, text[position:]])
+    return NEEDLESS.sub("", BEHIND_CODE.sub("", ALONE.sub("", marked))).replace(MARK, " ")
+
+
+def _python_comments(text: str) -> Iterator[tuple[int, int]]:
+    lines = text.split("\n")
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line) + 1)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.ERRORTOKEN:
+            raise SyntaxError(token.string)
+        if token.type == tokenize.COMMENT:
+            start = starts[token.start[0] - 1] + token.start[1]
+            yield start, start + len(token.string)
+
+
+def _sure_comments(text: str, language: Language) -> Iterator[tuple[int, int]]:
+    """Yield comments, except where a template, a regular expression or a nested comment could make it none."""
+    for start, end in comments(text, language):
+        before = text[text.rfind("\n", 0, start) + 1 : start]
+        nested = text.find("/*", start + 2, end) >= 0
+        in_template = "${" in before or before.count("`") % 2
+        if not (nested or in_template or before.endswith(("\\", "[", "/")) or DIRECTIVE.match(text, start)):
+            yield start, end
+
+
+def without_docstrings(text: str) -> str | None:
+    """Return a Python text without its docstrings; None if it does not parse. An empty body becomes `pass`."""
+    tree = _parsed(text)
+    if tree is None:
+        return None
+    data, edges = text.encode(), [0]
+    for line in data.split(b"\n"):
+        edges.append(edges[-1] + len(line) + 1)
+    for start, end, replacement in sorted(_docstrings(tree, data, edges), reverse=True):
+        data = data[:start] + replacement + data[end:]
+    stripped = data.decode()
+    return stripped if _parsed(stripped) is not None else None
+
+
+def _parsed(text: str) -> ast.Module | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about escapes in the strings of others
+        try:
+            return ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
+def _docstrings(tree: ast.Module, data: bytes, edges: list[int]) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the bytes to replace for each docstring, and by what."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if not node.body or ast.get_docstring(node, clean=False) is None:
+            continue
+        first = node.body[0]
+        start = edges[first.lineno - 1] + first.col_offset
+        end = edges[(first.end_lineno or first.lineno) - 1] + (first.end_col_offset or 0)
+        if len(node.body) == 1 and not isinstance(node, ast.Module):
+            yield start, end, b"pass"
+            continue
+        rest = re.compile(rb"[ \t]*;?[ \t]*").match(data, end)
+        end = rest.end() if rest else end
+        line = data.rfind(b"\n", 0, start) + 1
+        if not data[line:start].strip() and data[end : end + 1] in {b"\n", b""}:
+            blank_lines = re.compile(rb"(?:[ \t]*\n)+").match(data, end)
+            start, end = line, blank_lines.end() if blank_lines else end
+        yield start, end, b""
