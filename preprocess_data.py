@@ -29,7 +29,7 @@ from codefit.curation.split import UNITS, assign, unit_of
 from codefit.languages import LANGUAGES
 from codefit.records import SPLITS
 from codefit.sources import Rejection
-from codefit.tasks import TASKS, Options, load_task
+from codefit.tasks import PROMPT_FORMATS, TASKS, Options, load_task
 
 
 def build_parser() -> cli.Parser:
@@ -44,6 +44,12 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion")
     parser.add_argument("--window_step", type=cli.number(int, 1), default=128, help="tokens between two cuts")
     parser.add_argument("--max_pairs_per_file", type=cli.number(int, 1), default=40, help="cuts in one file")
+    parser.add_argument("--lines_before", type=cli.number(int, 1), default=15, help="task line: lines that are known")
+    parser.add_argument(
+        "--lines_after", type=cli.number(int, 0), default=10, help="task line: the same behind the line"
+    )
+    parser.add_argument("--prompt_format", choices=PROMPT_FORMATS, default="plain",
+                        help="tasks naming and summary: how a model is asked")  # fmt: skip
     parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
     parser.add_argument("--rule", nargs="+", type=rule, default=[], metavar="NAME=VALUE",
                         help="limits of single rules, e.g. long_line=2000 few_letters=off")  # fmt: skip

@@ -16,7 +16,7 @@ from codefit.cli import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("cli", "records", "languages", "lexer", "structure", "vocabulary"),
+    *("cli", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
     *("sources", "curation", "tasks", "fim", "encoding"),
     *("models", "scratch", "training", "generation", "likelihood"),
     *("scoring", "benchmarks", "pathology", "comparison", "report"),

@@ -1,6 +1,8 @@
 """The tasks: a module of this folder is a task, named after its file.
 
-Each has a docstring, `NEEDS_TOKENS` (whether it must know where tokens start) and
+Each has a docstring, `NEEDS_TOKENS` (whether it must know where tokens start), `STOP` (where a prediction ends: "end"
+only at end-of-sequence, "line" also at its first line end), `METRICS` (what its predictions are scored by, the headline
+first; names of codefit.scoring) and
 
     build_pairs(document, starts, options, skipped) -> Iterator[Pair]
 
@@ -8,33 +10,44 @@ where `starts` holds the character at which each token of the document begins (e
 `skipped` counts by reason what gave no pair.
 """
 
+import bisect
+import hashlib
 import importlib
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 from codefit.records import Document, Pair
 
 TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py")))
+PROMPT_FORMATS = ("plain", "verbose", "chat")
+
+Place = TypeVar("Place")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The limits that a task keeps to, in tokens."""
+    """The limits that a task keeps to, in tokens where nothing else is said."""
 
     max_prompt_tokens: int
     max_completion_tokens: int
     window_step: int
     max_pairs_per_file: int
     seed: int
+    lines_before: int = 15
+    lines_after: int = 10
+    prompt_format: str = "plain"
 
 
 class Task(Protocol):
     """What a task module offers."""
 
     NEEDS_TOKENS: bool
+    STOP: str
+    METRICS: tuple[str, ...]
 
     def build_pairs(
         self, document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]
@@ -45,3 +58,50 @@ class Task(Protocol):
 def load_task(name: str) -> Task:
     """Return the module of a task; the names are `TASKS`."""
     return cast(Task, importlib.import_module(f"codefit.tasks.{name}"))
+
+
+def metrics_of(task: str) -> tuple[str, ...]:
+    """Return the names of the metrics of a task, the headline first; a task of others is scored as completion."""
+    return load_task(task if task in TASKS else "completion").METRICS
+
+
+# ------------------------------------------------------------------------------------------- what several tasks need
+
+
+def name_of(document: Document) -> str:
+    """Return how a document is called in ids and in the seed of its cuts."""
+    return f"{document.repository}/{document.path}".removeprefix("/")
+
+
+def chance_of(document: Document, seed: int) -> random.Random:
+    """Return a source of chance that depends on nothing but the seed and the name of the document."""
+    return random.Random(hashlib.blake2b(f"{seed}\0{name_of(document)}".encode(), digest_size=8).digest())
+
+
+def thinned(places: Sequence[Place], limit: int, skipped: Counter[str]) -> Sequence[Place]:
+    """Return at most `limit` places, evenly spread; those left out are counted."""
+    if len(places) <= limit:
+        return places
+    skipped["over the per-file limit"] += len(places) - limit
+    return [places[n * len(places) // limit] for n in range(limit)]
+
+
+def id_of(document: Document, position: int) -> str:
+    """Return the id of the pair at a character of a document: its name, line and column, both from 1."""
+    line = document.content.count("\n", 0, position) + 1
+    return f"{name_of(document)}:{line}:{position - document.content.rfind(chr(10), 0, position)}"
+
+
+def tokens_of(starts: Sequence[int], first: int, end: int) -> int:
+    """Return how many tokens of the document lie between two characters, those cut in two included."""
+    if end <= first:
+        return 0
+    return bisect.bisect_left(starts, end) - max(bisect.bisect_right(starts, first) - 1, 0)
+
+
+def cut_at_lines(text: str, start: int, end: int, starts: Sequence[int], limit: int) -> int:
+    """Return where a piece of a text ends within `limit` tokens: at `end`, or at the last line end that fits."""
+    if tokens_of(starts, start, end) <= limit:
+        return end
+    last = starts[max(bisect.bisect_right(starts, start) - 1, 0) + limit]
+    return max(text.rfind("\n", start, last) + 1, start)

@@ -10,7 +10,6 @@ tokenised apart can differ by a token or two at the cut.
 """
 
 import bisect
-import hashlib
 import random
 import re
 from collections import Counter
@@ -19,9 +18,11 @@ from collections.abc import Iterator, Sequence
 from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
 from codefit.structure import Structure
-from codefit.tasks import Options
+from codefit.tasks import Options, chance_of, name_of, thinned
 
 NEEDS_TOKENS = True
+STOP = "end"
+METRICS = ("edit_similarity", "exact_match", "next_line", "bleu", "chrf", "perplexity", "bits_per_byte")
 
 MIN_PROMPT_TOKENS = 16
 LINE_STARTS = 0.5
@@ -32,8 +33,8 @@ CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")
 
 def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
-    name = f"{document.repository}/{document.path}".removeprefix("/")
-    chance = random.Random(hashlib.blake2b(f"{options.seed}\0{name}".encode(), digest_size=8).digest())
+    name = name_of(document)
+    chance = chance_of(document, options.seed)
     places = _places(starts, options, chance, skipped)
     structure = Structure(document.content, LANGUAGES[document.language]) if places else None
     used: set[int] = set()
@@ -62,10 +63,7 @@ def _places(starts: Sequence[int], options: Options, chance: random.Random, skip
     """Return characters to cut near: one a step, somewhere in it, evenly thinned to the limit per file."""
     steps = range(MIN_PROMPT_TOKENS, len(starts), options.window_step)
     tokens = [token for step in steps if (token := step + int(chance.random() * options.window_step)) < len(starts)]
-    if len(tokens) > options.max_pairs_per_file:
-        skipped["over the per-file limit"] += len(tokens) - options.max_pairs_per_file
-        tokens = [tokens[n * len(tokens) // options.max_pairs_per_file] for n in range(options.max_pairs_per_file)]
-    return [starts[token] for token in tokens]
+    return [starts[token] for token in thinned(tokens, options.max_pairs_per_file, skipped)]
 
 
 def _cut(structure: Structure, place: int, chance: random.Random) -> int:

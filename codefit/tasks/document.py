@@ -7,6 +7,8 @@ from codefit.records import Document, Pair
 from codefit.tasks import Options
 
 NEEDS_TOKENS = False
+STOP = "end"
+METRICS = ("bits_per_byte", "perplexity")
 
 
 def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:

@@ -1,0 +1,107 @@
+"""Fill-in-the-middle: the text before and behind a gap is known, the gap is the completion.
+
+A file is cut about every `--window_step` tokens. 90 % of the gaps are whole pieces of syntax: a node of the tree that
+holds the place, half of the time with some of the siblings that follow it; 10 % run between two characters (AST-FIM,
+arXiv 2506.00204). A gap holds at most `--max_completion_tokens`, so that every completion is whole. The prefix gets
+three quarters of `--max_prompt_tokens`, the suffix one, and each what the other does not need. How both are laid out
+is the business of codefit/encoding.py and of the model's sentinels.
+"""
+
+import bisect
+import itertools
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from codefit.languages import LANGUAGES
+from codefit.records import Document, Pair
+from codefit.syntax import Span, Syntax
+from codefit.tasks import Options, chance_of, id_of, thinned, tokens_of
+
+NEEDS_TOKENS = True
+STOP = "end"
+METRICS = ("edit_similarity", "exact_match", "next_line", "bleu", "chrf", "perplexity", "bits_per_byte")
+
+SYNTAX = 0.9
+SIBLINGS = 0.5
+MIN_PROMPT_TOKENS = 16
+SENTINELS = 4  # tokens kept free for three sentinels and the beginning of a text
+LEVELS = 12  # of the tree above a place that are looked at
+CLOSING = re.compile(r"[\s)\]};,:]*")
+
+
+def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    chance = chance_of(document, options.seed)
+    steps = range(MIN_PROMPT_TOKENS, len(starts), options.window_step)
+    tokens = [step + int(chance.random() * options.window_step) for step in steps]
+    places = thinned([starts[token] for token in tokens if token < len(starts)], options.max_pairs_per_file, skipped)
+    syntax = Syntax(document.content, LANGUAGES[document.language]) if places else None
+    used: set[int] = set()
+    for place in places:
+        assert syntax is not None
+        gap = _gap(syntax, place, starts, options.max_completion_tokens, chance)
+        if reason := _refusal(document.content, gap, used):
+            skipped[reason] += 1
+            continue
+        used.add(gap[0])
+        prefix, suffix = surroundings(document.content, gap, starts, options.max_prompt_tokens - SENTINELS)
+        yield Pair(
+            id=id_of(document, gap[0]),
+            task="infill",
+            prompt=prefix,
+            completion=document.content[slice(*gap)],
+            suffix=suffix,
+            repository=document.repository,
+            path=document.path,
+            language=document.language,
+        )
+
+
+def _gap(syntax: Syntax, place: int, starts: Sequence[int], limit: int, chance: random.Random) -> Span:
+    """Return a gap at a place; an empty one where nothing of the tree fits."""
+    if chance.random() >= SYNTAX:
+        first = bisect.bisect_right(starts, place) - 1
+        last = min(first + 1 + int(chance.random() * (limit - 1)), len(starts) - 1)
+        begin = place + int(chance.random() * (starts[min(first + 1, len(starts) - 1)] - place))
+        return _trimmed(syntax.text, (begin, max(starts[last] - int(chance.random() * 2), begin)))
+    fitting = []
+    for node in itertools.islice(syntax.nodes_at(place), LEVELS):
+        if tokens_of(starts, *syntax.span(node)) > limit:
+            break
+        fitting.append(node)
+    if not fitting:
+        return place, place
+    node = fitting[int(chance.random() * len(fitting))]
+    start, end = syntax.span(node)
+    if chance.random() < SIBLINGS:
+        ends, sibling = [end], node.next_named_sibling
+        while sibling is not None and tokens_of(starts, start, syntax.span(sibling)[1]) <= limit:
+            ends.append(syntax.span(sibling)[1])
+            sibling = sibling.next_named_sibling if len(ends) < LEVELS else None
+        end = ends[int(chance.random() * len(ends))]
+    return _trimmed(syntax.text, (start, end))
+
+
+def _trimmed(text: str, gap: Span) -> Span:
+    """Return a gap without the white space at its end: what stands behind it is known."""
+    return gap[0], gap[0] + len(text[slice(*gap)].rstrip())
+
+
+def _refusal(text: str, gap: Span, used: set[int]) -> str:
+    """Return why a gap gives no pair; "" if it does."""
+    if gap[0] in used:
+        return "gap used before"
+    if gap[0] >= gap[1]:
+        return "nothing that fits"
+    return "only closing brackets" if CLOSING.fullmatch(text, *gap) else ""
+
+
+def surroundings(text: str, gap: Span, starts: Sequence[int], room: int) -> tuple[str, str]:
+    """Return the text before and behind a gap, together of about `room` tokens, as codefit/encoding.py shares them."""
+    before, behind = bisect.bisect_left(starts, gap[0]), bisect.bisect_left(starts, gap[1])
+    suffix_tokens = min(len(starts) - behind, max(room // 4, room - before))
+    prefix_tokens = min(before, room - suffix_tokens)
+    end = starts[behind + suffix_tokens] if behind + suffix_tokens < len(starts) else len(text)
+    return text[starts[before - prefix_tokens] if prefix_tokens else gap[0] : gap[0]], text[gap[1] : end]
