@@ -1,43 +1,49 @@
-"""Measure what fitting changed: base and adapted model on the same prompts, with intervals, verdicts and a report.
+"""Measure what fitting changed: base and adapted models on the same prompts, with intervals, verdicts and a report.
 
 The smallest command asks 500 held-out prompts of the data set that the adapter was trained on:
 
     python benchmarking.py --hf_repository outputs/kotlin/adapter
 
-CodeXGLUE too, everything in it, on a merged model; and all scores anew from predictions that are there already:
+CodeXGLUE too, everything in it, adapter and merged model in one table, and what was forgotten of another corpus:
 
-    python benchmarking.py --hf_repository outputs/kotlin/merged --model_name_or_path microsoft/phi-1_5 \\
-        --benchmark heldout codexglue --sample 0 --output_dir outputs/kotlin/benchmark
+    python benchmarking.py --hf_repository outputs/kotlin/adapter outputs/kotlin/merged \\
+        --benchmark heldout codexglue --forgetting data/python_pairs --sample 0 --output_dir outputs/kotlin/benchmark
+
+All scores anew from predictions that are there already; and two earlier runs side by side, paired:
+
     python benchmarking.py --output_dir outputs/kotlin/benchmark --rescore
+    python benchmarking.py --compare outputs/kotlin/benchmark outputs/other/benchmark --output_dir outputs/compared
 """
 
 import argparse
-import random
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codefit import cli
 from codefit.cli import UserError
 from codefit.records import Pair, Prediction
-from codefit.report import results, terminal
 
-BENCHMARKS = ("heldout", "codexglue")
-NEW_TOKENS = {"codexglue": 256}  # a method is longer than a completion; the benchmark's own code stops at 256
-DATASET = "data/kotlin_prepared_dataset"
-PROMPT_TOKENS = 512  # for an adapted model of others, which says nothing about its prompts
+if TYPE_CHECKING:
+    from codefit.questions import Questions
+    from codefit.report import results
+    from codefit.retrieval import TrainingData
 
 
 def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
-    add("--hf_repository", help="the adapted model: a folder or Hub id of an adapter or a merged model")
-    add("--model_name_or_path", help="its base; when absent, what the adapted model's metadata name")
-    add("--benchmark", nargs="+", choices=BENCHMARKS, default=["heldout"], help="what to ask")
-    add("--dataset", help=f"prepared data set; when absent, the one of the training, or {DATASET}")
-    add("--split", default="test", help="split of the data set")
+    add("--hf_repository", nargs="+", help="adapted models: folders or Hub ids of adapters or merged models")
+    add("--model_name_or_path", help="their base; when absent, what the adapted model's metadata name")
+    add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue or others, or JSONL files of pairs")
+    add("--dataset", help="prepared data set; when absent, the one of the training, or data/kotlin_prepared_dataset")
+    add("--split", default="test", help="split of the data set; with test, test_overlap is asked too where it is there")
+    add("--forgetting", metavar="DATA", help="data set or JSONL of unrelated code: was anything forgotten?")
     add("--sample", type=count, default=500, metavar="N", help="prompts of each benchmark, drawn by seed; 0 is all")
+    add("--few_shot", type=count, default=0, metavar="K", help="ask the base also with K training pairs as examples")
+    add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's rounded numbers")
     add("--max_new_tokens", type=positive, default=64, help="where a prediction is cut; CodeXGLUE's at 256")
     add(
         "--max_prompt_tokens", type=positive, help="a longer prompt is cut on the left; when absent: as in the training"
@@ -47,150 +53,147 @@ def build_parser() -> cli.Parser:
     add("--seed", type=count, default=0, help="seed of the sample and of the intervals")
     add("--output_dir", type=Path, default=Path("outputs/kotlin/benchmark"), help="where predictions and report go")
     add("--rescore", action="store_true", help="score the predictions in --output_dir anew, without a model")
+    add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two folders of earlier runs on the same prompts")
     cli.add_output_flags(parser)
     return parser
 
 
-# ---------------------------------------------------------------------------------------------- what is compared
+# ---------------------------------------------------------------------------------------------- before asking
 
 
-def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return what is known of both models by role, and fill the flags that were left to the adapted model's metadata.
+def load_questions(args: argparse.Namespace, manifest: cli.Manifest) -> "list[Questions]":
+    """Return what is asked, sampled."""
+    from codefit import questions
 
-    Raises:
-        UserError: the adapted model cannot be had, or its base is not known.
-    """
-    from codefit import models
-
-    is_adapter = models.is_adapter(args.hf_repository)
-    folder = models.adapter_folder(args.hf_repository) if is_adapter else Path(args.hf_repository)
-    made = models.manifest_of(args.hf_repository)
-    base, revision = args.model_name_or_path, None
-    if base is None and is_adapter:
-        base, revision = models.base_of(str(folder))
-    elif base is None:
-        base, revision = made.get("base_model"), made.get("base_revision")
-    if base is None:
-        raise UserError(f"{args.hf_repository} does not name its base model; give it with --model_name_or_path.")
-    args.dataset = args.dataset or made.get("dataset") or DATASET
-    args.max_prompt_tokens = args.max_prompt_tokens or made.get("max_prompt_tokens", PROMPT_TOKENS)
-    if args.load_in_4bit is None:
-        args.load_in_4bit = is_adapter and bool(made.get("load_in_4bit"))
-    adapted = {"name": args.hf_repository, "kind": "adapter" if is_adapter else "merged", "folder": str(folder)}
-    return {"base": {"name": base, "revision": revision}, "adapted": adapted}
+    found = questions.load(args.benchmark, args.dataset, args.split, args.max_new_tokens, args.forgetting, manifest)
+    return [questions.draw(asked, args.sample, args.seed) for asked in found]
 
 
-def refuse_other_tokens(base: Any, adapted: Any, names: dict[str, Any]) -> None:
-    """Raise UserError if two models have different tokens: asked with one tokenizer, one would answer nonsense."""
-    if base.get_vocab() != adapted.get_vocab():
-        raise UserError(
-            f"{names['adapted']['name']} has another vocabulary than {names['base']['name']} and was not made from it; "
-            "name its true base with --model_name_or_path."
-        )
-
-
-def load_pairs(args: argparse.Namespace, manifest: cli.Manifest) -> dict[str, list[Pair]]:
-    """Return the pairs to ask, by benchmark."""
+def load_training(args: argparse.Namespace, manifest: cli.Manifest) -> "TrainingData | None":
+    """Return what is kept of the training data, for baselines, examples and leaks; None where they are not here."""
     from codefit import records
-    from codefit.benchmarks import codexglue, heldout
+    from codefit.retrieval import TrainingData
 
-    found: dict[str, list[Pair]] = {}
-    if "heldout" in args.benchmark:
-        folder = records.dataset_folder(args.dataset)
-        found["heldout"] = heldout.load(folder, args.split)
-        manifest.add_input(folder / f"{args.split}.jsonl")
-    if "codexglue" in args.benchmark:
-        found["codexglue"] = codexglue.load()
-    return {name: draw(name, pairs, args) for name, pairs in found.items()}
-
-
-def draw(name: str, pairs: list[Pair], args: argparse.Namespace) -> list[Pair]:
-    """Return a seeded sample in the order of the benchmark, and say how much of it that is."""
-    if not 0 < args.sample < len(pairs):
-        print(f"{name}: all {len(pairs)} prompts")
-        return pairs
-    print(f"{name}: a sample of {args.sample} of {len(pairs)} prompts")
-    return [pairs[index] for index in sorted(random.Random(args.seed).sample(range(len(pairs)), args.sample))]
+    folder = records.dataset_folder(args.dataset) if "heldout" in args.benchmark else Path(args.dataset)
+    path = folder / "train.jsonl"
+    if path.is_file() and path.stat().st_size:
+        manifest.add_input(path)
+        return TrainingData(path, args.seed)
+    if args.few_shot:
+        raise UserError(f"--few_shot takes its examples from {path}, which is not there; name the data with --dataset.")
+    print(f"note: no training data in {args.dataset}: no nearest training item, no look for leaks")
+    return None
 
 
 def describe(
-    args: argparse.Namespace, names: dict[str, Any], pairs: dict[str, list[Pair]], encoder: Any
+    args: argparse.Namespace, by_role: dict[str, Any], asked: "list[Questions]", encoder: Any
 ) -> dict[str, int]:
     """Say what will be asked, in how many batches, and return by benchmark how many prompts are cut on the left."""
     from codefit.generation import batches
 
-    print(f"base        {names['base']['name']}{' in 4 bits' if args.load_in_4bit else ''}")
-    print(f"adapted     {names['adapted']['name']} ({names['adapted']['kind']})")
+    for model in by_role.values():
+        quantised = " in 4 bits" if args.load_in_4bit and model["label"] == "base" else ""
+        kind = f" ({model['kind']})" if "kind" in model else ""
+        print(f"{model['label']:<12}{model['name']}{kind}{quantised}")
     cut = {}
-    for benchmark, asked in pairs.items():
-        limit = NEW_TOKENS.get(benchmark, args.max_new_tokens)
-        samples = list(encoder.samples(asked))
-        cut[benchmark] = sum(sample.cut > 0 for sample in samples)
-        rows = len(batches([sample.start + limit for sample in samples], args.tokens_per_batch))
-        print(f"{benchmark:<12}{len(asked)} prompts ({cut[benchmark]} cut on the left), batches for each model: {rows}")
+    for each in asked:
+        samples = list(encoder.samples(each.pairs))
+        cut[each.name] = sum(sample.cut > 0 for sample in samples)
+        rows = len(batches([sample.start + each.new_tokens for sample in samples], args.tokens_per_batch))
+        print(
+            f"{each.name:<12}{len(each.pairs)} prompts ({cut[each.name]} cut on the left), "
+            f"batches for each model: {rows}"
+        )
     print(f"output      {args.output_dir}")
     return cut
+
+
+def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, list[str]]:
+    """Return by benchmark the references as they come out of the tokenizer.
+
+    Raises:
+        UserError: so much of them is lost that no prediction could be like its reference.
+    """
+    from codefit.scoring import edit_similarity, gather
+
+    found = {}
+    for each in asked:
+        references = [pair.completion for pair in each.pairs]
+        found[each.name] = [encoder.decode(ids) for ids in encoder.ids(references)]
+        stats = gather(edit_similarity, found[each.name], references)
+        score = float(edit_similarity.value(stats.sum(axis=0)))
+        if score < 99:
+            raise UserError(
+                f"{each.name}: the references score only {score:.1f} in edit similarity after the tokenizer, so that "
+                "no model could do better; use a base whose tokenizer gives every text back as it was."
+            )
+    return found
 
 
 # ---------------------------------------------------------------------------------------------- the models
 
 
 def ask_models(
-    args: argparse.Namespace, names: dict[str, Any], pairs: dict[str, list[Pair]], encoder: Any
-) -> results.Predictions:
-    """Return the predictions of both models. An adapter needs its base loaded once: without it, it is the base."""
-    from codefit import models
+    args: argparse.Namespace,
+    by_role: dict[str, Any],
+    asked: "list[Questions]",
+    encoder: Any,
+    training: "TrainingData | None",
+) -> "results.Predictions":
+    """Return the predictions of every model, by benchmark and role."""
+    from codefit import contenders
 
-    base = {"revision": names["base"]["revision"], "load_in_4bit": args.load_in_4bit}
-    model = models.load_model(names["base"]["name"], **base)
-    if names["adapted"]["kind"] == "adapter":
-        model = models.attach_adapter(model, names["adapted"]["folder"])
-        with model.disable_adapter():
-            before = ask(args, "base", model, pairs, encoder)
-    else:
-        before = ask(args, "base", model, pairs, encoder)
-        del model
-        model = models.load_model(names["adapted"]["name"], load_in_4bit=args.load_in_4bit)
-    after = ask(args, "adapted", model, pairs, encoder)
-    return {name: (before[name], after[name]) for name in pairs}
+    found: dict[str, dict[str, list[Prediction]]] = {each.name: {} for each in asked}
+    for role, model in contenders.loaded(by_role, args.load_in_4bit):
+        for each in asked:
+            print(f"{by_role[role]['label']} model, {each.name}: {len(each.pairs)} prompts")
+            refuse_long_prompts(args, by_role[role]["label"], model, each.new_tokens)
+            if role == contenders.FEW_SHOT and training:
+                predictions = ask_with_examples(args, model, each, encoder, training)
+            else:
+                predictions = ask(args, model, each, encoder)
+            found[each.name][role] = note_training(predictions, training)
+    return {name: {role: answers[role] for role in by_role} for name, answers in found.items()}
 
 
-def ask(
-    args: argparse.Namespace, role: str, model: Any, pairs: dict[str, list[Pair]], encoder: Any
-) -> dict[str, list[Prediction]]:
-    """Return what one model predicts, by benchmark.
+def ask(args: argparse.Namespace, model: Any, asked: "Questions", encoder: Any) -> list[Prediction]:
+    """Return what one model predicts.
 
     Raises:
-        UserError: the prompts do not fit into the model, or a batch does not fit into the memory of the GPU.
+        UserError: a batch does not fit into the memory of the GPU.
     """
     import torch
 
-    refuse_long_prompts(args, role, model, pairs)
-    found = {}
-    for benchmark, asked in pairs.items():
-        print(f"{role} model, {benchmark}: {len(asked)} prompts")
-        limit = NEW_TOKENS.get(benchmark, args.max_new_tokens)
-        try:
-            found[benchmark] = predict(model, encoder, asked, limit, args.tokens_per_batch)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"a batch of {args.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
-            ) from None
-    return found
+    try:
+        return predict(model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"a batch of {args.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
+        ) from None
 
 
-def refuse_long_prompts(args: argparse.Namespace, role: str, model: Any, benchmarks: Iterable[str]) -> None:
+def ask_with_examples(
+    args: argparse.Namespace, model: Any, asked: "Questions", encoder: Any, training: "TrainingData"
+) -> list[Prediction]:
+    """Return what a model predicts with examples before its prompts, as predictions for the prompts without them."""
+    from codefit import encoding, models, questions
+
+    room = min(models.context_of(model) - asked.new_tokens, args.max_prompt_tokens * (args.few_shot + 1))
+    longer = questions.with_examples(asked, training.examples(args.few_shot, args.seed))
+    found = ask(args, model, longer, encoding.Encoder(encoder.tokenizer, room))
+    return [dataclasses.replace(item, prompt=pair.prompt) for item, pair in zip(found, asked.pairs, strict=True)]
+
+
+def refuse_long_prompts(args: argparse.Namespace, label: str, model: Any, new_tokens: int) -> None:
     """Raise UserError before anything is asked if the prompts of a benchmark do not fit into a model."""
     from codefit import models
 
     context = models.context_of(model)
-    for benchmark in benchmarks:
-        limit = NEW_TOKENS.get(benchmark, args.max_new_tokens)
-        if args.max_prompt_tokens + limit > context:
-            raise UserError(
-                f"the {role} model reads {context} tokens, fewer than a prompt of {args.max_prompt_tokens} and "
-                f"{limit} new ones; set --max_prompt_tokens to at most {context - limit}."
-            )
+    if args.max_prompt_tokens + new_tokens > context:
+        raise UserError(
+            f"the {label} model reads {context} tokens, fewer than a prompt of {args.max_prompt_tokens} and "
+            f"{new_tokens} new ones; set --max_prompt_tokens to at most {context - new_tokens}."
+        )
 
 
 def predict(model: Any, encoder: Any, pairs: Sequence[Pair], limit: int, tokens_per_batch: int) -> list[Prediction]:
@@ -218,62 +221,119 @@ def predict(model: Any, encoder: Any, pairs: Sequence[Pair], limit: int, tokens_
             path=pair.path,
             suffix=pair.suffix,
             reference_finish_reason=pair.finish_reason,
+            task=pair.task,
+            language=pair.language,
         )
         for pair, completion, (nats, tokens) in zip(pairs, completions, measured, strict=True)
     ]
 
 
+def note_training(items: list[Prediction], training: "TrainingData | None") -> list[Prediction]:
+    """Return the predictions with what is known of the training data: is the pair in them, are the names in them."""
+    from codefit import slices, suspicion
+
+    if training is None:
+        return items
+    found = []
+    for item in items:
+        new = len(slices.names(item.prompt, item.reference) - training.identifiers)
+        held = training.holds(item.prompt, item.reference)
+        noted = {suspicion.IN_TRAINING: float(held), slices.NOT_IN_TRAINING: float(new)}
+        found.append(dataclasses.replace(item, scores={**item.scores, **noted}))
+    return found
+
+
+def answer_without_model(
+    asked: "list[Questions]", training: "TrainingData | None", references: dict[str, list[str]]
+) -> "results.Stored":
+    """Return by benchmark the answers of the baselines that need training data or a tokenizer."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for each in asked:
+        found[each.name] = {"references": references[each.name]}
+        if training:
+            nearest = cli.progress(training.nearest(pair.prompt for pair in each.pairs), "nearest", len(each.pairs))
+            found[each.name] |= {"constant": [training.constant] * len(each.pairs), "nearest": list(nearest)}
+    return found
+
+
 # ---------------------------------------------------------------------------------------------- the story
 
 
-def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> results.Predictions | None:
-    """Return the predictions of both models, or None after a dry run; what was asked goes into the manifest."""
-    from codefit import encoding, models
+def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run | None":
+    """Return what all models said, or None after a dry run; what was asked goes into the manifest."""
+    from codefit import contenders, encoding, models, questions
+    from codefit.report import results
 
-    names = resolve(args)
-    pairs = load_pairs(args, manifest)
-    manifest.update(models=names, dataset=args.dataset, load_in_4bit=args.load_in_4bit)
-    tokenizer = models.load_tokenizer(names["base"]["name"], names["base"]["revision"])
-    if names["adapted"]["kind"] == "merged":
-        refuse_other_tokens(tokenizer, models.load_tokenizer(args.hf_repository), names)
+    by_role = contenders.resolve(args)
+    asked = load_questions(args, manifest)
+    about = {each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING} for each in asked}
+    manifest.update(models=by_role, benchmarks=about, dataset=args.dataset, load_in_4bit=args.load_in_4bit)
+    tokenizer = models.load_tokenizer(by_role["base"]["name"], by_role["base"]["revision"])
+    contenders.refuse_other_tokens(tokenizer, by_role)
     encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
-    manifest.update(cut_prompts=describe(args, names, pairs, encoder))
-    return None if args.dry_run else ask_models(args, names, pairs, encoder)
+    manifest.update(cut_prompts=describe(args, by_role, asked, encoder))
+    if args.dry_run:
+        return None
+    references = refuse_lossy_tokens(asked, encoder)
+    training = load_training(args, manifest)
+    predictions = ask_models(args, by_role, asked, encoder, training)
+    loss_png = Path(by_role["adapted"]["folder"]) / "loss.png"
+    return results.Run(predictions, answer_without_model(asked, training, references), manifest.content, loss_png)
+
+
+def gather(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run | None":
+    """Return what there is to score: read again, put together from two runs, or asked anew; None after a dry run."""
+    from codefit.report import results
+
+    if args.rescore:
+        run = results.read(args.output_dir)
+        manifest.update(predicted_by=run.made)
+        if args.dry_run:
+            print(f"would score {', '.join(run.predictions)} in {args.output_dir} anew")
+        return None if args.dry_run else run
+    cli.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
+    if args.compare:
+        run = results.side_by_side(args.compare[0], args.compare[1], manifest)
+        if args.dry_run:
+            print(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
+        return None if args.dry_run else run
+    return ask_anew(args, manifest)
+
+
+def check(parser: cli.Parser, args: argparse.Namespace) -> None:
+    """Exit with 2 where the flags cannot be meant."""
+    from codefit import benchmarks, questions
+
+    if not (args.rescore or args.compare or args.hf_repository):
+        parser.error("--hf_repository is needed: the adapter or merged model to measure")
+    if unknown := [name for name in args.benchmark if not questions.is_known(name)]:
+        known = ", ".join(("heldout", *benchmarks.NAMES))
+        parser.error(f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl file of pairs")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Ask both models, or read what they said before; score, compare, report."""
+    """Ask the models, or read what they said before; score, compare, report."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if not args.rescore and not args.hf_repository:
-        parser.error("--hf_repository is needed: the adapter or merged model to measure")
+    check(parser, args)
     from codefit import comparison
+    from codefit.report import results, terminal
 
     manifest = cli.Manifest(args)
-    if args.rescore:
-        predictions, made = results.read(args.output_dir)
-        loss_png = args.output_dir / "loss.png"
-        manifest.update(predicted_by=made)
-        if args.dry_run:
-            print(f"would score {', '.join(predictions)} in {args.output_dir} anew")
-            return
-    else:
-        cli.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
-        asked = ask_anew(args, manifest)
-        if asked is None:
-            return
-        predictions, made = asked, manifest.content
-        loss_png = Path(made["models"]["adapted"]["folder"]) / "loss.png"
-
+    run = gather(args, manifest)
+    if run is None:
+        return
     score = comparison.score_items
-    scored = {name: (score(base), score(adapted)) for name, (base, adapted) in predictions.items()}
-    scores = comparison.scores(scored, made["models"], made["arguments"]["seed"])
+    scored = {name: {role: score(items) for role, items in found.items()} for name, found in run.predictions.items()}
+    made = run.made
+    about = (made["models"], made["benchmarks"], run.stored, made["arguments"]["seed"], args.profile)
+    scores = comparison.scores(scored, *about)
     with cli.new_directory(args.output_dir) as folder:
-        results.write(folder, scores, scored, made, loss_png)
+        results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 
-    for name, benchmark in scores["benchmarks"].items():
-        print(f"\n{terminal.table(name, benchmark)}")
+    for benchmark in scores["benchmarks"].values():
+        print(f"\n{terminal.table(benchmark, scores['models'])}")
     print(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
 
 

@@ -1,12 +1,10 @@
-"""Two models on the same prompts: scores of every item, metrics with intervals, and the verdicts. Needs no model."""
+"""Models on the same prompts: scores of every item, metrics with intervals, and the verdicts. Needs no model."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from codefit import pathology, scoring
+from codefit import baselines, benchmarks, pathology, scoring, slices, stop_rules, suspicion
 from codefit.benchmarks import codexglue
 from codefit.records import Prediction
 from codefit.scoring import statistics
@@ -14,12 +12,23 @@ from codefit.scoring.statistics import Array
 
 ORDER = ("edit_similarity", "exact_match", "next_line", "bleu", "chrf", "perplexity", "bits_per_byte")
 BINARY = ("exact_match", "next_line")
+BASE, ADAPTED = "base", "adapted"  # the first two roles; further models have roles of their own
+RESOLVED = 0.05
+KEPT = 2.0  # points of the headline metric: a loss that is surely smaller is none that a reader of code would notice
+
+# "Out of the BLEU" (Evtikhiev et al., JSS 2023) finds that people do not see differences below 2 to 5 points.
+
+ByRole = Mapping[str, Sequence[Prediction]]  # predictions of each model for the same items in the same order
 
 
 def score_items(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Return the predictions with the value of every text metric per item; what the model measured (nats) is kept."""
-    texts = [item.prediction for item in predictions], [item.reference for item in predictions]
-    columns = {name: metric.value(scoring.gather(metric, *texts)) for name, metric in scoring.text_metrics().items()}
+    """Return the predictions with the value of every metric per item; what the model measured (nats) is kept."""
+    table = scoring.applicable(predictions)
+    columns = {
+        name: metric.value(scoring.measure(metric, predictions))
+        for name, metric in table.items()
+        if not hasattr(metric, "applies")
+    }
     return [
         dataclasses.replace(
             item, scores={**item.scores, **{name: float(column[at]) for name, column in columns.items()}}
@@ -29,69 +38,127 @@ def score_items(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 
 def scores(
-    predictions: Mapping[str, tuple[Sequence[Prediction], Sequence[Prediction]]], models: dict[str, Any], seed: int
+    predictions: Mapping[str, ByRole],
+    models: dict[str, Any],
+    asked: Mapping[str, Any],
+    stored: Mapping[str, Mapping[str, Sequence[str]]],
+    seed: int,
+    profile: str = "honest",
 ) -> dict[str, Any]:
     """Return the content of scores.json.
 
     Args:
-        predictions: those of base and adapted model, by benchmark.
-        models: what is known of both, by role.
+        predictions: by benchmark and role.
+        models: what is known of each model, by role: `name`, `label`, `validation_loss` where it is known.
+        asked: what is known of each benchmark: `title`, and `forgetting` where it is that check.
+        stored: answers of baselines, by benchmark and baseline.
         seed: of the bootstrap.
+        profile: "compat" adds CodeXGLUE's own numbers to every benchmark, and not to its own only.
     """
-    benchmarks = {name: compare(*both, seed) for name, both in predictions.items()}
-    if "codexglue" in predictions:
-        base, adapted = predictions["codexglue"]
-        benchmarks["codexglue"]["compat"] = {"base": _codexglue(base), "adapted": _codexglue(adapted)}
-    return {"models": models, "benchmarks": benchmarks}
+    found = {}
+    for name, by_role in predictions.items():
+        facts = {"title": asked[name]["title"], **compare(by_role, models, seed, stored.get(name, {}))}
+        if asked[name].get("forgetting"):
+            facts["forgetting"] = _forgetting(facts)
+        if compat := _compat(name, by_role, profile):
+            facts["compat"] = compat
+        found[name] = facts
+    return {"models": models, "benchmarks": found}
 
 
-def _codexglue(items: Sequence[Prediction]) -> dict[str, Any]:
-    return codexglue.scores([item.prediction for item in items], [item.reference for item in items])
-
-
-def compare(base: Sequence[Prediction], adapted: Sequence[Prediction], seed: int) -> dict[str, Any]:
-    """Return what one benchmark found about two models.
-
-    Args:
-        base: predictions of the base.
-        adapted: those of the adapted model for the same items in the same order.
-        seed: of the bootstrap.
-
-    Returns:
-        `n`, `files`, `metrics` (a row per metric: `metric`, `label`, `unit`, `higher_is_better`, `n`, `signature`;
-        `value`, `low`, `high` for `base`, `adapted` and `difference`; `verdict`), `checks` and `findings` of
-        codefit.pathology.
-    """
-    clusters = [item.path or item.id for item in base]
-    checks = pathology.rows(base, adapted)
-    rows = [_row(name, base, adapted, clusters, seed) for name in _names(base, adapted)]
+def _compat(name: str, by_role: ByRole, profile: str) -> dict[str, Any]:
+    """Return by role the numbers of a benchmark's own code; {} where it has none and none were asked for."""
+    module = benchmarks.module(name) if name in benchmarks.NAMES else None
+    score = getattr(module, "scores", codexglue.scores if profile == "compat" else None)
+    if score is None:
+        return {}
     return {
-        "n": len(base),
-        "files": len(set(clusters)),
-        "metrics": rows,
-        "checks": checks,
-        "findings": pathology.findings(checks),
+        role: score([item.prediction for item in items], [item.reference for item in items])
+        for role, items in by_role.items()
     }
 
 
-def _names(base: Sequence[Prediction], adapted: Sequence[Prediction]) -> list[str]:
-    """Return the metrics that these predictions allow: those of likelihood need nats in every item."""
-    known = all("nats" in item.scores and "tokens" in item.scores for item in (*base, *adapted))
-    counted = known and sum(item.scores["tokens"] for item in base) > 0
-    names = scoring.metrics() if counted else scoring.text_metrics()
-    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+def compare(
+    by_role: ByRole, models: Mapping[str, Any], seed: int, stored: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """Return what one benchmark found about its models.
+
+    Args:
+        by_role: predictions of the base, of the adapted model, and of any others.
+        models: what is known of each, by role.
+        seed: of the bootstrap.
+        stored: answers of the baselines that need training data or a tokenizer.
+
+    Returns:
+        `n`, `files`, `task`, `headline`, `metrics` (a row per metric: `metric`, `label`, `unit`, `higher_is_better`,
+        `n`, `signature`; `value`, `low`, `high` for `base`, `adapted` and `difference`; `verdict`; `others`, by role:
+        a value with its own difference and verdict), `checks`, `baselines`, `stop_rules`, `slices` and `findings`.
+    """
+    base, adapted = by_role[BASE], by_role[ADAPTED]
+    task = base[0].task
+    words = {role: f"{model['label']} model" for role, model in models.items()}
+    others = {role: word for role, word in words.items() if role != BASE}
+    losses = {role: model["validation_loss"] for role, model in models.items() if model.get("validation_loss")}
+    rows = [_row(metric, by_role, seed) for metric in _metrics(by_role)]
+    checks = pathology.rows(by_role)
+    floors = baselines.rows(base, stored or {}, seed)
+    stops = _stops(by_role, seed)
+    return {
+        "n": len(base),
+        "files": len(set(_clusters(base))),
+        "task": task,
+        "headline": scoring.headline(task),
+        "metrics": rows,
+        "checks": checks,
+        "baselines": floors,
+        "stop_rules": stops,
+        "slices": _slices(base, adapted, seed),
+        "findings": [
+            *pathology.findings(checks, others),
+            *_only_stopping(rows, stops, words[ADAPTED]),
+            *suspicion.findings(by_role, words, losses),
+            *baselines.findings(floors),
+        ],
+    }
 
 
-def _statistics(name: str, items: Sequence[Prediction]) -> Array:
-    if name == "perplexity":
-        return np.array([(item.scores["nats"], item.scores["tokens"]) for item in items])
-    if name == "bits_per_byte":
-        return np.array([(item.scores["nats"], len(item.reference.encode())) for item in items])
-    texts = [item.prediction for item in items], [item.reference for item in items]
-    return scoring.gather(scoring.text_metrics()[name], *texts)
+def _clusters(items: Sequence[Prediction]) -> list[str]:
+    return [item.path or item.id for item in items]
 
 
-def _interval(metric: Any, stats: Array, clusters: Sequence[str], seed: int) -> dict[str, float]:
+def _metrics(by_role: ByRole) -> list[scoring.Metric]:
+    """Return the metrics that all predictions allow, in the order of the tables."""
+    tables = [scoring.applicable(items) for items in by_role.values()]
+    names = [name for name in tables[0] if all(name in table for table in tables)]
+    first = scoring.headline(next(iter(by_role.values()))[0].task)
+    places = {name: place for place, name in enumerate((first, *(name for name in ORDER if name != first)))}
+    return [tables[0][name] for name in sorted(names, key=lambda name: places.get(name, len(places)))]
+
+
+def _row(metric: scoring.Metric, by_role: ByRole, seed: int) -> dict[str, Any]:
+    """Return one metric of every model."""
+    clusters = _clusters(by_role[BASE])
+    stats = {role: scoring.measure(metric, items) for role, items in by_role.items()}
+    cells = {role: _interval(metric, found, clusters, seed) for role, found in stats.items()}
+    against = {
+        role: _difference(metric, stats[BASE], found, clusters, seed) for role, found in stats.items() if role != BASE
+    }
+    row = {
+        "metric": metric.NAME,
+        "label": metric.LABEL,
+        "unit": metric.UNIT,
+        "higher_is_better": metric.HIGHER_IS_BETTER,
+        "n": len(clusters),
+        "signature": metric.signature(len(clusters)),
+        "base": cells[BASE],
+        "adapted": cells[ADAPTED],
+        **against[ADAPTED],
+    }
+    others = {role: {**cells[role], **against[role]} for role in cells if role not in (BASE, ADAPTED)}
+    return {**row, "others": others} if others else row
+
+
+def _interval(metric: scoring.Metric, stats: Array, clusters: Sequence[str], seed: int) -> dict[str, float]:
     """Return `value`, `low`, `high`; with few files the interval of a percentage is cut at 0 and 100."""
     found = statistics.intervals(stats, clusters, metric.value, seed)._asdict()
     if metric.UNIT == "%":
@@ -99,24 +166,97 @@ def _interval(metric: Any, stats: Array, clusters: Sequence[str], seed: int) -> 
     return found
 
 
-def _row(
-    name: str, base: Sequence[Prediction], adapted: Sequence[Prediction], clusters: Sequence[str], seed: int
+def _difference(
+    metric: scoring.Metric, before: Array, after: Array, clusters: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    metric = scoring.metrics()[name]
-    before, after = _statistics(name, base), _statistics(name, adapted)
     found = statistics.compare(before, after, clusters, metric.value, metric.HIGHER_IS_BETTER, seed)
     difference = {"value": found.difference, "low": found.low, "high": found.high, "p": found.p}
-    if name in BINARY:
+    if metric.NAME in BINARY:
         difference["mcnemar_p"] = statistics.mcnemar(before[:, 0], after[:, 0])
-    return {
-        "metric": name,
-        "label": metric.LABEL,
-        "unit": metric.UNIT,
-        "higher_is_better": metric.HIGHER_IS_BETTER,
-        "n": len(base),
-        "signature": metric.signature(len(base)),
-        "base": _interval(metric, before, clusters, seed),
-        "adapted": _interval(metric, after, clusters, seed),
-        "difference": {**difference, "smallest": found.smallest},
-        "verdict": found.verdict,
-    }
+    return {"difference": {**difference, "smallest": found.smallest}, "verdict": found.verdict}
+
+
+# ---------------------------------------------------------------------------------------------- stop rules
+
+
+def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
+    """Return the headline metric of every model under every stop rule, and the base at its best against the adapted.
+
+    `rules` holds a row per rule with a value by role; `best` is the rule that suits the base best, `difference` and
+    `verdict` compare the adapted model's predictions as generated with the base's as that rule cuts them.
+    """
+    base = by_role[BASE]
+    metric = scoring.metrics()[scoring.headline(base[0].task)]
+    rules = [rule for rule in stop_rules.RULES if stop_rules.applies(rule, base)]
+    stats = {(rule, role): _cut(metric, rule, items) for rule in rules for role, items in by_role.items()}
+    rows: list[dict[str, Any]] = [
+        {
+            "rule": rule,
+            "label": stop_rules.RULES[rule],
+            **{role: float(metric.value(stats[rule, role].sum(axis=0))) for role in by_role},
+        }
+        for rule in rules
+    ]
+    sign = 1 if metric.HIGHER_IS_BETTER else -1
+    best = max(rows, key=lambda row: sign * row[BASE])["rule"]
+    against = _difference(metric, stats[best, BASE], stats[stop_rules.AS_GENERATED, ADAPTED], _clusters(base), seed)
+    return {"rules": rows, "best": best, **against}
+
+
+def _cut(metric: scoring.Metric, rule: str, items: Sequence[Prediction]) -> Array:
+    texts = zip(items, stop_rules.texts(rule, items), strict=True)
+    return scoring.measure(metric, [dataclasses.replace(item, prediction=text) for item, text in texts])
+
+
+def _only_stopping(rows: Sequence[dict[str, Any]], stops: dict[str, Any], word: str) -> list[str]:
+    """Return a sentence if the gain of the headline metric is gone once the base is cut where it should have ended."""
+    if rows[0]["verdict"] != "better" or stops["verdict"] == "better":
+        return []
+    rule = next(row for row in stops["rules"] if row["rule"] == stops["best"])
+    return [
+        f"The {word} mostly learned to stop: {rule['label']}, the base scores {rule[BASE]:.1f}, and the "
+        f"difference of {stops['difference']['value']:+.1f} that is left is {stops['verdict']}."
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- slices, forgetting
+
+
+def _slices(base: Sequence[Prediction], adapted: Sequence[Prediction], seed: int) -> list[dict[str, Any]]:
+    """Return the headline metric in every group of prompts, the largest group of its kind first.
+
+    The verdicts are corrected for their number (`p` by Holm), so that the whole table seldom has one false one.
+    """
+    metric = scoring.metrics()[scoring.headline(base[0].task)]
+    before, after = scoring.measure(metric, base), scoring.measure(metric, adapted)
+    clusters = _clusters(base)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, item in enumerate(base):
+        for kind, group in slices.of(item).items():
+            groups.setdefault((kind, group), []).append(index)
+    kinds = list(slices.TITLES)
+    rows = []
+    for (kind, group), at in sorted(groups.items(), key=lambda pair: (kinds.index(pair[0][0]), -len(pair[1]), pair[0])):
+        inside = [clusters[index] for index in at]
+        against = _difference(metric, before[at], after[at], inside, seed)
+        values = {
+            role: float(metric.value(stats[at].sum(axis=0))) for role, stats in ((BASE, before), (ADAPTED, after))
+        }
+        rows.append({"kind": kind, "group": group, "n": len(at), "files": len(set(inside)), **values, **against})
+    for row, p in zip(rows, statistics.holm([row["difference"]["p"] for row in rows]), strict=True):
+        row["difference"]["p"] = p
+        if p >= RESOLVED:
+            row["verdict"] = "not resolved"
+    return rows
+
+
+def _forgetting(benchmark: dict[str, Any]) -> dict[str, Any]:
+    """Return the `verdict` of the forgetting check, and the `margin` that it was made with.
+
+    "forgot" is a loss that is resolved, "kept" one that is surely smaller than the margin, if there is one at all.
+    """
+    row = benchmark["metrics"][0]
+    margin = KEPT if row["unit"] == "%" else KEPT / 100 * row["base"]["value"]
+    loss = -row["difference"]["low"] if row["higher_is_better"] else row["difference"]["high"]
+    verdict = "forgot" if row["verdict"] == "worse" else "kept" if loss < margin else "not resolved"
+    return {"verdict": verdict, "margin": margin}

@@ -2,50 +2,54 @@
 
 import collections
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from codefit.records import Prediction
 
 ECHO = 80  # characters of the prompt's head and tail that are looked for
 SHORTEST_ECHO = 20  # less than this may stand in a prediction by chance
-TOLERATED = 0.05  # a share of the adapted predictions above that of the references by more than this is a finding
-STOPPED_WELL = 0.9  # a share of natural ends at which the adapted model stops too, below which is a finding
+TOLERATED = 0.05  # a share of the predictions above that of the references by more than this is a finding
+STOPPED_WELL = 0.9  # a share of natural ends at which a model stops too, below which is a finding
 
 Text = Callable[[Prediction], str]
 
 
-def rows(base: Sequence[Prediction], adapted: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Return a row per check: `check`, `label`, and for `reference`, `base`, `adapted` a `count` out of `of`."""
-    natural_base = [item for item in base if item.reference_finish_reason == "stop"]
-    natural_adapted = [item for item in adapted if item.reference_finish_reason == "stop"]
+def rows(by_role: Mapping[str, Sequence[Prediction]]) -> list[dict[str, Any]]:
+    """Return a row per check: `check`, `label`, and for `reference` and each model a `count` out of `of`."""
+    items = next(iter(by_role.values()))
+    natural = {
+        role: [item for item in found if item.reference_finish_reason == "stop"] for role, found in by_role.items()
+    }
+    ends = next(iter(natural.values()))
     return [
         {
             "check": "stops",
             "label": "stopped by itself",
-            "reference": _count(natural_base, base),
-            "base": _count(_stopped(base), base),
-            "adapted": _count(_stopped(adapted), adapted),
+            "reference": _count(ends, items),
+            **{role: _count(_stopped(found), found) for role, found in by_role.items()},
         },
         {
             "check": "stops_at_natural_end",
             "label": "… of those whose reference has a natural end",
-            "reference": _count(natural_base, natural_base),
-            "base": _count(_stopped(natural_base), natural_base),
-            "adapted": _count(_stopped(natural_adapted), natural_adapted),
+            "reference": _count(ends, ends),
+            **{role: _count(_stopped(found), found) for role, found in natural.items()},
         },
-        *(_text_row(check, base, adapted) for check in TEXT_CHECKS),
+        *(_text_row(check, by_role) for check in TEXT_CHECKS),
     ]
 
 
-def _text_row(check: str, base: Sequence[Prediction], adapted: Sequence[Prediction]) -> dict[str, Any]:
+def _text_row(check: str, by_role: Mapping[str, Sequence[Prediction]]) -> dict[str, Any]:
     label, holds = TEXT_CHECKS[check]
+    items = next(iter(by_role.values()))
     return {
         "check": check,
         "label": label,
-        "reference": _count([item for item in base if holds(item.reference, item.prompt)], base),
-        "base": _count([item for item in base if holds(item.prediction, item.prompt)], base),
-        "adapted": _count([item for item in adapted if holds(item.prediction, item.prompt)], adapted),
+        "reference": _count([item for item in items if holds(item.reference, item.prompt)], items),
+        **{
+            role: _count([item for item in found if holds(item.prediction, item.prompt)], found)
+            for role, found in by_role.items()
+        },
     }
 
 
@@ -87,18 +91,25 @@ def share(count: dict[str, int]) -> float:
     return count["count"] / count["of"] if count["of"] else 0.0
 
 
-def findings(table: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a sentence for everything in the table that a reader must know before believing the scores."""
+def findings(table: Sequence[dict[str, Any]], words: Mapping[str, str]) -> list[str]:
+    """Return a sentence for everything that a reader must know of a model before believing its scores.
+
+    Args:
+        table: of `rows`.
+        words: what a model is called in a sentence ("adapted model"), by role; only these are looked at.
+    """
     sentences = []
-    for row in table:
-        reference, adapted = share(row["reference"]), share(row["adapted"])
-        if row["check"] in TEXT_CHECKS and adapted > reference + TOLERATED:
-            what = FINDINGS[row["check"]]
-            sentences.append(
-                f"{100 * adapted:.0f} % of the adapted predictions {what} ({100 * reference:.0f} % of the references)."
-            )
-        if row["check"] == "stops_at_natural_end" and row["adapted"]["of"] and adapted < STOPPED_WELL:
-            sentences.append(f"The adapted model stops by itself at only {100 * adapted:.0f} % of the natural ends.")
+    for role, word in words.items():
+        for row in table:
+            reference, found = share(row["reference"]), share(row[role])
+            if row["check"] in TEXT_CHECKS and found > reference + TOLERATED:
+                what = FINDINGS[row["check"]]
+                sentences.append(
+                    f"{100 * found:.0f} % of the predictions of the {word} {what} "
+                    f"({100 * reference:.0f} % of the references)."
+                )
+            if row["check"] == "stops_at_natural_end" and row[role]["of"] and found < STOPPED_WELL:
+                sentences.append(f"The {word} stops by itself at only {100 * found:.0f} % of the natural ends.")
     return sentences
 
 

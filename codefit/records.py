@@ -52,7 +52,8 @@ class Pair:
 class Prediction:
     """What a model wrote for one pair. `finish_reason`: "stop" (it emitted end-of-sequence) or "length" (the limit).
 
-    `scores` holds the values per item, by metric name; `reference_finish_reason` is that of the pair.
+    `scores` holds the values per item, by metric name; `reference_finish_reason`, `task` and `language` are those of
+    the pair.
     """
 
     id: str
@@ -64,6 +65,8 @@ class Prediction:
     path: str = ""
     suffix: str | None = None
     reference_finish_reason: str = "stop"
+    task: str = "completion"
+    language: str = ""
 
 
 Record = TypeVar("Record", Document, Pair, Prediction)

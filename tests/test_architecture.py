@@ -19,10 +19,11 @@ ROOMS = (
     *("cli", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
     *("sources", "curation", "tasks", "fim", "encoding"),
     *("models", "scratch", "training", "generation", "likelihood"),
-    *("scoring", "benchmarks", "pathology", "comparison", "report"),
+    *("scoring", "benchmarks", "questions", "contenders", "retrieval"),
+    *("pathology", "slices", "stop_rules", "suspicion", "baselines", "comparison", "report"),
     *("provenance", "cards", "hub_client", "hub"),
 )
-TORCH_ROOMS = {"models", "scratch", "training", "generation", "likelihood"}
+TORCH_ROOMS = {"models", "scratch", "training", "generation", "likelihood", "contenders"}
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}
 WITHOUT_TORCH = ("parse_data", "preprocess_data", "bleu")

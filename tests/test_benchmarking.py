@@ -1,6 +1,7 @@
 """The whole benchmark on tiny models: what it writes, that it repeats, and how it fails."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -26,6 +27,13 @@ CODE = [
 PAIRS = [
     Pair(f"p{n}", "completion", f"// file {n}\n{prompt}", completion, reason, path=f"src/File{n // 2}.kt")
     for n, (prompt, completion, reason) in enumerate(CODE * 3)
+]
+
+TRAIN = [
+    Pair(
+        f"t{n}", "completion", f"// old {n}\n{prompt.replace('item', 'thing')}", f"old_{completion}", path="src/Old.kt"
+    )
+    for n, (prompt, completion, _) in enumerate(CODE * 2)
 ]
 
 
@@ -54,8 +62,8 @@ def made(tmp_path_factory):
     model = transformers.LlamaForCausalLM(config)
     model.save_pretrained(root / "base")
     (root / "data").mkdir()
-    for split in ("train", "test"):
-        records.write_jsonl(root / "data" / f"{split}.jsonl", PAIRS)
+    records.write_jsonl(root / "data" / "train.jsonl", TRAIN)
+    records.write_jsonl(root / "data" / "test.jsonl", PAIRS)
     lora = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
     adapted = peft.get_peft_model(model, lora)
     adapted.peft_config["default"].base_model_name_or_path = str(root / "base")
@@ -109,7 +117,8 @@ def same_files(one, other):
 def test_the_folder_holds_everything(finished, made):
     assert (finished / "loss.png").read_bytes() == (made / "adapter" / "loss.png").read_bytes()
     assert sorted(path.name for path in finished.iterdir()) == [
-        "loss.png", "manifest.json", "predictions-adapted-heldout.jsonl", "predictions-base-heldout.jsonl",
+        "baselines-heldout.jsonl", "loss.png", "manifest.json",
+        "predictions-adapted-heldout.jsonl", "predictions-base-heldout.jsonl",
         "report.html", "report.md", "scores.json", "scores.png",
     ]  # fmt: skip
 
@@ -141,7 +150,7 @@ def test_items_carry_their_scores_and_nats(finished):
 
 def test_scores_have_intervals_signatures_and_verdicts(finished, made):
     content = scores(finished)
-    assert content["models"]["base"] == {"name": str(made / "base"), "revision": None}
+    assert content["models"]["base"] == {"name": str(made / "base"), "revision": None, "label": "base"}
     assert content["models"]["adapted"]["kind"] == "adapter"
     found = content["benchmarks"]["heldout"]
     assert (found["n"], found["files"]) == (12, 6)
@@ -161,7 +170,8 @@ def test_scores_have_intervals_signatures_and_verdicts(finished, made):
 def test_manifest_says_what_was_asked(finished, made):
     manifest = cli.read_manifest(finished)
     assert manifest["dataset"] == str(made / "data")
-    assert manifest["inputs"] == {str(made / "data" / "test.jsonl"): cli.sha256(made / "data" / "test.jsonl")}
+    read = [made / "data" / f"{split}.jsonl" for split in ("test", "train")]
+    assert manifest["inputs"] == {str(path): cli.sha256(path) for path in read}
     assert manifest["cut_prompts"] == {"heldout": sum(len(pair.prompt) > 40 for pair in PAIRS)}
     assert manifest["cut_prompts"]["heldout"] > 0
 
@@ -256,7 +266,7 @@ def test_codexglue_is_scored_both_ways(made, tmp_path, monkeypatch, capsys):
     rows = [{**METHOD, "id": f"f{number // 2}:m{number}"} for number in range(4)]
     (tmp_path / "methods.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setattr(codexglue, "LOCAL", tmp_path / "methods.jsonl")
-    monkeypatch.setitem(benchmarking.NEW_TOKENS, "codexglue", 20)
+    monkeypatch.setattr(codexglue, "NEW_TOKENS", 20)
     run(made, tmp_path / "out", "--benchmark", "heldout", "codexglue")
     found = scores(tmp_path / "out")["benchmarks"]
     assert list(found) == ["heldout", "codexglue"]
@@ -265,7 +275,7 @@ def test_codexglue_is_scored_both_ways(made, tmp_path, monkeypatch, capsys):
     written, bodies = [item.prediction for item in items], [METHOD["body"]] * 4
     assert found["codexglue"]["compat"]["adapted"] == codexglue.scores(written, bodies)  # also on the raw bodies
     assert (found["codexglue"]["n"], found["codexglue"]["files"]) == (4, 2)
-    assert "CodeXGLUE        base  adapted" in capsys.readouterr().out
+    assert re.search(r"CodeXGLUE +base +adapted\n", capsys.readouterr().out)
 
 
 # ------------------------------------------------------------------------------------------- errors
@@ -332,7 +342,7 @@ def test_too_little_memory_names_the_flag(made, tmp_path, monkeypatch):
 
 
 def test_rescore_needs_predictions(tmp_path):
-    with pytest.raises(cli.UserError, match="no finished benchmark to rescore"):
+    with pytest.raises(cli.UserError, match="no finished benchmark; run one"):
         benchmarking.main(["--rescore", "--output_dir", str(tmp_path)])
 
 

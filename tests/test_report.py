@@ -1,20 +1,19 @@
 """The report without any model: defects that are planted are called out, texts stay texts, pictures repeat."""
 
+import copy
 import dataclasses
 import html.parser
 import json
 import math
 import random
 import re
-import shutil
-import subprocess
 
 import pytest
 
 from codefit import comparison, pathology, report
 from codefit.records import Prediction
+from codefit.report import browser, plots, terminal
 from codefit.report import html as page
-from codefit.report import plots, terminal
 
 ATTACK = "</script><script>document.title='owned'</script><!-- <img src=x onerror=alert(1)> <!--{title}--> &amp;"
 PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle\n    return "
@@ -32,14 +31,17 @@ def wrong(number):
     return prediction(number, text=f"math.tau + radius{number}\n", scores={"nats": 14.0 + number % 3, "tokens": 9})
 
 
+MODELS = {
+    "base": {"name": "some/base", "label": "base"},
+    "adapted": {"name": "some/adapter", "label": "adapted"},
+}
 BASE = [wrong(number) for number in range(30)]
 ADAPTED = [prediction(number) if number % 3 else wrong(number) for number in range(30)]
 
 
 def compared(base=BASE, adapted=ADAPTED):
-    scored = {"heldout": (comparison.score_items(base), comparison.score_items(adapted))}
-    models = {"base": {"name": "some/base"}, "adapted": {"name": "some/adapter"}}
-    return comparison.scores(scored, models, seed=0), scored
+    scored = {"heldout": {"base": comparison.score_items(base), "adapted": comparison.score_items(adapted)}}
+    return comparison.scores(scored, copy.deepcopy(MODELS), {"heldout": {"title": "held-out code"}}, {}, seed=0), scored
 
 
 def written(base=BASE, adapted=ADAPTED, **options):
@@ -80,7 +82,7 @@ def test_counts_are_of_the_right_items():
         prediction(2, reason="length", reference_finish_reason="length"),
     ]
     adapted = [prediction(0), prediction(1), prediction(2, "", reference_finish_reason="length")]
-    table = {row["check"]: row for row in pathology.rows(base, adapted)}
+    table = {row["check"]: row for row in pathology.rows({"base": base, "adapted": adapted})}
     found = {name: [row[whose]["count"] for whose in ("reference", "base", "adapted")] for name, row in table.items()}
     assert found == {
         "stops": [2, 1, 3],
@@ -95,12 +97,15 @@ def test_counts_are_of_the_right_items():
 
 PLANTED = {
     "nothing": ({}, None),
-    "empty": ({"text": ""}, "100 % of the adapted predictions are empty (0 % of the references)."),
+    "empty": ({"text": ""}, "100 % of the predictions of the adapted model are empty (0 % of the references)."),
     "echo": (
         {"text": PROMPT + REFERENCE},
-        "100 % of the adapted predictions contain the prompt (0 % of the references).",
+        "100 % of the predictions of the adapted model contain the prompt (0 % of the references).",
     ),
-    "repeats": ({"text": "go(x); " * 9}, "100 % of the adapted predictions repeat themselves (0 % of the references)."),
+    "repeats": (
+        {"text": "go(x); " * 9},
+        "100 % of the predictions of the adapted model repeat themselves (0 % of the references).",
+    ),
     "never stops": ({"reason": "length"}, "The adapted model stops by itself at only 0 % of the natural ends."),
 }
 
@@ -115,7 +120,7 @@ def test_planted_defects_are_called_out_everywhere(planted):
     shown = (
         page.page(content, scored, {}),
         terminal.markdown(content),
-        terminal.table("heldout", content["benchmarks"]["heldout"]),
+        terminal.table(content["benchmarks"]["heldout"], MODELS),
     )
     for text in shown:
         assert sentence is None or sentence in text
@@ -123,7 +128,7 @@ def test_planted_defects_are_called_out_everywhere(planted):
 
 def test_what_the_references_do_too_is_no_finding():
     same = [prediction(number, text="", reference="") for number in range(5)]
-    assert pathology.findings(pathology.rows(same, same)) == []
+    assert pathology.findings(pathology.rows({"base": same, "adapted": same}), {"adapted": "adapted model"}) == []
 
 
 # ------------------------------------------------------------------------------------------- comparison
@@ -141,13 +146,14 @@ def test_better_equal_and_worse_are_told_apart():
 
 def test_without_nats_there_is_no_perplexity():
     bare = [dataclasses.replace(item, scores={}) for item in BASE]
-    names = [row["metric"] for row in comparison.compare(bare, bare, 0)["metrics"]]
+    names = [row["metric"] for row in comparison.compare({"base": bare, "adapted": bare}, MODELS, 0)["metrics"]]
     assert names == ["edit_similarity", "exact_match", "next_line", "bleu", "chrf"]
 
 
 def test_without_reference_tokens_there_is_no_perplexity():
     empty = [prediction(number, reference="", scores={"nats": 0.0, "tokens": 0}) for number in range(3)]
-    assert [row["metric"] for row in comparison.compare(empty, empty, 0)["metrics"]][-1] == "chrf"
+    rows = comparison.compare({"base": empty, "adapted": empty}, MODELS, 0)["metrics"]
+    assert rows[-1]["metric"] == "chrf"
 
 
 def test_binary_metrics_carry_the_exact_test():
@@ -206,16 +212,16 @@ def test_an_endless_perplexity_still_has_a_scale():
     [
         (BASE, ADAPTED, "The adapted model is better on held-out code: edit similarity rises from"),
         (ADAPTED, BASE, "The adapted model is worse on held-out code: edit similarity falls from"),
-        (BASE, BASE, "No difference is resolved on held-out code with 30 prompts: edit similarity"),
+        (BASE, BASE, "No difference is resolved on held-out code with 30 prompts for the adapted model: edit"),
     ],
 )
 def test_the_verdict_leads(base, adapted, start):
     content = compared(base, adapted)[0]
-    sentences = report.verdict("heldout", content["benchmarks"]["heldout"])
+    sentences = report.verdict(content["benchmarks"]["heldout"], MODELS)
     assert sentences[0].startswith(start)
     assert len(sentences) == 2
     assert sentences[1].startswith("Also ")
-    assert terminal.markdown(content).split("\n\n")[1].startswith(start)
+    assert terminal.markdown(content).split("\n\n")[2].startswith(start)
 
 
 def test_the_table_fits_100_columns_whatever_the_numbers():
@@ -224,7 +230,7 @@ def test_the_table_fits_100_columns_whatever_the_numbers():
         for model, value in (("base", 100.0), ("adapted", 100.0), ("difference", -100.0)):
             row[model].update(value=value, low=value, high=value)
         row["verdict"] = "not resolved"
-    lines = terminal.table("heldout", content["benchmarks"]["heldout"]).splitlines()
+    lines = terminal.table(content["benchmarks"]["heldout"], MODELS).splitlines()
     assert max(map(len, lines)) <= 100
     assert sum("not resolved" in line for line in lines) == 6
 
@@ -232,8 +238,8 @@ def test_the_table_fits_100_columns_whatever_the_numbers():
 def test_markdown_tables_are_whole():
     text = terminal.markdown(compared()[0])
     table = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in table} == {6}
-    assert len(table) == 8  # head, rule, six metrics
+    assert [line.count("|") for line in table[:8]] == [6] * 8  # head, rule, six metrics
+    assert {line.count("|") for line in table[8:]} == {7}  # groups of prompts
     assert "`edit_similarity|sim:indel" in text
 
 
@@ -276,9 +282,9 @@ def test_texts_cannot_leave_their_place():
     text = page.page(content, scored, {"Command": ATTACK})
     reader = Reader(text)
     assert len(reader.scripts) == 2
-    items = json.loads(reader.scripts[0])
+    items = json.loads(reader.scripts[0])["items"]
     assert items[0]["prompt"] == items[0]["reference"] == items[0]["suffix"] == ATTACK
-    assert items[0]["base"]["parts"] == [ATTACK]
+    assert items[0]["answers"][0]["parts"] == [ATTACK]
     assert "<script>document" not in text
     assert "img" not in reader.tags
     assert "innerHTML" not in text
@@ -300,7 +306,7 @@ def test_all_sections_are_there(tmp_path):
         assert re.search(rf"<h2[^>]*>{title}</h2>", text)
     assert {"header", "main", "footer", "section", "table", "svg"} <= set(reader.tags)
     assert ("lang", "en") in reader.attributes
-    assert reader.tags.count("svg") == 7
+    assert reader.tags.count("svg") == 2 + 7 * 3  # two in the legend; seven metrics, with a mark for each model
     assert "Training curve" not in written()
     images = [value for name, value in reader.attributes if name == "src"]
     assert len(images) == 1
@@ -321,13 +327,13 @@ def test_the_browser_is_capped_and_says_so():
     base = [prediction(n) for n in range(510)]
     base[0] = prediction(0, long * 60, prompt=long * 100, reference=long * 60)
     text = written(base, base)
-    items = json.loads(Reader(text).scripts[0])
+    items = json.loads(Reader(text).scripts[0])["items"]
     assert len(items) == 500
     assert "500 of 510 prompts" in text
     assert items[0]["prompt"] == "… " + (long * 100)[-1000:]
     assert items[0]["reference"].endswith(" … (2500 more characters)")
     few = written(base[:5], base[:5])
-    assert "5 prompts, by edit similarity" in few
+    assert "5 prompts, with the answers of all models" in few
 
 
 def test_500_usual_items_stay_under_two_megabytes():
@@ -355,33 +361,13 @@ def test_500_usual_items_stay_under_two_megabytes():
     ],
 )
 def test_differing_parts(ours, theirs, parts):
-    assert page.differing(ours, theirs) == parts
+    assert browser.differing(ours, theirs) == parts
 
 
 def test_differing_parts_are_the_prediction():
     random.seed(1)
     for _ in range(200):
         ours, theirs = ("".join(random.choices("ab \n(é1_", k=random.randint(0, 30))) for _ in range(2))
-        parts = page.differing(ours, theirs)
+        parts = browser.differing(ours, theirs)
         assert "".join(parts) == ours
         assert all(parts[1:])
-
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_the_browser_of_predictions_works(tmp_path):
-    """Filter for the better ones, then press j twice and k once, in a real browser."""
-    keys = "".join(f"document.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}));" for key in "jjk")
-    drive = f"<script>document.querySelector('input[value=better]').click();{keys}</script></body>"
-    base, adapted = [*BASE, *attacked()], [*ADAPTED, *attacked()]
-    (tmp_path / "report.html").write_text(written(base, adapted).replace("</body>", drive))
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={tmp_path}"]
-    done = subprocess.run([*command, f"file://{tmp_path}/report.html"], capture_output=True, text=True, timeout=60)
-    assert "2 of 20</output>" in done.stdout
-    for label in ("all (31)", "better (20)", "worse (0)", "same (11)"):
-        assert label in done.stdout
-    assert '<pre id="adapted"><span>math.pi * radius ** 2\n</span></pre>' in done.stdout
-    assert re.search(r'<pre id="base"><span>math\.</span><mark>tau', done.stdout)
-    assert "<title>some/adapter" in done.stdout

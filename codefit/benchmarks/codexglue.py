@@ -19,6 +19,8 @@ import Levenshtein
 from codefit import cli
 from codefit.records import Pair, read_rows
 
+TITLE = "CodeXGLUE method generation"
+NEW_TOKENS = 256  # a method is longer than a completion; CodeXGLUE's own code stops at 256
 LOCAL = cli.ROOT / "data" / "test_codexglue.jsonl"
 DATASET = "microsoft/codexglue_method_generation"
 REVISION = "2d6d185183689dd19e0116dd8e3c11a9fed0ba42"  # dev and test were replaced in October 2021

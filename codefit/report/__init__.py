@@ -1,22 +1,38 @@
 """What a person looks at: the terminal table, the HTML report, the plots. Here is how they all write numbers and words.
 
-They read the content of `scores.json`: `models` (`base` and `adapted`: `name`, …) and `benchmarks`, by name: `n`,
-`files`, `metrics` (rows of `comparison.compare`), `checks` (rows of `pathology.rows`) and `findings`.
+They read the content of `scores.json`: `models` by role (`name`, `label`, …) and `benchmarks` by name: what
+`comparison.compare` returns of each, with its `title`.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from codefit import pathology
+from codefit import baselines, pathology
 
-TITLES = {"heldout": "held-out code", "codexglue": "CodeXGLUE method generation"}
-COMPAT_HEADER = ("CodeXGLUE", "base", "adapted", "signature")
-HEADLINE = "edit_similarity"  # the metric that the verdict is about
+COMPAT_LABELS = {"edit_similarity": "Edit similarity", "bleu": "BLEU", "exact_match": "Exact match"}
 
 
-def title(name: str) -> str:
-    """Return a benchmark's title for the start of a line."""
-    return TITLES[name][0].upper() + TITLES[name][1:]
+def title(benchmark: dict[str, Any]) -> str:
+    """Return a benchmark's title for the start of a line, with its size."""
+    name: str = benchmark["title"]
+    return f"{name[0].upper()}{name[1:]}: {benchmark['n']} prompts from {benchmark['files']} files"
+
+
+def roles(row: dict[str, Any]) -> list[str]:
+    """Return the roles of the models in a row of metrics, the base first."""
+    return ["base", "adapted", *row.get("others", {})]
+
+
+def cell(row: dict[str, Any], role: str) -> dict[str, Any]:
+    """Return the value and interval of a model in a row of metrics."""
+    found: dict[str, Any] = row[role] if role in row else row["others"][role]
+    return found
+
+
+def against_base(row: dict[str, Any], role: str) -> dict[str, Any]:
+    """Return what holds the `difference` and `verdict` of a model against the base in a row of metrics."""
+    return row if role == "adapted" else cell(row, role)
 
 
 def number(value: float, row: dict[str, Any]) -> str:
@@ -34,16 +50,20 @@ def signed(value: float, row: dict[str, Any]) -> str:
     return f"+{text}" if value > 0 and text.strip("0.") else text
 
 
-def score(row: dict[str, Any], model: str) -> str:
+def score(row: dict[str, Any], role: str) -> str:
     """Return "43.2 [40.1, 46.3]" for a model."""
-    cell = row[model]
-    return f"{number(cell['value'], row)} [{number(cell['low'], row)}, {number(cell['high'], row)}]"
+    found = cell(row, role)
+    return f"{number(found['value'], row)} [{number(found['low'], row)}, {number(found['high'], row)}]"
 
 
-def difference(row: dict[str, Any]) -> str:
+def difference(row: dict[str, Any], role: str = "adapted") -> str:
     """Return "+8.2 [+6.0, +10.4]"."""
-    cell = row["difference"]
-    return f"{signed(cell['value'], row)} [{signed(cell['low'], row)}, {signed(cell['high'], row)}]"
+    return interval(against_base(row, role)["difference"], row)
+
+
+def interval(found: dict[str, float], row: dict[str, Any]) -> str:
+    """Return a difference with its interval, as the metric of a row writes its numbers."""
+    return f"{signed(found['value'], row)} [{signed(found['low'], row)}, {signed(found['high'], row)}]"
 
 
 def share(count: dict[str, int]) -> str:
@@ -55,45 +75,87 @@ def scale(row: dict[str, Any]) -> list[float]:
     """Return the five ticks of a metric's axis: 0 to 100, or 0 to a round number over everything that is shown."""
     top = 100.0
     if not row["higher_is_better"]:
-        high = max(row[model]["high"] for model in ("base", "adapted"))
+        high = max(cell(row, role)["high"] for role in roles(row))
         power = 10.0 ** math.floor(math.log10(high)) if 0 < high < math.inf else 1.0
         top = next((power * step for step in (1, 2, 4, 8) if power * step >= high), 10 * power)
     return [top * part / 4 for part in range(5)]
 
 
+def compat_header(models: dict[str, Any]) -> tuple[str, ...]:
+    """Return the header of `compat_rows`."""
+    return ("CodeXGLUE", *(model["label"] for model in models.values()), "signature")
+
+
 def compat_rows(benchmark: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return CodeXGLUE's numbers as rows of text under COMPAT_HEADER; they carry its own rounding to two digits."""
-    base, adapted = benchmark["compat"]["base"], benchmark["compat"]["adapted"]
-    labels = {"edit_similarity": "Edit similarity", "bleu": "BLEU"}
+    """Return the numbers of a benchmark's own code as rows of text; they carry its own rounding to two digits."""
+    first = benchmark["compat"]["base"]
     return [
-        (label, f"{base[name]:.2f}", f"{adapted[name]:.2f}", base["signatures"][name]) for name, label in labels.items()
+        (
+            COMPAT_LABELS.get(name, name),
+            *(f"{found[name]:.2f}" for found in benchmark["compat"].values()),
+            first["signatures"][name],
+        )
+        for name in first["signatures"]
     ]
 
 
-def verdict(name: str, benchmark: dict[str, Any]) -> list[str]:
-    """Return what a benchmark found, in sentences; the first is about the headline metric."""
-    row = next(row for row in benchmark["metrics"] if row["metric"] == HEADLINE)
-    cell, where = row["difference"], TITLES[name]
-    values = (number(row[model]["value"], row) for model in ("base", "adapted"))
-    change = " to ".join(values)
-    interval = f"{signed(cell['low'], row)} to {signed(cell['high'], row)}"
-    size = f"{signed(cell['value'], row)}, 95 % interval {interval}"
-    if row["verdict"] == "not resolved":
-        sentence = (
-            f"No difference is resolved on {where} with {benchmark['n']} prompts: edit similarity {change} ({size})."
+def floors(benchmark: dict[str, Any]) -> str:
+    """Return the baselines' values of the headline metric in one line."""
+    row = benchmark["metrics"][0]
+    values = {found["baseline"]: number(found["values"][row["metric"]], row) for found in benchmark["baselines"]}
+    ceiling = values.pop(baselines.CEILING)
+    known = ", ".join(f"{name} {value}" for name, value in values.items())
+    return f"{row['label'].lower()} without a model: {known}; the references themselves {ceiling}"
+
+
+def stopping(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
+    """Return how the adapted model compares with a base that is cut where that suits it best."""
+    row, stops = benchmark["metrics"][0], benchmark["stop_rules"]
+    rule = next(found for found in stops["rules"] if found["rule"] == stops["best"])
+    base, adapted = (models[role]["label"] for role in ("base", "adapted"))
+    change = f"{interval(stops['difference'], row)}, {stops['verdict']}"
+    return f"against the {base} {rule['label']} ({number(rule['base'], row)}), {adapted} as generated: {change}"
+
+
+def verdict(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
+    """Return what a benchmark found, in sentences: those about the headline metric first."""
+    row = benchmark["metrics"][0]
+    others = [role for role in roles(row) if role not in ("base", "adapted")]
+    return [
+        _headline(benchmark, models, "adapted"),
+        *_others(benchmark["metrics"][1:], row["verdict"]),
+        *(_headline(benchmark, models, role) for role in others),
+    ]
+
+
+def _headline(benchmark: dict[str, Any], models: dict[str, Any], role: str) -> str:
+    row = benchmark["metrics"][0]
+    found = against_base(row, role)
+    gap, where, name = found["difference"], benchmark["title"], row["label"].lower()
+    values = tuple(number(cell(row, each)["value"], row) for each in ("base", role))
+    size = f"{signed(gap['value'], row)}, 95 % interval {signed(gap['low'], row)} to {signed(gap['high'], row)}"
+    change = f"{name} {values[0]} to {values[1]} ({size})"
+    who = f"the {models[role]['label']} model"
+    if role == "adapted" and "forgetting" in benchmark:
+        margin = number(benchmark["forgetting"]["margin"], row)
+        return {
+            "forgot": f"Forgot: {who} is worse on {where}: {change}.",
+            "kept": f"Kept: {who} has lost less than {margin} on {where}, if anything: {change}.",
+            "not resolved": f"Not resolved whether {who} forgot: on {where}, {change}; ask more prompts.",
+        }[benchmark["forgetting"]["verdict"]]
+    if found["verdict"] == "not resolved":
+        return (
+            f"No difference is resolved on {where} with {benchmark['n']} prompts for {who}: {change}; "
+            f"the smallest that they would show is {number(gap['smallest'], row)}."
         )
-    else:
-        verb = "rises" if cell["value"] > 0 else "falls"
-        sentence = f"The adapted model is {row['verdict']} on {where}: edit similarity {verb} from {change} ({size})."
-    return [sentence, *_others(benchmark["metrics"], row["verdict"])]
+    verb = "rises" if gap["value"] > 0 else "falls"
+    return f"T{who[1:]} is {found['verdict']} on {where}: {name} {verb} from {values[0]} to {values[1]} ({size})."
 
 
-def _others(rows: list[dict[str, Any]], headline: str) -> list[str]:
-    """Return "Also better: …", "Worse: …" for the other metrics."""
-    sentences = []
-    for verdict_word in ("better", "worse", "not resolved"):
-        labels = [row["label"] for row in rows if row["verdict"] == verdict_word and row["metric"] != HEADLINE]
+def _others(rows: list[dict[str, Any]], headline: str) -> Iterator[str]:
+    """Yield "Also better: …", "Worse: …" for the other metrics."""
+    for word in ("better", "worse", "not resolved"):
+        labels = [row["label"] for row in rows if row["verdict"] == word]
         if labels:
-            lead = f"also {verdict_word}" if verdict_word == headline else verdict_word
-            sentences.append(f"{lead.capitalize()}: {', '.join(labels)}.")
-    return sentences
+            lead = f"also {word}" if word == headline else word
+            yield f"{lead.capitalize()}: {', '.join(labels)}."

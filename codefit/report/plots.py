@@ -7,6 +7,14 @@ from typing import Any
 from codefit import report
 
 GREY, BLUE = "#7a8494", "#1f5fd0"
+COLOURS = (
+    GREY,
+    BLUE,
+    "#b3541e",
+    "#6d3fb8",
+    "#17692f",
+)  # of the models, the base first
+MARKERS = "osD^v"
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same letters
     "font.size": 9,
@@ -86,43 +94,49 @@ def scores(content: dict[str, Any], path: Path) -> None:
         content: the content of scores.json.
         path: the PNG to write.
     """
-    benchmarks = content["benchmarks"]
+    benchmarks, models = content["benchmarks"], content["models"]
     with _style():
-        figure = _figure(width=10.0, height=0.4 + 3.1 * len(benchmarks))
+        figure = _figure(width=10.0, height=0.4 + (2.3 + 0.4 * len(models)) * len(benchmarks))
         panels = figure.subfigures(len(benchmarks), 1, squeeze=False)[:, 0]
-        for panel, (name, benchmark) in zip(panels, benchmarks.items(), strict=True):
-            _draw_benchmark(panel, name, benchmark)
+        for panel, benchmark in zip(panels, benchmarks.values(), strict=True):
+            _draw_benchmark(panel, benchmark, models)
         _save(figure, path)
 
 
-def _draw_benchmark(panel: Any, name: str, benchmark: dict[str, Any]) -> None:
+def _draw_benchmark(panel: Any, benchmark: dict[str, Any], models: dict[str, Any]) -> None:
     """Draw the metrics that share the scale to 100 on the left; each other one has a scale of its own on the right."""
     shared = [row for row in benchmark["metrics"] if row["higher_is_better"]]
     own = [row for row in benchmark["metrics"] if not row["higher_is_better"]]
     mosaic = [["shared", row["metric"]] for row in own] or [["shared"]]
     axes = panel.subplot_mosaic(mosaic, width_ratios=[2.4, 1.0][: len(mosaic[0])])
-    _draw_group(axes["shared"], shared)
+    _draw_group(axes["shared"], shared, models)
     for row in own:
-        _draw_group(axes[row["metric"]], [row])
-    title = f"{report.title(name)}: {benchmark['n']} prompts from {benchmark['files']} files"
-    panel.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold", color="#1c2128")
-    panel.legend(*axes["shared"].get_legend_handles_labels(), loc="outside upper right", ncols=2, borderpad=0)
+        _draw_group(axes[row["metric"]], [row], models)
+    panel.suptitle(report.title(benchmark), x=0.01, ha="left", fontsize=10, fontweight="bold", color="#1c2128")
+    handles = axes["shared"].get_legend_handles_labels()
+    panel.legend(*handles, loc="outside upper right", ncols=len(models), borderpad=0)
 
 
-def _draw_group(axes: Any, rows: list[dict[str, Any]]) -> None:
-    for model, colour, shift in (("base", GREY, -0.16), ("adapted", BLUE, 0.16)):
-        values = [row[model]["value"] for row in rows]
-        below = [max(0.0, row[model]["value"] - row[model]["low"]) for row in rows]
-        above = [max(0.0, row[model]["high"] - row[model]["value"]) for row in rows]
+def _draw_group(axes: Any, rows: list[dict[str, Any]], models: dict[str, Any]) -> None:
+    for place, (role, model) in enumerate(models.items()):
+        cells = [report.cell(row, role) for row in rows]
+        below = [max(0.0, found["value"] - found["low"]) for found in cells]
+        above = [max(0.0, found["high"] - found["value"]) for found in cells]
+        shift = 0.64 * ((place + 0.5) / len(models) - 0.5)
         heights = [position + shift for position in range(len(rows))]
         axes.errorbar(
-            values, heights, xerr=[below, above], fmt="o", color=colour, elinewidth=2.2, markersize=5, label=model
+            [found["value"] for found in cells],
+            heights,
+            xerr=[below, above],
+            fmt=MARKERS[place % len(MARKERS)],
+            color=COLOURS[place % len(COLOURS)],
+            elinewidth=2.2,
+            markersize=5,
+            label=model["label"],
         )
-        for row, height in zip(rows, heights, strict=True):
-            text = report.number(row[model]["value"], row)
-            axes.annotate(
-                text, (row[model]["high"], height), (7, 0), textcoords="offset points", va="center", fontsize=8
-            )
+        for row, found, height in zip(rows, cells, heights, strict=True):
+            text = report.number(found["value"], row)
+            axes.annotate(text, (found["high"], height), (7, 0), textcoords="offset points", va="center", fontsize=8)
     ticks = report.scale(rows[0])
     axes.set(xlim=(0, ticks[-1] * 1.12), xticks=ticks, ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
     axes.set_yticklabels([row["label"] for row in rows])

@@ -1,39 +1,49 @@
-"""The folder of a benchmark: what it holds, how it is written, and how it is read again."""
+"""The folder of a benchmark: what it holds, how it is written, how it is read again, and two of them side by side."""
 
+import dataclasses
 import json
 import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
-from codefit import cli
+from codefit import baselines, cli
 from codefit.cli import UserError
-from codefit.records import Prediction, read_jsonl, write_jsonl
-from codefit.report import TITLES, html, plots, terminal
+from codefit.comparison import ADAPTED, BASE
+from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
+from codefit.report import html, plots, terminal
 
-ROLES = ("base", "adapted")
+Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and role, the base first
+Stored = dict[str, dict[str, list[str]]]  # answers of baselines, by benchmark and baseline
 
-Predictions = dict[str, tuple[list[Prediction], list[Prediction]]]  # by benchmark: those of base and adapted model
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """What models said, what baselines answered, the manifest of the run that asked, and where its loss curve is."""
+
+    predictions: Predictions
+    stored: Stored
+    made: dict[str, Any]
+    loss_png: Path
 
 
-def write(folder: Path, scores: dict[str, Any], predictions: Predictions, made: dict[str, Any], loss_png: Path) -> None:
-    """Fill a folder with predictions, scores, the report and its pictures.
-
-    Args:
-        folder: an empty folder.
-        scores: the content of scores.json.
-        predictions: scored per item.
-        made: the manifest of the run that asked the models.
-        loss_png: the training curve; where there is none, the report has none.
-    """
-    for benchmark, both in predictions.items():
-        for role, items in zip(ROLES, both, strict=True):
+def write(folder: Path, scores: dict[str, Any], run: Run) -> None:
+    """Fill an empty folder with predictions scored per item, baselines, scores, the report and its pictures."""
+    for benchmark, by_role in run.predictions.items():
+        for role, items in by_role.items():
             write_jsonl(_file(folder, role, benchmark), items)
+        stored = run.stored.get(benchmark, {})
+        if answers := {name: stored[name] for name in baselines.STORED if name in stored}:
+            ids = [item.id for item in by_role[BASE]]
+            columns = zip(ids, *answers.values(), strict=True)
+            rows = (dict(zip(("id", *answers), row, strict=True)) for row in columns)
+            write_jsonl(folder / f"baselines-{benchmark}.jsonl", rows)
     text = json.dumps(scores, indent=1, ensure_ascii=False)
     (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
-    if loss_png.is_file():
+    loss_png = run.loss_png if run.loss_png.is_file() else None
+    if loss_png:
         shutil.copyfile(loss_png, folder / "loss.png")
-    page = html.page(scores, predictions, facts(made), loss_png if loss_png.is_file() else None)
+    page = html.page(scores, run.predictions, facts(run.made), loss_png)
     (folder / "report.html").write_text(page, encoding="utf-8")
     (folder / "report.md").write_text(terminal.markdown(scores), encoding="utf-8")
     plots.scores(scores, folder / "scores.png")
@@ -49,28 +59,72 @@ def facts(made: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def read(folder: Path) -> tuple[Predictions, dict[str, Any]]:
-    """Return the predictions in a folder, and the manifest of the run that asked the models.
+def read(folder: Path) -> Run:
+    """Return the predictions in a folder, with the manifest of the run that asked the models.
 
     Raises:
-        UserError: there are none, one of two files is missing, or the two are not about the same items.
+        UserError: there is no finished benchmark, a file is missing, or two are not about the same items.
     """
-    found = {name: both for name in TITLES if (both := _read_both(folder, name))}
     made = cli.read_manifest(folder)
-    if not found or not made:
-        raise UserError(f"{folder} holds no finished benchmark to rescore; run it without --rescore first.")
-    return found, made.get("predicted_by", made)
+    made = made.get("predicted_by", made)
+    if "benchmarks" not in made or "models" not in made:
+        raise UserError(f"{folder} holds no finished benchmark; run one with this --output_dir first.")
+    predictions = {name: _read_roles(folder, name, list(made["models"])) for name in made["benchmarks"]}
+    stored = {name: _read_stored(folder, name, by_role[BASE]) for name, by_role in predictions.items()}
+    return Run(predictions, stored, made, folder / "loss.png")
 
 
-def _read_both(folder: Path, benchmark: str) -> tuple[list[Prediction], list[Prediction]] | None:
-    files = [_file(folder, role, benchmark) for role in ROLES]
-    if not any(file.exists() for file in files):
-        return None
-    base, adapted = (list(read_jsonl(file, Prediction)) for file in files)
-    if not base or [item.id for item in base] != [item.id for item in adapted]:
-        raise UserError(f"{files[0]} and {files[1]} do not hold the same items; run the benchmark again.")
-    return base, adapted
+def _read_roles(folder: Path, benchmark: str, roles: list[str]) -> dict[str, list[Prediction]]:
+    files = {role: _file(folder, role, benchmark) for role in roles}
+    found = {role: list(read_jsonl(file, Prediction)) for role, file in files.items()}
+    ids = [item.id for item in found[BASE]]
+    for role, items in found.items():
+        if not ids or [item.id for item in items] != ids:
+            raise UserError(f"{files[BASE]} and {files[role]} do not hold the same items; run the benchmark again.")
+    return found
+
+
+def _read_stored(folder: Path, benchmark: str, items: list[Prediction]) -> dict[str, list[str]]:
+    """Return the answers of the baselines, as far as they are for these items."""
+    path = folder / f"baselines-{benchmark}.jsonl"
+    rows = [row for _, row in read_rows(path)] if path.is_file() else []
+    if [row.get("id") for row in rows] != [item.id for item in items]:
+        return {}
+    return {name: [str(row[name]) for row in rows] for name in baselines.STORED if all(name in row for row in rows)}
 
 
 def _file(folder: Path, role: str, benchmark: str) -> Path:
     return folder / f"predictions-{role}-{benchmark}.jsonl"
+
+
+def side_by_side(first: Path, second: Path, manifest: cli.Manifest) -> Run:
+    """Return the adapted models of two earlier runs as base and adapted of one; who they are goes into the manifest.
+
+    Raises:
+        UserError: a folder holds no finished benchmark, or the two did not ask the same prompts.
+    """
+    runs = read(first), read(second)
+    shared = [name for name in runs[0].predictions if name in runs[1].predictions]
+    if not shared:
+        asked = (", ".join(run.predictions) for run in runs)
+        raise UserError(f"{first} and {second} share no benchmark ({' and '.join(asked)}); run one of them again.")
+    predictions: Predictions = {}
+    for name in shared:
+        ours, theirs = (run.predictions[name][ADAPTED] for run in runs)
+        asked_a, asked_b = ([(item.id, item.prompt, item.reference) for item in items] for items in (ours, theirs))
+        if asked_a != asked_b:
+            same = len(set(asked_a) & set(asked_b))
+            raise UserError(
+                f"{first} and {second} did not ask the same prompts of {name} ({len(asked_a)} and {len(asked_b)}, "
+                f"{same} in both); run one again with the data, --sample and --seed of the other."
+            )
+        predictions[name] = {BASE: ours, ADAPTED: theirs}
+    made = [run.made for run in runs]
+    models = {
+        role: {**facts["models"][ADAPTED], "label": label, "run": str(folder)}
+        for role, facts, label, folder in zip((BASE, ADAPTED), made, ("first", "second"), (first, second), strict=True)
+    }
+    about = {name: made[0]["benchmarks"][name] for name in shared}
+    manifest.update(models=models, benchmarks=about, dataset=made[0]["dataset"], compared=made)
+    stored = {name: runs[0].stored[name] for name in shared}
+    return Run(predictions, stored, manifest.content, second / "loss.png")

@@ -1,41 +1,64 @@
 """The scores as text: for the terminal, at most 100 columns wide, and as Markdown for READMEs and cards."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from codefit import cli, report
+from codefit import cli, report, slices
 
-HEADER = ("metric", "base [95 %]", "adapted [95 %]", "difference [95 %]", "verdict")
+WIDTH = 100
+SLICES = ("group", "prompts", "base", "adapted", "difference [95 %]", "verdict")
 
 
-def table(name: str, benchmark: dict[str, Any]) -> str:
+def table(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
     """Return one benchmark as lines of text."""
-    lines = [f"{report.title(name)}: {benchmark['n']} prompts from {benchmark['files']} files", ""]
-    lines += [cli.table([_cells(row) for row in _shown(benchmark)], HEADER), ""]
-    if "compat" in benchmark:
-        rows = [row[:3] for row in report.compat_rows(benchmark)]  # the signatures are too wide for a terminal
-        lines += [cli.table(rows, report.COMPAT_HEADER[:3]), ""]
-    lines += [_endings(benchmark), *(f"note: {finding}" for finding in benchmark["findings"])]
-    return "\n".join(lines)
+    header, rows = scores(benchmark, models)
+    lines = [report.title(benchmark), "", cli.table(rows, header), ""]
+    if "compat" in benchmark:  # the signatures are too wide for a terminal
+        compat = [row[:-1] for row in report.compat_rows(benchmark)]
+        lines += [cli.table(compat, report.compat_header(models)[:-1]), ""]
+    notes = [*_lines(benchmark, models), *(f"note: {finding}" for finding in benchmark["findings"])]
+    if "forgetting" in benchmark:
+        notes.insert(0, f"forgetting: {benchmark['forgetting']['verdict']}")
+    return "\n".join([*lines, *(textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes)])
 
 
-def markdown(scores: dict[str, Any]) -> str:
-    """Return all benchmarks as a small Markdown document."""
-    models = scores["models"]
-    parts = [f"Base: `{models['base']['name']}` · adapted: `{models['adapted']['name']}`"]
-    for name, benchmark in scores["benchmarks"].items():
-        rows = [_cells(row) for row in _shown(benchmark)]
-        parts += [" ".join(report.verdict(name, benchmark)), _markdown_table(HEADER, rows)]
-        if "compat" in benchmark:
-            parts.append(_markdown_table(report.COMPAT_HEADER, report.compat_rows(benchmark)))
-        parts.append(_endings(benchmark))
-        parts += [f"- {finding}" for finding in benchmark["findings"]]
-        parts.append("Signatures: " + ", ".join(f"`{row['signature']}`" for row in _shown(benchmark)))
+def markdown(content: dict[str, Any]) -> str:
+    """Return all benchmarks as a Markdown document."""
+    models = content["models"]
+    parts = [" · ".join(f"{model['label']}: `{model['name']}`" for model in models.values())]
+    for benchmark in content["benchmarks"].values():
+        parts += _chapter(benchmark, models)
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+def _chapter(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
+    header, rows = scores(benchmark, models)
+    parts = [f"## {report.title(benchmark)}", " ".join(report.verdict(benchmark, models))]
+    if benchmark["findings"]:
+        parts.append("\n".join(f"- {finding}" for finding in benchmark["findings"]))
+    parts.append(_table(header, rows))
+    if "compat" in benchmark:
+        parts.append(_table(report.compat_header(models), report.compat_rows(benchmark)))
+    parts += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in _lines(benchmark, models)]
+    groups = [(f"{slices.TITLES[row['kind']]}: {row['group']}", *_slice(row, benchmark)) for row in benchmark["slices"]]
+    parts += [f"{benchmark['metrics'][0]['label']} by group; verdicts corrected for their number:"]
+    parts += [_table(SLICES, groups)]
+    return [*parts, "Signatures: " + ", ".join(f"`{row['signature']}`" for row in _shown(benchmark))]
+
+
+def _lines(benchmark: dict[str, Any], models: dict[str, Any]) -> tuple[str, ...]:
+    return report.floors(benchmark), report.stopping(benchmark, models), _endings(benchmark, models)
+
+
+def _slice(row: dict[str, Any], benchmark: dict[str, Any]) -> tuple[str, ...]:
+    metric = benchmark["metrics"][0]
+    values = (report.number(row[role], metric) for role in ("base", "adapted"))
+    return (str(row["n"]), *values, report.interval(row["difference"], metric), row["verdict"])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [[text.replace("|", "\\|") for text in line] for line in (header, *rows)]
     cells.insert(1, ["---"] * len(header))
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
@@ -45,12 +68,37 @@ def _shown(benchmark: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in benchmark["metrics"] if row["metric"] != "bits_per_byte"]
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    scores = (report.score(row, model) for model in ("base", "adapted"))
-    return (row["label"], *scores, report.difference(row), row["verdict"])
+def scores(benchmark: dict[str, Any], models: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return header and rows of the table of scores: a row per metric, or with several models one per model."""
+    rows = _shown(benchmark)
+    if len(models) == 2:
+        labels = (f"{model['label']} [95 %]" for model in models.values())
+        pair = [
+            (row["label"], *(report.score(row, role) for role in models), report.difference(row), row["verdict"])
+            for row in rows
+        ]
+        return ("metric", *labels, "difference [95 %]", "verdict"), pair
+    return ("metric", "model", "score [95 %]", "against base [95 %]", "verdict"), [
+        (
+            row["label"] if role == "base" else "",
+            models[role]["label"],
+            report.score(row, role),
+            *(
+                ("", "")
+                if role == "base"
+                else (report.difference(row, role), report.against_base(row, role)["verdict"])
+            ),
+        )
+        for row in rows
+        for role in models
+    ]
 
 
-def _endings(benchmark: dict[str, Any]) -> str:
+def _against(row: dict[str, Any], role: str) -> tuple[str, str]:
+    return report.difference(row, role), report.against_base(row, role)["verdict"]
+
+
+def _endings(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
     row = next(row for row in benchmark["checks"] if row["check"] == "stops_at_natural_end")
-    base, adapted = (report.share(row[model]) for model in ("base", "adapted"))
-    return f"stops by itself at a natural end: base {base}, adapted {adapted} of {row['adapted']['of']} prompts"
+    shares = ", ".join(f"{model['label']} {report.share(row[role])}" for role, model in models.items())
+    return f"stops by itself at a natural end: {shares} of {row['adapted']['of']} prompts"

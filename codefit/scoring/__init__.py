@@ -2,6 +2,10 @@
 
 A metric turns an item into sufficient statistics and sums of statistics into a value, so that a corpus score, the
 score of a single item and every resample of a bootstrap come from the same two functions.
+
+Where a metric is for some tasks only, its module names them in TASKS. One that needs more than prediction and reference
+(the prompt, the nats that a model measured) has `of_item(item)` in the place of `statistics(prediction, reference)`,
+and `applies(items)` where what it needs may be absent.
 """
 
 import importlib
@@ -11,7 +15,11 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from codefit.records import Prediction
 from codefit.scoring.statistics import Array
+
+HEADLINE = "edit_similarity"  # the metric that the verdict is about, where a task has no other
+HEADLINES = {"summary": "chrf"}  # by task
 
 
 class Metric(Protocol):
@@ -39,15 +47,38 @@ class TextMetric(Metric, Protocol):
     def statistics(self, prediction: str, reference: str) -> tuple[float, ...]: ...
 
 
-def metrics() -> dict[str, Metric]:
-    """Return every metric by its name."""
+def metrics(task: str = "") -> dict[str, Metric]:
+    """Return the metrics of a task by their names, every metric without one."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    return {module.NAME: cast(Metric, module) for module in modules if hasattr(module, "NAME")}
+    return {
+        module.NAME: cast(Metric, module)
+        for module in modules
+        if hasattr(module, "NAME") and (not task or task in getattr(module, "TASKS", (task,)))
+    }
 
 
-def text_metrics() -> dict[str, TextMetric]:
-    """Return the metrics that need only texts; the others need what a model knows (nats)."""
-    return {name: cast(TextMetric, metric) for name, metric in metrics().items() if hasattr(metric, "statistics")}
+def text_metrics(task: str = "") -> dict[str, TextMetric]:
+    """Return the metrics that need only texts; the others need more of an item."""
+    return {name: cast(TextMetric, metric) for name, metric in metrics(task).items() if hasattr(metric, "statistics")}
+
+
+def headline(task: str) -> str:
+    """Return the name of the metric that the verdict on a task is about."""
+    return HEADLINES.get(task, HEADLINE)
+
+
+def applicable(items: Sequence[Prediction]) -> dict[str, Metric]:
+    """Return the metrics of the items' task that can be computed for all of them."""
+    table = metrics(items[0].task) if items else {}
+    return {name: metric for name, metric in table.items() if not hasattr(metric, "applies") or metric.applies(items)}
+
+
+def measure(metric: Metric, items: Sequence[Prediction]) -> Array:
+    """Return the statistics of n items, shape (n, k), whatever the metric needs of them."""
+    if hasattr(metric, "of_item"):
+        return np.array([metric.of_item(item) for item in items], np.float64)
+    texts = [item.prediction for item in items], [item.reference for item in items]
+    return gather(cast(TextMetric, metric), *texts)
 
 
 def gather(metric: TextMetric, predictions: Sequence[str], references: Sequence[str]) -> Array:
@@ -60,9 +91,9 @@ def gather(metric: TextMetric, predictions: Sequence[str], references: Sequence[
     return np.array([metric.statistics(prediction, reference) for prediction, reference in pairs], np.float64)
 
 
-def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+def scores(predictions: Sequence[str], references: Sequence[str], task: str = "completion") -> dict[str, Any]:
     """Return the honest profile: every text metric on the texts as they are, unrounded, with `n` and `signatures`."""
-    table = text_metrics()
+    table = text_metrics(task)
     values = {name: float(m.value(gather(m, predictions, references).sum(axis=0))) for name, m in table.items()}
     n = len(predictions)
     return {**values, "n": n, "signatures": {name: metric.signature(n) for name, metric in table.items()}}

@@ -1,0 +1,104 @@
+"""The models of a benchmark: what is known of them beforehand, and one at a time in memory to be asked.
+
+Roles: "base", "adapted" for the first model of --hf_repository, "adapted-2", … for further ones, and "few-shot" for the
+base with examples in its prompts. An adapter is attached to the base that is loaded already.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from codefit import models
+from codefit.cli import UserError
+
+DATASET = "data/kotlin_prepared_dataset"
+PROMPT_TOKENS = 512  # for an adapted model of others, which says nothing about its prompts
+FEW_SHOT = "few-shot"
+
+
+def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return what is known of all models by role, and fill the flags that were left to the first one's metadata.
+
+    Raises:
+        UserError: a model cannot be had, its base is not known, or two models were made from different bases.
+    """
+    found = [_describe(name) for name in args.hf_repository]
+    bases = {(model["base"], model["revision"]) for model, _ in found if model["base"]}
+    names = {args.model_name_or_path} if args.model_name_or_path else {base for base, _ in bases}
+    if not names:
+        raise UserError(f"{args.hf_repository[0]} does not name its base model; give it with --model_name_or_path.")
+    if len(names) > 1:
+        raise UserError(
+            f"these models have different bases ({', '.join(sorted(names))}); ask them one by one, "
+            "and set the runs side by side with --compare."
+        )
+    base = names.pop()
+    revision = next((revision for name, revision in bases if name == base and revision), None)
+    first, made = found[0]
+    args.dataset = args.dataset or made.get("dataset") or DATASET
+    args.max_prompt_tokens = args.max_prompt_tokens or made.get("max_prompt_tokens", PROMPT_TOKENS)
+    if args.load_in_4bit is None:
+        args.load_in_4bit = first["kind"] == "adapter" and bool(made.get("load_in_4bit"))
+    by_role = {"base": {"name": base, "revision": revision, "label": "base"}}
+    labels = _labels([model for model, _ in found])
+    for number, ((model, _), label) in enumerate(zip(found, labels, strict=True), 1):
+        kept = {key: value for key, value in model.items() if key not in ("base", "revision") and value is not None}
+        by_role["adapted" if number == 1 else f"adapted-{number}"] = {**kept, "label": label}
+    if args.few_shot:
+        by_role[FEW_SHOT] = {"name": base, "kind": FEW_SHOT, "label": f"{args.few_shot}-shot base"}
+    return by_role
+
+
+def _describe(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is known of an adapted model, and the manifest of the stage that made it."""
+    is_adapter = models.is_adapter(name)
+    folder = models.adapter_folder(name) if is_adapter else Path(name)
+    made = models.manifest_of(name)
+    base, revision = models.base_of(str(folder)) if is_adapter else (made.get("base_model"), made.get("base_revision"))
+    loss = (made.get("validation") or {}).get("eval_loss")
+    kind = "adapter" if is_adapter else "merged"
+    facts = {"name": name, "kind": kind, "folder": str(folder), "base": base, "revision": revision}
+    return {**facts, "validation_loss": loss}, made
+
+
+def _labels(found: list[dict[str, Any]]) -> list[str]:
+    """Return what the models are called in tables: by their kind where that tells them apart, else by their folder."""
+    if len(found) == 1:
+        return ["adapted"]
+    for labels in ([model["kind"] for model in found], [Path(model["name"]).name for model in found]):
+        if len(set(labels)) == len(labels):
+            return labels
+    return [model["name"] for model in found]
+
+
+def refuse_other_tokens(tokenizer: Any, by_role: dict[str, dict[str, Any]]) -> None:
+    """Raise UserError if a merged model has other tokens than the base: asked with one tokenizer, it would answer
+    nonsense."""
+    for model in by_role.values():
+        if model.get("kind") != "merged":
+            continue
+        if tokenizer.get_vocab() != models.load_tokenizer(model["name"]).get_vocab():
+            raise UserError(
+                f"{model['name']} has another vocabulary than {by_role['base']['name']} and was not made from it; "
+                "name its true base with --model_name_or_path."
+            )
+
+
+def loaded(by_role: dict[str, dict[str, Any]], load_in_4bit: bool) -> Iterator[tuple[str, Any]]:
+    """Yield (role, model) of every model, the base first; the one before must not be used any more."""
+    base = by_role["base"]
+    model = models.load_model(base["name"], revision=base["revision"], load_in_4bit=load_in_4bit)
+    yield "base", model
+    if FEW_SHOT in by_role:
+        yield FEW_SHOT, model
+    for role, facts in by_role.items():
+        if facts.get("kind") == "adapter":
+            attached = models.attach_adapter(model, facts["folder"])
+            yield role, attached
+            model = attached.unload()
+    for role, facts in by_role.items():
+        if facts.get("kind") == "merged":
+            model = None  # gone before the next one comes
+            model = models.load_model(facts["name"], load_in_4bit=load_in_4bit)
+            yield role, model

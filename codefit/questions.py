@@ -1,0 +1,134 @@
+"""What a benchmark asks: named sets of pairs, from a data set, from CodeXGLUE and its kin, or from a file."""
+
+import dataclasses
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from codefit import benchmarks, cli, records
+from codefit.benchmarks import heldout, pairs
+from codefit.cli import UserError
+from codefit.records import Pair
+
+FORGETTING = "forgetting"
+EXAMPLE = 400  # characters of a prompt that an example shows
+OVERLAP = "test_overlap"  # the test files that resemble training files, as preprocess_data.py sets them aside
+SPLITS = {"test": "held-out code", OVERLAP: "held-out code that resembles training code"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Questions:
+    """The pairs of one benchmark; `title` stands in the middle of a sentence, a prediction is cut at `new_tokens`."""
+
+    name: str
+    title: str
+    pairs: Sequence[Pair]
+    new_tokens: int
+
+
+def is_known(name: str) -> bool:
+    """Return whether a word can follow --benchmark."""
+    return name == "heldout" or name in benchmarks.NAMES or name.endswith(".jsonl")
+
+
+def load(
+    names: Sequence[str], dataset: str, split: str, new_tokens: int, forgetting: str | None, manifest: cli.Manifest
+) -> list[Questions]:
+    """Return what is to be asked, in order, the forgetting check last; files that are read go into the manifest.
+
+    Args:
+        names: of --benchmark: "heldout", a module of codefit.benchmarks, or the path of a JSONL file.
+        dataset: the prepared data set of the held-out pairs. When its test split is asked, test_overlap is too.
+        split: of the data set.
+        new_tokens: where a prediction is cut, if a benchmark does not say so itself.
+        forgetting: a data set or JSONL file of unrelated code; without it, the one that the data set carries.
+        manifest: of this run.
+
+    Raises:
+        UserError: a benchmark cannot be had, or two have the same name.
+    """
+    found: list[Questions] = []
+    for name in dict.fromkeys(names):
+        if name == "heldout":
+            found += _heldout(dataset, split, new_tokens, manifest)
+        elif name in benchmarks.NAMES:
+            module = benchmarks.module(name)
+            limit = getattr(module, "NEW_TOKENS", new_tokens)
+            found.append(Questions(name, module.TITLE, module.load(), limit))
+        else:
+            manifest.add_input(_existing(name))
+            found.append(Questions(_name(name), Path(name).name, pairs.load(Path(name)), new_tokens))
+    if path := _forgetting(forgetting, dataset):
+        manifest.add_input(path)
+        title = f"unrelated code ({forgetting or path.name})"
+        found.append(Questions(FORGETTING, title, pairs.load(path), new_tokens))
+    taken = [questions.name for questions in found]
+    if twice := [name for name in taken if taken.count(name) > 1]:
+        raise UserError(f"two benchmarks are called {twice[0]}; rename one of the files.")
+    return found
+
+
+def _heldout(dataset: str, split: str, new_tokens: int, manifest: cli.Manifest) -> list[Questions]:
+    folder = records.dataset_folder(dataset)
+    overlap = folder / f"{OVERLAP}.jsonl"
+    splits = [split, OVERLAP] if split == "test" and overlap.is_file() and overlap.stat().st_size else [split]
+    found = []
+    for name in splits:
+        asked = heldout.load(folder, name)
+        manifest.add_input(folder / f"{name}.jsonl")
+        title = SPLITS.get(name, f"the {name} split")
+        found.append(Questions(name if name == OVERLAP else "heldout", title, asked, new_tokens))
+    return found
+
+
+def _existing(name: str) -> Path:
+    if not Path(name).is_file():
+        raise UserError(f"cannot read {name}: there is no such file; check the path.")
+    return Path(name)
+
+
+def _name(path: str) -> str:
+    """Return the name of a file's benchmark: its stem, in letters that any file system takes."""
+    return re.sub(r"[^\w.-]+", "_", Path(path).stem)
+
+
+def _forgetting(source: str | None, dataset: str) -> Path | None:
+    """Return the file of the forgetting check: that of a data set is its test split."""
+    if source is None:
+        carried = Path(dataset) / f"{FORGETTING}.jsonl"
+        return carried if carried.is_file() else None
+    if source.endswith(".jsonl"):
+        return _existing(source)
+    path = records.dataset_folder(source) / "test.jsonl"
+    if not path.is_file():
+        raise UserError(f"{source} has no test.jsonl to check forgetting on; name a JSONL file of pairs instead.")
+    return path
+
+
+def draw(questions: Questions, sample: int, seed: int) -> Questions:
+    """Return a seeded sample in the order of the benchmark, and say how much of it that is; 0 is all."""
+    total = len(questions.pairs)
+    if not 0 < sample < total:
+        print(f"{questions.name}: all {total} prompts")
+        return questions
+    print(f"{questions.name}: a sample of {sample} of {total} prompts")
+    drawn = sorted(random.Random(seed).sample(range(total), sample))
+    return dataclasses.replace(questions, pairs=[questions.pairs[index] for index in drawn])
+
+
+def with_examples(asked: Questions, examples: Sequence[Pair]) -> Questions:
+    """Return the same questions with solved examples before every prompt, the same ones before each.
+
+    An example is the end of its prompt and its completion, with a blank line behind; a prompt that is too long for the
+    model loses the first examples first, since prompts are cut on the left.
+    """
+    shown = "".join(f"{_tail(pair.prompt)}{pair.completion.rstrip()}\n\n" for pair in examples)
+    longer = [dataclasses.replace(pair, prompt=shown + pair.prompt) for pair in asked.pairs]
+    return dataclasses.replace(asked, pairs=longer)
+
+
+def _tail(prompt: str) -> str:
+    """Return the last lines of a prompt, about EXAMPLE characters of them."""
+    tail = prompt[-EXAMPLE:]
+    return tail.partition("\n")[2] if len(prompt) > EXAMPLE and "\n" in tail else tail

@@ -1,0 +1,107 @@
+"""What the training data alone would answer: its most frequent completion, and that of its nearest prompt.
+
+A model that does no better than a look-up has learned nothing that a look-up does not give. Near is a prompt that
+shares rare words with the end of the one that is asked: cosine of inverse document frequencies over the set of its last
+64 words, and over its last two, three and four words in their order, which say most about what comes next.
+"""
+
+import collections
+import hashlib
+import math
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from codefit.records import Pair, read_jsonl
+
+WORD = re.compile(r"\w+|[^\w\s]|\n")
+IDENTIFIER = re.compile(r"[^\W\d]\w*")
+TAIL = 64  # words of a prompt that are looked at
+ORDERS = (2, 3, 4)
+SHARED_BY = 0.1  # a feature in more than this share of the prompts tells nothing apart and costs most of the time
+MOST = 20_000  # training pairs that are searched, a seeded sample of them
+REMEMBERED = 200  # characters of a prompt's end that make a pair known again
+
+
+class TrainingData:
+    """What is kept of the training pairs of a data set.
+
+    Attributes:
+        count: how many there are.
+        constant: their most frequent completion.
+        identifiers: every name in prompts and completions.
+    """
+
+    def __init__(self, path: Path, seed: int = 0) -> None:
+        completions: collections.Counter[str] = collections.Counter()
+        self.identifiers: set[str] = set()
+        self.count = 0
+        self._known: set[bytes] = set()
+        self._kept: list[Pair] = []
+        chance = random.Random(seed)
+        for pair in read_jsonl(path, Pair):
+            completions[pair.completion] += 1
+            self.identifiers.update(IDENTIFIER.findall(pair.prompt), IDENTIFIER.findall(pair.completion))
+            self._known.add(_digest(pair.prompt, pair.completion))
+            place = chance.randrange(self.count + 1) if self.count >= MOST else self.count
+            if place >= len(self._kept):
+                self._kept.append(pair)
+            elif place < MOST:
+                self._kept[place] = pair
+            self.count += 1
+        self.constant = max(completions, key=lambda text: (completions[text], text), default="")
+        self._index = _Index([pair.prompt for pair in self._kept])
+
+    def holds(self, prompt: str, completion: str) -> bool:
+        """Return whether a prompt with this end and this completion is among the training pairs."""
+        return _digest(prompt, completion) in self._known
+
+    def nearest(self, prompts: Iterable[str]) -> Iterator[str]:
+        """Yield for each prompt the completion of the training prompt nearest to it; the constant where none is."""
+        for prompt in prompts:
+            found = self._index.nearest(prompt)
+            yield self.constant if found is None else self._kept[found].completion
+
+    def examples(self, count: int, seed: int) -> list[Pair]:
+        """Return training pairs that run to their natural end, drawn by seed, for a prompt with examples."""
+        whole = [pair for pair in self._kept if pair.finish_reason == "stop" and pair.completion and not pair.suffix]
+        return random.Random(seed).sample(whole, min(count, len(whole)))
+
+
+class _Index:
+    """An inverted index: feature to the prompts that have it."""
+
+    def __init__(self, prompts: Sequence[str]) -> None:
+        postings: dict[str, list[int]] = collections.defaultdict(list)
+        for number, prompt in enumerate(prompts):
+            for feature in _features(prompt):
+                postings[feature].append(number)
+        most = max(SHARED_BY * len(prompts), 2)
+        self._postings = {name: np.array(found) for name, found in postings.items() if len(found) <= most}
+        self._weights = {name: math.log(1 + len(prompts) / len(found)) for name, found in self._postings.items()}
+        squares = np.zeros(len(prompts))
+        for name, found in self._postings.items():
+            squares[found] += self._weights[name] ** 2
+        self._lengths = np.sqrt(np.maximum(squares, 1e-12))
+
+    def nearest(self, prompt: str) -> int | None:
+        scores = np.zeros(len(self._lengths))
+        for feature in sorted(_features(prompt) & self._postings.keys()):  # in one order: sums of floats repeat
+            scores[self._postings[feature]] += self._weights[feature] ** 2
+        scores /= self._lengths
+        best = int(scores.argmax()) if len(scores) else 0
+        return best if len(scores) and scores[best] > 0 else None
+
+
+def _features(prompt: str) -> set[str]:
+    words = WORD.findall(prompt[-8 * TAIL :])[-TAIL:]
+    last = {f"{order}\0" + " ".join(words[-order:]) for order in ORDERS if len(words) >= order}
+    return {word for word in words if word[0].isalnum() or word[0] == "_"} | last
+
+
+def _digest(prompt: str, completion: str) -> bytes:
+    text = f"{prompt[-REMEMBERED:]}\0{completion}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=12).digest()

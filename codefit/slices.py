@@ -1,0 +1,82 @@
+"""Groups of prompts in which models differ for different reasons. Lexical rules: no grammar, any language, any text.
+
+- line: what the line is in which the cursor stands, completed by the reference, by its first words and signs
+- length: characters of the reference
+- names: whether the reference holds an identifier that the prompt does not, and that the training data do not either
+- cursor: at the start of a line, in a line between words, or inside a word
+
+What the training data hold is known only while models are asked; it is kept with each prediction under NOT_IN_TRAINING.
+"""
+
+import re
+
+from codefit.records import Prediction
+
+NOT_IN_TRAINING = "names_not_in_training"  # in the scores of a prediction: how many names of its reference
+IDENTIFIER = re.compile(r"[^\W\d]\w*")
+
+ALL_IN_PROMPT = "all in the prompt"
+
+TITLES = {"line": "Kind of line", "length": "Length of the reference", "names": "New names", "cursor": "Cursor"}
+
+# The first rule that fits names the line. Words are those of Python, Kotlin, Java, JavaScript, TypeScript and Go.
+MODIFIERS = (
+    r"(?:(?:public|private|protected|internal|static|final|abstract|override|open|async|export|default|inline|suspend"
+    r"|data|sealed|inner|lateinit|const)\s+)*"
+)
+LINES = (
+    ("comment", re.compile(r"(?:#|//|/\*|\*|\"\"\"|''')")),
+    ("closing", re.compile(r"[\s)\]};,]*$")),
+    ("import", re.compile(r"(?:import|from|package|using|require)\b")),
+    ("signature", re.compile(rf"(?:@|{MODIFIERS}(?:def|fun|func|function|class|interface|object|enum|struct)\b)")),
+    (
+        "control flow",
+        re.compile(
+            r"[}\s]*(?:if|elif|else|for|while|do|switch|case|when|match|try|catch|except|finally|with|return|raise"
+            r"|throw|yield|break|continue|pass|assert|del|go|defer)\b"
+        ),
+    ),
+    ("assignment", re.compile(r"[^=(]*[^=!<>(\s]\s*(?::=|(?<![=!<>])=(?!=))")),
+    ("call", re.compile(r"(?:await\s+|new\s+)?[\w.]+\s*\(")),
+)
+LENGTHS = ((10, "1 to 10"), (40, "11 to 40"), (160, "41 to 160"))
+
+
+def of(item: Prediction) -> dict[str, str]:
+    """Return the group of an item in each way of grouping."""
+    return {"line": line_kind(item), "length": length(item), "names": new_names(item), "cursor": cursor(item)}
+
+
+def line_kind(item: Prediction) -> str:
+    """Return what the line is in which the cursor stands, or the next one with text if nothing of it is left."""
+    before = item.prompt.rpartition("\n")[2]
+    line = (before + item.reference.partition("\n")[0]).strip() or item.reference.strip().partition("\n")[0]
+    return next((name for name, rule in LINES if rule.match(line)), "other")
+
+
+def length(item: Prediction) -> str:
+    """Return the class of the reference's length in characters, white space around it left out."""
+    characters = len(item.reference.strip())
+    return next((name for most, name in LENGTHS if characters <= most), "over 160")
+
+
+def names(prompt: str, reference: str) -> set[str]:
+    """Return the identifiers of a reference; one that the cursor cuts is taken whole."""
+    head = re.search(r"\w*$", prompt)
+    return set(IDENTIFIER.findall((head[0] if head else "") + reference))
+
+
+def new_names(item: Prediction) -> str:
+    """Return whether the names of the reference stand in the prompt or behind the cursor."""
+    around = re.sub(r"\w*$", "", item.prompt) + " " + (item.suffix or "")
+    if names(item.prompt, item.reference) <= set(IDENTIFIER.findall(around)):
+        return ALL_IN_PROMPT
+    return "some not in training either" if item.scores.get(NOT_IN_TRAINING) else "some not in the prompt"
+
+
+def cursor(item: Prediction) -> str:
+    """Return where in its line the cursor stands; behind nothing but indentation is the start of the line."""
+    if not item.prompt.rpartition("\n")[2].strip():
+        return "line start"
+    inside = re.search(r"\w$", item.prompt) and re.match(r"\w", item.reference)
+    return "inside a word" if inside else "in the line"
