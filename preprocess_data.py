@@ -25,7 +25,7 @@ from codefit.curation import Options as Curation
 from codefit.curation import batched, curate_all
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.filters import PROFILES, parsed_rule
-from codefit.curation.split import UNITS, assign, unit_of
+from codefit.curation.split import UNITS, Splitting, moment
 from codefit.languages import LANGUAGES
 from codefit.records import SPLITS
 from codefit.sources import Rejection
@@ -59,6 +59,12 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--redact", action=argparse.BooleanOptionalAction, default=True,
                         help="replace credentials, e-mail and IP addresses by <KEY>, <EMAIL> and <IP>")  # fmt: skip
     parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
+    parser.add_argument("--validation_since", type=date, metavar="DATE",
+                        help="with --split_by time: files committed since then are validation")  # fmt: skip
+    parser.add_argument("--test_since", type=date, metavar="DATE",
+                        help="with --split_by time: files committed since then are test")  # fmt: skip
+    parser.add_argument("--decontaminate", nargs="+", type=Path, default=[], metavar="FILE",
+                        help="benchmarks (.jsonl, .parquet, text) of which no document may hold a piece")  # fmt: skip
     parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
     parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts")
@@ -75,6 +81,25 @@ def rule(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def date(text: str) -> str:
+    """Return an ISO 8601 date as it is; as a type of argparse."""
+    if moment(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2020-01-31")
+    return text
+
+
+def checked(parser: cli.Parser, args: argparse.Namespace) -> argparse.Namespace:
+    """Exit with 2 where flags contradict each other."""
+    since = [args.validation_since, args.test_since]
+    if any(since) and args.split_by != "time":
+        parser.error("--validation_since and --test_since need --split_by time")
+    if any(since) and not all(since):
+        parser.error("--validation_since and --test_since go together")
+    if all(since) and since != sorted(since, key=lambda since: str(moment(since))):
+        parser.error("--validation_since must not be later than --test_since")
+    return args
 
 
 # ------------------------------------------------------------------------------------------- documents
@@ -105,40 +130,25 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
     return {**counts, "redacted" if args.redact else "not_redacted": redacted}
 
 
-def split_documents(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> None:
-    """Remove exact duplicates, and give every document that is left its split."""
-    first: dict[bytes, str] = {}
-    kept = []
-    for number in corpus.by_preference(range(len(corpus.entries))):
-        entry = corpus.entries[number]
-        if entry.content_id in first:
-            corpus.reject(log, number, "exact duplicate", first[entry.content_id])
-        else:
-            first[entry.content_id] = entry.name
-            kept.append(entry)
-    units = [unit_of(entry.repository, entry.path, args.split_by) for entry in kept]
-    splits = assign(units, args.test_share, args.validation_share, args.seed)
-    for entry, split in zip(kept, splits, strict=True):
-        entry.split = split
+def select(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
+    """Reject duplicates and benchmark items, give every other document its split, and return what was decided."""
+    from codefit.curation import selection
 
-
-def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
-    """Evict train files that resemble an evaluation file, then those that resemble another train file."""
-    from codefit.curation.dedup import Evaluation, near_duplicates, sketch
-
-    entries = corpus.entries
-    evaluation = [n for n, entry in enumerate(entries) if entry.split in {"validation", "test"}]
-    index = Evaluation([corpus.shingles_of(number) for number in evaluation])
-    train = []
-    for number in cli.progress(corpus.by_preference(corpus.of_split("train")), "compare", unit="file"):
-        if match := index.most_similar(corpus.shingles_of(number)):
-            like = entries[evaluation[match[0]]].name
-            corpus.reject(log, number, "near-duplicate of evaluation", f"{match[1]:.2f} {like}")
-        else:
-            train.append(number)
-    keys, sizes = sketch(corpus.shingles_of(number) for number in train)
-    for row, survivor, similarity in near_duplicates(keys, sizes, lambda row: corpus.shingles_of(train[row])):
-        corpus.reject(log, train[row], "near-duplicate", f"{similarity:.2f} {entries[train[survivor]].name}")
+    decided: dict[str, Any] = {}
+    selection.remove_exact_duplicates(corpus, log)
+    if args.decontaminate:
+        decided["boilerplate"] = selection.remove_benchmarks(corpus, log, args.decontaminate)
+    splitting = Splitting(
+        args.split_by,
+        args.test_share,
+        args.validation_share,
+        args.seed,
+        args.test_since or "",
+        args.validation_since or "",
+    )
+    decided["boundaries"] = selection.split_corpus(corpus, log, splitting)
+    selection.remove_near_duplicates(corpus, log)
+    return decided
 
 
 # ------------------------------------------------------------------------------------------- pairs
@@ -162,6 +172,15 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
                 counts.update(documents=1, documents_without_pair=not pairs, tokens=len(start), pairs=len(pairs))
                 counts.update(natural_ends=sum(pair.finish_reason == "stop" for pair in pairs))
     return {**counts, "skipped": skipped}
+
+
+def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[str, Any]:
+    """Move the test pairs that train holds already, and return the counts of the test split after that."""
+    from codefit.curation.overlap import move_overlap
+
+    moved = move_overlap(folder, map(corpus.text, corpus.of_split("train")))
+    left = {name: test[name] - moved[name] for name in ("documents_without_pair", "pairs", "natural_ends")}
+    return {**test, **left, "pairs_moved_to_test_overlap": moved["pairs"]}
 
 
 # ------------------------------------------------------------------------------------------- what is said about it
@@ -191,6 +210,14 @@ def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[st
     skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
         text += "\ncuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+    if moved := splits["test"]["pairs_moved_to_test_overlap"]:
+        text += f"\n{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
+    if counts.get("boundaries"):
+        text += "\nto split later data at the same dates: " + " ".join(
+            f"--{k} {v}" for k, v in counts["boundaries"].items()
+        )
+    if counts.get("boilerplate"):
+        text += f"\n{len(counts['boilerplate'])} runs of words are in too many documents to be pieces of a benchmark"
     for name, done in (("not_formatted", "formatted"), ("not_stripped", "stripped")):
         if counts.get(name):
             text += f"\n{counts[name]} files do not parse and were not {done}"
@@ -227,7 +254,8 @@ def refuse_empty(count: int, reasons: Counter[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = checked(parser, parser.parse_args(argv))
     if args.verify:
         from codefit.curation.leaks import verify
 
@@ -248,13 +276,13 @@ def main(argv: list[str] | None = None) -> None:
         corpus = Corpus(folder)
         counts = read_and_curate(args, corpus, log)
         refuse_empty(len(corpus.entries), log.files)
-        split_documents(args, corpus, log)
-        remove_near_duplicates(corpus, log)
+        counts.update(select(args, corpus, log))
         splits = {name: build_split(args, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
+        splits["test"] = without_overlap(splits["test"], folder, corpus)
         kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
-        for source in filter(lambda source: Path(source).is_file(), args.input):
+        for source in filter(lambda source: Path(source).is_file(), [*args.input, *args.decontaminate]):
             manifest.add_input(Path(source))
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)

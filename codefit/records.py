@@ -6,7 +6,7 @@ A broken line is reported with its file and line number. Unknown fields are igno
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,7 +150,8 @@ def read_documents(source: str) -> Iterator[Document]:
     """
     path = Path(source)
     if path.suffix == ".parquet" and path.is_file():
-        yield from _checked(_rows_of_parquet(path), f"{path}: row")
+        columns = [field.name for field in dataclasses.fields(Document)]
+        yield from _checked(rows_of_parquet(path, columns), f"{path}: row")
     elif path.exists() or path.suffix in {".jsonl", ".json", ".parquet"} or source.count("/") != 1:
         yield from read_jsonl(path, Document)
     else:
@@ -163,15 +164,20 @@ def _checked(rows: Iterable[dict[str, Any]], place: str) -> Iterator[Document]:
         yield from_row(Document, fields, row, f"{place} {number}")
 
 
-def _rows_of_parquet(path: Path) -> Iterator[dict[str, Any]]:
+def rows_of_parquet(path: Path, wanted: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file, with the wanted columns only if the first of these is there.
+
+    Raises:
+        UserError: the file is missing or no Parquet.
+    """
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
         names = file.schema_arrow.names
         # Without the text, all columns are read, so that the error can say which there are.
-        columns = [field.name for field in dataclasses.fields(Document) if field.name in names]
-        for batch in file.iter_batches(batch_size=256, columns=columns if "content" in columns else None):
+        columns = [name for name in wanted if name in names] if wanted and wanted[0] in names else None
+        for batch in file.iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"cannot read {path} as Parquet ({_first_line(error)}); write it again.") from None

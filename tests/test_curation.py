@@ -1,4 +1,4 @@
-"""Documents are cleaned as stated; duplicates and splits are what their definitions say."""
+"""Documents are cleaned as stated; duplicates are what their definition says."""
 
 import itertools
 import random
@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 
-from codefit.cli import UserError
 from codefit.curation import Options, curate
 from codefit.curation.dedup import (
     THRESHOLD,
@@ -21,7 +20,6 @@ from codefit.curation.dedup import (
 )
 from codefit.curation.leaks import find_leaks
 from codefit.curation.licence_headers import remove_licence_headers
-from codefit.curation.split import assign, position, unit_of
 from codefit.languages import LANGUAGES
 from codefit.records import Document
 from codefit.sources import Rejection
@@ -209,48 +207,3 @@ def test_leaks_are_copies_and_near_duplicates():
     leaks = list(find_leaks(lambda: iter(files)))
     assert [(leak.train, leak.evaluation) for leak in leaks] == [("copy", "v"), ("near", "t")]
     assert leaks[1].similarity == pytest.approx(reference_jaccard(texts[0], texts[1]))
-
-
-# --------------------------------------------------------------------------------------------- splits
-
-
-@pytest.mark.parametrize(
-    ("split_by", "expected"), [("repository", "o/r"), ("directory", "o/r/a/b"), ("file", "o/r/a/b/c.kt")]
-)
-def test_units(split_by, expected):
-    assert unit_of("o/r", "a/b/c.kt", split_by) == expected
-
-
-def test_shares_are_kept_and_old_files_never_move():
-    old = [f"one/{n}" for n in range(4000)]
-    splits = assign(old, 0.05, 0.1, seed=0)
-    assert splits.count("test") == pytest.approx(200, abs=45)
-    assert splits.count("validation") == pytest.approx(400, abs=60)
-    both = assign([f"two/{n}" for n in range(4000)] + old, 0.05, 0.1, seed=0)
-    assert both[4000:] == splits
-    assert assign(old, 0.05, 0.1, seed=1) != splits
-    assert 0 <= position("x", 0) < 1
-    assert position("x", 0) != position("x", 1)
-
-
-def test_a_unit_is_never_divided():
-    units = [f"u{n % 50}" for n in range(1000)]
-    by_unit = {}
-    for unit, split in zip(units, assign(units, 0.2, 0.2, seed=0), strict=True):
-        assert by_unit.setdefault(unit, split) == split
-
-
-@pytest.mark.parametrize("count", [3, 4, 10, 30])
-@pytest.mark.parametrize("shares", [(0.01, 0.01), (0.4, 0.4)])
-def test_small_projects_have_all_three_splits(count, shares):
-    for seed in range(20):
-        assert set(assign([f"f{n}" for n in range(count)], *shares, seed)) == {"train", "validation", "test"}
-
-
-def test_a_share_of_nothing_is_nothing():
-    assert set(assign([f"f{n}" for n in range(100)], 0, 0, 0)) == {"train"}
-
-
-def test_two_units_are_refused():
-    with pytest.raises(UserError, match=r"2 unit\(s\) cannot make three splits; give more files, or a smaller unit"):
-        assign(["a", "a", "b"], 0.1, 0.1, 0)

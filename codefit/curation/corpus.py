@@ -51,7 +51,8 @@ class Entry:
     content_id: bytes
     offset: int
     length: int
-    split: str = ""
+    committed_at: str = ""
+    split: str = ""  # as long as it has none
 
     @property
     def name(self) -> str:
@@ -70,7 +71,12 @@ class Corpus:
         data = document.content.encode()
         offset = self.texts.seek(0, 2)
         self.texts.write(data)
-        self.entries.append(Entry(document.repository, document.path, document.language, content_id, offset, len(data)))
+        self.entries.append(
+            Entry(
+                document.repository, document.path, document.language, content_id, offset, len(data),
+                document.committed_at,
+            )
+        )  # fmt: skip
 
     def text(self, number: int) -> str:
         entry = self.entries[number]

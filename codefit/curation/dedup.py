@@ -84,11 +84,17 @@ def shingles(text: str) -> Hashes:
     words = word_hashes(text)
     if len(words) < MIN_WORDS:
         return np.zeros(0, np.uint64)
-    grams = words[: len(words) - GRAM + 1].copy()
-    for offset in range(1, GRAM):
-        grams = grams * np.uint64(BASE) + words[offset : len(words) - GRAM + 1 + offset]
-    grams = np.sort(_mixed(grams))
-    return grams[np.concatenate(([True], grams[1:] != grams[:-1]))]
+    hashes = np.sort(grams(words, GRAM))
+    return hashes[np.concatenate(([True], hashes[1:] != hashes[:-1]))]
+
+
+def grams(words: Hashes, length: int) -> Hashes:
+    """Return the hash of every run of so many words, in order; empty if there are fewer words."""
+    count = max(0, len(words) - length + 1)
+    hashes = words[:count].copy()
+    for offset in range(1, length):
+        hashes = hashes * np.uint64(BASE) + words[offset : count + offset]
+    return _mixed(hashes)
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
@@ -96,12 +102,12 @@ def jaccard(one: Hashes, other: Hashes) -> float:
     small, large = sorted((one, other), key=len)
     if not len(small):
         return 0.0
-    common = np.count_nonzero(_is_in(large, small)[0])
+    common = np.count_nonzero(is_in(large, small)[0])
     return float(common / (len(one) + len(other) - common))
 
 
-def _is_in(keys: Hashes, wanted: Hashes) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return for each wanted hash whether the sorted keys hold it, and where it is or would be."""
+def is_in(keys: Hashes, wanted: Hashes) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return for each wanted hash whether the sorted keys, at least one, hold it, and where it is or would be."""
     places = np.searchsorted(keys, wanted)
     return keys[np.minimum(places, len(keys) - 1)] == wanted, places
 
@@ -135,7 +141,7 @@ class Evaluation:
         """Return the evaluation file most similar to a file and their similarity, or None if none reaches 0.7."""
         if not len(self.keys) or not len(shingle_set):
             return None
-        known, places = _is_in(self.keys, shingle_set)
+        known, places = is_in(self.keys, shingle_set)
         ends = np.searchsorted(self.keys, shingle_set[known], "right")
         hits = [self.owners[start:end] for start, end in zip(places[known], ends, strict=True)]
         owners = np.unique(np.concatenate(hits)).tolist() if hits else []

@@ -1,4 +1,4 @@
-"""The check that no evaluation file leaks into train, computed from the texts alone and without a sketch."""
+"""The check that nothing leaks into train, computed from input and pairs alone and without a sketch."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from codefit import cli, records
 from codefit.cli import UserError
 from codefit.curation import Options, curate_all
+from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
+from codefit.curation.overlap import overlapping
+from codefit.curation.split import split_at, unit_of
 
 Texts = Callable[[], Iterator[tuple[str, str, str]]]
 
@@ -51,7 +56,8 @@ def verify(output: Path) -> str:
     """Check a prepared data set against the documents it was made from, and return one sentence of success.
 
     Raises:
-        UserError: a train file resembles an evaluation file or lies in two splits, or the input is not what it was.
+        UserError: a train file resembles an evaluation file; a unit lies in two splits; a file holds a piece of a
+            benchmark; train holds a completion of test; or the input is not what it was.
     """
     manifest = cli.read_manifest(output)
     if "documents_kept" not in manifest:
@@ -59,37 +65,79 @@ def verify(output: Path) -> str:
     for path, sha256 in manifest["inputs"].items():
         if not Path(path).is_file() or cli.sha256(Path(path)) != sha256:
             raise UserError(f"{path} is gone or has changed since {output} was made; restore it, or prepare again.")
-    splits = _splits(output)
-    leaks = list(find_leaks(lambda: _texts(output, splits, manifest["arguments"])))
-    if leaks:
-        one = f"{leaks[0].train} resembles {leaks[0].evaluation} ({leaks[0].similarity:.2f})"
-        raise UserError(
-            f"{output} leaks: {len(leaks)} train files resemble evaluation files ({one}); prepare it again."
-        )
-    counts = Counter(splits.values())
+    prepared = Prepared(output, manifest)
+    for reason in prepared.leaks():
+        raise UserError(f"{output} leaks: {reason}; prepare it again.")
+    counts = Counter(prepared.splits.values())
     return f"no leak: {counts['train']} train files against {counts['validation'] + counts['test']} evaluation files"
 
 
-def _splits(output: Path) -> dict[str, str]:
-    """Return the split of every file that has a pair."""
-    splits: dict[str, str] = {}
-    for split in records.SPLITS:
-        for pair in records.read_jsonl(output / f"{split}.jsonl", records.Pair):
-            name = f"{pair.repository}/{pair.path}"
-            if splits.setdefault(name, split) != split:
-                raise UserError(f"{output} leaks: {name} is in {splits[name]} and in {split}; prepare it again.")
-    return splits
+class Prepared:
+    """A prepared data set, and the curated documents that it was made from."""
+
+    def __init__(self, output: Path, manifest: dict[str, Any]) -> None:
+        self.output = output
+        self.manifest = manifest
+        self.arguments = manifest["arguments"]
+        self.completions: list[str] = []
+        self.splits: dict[str, str] = {}
+        self.units: dict[str, str] = {}
+
+    def leaks(self) -> Iterator[str]:
+        """Yield a sentence for each kind of leak that there is."""
+        yield from self._divided_units()
+        leaks = list(find_leaks(lambda: ((split, _name(d), d.content) for split, d in self.documents())))
+        if leaks:
+            one = f"{leaks[0].train} resembles {leaks[0].evaluation} ({leaks[0].similarity:.2f})"
+            yield f"{len(leaks)} train files resemble evaluation files ({one})"
+        yield from self._misplaced_in_time()
+        yield from self._benchmarks()
+        train = (document.content for split, document in self.documents() if split == "train")
+        if overlaps := int(overlapping(self.completions, train).sum()):
+            yield f"train holds {overlaps} completions of test"
+
+    def _divided_units(self) -> Iterator[str]:
+        """Read the pairs, and yield what lies in more than one split."""
+        files = {split: self.output / f"{split}.jsonl" for split in (*records.SPLITS, "test_overlap")}
+        by = self.arguments.get("split_by", "file")
+        for name, file in files.items():
+            split = name.removesuffix("_overlap")
+            for pair in records.read_jsonl(file, records.Pair) if name == split or file.is_file() else ():
+                if name == "test":
+                    self.completions.append(pair.completion)
+                unit = unit_of(pair.repository, pair.path, "file" if by == "time" else by)
+                if self.units.setdefault(unit, split) != split:
+                    yield f"{unit} is in {self.units[unit]} and in {split}"
+                self.splits[_name(pair)] = split
+
+    def _misplaced_in_time(self) -> Iterator[str]:
+        since = self.manifest.get("boundaries") or {}
+        for split, document in self.documents() if since else ():
+            if split_at(document.committed_at, since) != split:
+                yield f"{_name(document)} of {document.committed_at} is in {split}"
+
+    def _benchmarks(self) -> Iterator[str]:
+        if not (files := self.arguments.get("decontaminate")):
+            return
+        benchmarks = load_benchmarks(list(map(Path, files)))
+        found = {_name(document): benchmarks.found_in(document.content) for _, document in self.documents()}
+        boilerplate = np.array(self.manifest.get("boilerplate", []), np.uint64)
+        hits, _ = contaminated(benchmarks, list(found.values()), boilerplate)
+        for row, piece in hits.items():
+            yield f"{list(found)[row]} holds a piece of {benchmarks.name(piece)}"
+
+    def documents(self) -> Iterator[tuple[str, records.Document]]:
+        """Yield split and curated document of every file that has a pair, read from the input again."""
+        missing = dict(self.splits)
+        for source in self.arguments["input"]:
+            wanted = (document for document in records.read_documents(source) if _name(document) in missing)
+            for _, curated in curate_all(wanted, Options.of(self.arguments)):
+                if isinstance(curated.outcome, records.Document) and _name(curated.outcome) in missing:
+                    yield missing.pop(_name(curated.outcome)), curated.outcome
+        if missing:
+            one = next(iter(missing))
+            raise UserError(f"{len(missing)} files of {self.output} are not in its input, such as {one}.")
 
 
-def _texts(output: Path, splits: dict[str, str], arguments: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield split, name and curated text of every file that has a pair, read from the input again."""
-    missing = dict(splits)
-    options = Options.of(arguments)
-    for source in arguments["input"]:
-        documents = (d for d in records.read_documents(source) if f"{d.repository}/{d.path}" in missing)
-        for document, curated in curate_all(documents, options):
-            name = f"{document.repository}/{document.path}"
-            if isinstance(curated.outcome, records.Document) and name in missing:
-                yield missing.pop(name), name, curated.outcome.content
-    if missing:
-        raise UserError(f"{len(missing)} files of {output} are not in its input, such as {next(iter(missing))}.")
+def _name(record: records.Document | records.Pair) -> str:
+    return f"{record.repository}/{record.path}"

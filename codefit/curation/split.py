@@ -1,13 +1,31 @@
-"""Which split a file belongs to: a keyed hash of its unit, so that adding a repository never moves old files."""
+"""Which split a file belongs to, by a rule that never moves old files when a repository is added.
 
+By repository, directory or file: a keyed hash of that unit. By time: what was committed since a date. The dates are
+flags; without them they follow from the files, and the manifest says them so that they can be given the next time.
+"""
+
+import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from codefit.cli import UserError
 
-UNITS = ("repository", "directory", "file")
+UNITS = ("repository", "directory", "file", "time")
 MIN_UNITS = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Splitting:
+    """How to divide. The dates count only where `by` is "time"; empty ones follow from the shares."""
+
+    by: str
+    test_share: float
+    validation_share: float
+    seed: int = 0
+    test_since: str = ""
+    validation_since: str = ""
 
 
 def unit_of(repository: str, path: str, split_by: str) -> str:
@@ -23,7 +41,7 @@ def position(unit: str, seed: int) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def assign(units: Sequence[str], test_share: float, validation_share: float, seed: int) -> list[str]:
+def assign(units: Sequence[str], splitting: Splitting) -> list[str]:
     """Return "train", "validation" or "test" for the unit of every file.
 
     The lowest positions are the test split, the next ones validation. Where chance leaves a split without a unit, the
@@ -32,7 +50,8 @@ def assign(units: Sequence[str], test_share: float, validation_share: float, see
     Raises:
         UserError: there are fewer than three units, so that no honest split exists.
     """
-    places = {unit: position(unit, seed) for unit in sorted(set(units))}
+    test_share, validation_share = splitting.test_share, splitting.validation_share
+    places = {unit: position(unit, splitting.seed) for unit in sorted(set(units))}
     if len(places) < MIN_UNITS:
         raise UserError(
             f"{len(places)} unit(s) cannot make three splits; give more files, or a smaller unit with --split_by."
@@ -49,3 +68,78 @@ def _split_at(place: float, test_share: float, validation_share: float) -> str:
     if place < test_share:
         return "test"
     return "validation" if place < test_share + validation_share else "train"
+
+
+# ------------------------------------------------------------------------------------------- by time
+
+
+def moment(date: str) -> datetime | None:
+    """Return an ISO 8601 date, with or without a time, as a moment; UTC where it names no zone. None if it is none."""
+    try:
+        parsed = datetime.fromisoformat(date)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _moment(date: str) -> datetime:
+    parsed = moment(date)
+    assert parsed is not None, "dates are checked before"
+    return parsed
+
+
+def boundaries(dates: Sequence[str], splitting: Splitting) -> dict[str, str]:
+    """Return since when files are validation and test: as given, or so that the newest shares of the files are.
+
+    Raises:
+        UserError: without given dates, there are fewer than three different ones to divide.
+    """
+    if splitting.test_since:
+        return {"validation_since": splitting.validation_since, "test_since": splitting.test_since}
+    counts = Counter(map(_moment, dates))
+    newest = sorted(counts, reverse=True)
+    if len(newest) < MIN_UNITS:
+        raise UserError(
+            f"{len(newest)} commit date(s) cannot make three splits; give repositories of other dates, or another "
+            "--split_by."
+        )
+    test = _newest(newest[:-2], counts, splitting.test_share * len(dates))
+    validation = _newest(newest[test:-1], counts, splitting.validation_share * len(dates))
+    return {
+        "validation_since": newest[test + validation - 1].isoformat(),
+        "test_since": newest[test - 1].isoformat(),
+    }
+
+
+def _newest(dates: Sequence[datetime], counts: Counter[datetime], wanted: float) -> int:
+    """Return how many of the dates, the newest first, hold about the wanted number of files; at least one."""
+    files, taken = 0, 0
+    while taken < len(dates) and (not taken or files + counts[dates[taken]] <= wanted):
+        files += counts[dates[taken]]
+        taken += 1
+    return taken
+
+
+def assign_by_time(dates: Sequence[str], since: dict[str, str]) -> list[str]:
+    """Return "train", "validation" or "test" for the commit date of every file.
+
+    Raises:
+        UserError: a split is left without a file.
+    """
+    splits = [split_at(date, since) for date in dates]
+    for split in ("train", "validation", "test"):
+        if split not in splits:
+            moments = sorted(map(_moment, dates))
+            span = f"{moments[0].date()} to {moments[-1].date()}" if moments else "no date"
+            raise UserError(
+                f"no file is left for {split} (the commits are of {span}); "
+                "give other dates with --validation_since and --test_since."
+            )
+    return splits
+
+
+def split_at(date: str, since: Mapping[str, str]) -> str:
+    """Return the split of a file by its commit date."""
+    if _moment(date) >= _moment(since["test_since"]):
+        return "test"
+    return "validation" if _moment(date) >= _moment(since["validation_since"]) else "train"

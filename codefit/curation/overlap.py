@@ -1,0 +1,51 @@
+"""Test completions that train holds already: they move to `test_overlap.jsonl`, so that both can be measured.
+
+A file of the test split is no near-duplicate of a train file, but single lines of it may well stand in train. The
+completion of a pair overlaps when more than half of its 10-grams of words stand in train texts; one of fewer than ten
+words has none and stays in test.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codefit.curation.dedup import Hashes, grams, is_in, word_hashes
+from codefit.records import Pair, read_jsonl, write_jsonl
+
+GRAM = 10
+SHARE = 0.5
+
+
+def overlapping(completions: Sequence[str], train_texts: Iterable[str]) -> NDArray[np.bool_]:
+    """Return for each completion whether more than half of its 10-grams stand in train texts, shape (completions,).
+
+    Memory grows with the completions, not with train.
+    """
+    sets = [_grams(text) for text in completions]
+    known = np.unique(np.concatenate([*sets, np.zeros(0, np.uint64)]))
+    seen = np.zeros(len(known), np.bool_)
+    for text in train_texts if len(known) else ():
+        held, places = is_in(known, _grams(text))
+        seen[places[held]] = True
+    return np.array([len(s) > 0 and float(seen[is_in(known, s)[1]].mean()) > SHARE for s in sets], np.bool_)
+
+
+def _grams(text: str) -> Hashes:
+    return np.unique(grams(word_hashes(text), GRAM))
+
+
+def move_overlap(folder: Path, train_texts: Iterable[str]) -> Counter[str]:
+    """Move the overlapping pairs of `test.jsonl` to `test_overlap.jsonl` and return counts of what left test."""
+    pairs = list(read_jsonl(folder / "test.jsonl", Pair))
+    overlaps = overlapping([pair.completion for pair in pairs], train_texts).tolist()
+    moved = [pair for pair, overlap in zip(pairs, overlaps, strict=True) if overlap]
+    kept = [pair for pair, overlap in zip(pairs, overlaps, strict=True) if not overlap]
+    if moved:
+        write_jsonl(folder / "test.jsonl", kept)
+        write_jsonl(folder / "test_overlap.jsonl", moved)
+    emptied = {(p.repository, p.path) for p in moved} - {(p.repository, p.path) for p in kept}
+    ends = sum(pair.finish_reason == "stop" for pair in moved)
+    return Counter(pairs=len(moved), natural_ends=ends, documents_without_pair=-len(emptied))

@@ -1,0 +1,77 @@
+"""Which documents of a corpus stay, and in which split: the steps of stage 2 that look at all of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from codefit import cli
+from codefit.curation.corpus import Corpus, RejectionLog
+from codefit.curation.decontamination import contaminated, load_benchmarks
+from codefit.curation.dedup import Evaluation, near_duplicates, sketch
+from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, unit_of
+
+
+def remove_exact_duplicates(corpus: Corpus, log: RejectionLog) -> None:
+    """Keep of every group of equal texts the one with the shortest path."""
+    first: dict[bytes, str] = {}
+    for number in corpus.by_preference(range(len(corpus.entries))):
+        entry = corpus.entries[number]
+        if entry.content_id in first:
+            corpus.reject(log, number, "exact duplicate", first[entry.content_id])
+        else:
+            first[entry.content_id] = entry.name
+
+
+def remove_benchmarks(corpus: Corpus, log: RejectionLog, files: Sequence[Path]) -> list[int]:
+    """Take out the documents that hold a piece of a benchmark; return the pieces that are only boilerplate.
+
+    Raises:
+        UserError: a benchmark cannot be read or holds no text.
+    """
+    benchmarks = load_benchmarks(files)
+    numbers = corpus.of_split("")
+    found = [benchmarks.found_in(corpus.text(n)) for n in cli.progress(numbers, "decontaminate", unit="file")]
+    hits, boilerplate = contaminated(benchmarks, found)
+    for row, piece in hits.items():
+        corpus.reject(log, numbers[row], "benchmark", benchmarks.name(piece))
+    return [int(piece) for piece in boilerplate]
+
+
+def split_corpus(corpus: Corpus, log: RejectionLog, splitting: Splitting) -> dict[str, Any]:
+    """Give every document that is left its split; return the boundaries in time, if that is what divides.
+
+    Raises:
+        UserError: there is too little to divide.
+    """
+    if splitting.by != "time":
+        kept = [corpus.entries[number] for number in corpus.of_split("")]
+        units = [unit_of(entry.repository, entry.path, splitting.by) for entry in kept]
+        for entry, split in zip(kept, assign(units, splitting), strict=True):
+            entry.split = split
+        return {}
+    for number in corpus.of_split(""):
+        if moment(corpus.entries[number].committed_at) is None:
+            corpus.reject(log, number, "no commit date", corpus.entries[number].committed_at)
+    kept = [corpus.entries[number] for number in corpus.of_split("")]
+    dates = [entry.committed_at for entry in kept]
+    since = boundaries(dates, splitting)
+    for entry, split in zip(kept, assign_by_time(dates, since), strict=True):
+        entry.split = split
+    return since
+
+
+def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
+    """Evict train files that resemble an evaluation file, then those that resemble another train file."""
+    entries = corpus.entries
+    evaluation = [n for n, entry in enumerate(entries) if entry.split in {"validation", "test"}]
+    index = Evaluation([corpus.shingles_of(number) for number in evaluation])
+    train = []
+    for number in cli.progress(corpus.by_preference(corpus.of_split("train")), "compare", unit="file"):
+        if match := index.most_similar(corpus.shingles_of(number)):
+            like = entries[evaluation[match[0]]].name
+            corpus.reject(log, number, "near-duplicate of evaluation", f"{match[1]:.2f} {like}")
+        else:
+            train.append(number)
+    keys, sizes = sketch(corpus.shingles_of(number) for number in train)
+    for row, survivor, similarity in near_duplicates(keys, sizes, lambda row: corpus.shingles_of(train[row])):
+        corpus.reject(log, train[row], "near-duplicate", f"{similarity:.2f} {entries[train[survivor]].name}")
