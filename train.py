@@ -1,4 +1,4 @@
-"""Fit a model to prepared pairs: a LoRA or QLoRA adapter, or a small model from scratch.
+"""Fit a model to prepared pairs: a LoRA or QLoRA adapter, all weights, or a small model from scratch.
 
 The smallest command fits microsoft/phi-1_5 to data/kotlin_prepared_dataset, in 4 bits when there is a GPU:
 
@@ -15,31 +15,19 @@ A run that was stopped continues from its last checkpoint when the same command 
 """
 
 import argparse
-import json
-import random
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, records
+from codefit import checkpoints, cli, records, refusals
 from codefit.cli import UserError
 from codefit.records import Pair
 
-# What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
-FREE_TO_CHANGE = {
-    "max_steps",
-    "num_train_epochs",
-    "logging_steps",
-    "eval_steps",
-    "save_steps",
-    "report_to",
-    "overwrite",
-}
-
-
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
+INITS = ("default", "gaussian", "orthogonal", "loftq", *refusals.SVD_INITS)
+BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *refusals.PREDICTED)
+BEGINNING = "beginning"  # in the folder of a run: the adapter before its first step, where the base was changed
 ROW_TOKENS = 1024
 PROMPT_TOKENS = 512  # for a data set of others, which says nothing about its prompts
 
@@ -54,10 +42,14 @@ def build_parser() -> cli.Parser:
     add("--output_dir", type=Path, default=Path("outputs/kotlin/adapter"), help="where the adapter or model goes")
     add("--hf_repository", help="Hub repository to push the result to; without it nothing leaves this machine")
     add("--seed", type=cli.number(int, 0), default=0, help="seed of initialisation, order and dropout")
+    add("--full_finetuning", action="store_true", help="train all weights instead of an adapter")
+    add("--replay", help="prepared data set of general code, mixed in so that the base's language is not forgotten")
+    add("--replay_ratio", type=cli.number(float, 0, 0.9), default=0.1, help="its share of the tokens; 0 only measures")
     add("--preview", type=cli.number(int, 1), metavar="N", help="print N examples token by token, and stop")
     cli.add_output_flags(parser)
     _add_adapter_flags(parser.add_argument_group("adapter"))
     _add_schedule_flags(parser.add_argument_group("schedule (the Trainer's own names)"))
+    _add_watching_flags(parser.add_argument_group("what is watched"))
     _add_scratch_flags(parser.add_argument_group("from scratch"))
     return parser
 
@@ -66,34 +58,55 @@ def _add_adapter_flags(group: Any) -> None:
     add, positive = group.add_argument, cli.number(int, 1)
     add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="QLoRA; when absent: on if there is a GPU")
     add("--lora_r", type=positive, default=16, help="rank")
-    add("--lora_alpha", type=cli.number(float, 0), default=32, help="scale is alpha / rank")
-    add("--lora_dropout", type=cli.number(float, 0, 1), default=0.0, help="dropout in front of the adapter")
+    add("--lora_alpha", type=cli.number(float, 1e-3), default=32, help="scale is alpha / rank")
+    add("--lora_dropout", type=cli.number(float, 0, 0.9), default=0.0, help="dropout in front of the adapter")
     add("--lora_target_modules", nargs="+", default=["all-linear"], help="names of modules, or all-linear")
+    add("--use_rslora", action="store_true", help="scale is alpha / sqrt(rank): for ranks of 64 and more")
+    add("--use_dora", action="store_true", help="direction and magnitude apart: better at low ranks, half as fast")
+    add("--init_lora_weights", choices=INITS, default="default", help="how the adapter begins; loftq is for 4 bits")
+    add("--loraplus_lr_ratio", type=cli.number(float, 1), help="LoRA+: the second matrix learns faster by this; try 16")
 
 
 def _add_schedule_flags(group: Any) -> None:
     add, positive, ratio = group.add_argument, cli.number(int, 1), cli.number(float, 0)
     add(
-        "--max_prompt_tokens", type=positive, help="a longer prompt is cut on the left; when absent: as in the data set"
+        "--max_prompt_tokens",
+        type=cli.number(int, 8),
+        help="a longer prompt is cut on the left; when absent: as in the data",
     )
     add("--max_length", type=positive, help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
         "or the context of the model if that is shorter)")  # fmt: skip
     add("--per_device_train_batch_size", type=positive, default=4, help="rows in a forward pass")
     add("--gradient_accumulation_steps", type=positive, default=4, help="forward passes in an optimizer step")
-    add("--num_train_epochs", type=ratio, default=1.0, help="passes over the data, if --max_steps is absent")
+    add(
+        "--num_train_epochs",
+        type=cli.number(float, 1e-3),
+        default=1.0,
+        help="passes over the data, if --max_steps is absent",
+    )
     add("--max_steps", type=positive, help="optimizer steps")
-    add("--learning_rate", type=ratio, default=2e-4, help="peak learning rate")
+    add("--learning_rate", type=cli.number(float, 1e-12), default=2e-4, help="peak learning rate")
     add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="how the learning rate goes down")
     add("--warmup_steps", type=ratio, default=0.03, help="steps of warm-up; under 1 a share of all steps")
     add("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
     add("--max_grad_norm", type=ratio, default=1.0, help="gradients are clipped to this norm")
-    add("--logging_steps", type=positive, default=10, help="steps between two lines of the log")
-    add("--eval_steps", type=positive, default=50, help="steps between two validations")
-    add("--save_steps", type=positive, default=200, help="steps between two checkpoints")
-    add("--validation_samples", type=positive, default=256, help="a fixed sample of the validation split")
     add("--activation_checkpointing", action="store_true", help="less memory, a third more time")
     add("--torch_compile", action="store_true", help="compile the model; pays in long runs with rows of one shape")
-    add("--report_to", nargs="+", default=["none"], help="tensorboard, wandb, trackio ...")
+
+
+def _add_watching_flags(group: Any) -> None:
+    add, positive = group.add_argument, cli.number(int, 1)
+    add("--logging_steps", type=positive, default=10, help="steps between two lines of the log")
+    add("--eval_steps", type=positive, default=50, help="steps between two validations")
+    add("--save_steps", type=positive, help="steps between two checkpoints (default: 200, or --eval_steps with "
+        "--load_best_model_at_end)")  # fmt: skip
+    add("--validation_samples", type=positive, default=256, help="a fixed sample of the validation split")
+    add("--eval_predictions", type=cli.number(int, 0), default=32, metavar="N", help="of these, prompts that the model "
+        "completes at each validation, for edit similarity, exact match and next line; 0 is none")  # fmt: skip
+    add("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
+    add("--metric_for_best_model", choices=BEST, default="loss", help="what is best, in validation")
+    add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations that were not better")
+    add("--report_to", nargs="+", choices=refusals.REPORT_TO, default=["none"], help="where else the log goes")
 
 
 def _add_scratch_flags(group: Any) -> None:
@@ -110,19 +123,44 @@ def _add_scratch_flags(group: Any) -> None:
 # ---------------------------------------------------------------------------------------------- model and data
 
 
-def prepare_model(args: argparse.Namespace, dataset: Path, work: Path) -> tuple[Any, Any]:
-    """Return tokenizer and model, ready for training."""
+def prepare_base(args: argparse.Namespace, work: Path) -> tuple[Any, Any]:
+    """Return tokenizer and model of a base, with what is trained of it."""
+    import torch
+
+    from codefit import adapters, models
+
+    torch.manual_seed(args.seed)
+    tokenizer = models.load_tokenizer(args.model_name_or_path, args.revision)
+    dtype = torch.float32 if args.full_finetuning else None
+    model = models.load_model(
+        args.model_name_or_path, revision=args.revision, load_in_4bit=args.load_in_4bit, dtype=dtype
+    )
+    if args.full_finetuning:
+        return tokenizer, adapters.all_weights(model)
+    model = adapters.add_lora(
+        model,
+        r=args.lora_r,
+        alpha=args.lora_alpha,
+        dropout=args.lora_dropout,
+        targets="all-linear" if args.lora_target_modules == ["all-linear"] else args.lora_target_modules,
+        use_rslora=args.use_rslora,
+        use_dora=args.use_dora,
+        init=args.init_lora_weights,
+    )
+    if args.init_lora_weights == "loftq":
+        adapters.begin_with_loftq(model, args.model_name_or_path, args.revision)
+    if args.init_lora_weights in refusals.SVD_INITS and not (args.dry_run or args.preview):
+        adapters.keep_beginning(model, work / BEGINNING)
+    return tokenizer, model
+
+
+def prepare_new_model(args: argparse.Namespace, dataset: Path, work: Path) -> tuple[Any, Any]:
+    """Return a new tokenizer and a new model."""
     import torch
 
     from codefit import models, scratch
 
     torch.manual_seed(args.seed)
-    if not args.from_scratch:
-        tokenizer = models.load_tokenizer(args.model_name_or_path, args.revision)
-        model = models.load_model(args.model_name_or_path, revision=args.revision, load_in_4bit=args.load_in_4bit)
-        targets = "all-linear" if args.lora_target_modules == ["all-linear"] else args.lora_target_modules
-        lora = {"r": args.lora_r, "alpha": args.lora_alpha, "dropout": args.lora_dropout, "targets": targets}
-        return tokenizer, models.add_lora(model, **lora)
     only_looking = args.dry_run or args.preview
     if (work / "tokenizer.json").is_file() and not only_looking:  # of the run that is being continued
         tokenizer = models.load_tokenizer(str(work))
@@ -141,47 +179,6 @@ def prepare_model(args: argparse.Namespace, dataset: Path, work: Path) -> tuple[
         context=args.max_length or ROW_TOKENS,
     )
     return tokenizer, model.to(models.device())
-
-
-def read_samples(args: argparse.Namespace, dataset: Path, encoder: Any) -> tuple[list[Any], list[Any], dict[str, int]]:
-    """Return training samples, validation samples, and the ledger of training rows.
-
-    Raises:
-        UserError: a split is empty, or too many rows cannot be trained.
-    """
-    from codefit import encoding, scratch
-
-    chance = random.Random(args.seed)
-    train, validation = (
-        list(records.read_jsonl(dataset / f"{split}.jsonl", Pair)) for split in ("train", "validation")
-    )
-    for pairs in (train, validation):
-        chance.shuffle(pairs)  # so that a run that needs only a part of the rows sees all files
-    needed = tokens_needed(args)
-    if args.from_scratch:
-        if any(pair.task != "document" for pair in train):
-            raise UserError(f"{dataset} holds pairs, not whole documents; prepare it with --task document.")
-        reading = cli.progress(train, "encode", unit="document")
-        samples = list(scratch.samples(reading, encoder, args.max_length, args.fim_rate, args.seed, needed))
-        held_out = list(scratch.samples(validation, encoder, args.max_length, 0.0, args.seed))
-        chance.shuffle(held_out)
-        ledger = {"read": len(train), "trained": len(samples)}
-    else:
-        reading = cli.progress(train, "encode", unit="pair")
-        samples, ledger = encoding.encode(reading, encoder, args.max_length, needed)
-        held_out, _ = encoding.encode(validation[: args.validation_samples], encoder, args.max_length)
-    refuse_losses(ledger)
-    if not samples or not held_out:
-        raise UserError(f"{dataset} has no usable rows for training or validation; prepare more files.")
-    return samples, held_out[: args.validation_samples], ledger
-
-
-def tokens_needed(args: argparse.Namespace) -> float:
-    """Return how many tokens --max_steps can use, or infinity when epochs rule."""
-    if args.max_steps is None:
-        return float("inf")
-    step: int = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.max_length
-    return float(args.max_steps * step)
 
 
 def refuse_shape(args: argparse.Namespace) -> None:
@@ -209,151 +206,144 @@ def row_tokens(args: argparse.Namespace, model: Any) -> int:
     return args.max_length or min(ROW_TOKENS, context)
 
 
-def refuse_losses(ledger: dict[str, int]) -> None:
-    """Raise UserError when more than a tenth of the rows would be dropped."""
-    dropped = ledger.get("too long", 0) + ledger.get("empty completion", 0)
-    if dropped > 0.1 * (dropped + ledger["trained"]):
-        raise UserError(
-            f"{dropped} of {dropped + ledger['trained']} rows would be dropped ({ledger['too long']} longer than "
-            "--max_length, "
-            f"{ledger['empty completion']} without a completion); raise --max_length or lower --max_prompt_tokens."
-        )
-
-
 # ---------------------------------------------------------------------------------------------- training
-
-
-def claim(args: argparse.Namespace, dataset: Path, work: Path) -> None:
-    """Take the folder of an unfinished run over, or make a new one.
-
-    Raises:
-        UserError: the folder holds an unfinished run with other arguments.
-    """
-    wanted = {name: str(value) for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
-    wanted["sha256 of train.jsonl"] = cli.sha256(dataset / "train.jsonl")
-    record = work / "arguments.json"
-    if not record.is_file():
-        shutil.rmtree(work, ignore_errors=True)  # no run of this stage, or one whose result was being saved
-    else:
-        had = json.loads(record.read_text(encoding="utf-8"))
-        changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
-        if changed and not args.overwrite:
-            raise UserError(
-                f"{work} holds an unfinished run with other arguments ({', '.join(changed)}); "
-                "run that command again, or add --overwrite to start anew."
-            )
-        if changed:
-            shutil.rmtree(work)
-    cli.make_folder(work)
-    record.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
 
 
 def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> None:
     """Leave in the folder what a reader of the result needs, and nothing of the way there."""
     import torch
 
-    from codefit import models
+    from codefit import adapters
     from codefit.report import plots
 
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    if args.from_scratch:
-        models.set_generation_defaults(model, tokenizer)
-        models.save(model, tokenizer, work, torch.bfloat16)
+    if args.from_scratch or args.full_finetuning:  # what was fitted keeps the small steps that bfloat16 would lose
+        adapters.save_whole(model, tokenizer, work, torch.bfloat16 if args.from_scratch else torch.float32)
     else:
-        config = model.peft_config["default"]
-        config.base_model_name_or_path = args.model_name_or_path
-        config.revision = getattr(model.config, "_commit_hash", None) or args.revision
-        model.save_pretrained(work)
+        beginning = work / BEGINNING if args.init_lora_weights in refusals.SVD_INITS else None
+        adapters.save(model, work, args.model_name_or_path, args.revision, beginning)
         tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
     plots.loss_curve(trainer.state.log_history, work / "loss.png")
 
 
-def tidy(output: Path) -> None:
-    """Remove what a finished run needs no more. Only now: until the result had its place, it could be continued."""
-    for checkpoint in output.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-    (output / "arguments.json").unlink()
-
-
-def hand_on(args: argparse.Namespace, manifest: cli.Manifest, dataset: Path) -> None:
+def hand_on(args: argparse.Namespace, manifest: cli.Manifest, dataset: Path, replay: Path | None) -> None:
     """Put into the manifest what merge_lora.py and benchmarking.py need to know."""
     from codefit import models
 
-    for split in ("train", "validation"):
-        manifest.add_input(dataset / f"{split}.jsonl")
+    for folder in (dataset, *([replay] if replay else [])):
+        for split in ("train", "validation"):
+            manifest.add_input(folder / f"{split}.jsonl")
     manifest.update(
         base_model=None if args.from_scratch else args.model_name_or_path,
+        base_revision=args.revision,
         load_in_4bit=args.load_in_4bit,
         dtype=str(models.compute_dtype()),
         dataset=args.dataset,
         max_prompt_tokens=args.max_prompt_tokens,
+        replay=args.replay,
     )
 
 
-def settle(args: argparse.Namespace) -> Path:
-    """Refuse what cannot work, fill what was left open from what the data set knows, and return its folder."""
+def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tuple[Path, Path | None]:
+    """Refuse what cannot work, fill what was left open from what the data set knows, and return the folders of data."""
+    refusals.refuse(args, given, parser.group("from scratch"), parser.group("adapter"))
     cli.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
     refuse_shape(args)
     dataset = records.dataset_folder(args.dataset)
-    if dataset.resolve() == args.output_dir.resolve():
-        raise UserError("--output_dir is the data set itself; name another folder.")
+    replay = records.dataset_folder(args.replay) if args.replay else None
     prepared = cli.read_manifest(dataset).get("arguments", {})
     args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens", PROMPT_TOKENS)
+    args.save_steps = args.save_steps or (args.eval_steps if args.load_best_model_at_end else 200)
     if args.hf_repository and not (args.dry_run or args.preview):
         from codefit import hub
 
         hub.preflight(args.hf_repository, "model", private=None)
-    return dataset
+    return dataset, replay
+
+
+def quantised(args: argparse.Namespace) -> bool:
+    """Return whether the base is loaded in 4 bits, where that was left open."""
+    from codefit import models
+
+    if args.from_scratch or args.full_finetuning or args.init_lora_weights in refusals.SVD_INITS:
+        return False
+    return models.device().type == "cuda" or args.init_lora_weights == "loftq"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Encode, train, save, push."""
-    args = build_parser().parse_args(argv)
-    dataset = settle(args)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    dataset, replay = settle(args, parser, parser.given(argv))
     manifest = cli.Manifest(args)
 
-    from codefit import encoding, models, training
+    from codefit import encoding, rows
 
-    if args.load_in_4bit is None:
-        args.load_in_4bit = models.device().type == "cuda" and not args.from_scratch
+    args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
     work = cli.partial(args.output_dir)
     if not (args.preview or args.dry_run):
-        claim(args, dataset, work)
-    tokenizer, model = prepare_model(args, dataset, work)
+        checkpoints.claim(args, [dataset, *([replay] if replay else [])], work)
+    tokenizer, model = prepare_new_model(args, dataset, work) if args.from_scratch else prepare_base(args, work)
     args.max_length = row_tokens(args, model)
     encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
-    train, validation, ledger = read_samples(args, dataset, encoder)
+    found = rows.read(args, dataset, replay, encoder)
     if args.preview:
-        for sample in train[: args.preview]:
+        for sample in found.train[: args.preview]:
             print(encoding.preview(sample, encoder, sys.stdout.isatty()))
         return
-    rows = training.PackedRows(train, args.max_length, encoder.pad_id)
-    describe(args, model, rows, ledger)
+    trainer = build_trainer(args, work, model, encoder, found)
+    describe(args, model, trainer.train_dataset, found.ledger)
     if args.dry_run:
         return
 
-    held_out = training.PackedRows(validation, args.max_length, encoder.pad_id)
-    trainer = training.make_trainer(args, work, model, rows, held_out)
-    checkpoint = training.last_checkpoint(work)
-    if checkpoint:
-        print(f"continuing from {checkpoint}")
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    final = trainer.evaluate()
-
+    result, final = run(args, work, trainer)
     save(args, work, trainer, tokenizer)
-    hand_on(args, manifest, dataset)
+    hand_on(args, manifest, dataset, replay)
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
-    manifest.update(ledger=ledger, **encoding.counts(train), steps=result.global_step, validation=final, **measured)
+    counts = encoding.counts(found.train)
+    manifest.update(ledger=found.ledger, **counts, steps=result.global_step, validation=final, **measured)
     manifest.write(work)
     cli.commit(work, args.output_dir)
-    tidy(args.output_dir)
-    report(args, result, final)
+    checkpoints.tidy(args.output_dir)
+    report(args, trainer, result, final)
     if args.hf_repository:
         from codefit import hub
 
-        push = hub.push_merged if args.from_scratch else hub.push_adapter
+        push = hub.push_merged if args.from_scratch or args.full_finetuning else hub.push_adapter
         print(f"pushed:  {push(args.output_dir, args.hf_repository)}")
+
+
+def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any, found: Any) -> Any:
+    """Return the trainer of the samples that were found."""
+    from codefit import training
+    from codefit.predicting import HeldOut
+
+    train, validation, replay = (
+        training.PackedRows(samples, args.max_length, encoder.pad_id)
+        for samples in (found.train, found.validation, found.replay)
+    )
+    asked = found.asked[: args.eval_predictions]
+    held_out = HeldOut(asked, encoder) if asked else None
+    return training.make_trainer(args, work, model, train, validation, replay if found.replay else None, held_out)
+
+
+def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[str, float]]:
+    """Train to the end, from the last checkpoint if there is one; return the Trainer's result and the last validation.
+
+    Raises:
+        UserError: it was stopped by a signal; a checkpoint is saved.
+    """
+    checkpoint = checkpoints.last(work)
+    if checkpoint:
+        print(f"continuing from {checkpoint}")
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.stop.received and result.global_step < trainer.state.max_steps:
+        raise UserError(
+            f"stopped at step {result.global_step} of {trainer.state.max_steps} with a checkpoint; continue with: "
+            + cli.command()
+        )
+    return result, trainer.evaluate()
 
 
 def describe(args: argparse.Namespace, model: Any, rows: Any, ledger: dict[str, int]) -> None:
@@ -376,13 +366,24 @@ def describe(args: argparse.Namespace, model: Any, rows: Any, ledger: dict[str, 
     print(f"output      {args.output_dir}")
 
 
-def report(args: argparse.Namespace, result: Any, final: dict[str, float]) -> None:
+def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str, float]) -> None:
     """Say what came out, and what to run next."""
     print(f"trained {result.global_step} steps in {cli.duration(result.metrics['train_runtime'])}: ", end="")
     print(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte")
+    if trainer.held_out:
+        print(f"completing {len(trainer.held_out.pairs)} validation prompts, ", end="")
+        print(f"{cli.duration(trainer.predicting_seconds)} in all: {final['eval_edit_similarity']:.1f} % edit ", end="")
+        print(f"similarity, {final['eval_exact_match']:.1f} % exact, next line {final['eval_next_line']:.1f} %")
+    if trainer.replay:
+        before = next(row["eval_replay_loss"] for row in trainer.state.log_history if "eval_replay_loss" in row)
+        print(f"forgetting: replay loss {before:.4f} -> {final['eval_replay_loss']:.4f} nats")
+    if trainer.state.best_model_checkpoint and args.load_best_model_at_end:
+        print(f"kept:    step {trainer.state.best_global_step}, the best by {args.metric_for_best_model}")
     print(f"curve:   {args.output_dir / 'loss.png'}")
     print(f"output:  {args.output_dir}")
-    if not args.from_scratch:
+    if args.full_finetuning:
+        print(f"next:    python benchmarking.py --hf_repository {args.output_dir}")
+    elif not args.from_scratch:
         print(f"next:    python merge_lora.py --hf_repository {args.output_dir}")
 
 

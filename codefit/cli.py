@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,17 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(self._unknown(unknown[0]))
         return values
+
+    def given(self, args: Sequence[str] | None = None) -> set[str]:
+        """Return the names of the flags that stand in a command, whatever their values."""
+        unset = object()
+        values = argparse.Namespace(**{action.dest: unset for action in self._actions})
+        return {name for name, value in vars(self.parse_args(args, values)).items() if value is not unset}
+
+    def group(self, title: str) -> set[str]:
+        """Return the names of the flags of a group, by the beginning of its title."""
+        groups = [group for group in self._action_groups if (group.title or "").startswith(title)]
+        return {action.dest for group in groups for action in group._group_actions}
 
     def _spelled(self, word: str) -> str:
         """Return a flag as it was added, however it was spelled, and any other word as it is."""
@@ -162,7 +174,7 @@ def make_folder(folder: Path, empty: bool = False) -> None:
 def commit(aside: Path, output: Path) -> None:
     """Flush a finished file or folder to disk and move it to its final place, replacing what was there."""
     for file in [aside] if aside.is_file() else [p for p in aside.rglob("*") if p.is_file()]:
-        _fsync(file)
+        fsync(file)
     if output.exists() and (output.is_dir() or aside.is_dir()):  # only a file takes a file's place in one step
         old = output.with_name(output.name + ".old")
         _remove(old)
@@ -171,7 +183,7 @@ def commit(aside: Path, output: Path) -> None:
         _remove(old)
     else:
         aside.replace(output)
-    _fsync(output.parent)
+    fsync(output.parent)
 
 
 def _remove(path: Path) -> None:
@@ -181,7 +193,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Flush a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -190,6 +203,11 @@ def _fsync(path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- manifest
+
+
+def command() -> str:
+    """Return the command that is running, to be run again."""
+    return shlex.join(["python", sys.argv[0], *sys.argv[1:]])
 
 
 class Manifest:

@@ -29,7 +29,9 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def device() -> torch.device:
-    """Return the device that models are put on: the GPU if there is one."""
+    """Return the device that models are put on: the GPU if there is one, unless `accelerate launch --cpu` says no."""
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
+        return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -59,7 +61,12 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
 
 
 def load_model(
-    name: str, *, revision: str | None = None, load_in_4bit: bool = False, dtype: torch.dtype | None = None
+    name: str,
+    *,
+    revision: str | None = None,
+    load_in_4bit: bool = False,
+    dtype: torch.dtype | None = None,
+    place: torch.device | None = None,
 ) -> Any:
     """Load a causal language model by local path or Hub id, in evaluation mode, on the best device.
 
@@ -68,13 +75,18 @@ def load_model(
         revision: commit, tag or branch on the Hub.
         load_in_4bit: quantise to NF4 with double quantisation (QLoRA, arXiv 2305.14314).
         dtype: of the weights, or of the arithmetic of a 4-bit model; compute_dtype() when None.
+        place: another device than the best; on "meta" the model is an outline without weights, and none are read.
 
     Raises:
         UserError: the model cannot be had, or is of an unknown architecture.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     dtype = dtype or compute_dtype()
+    if place is not None and place.type == "meta":
+        with _loading("model", name), place:
+            config = AutoConfig.from_pretrained(name, revision=revision)
+            return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
     if load_in_4bit:
         options |= {"quantization_config": _nf4(dtype), "device_map": {"": device()}}
@@ -83,7 +95,7 @@ def load_model(
     if load_in_4bit:
         keep_gradients_on_cpu(model)
     else:
-        model.to(device())
+        model.to(place or device())
     return model.eval()
 
 
@@ -195,6 +207,11 @@ def adapter_folder(name: str) -> Path:
         UserError: it cannot be had, or has no safetensors weights.
     """
     folder = Path(name)
+    if (folder / "config.json").is_file() and not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(
+            f"{name} is a whole model, not an adapter, so that there is nothing to merge; "
+            "give it to benchmarking.py and complete.py as it is."
+        )
     if not folder.is_dir():
         config = _hub_file(name, ADAPTER_CONFIG)
         if config is None:
@@ -233,28 +250,6 @@ def attach_adapter(model: Any, adapter: str) -> Any:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
-
-
-def add_lora(model: Any, *, r: int, alpha: int, dropout: float, targets: str | list[str]) -> Any:
-    """Return the model with new LoRA matrices, ready for training.
-
-    The matrices are float32, whatever the base is in. A base quantised to 4 bits is prepared as QLoRA needs it.
-
-    Raises:
-        UserError: the target modules do not exist in this model.
-    """
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    if getattr(model, "is_loaded_in_4bit", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    config = LoraConfig(
-        r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM", bias="none"
-    )
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        reason = " ".join(str(error).split("\n")[0].split())
-        raise UserError(f"--lora_target_modules: {reason}; the default all-linear fits every architecture.") from None
 
 
 def dequantised(name: str, revision: str | None, load_in_4bit: bool, trained_dtype: torch.dtype) -> Any:

@@ -6,20 +6,21 @@ builds the block-diagonal mask itself, on every backend. An all-ones mask would 
 
 import argparse
 import contextlib
-import functools
+import gc
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import ProgressCallback, Trainer, TrainingArguments
-from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
 
-from codefit import encoding, models, scratch
+from codefit import callbacks, checkpoints, encoding, settings
 from codefit.cli import UserError
 from codefit.encoding import IGNORE, Sample
+from codefit.predicting import HeldOut
 
 
 class PackedRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
@@ -37,6 +38,10 @@ class PackedRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         row = encoding.lay_out([self.samples[i] for i in self.rows[index]], self.row_tokens, self.pad_id)
         return {name: torch.from_numpy(row[name]) for name in ("input_ids", "position_ids", "labels")}
+
+    def fill_up(self, multiple: int) -> None:
+        """Add empty rows up to a multiple: where processes share rows, those missing would be seen twice."""
+        self.rows += [[] for _ in range(-len(self.rows) % multiple)]
 
     @property
     def label_bytes(self) -> int:
@@ -78,21 +83,129 @@ class LabelOnlyHead:
 
 
 class CodeTrainer(Trainer):
-    """The Hugging Face Trainer with label-only logits and a validation loss that is a mean over tokens."""
+    """The Hugging Face Trainer with label-only logits, a validation loss that is a mean over tokens, and predictions.
 
-    def __init__(self, *, optimizer_factory: Any = None, **options: Any) -> None:
+    Args:
+        optimizer_factory: makes the optimizer of the model; the Trainer's own when None.
+        replay: validation rows of the replay data set, on which forgetting is seen.
+        held_out: pairs that are completed at every evaluation.
+        options: those of the Trainer.
+    """
+
+    def __init__(
+        self,
+        *,
+        optimizer_factory: Any = None,
+        replay: PackedRows | None = None,
+        held_out: HeldOut | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.optimizer_factory = optimizer_factory
+        self.replay = replay
+        self.held_out = held_out
+        self.predicting_seconds = 0.0
+        self.row_tokens: int = options["train_dataset"].row_tokens
         # a compiled graph wants the same shapes in every step, and a model from scratch has a label on every token
         self.head = None if self.args.torch_compile else LabelOnlyHead(self.model)
+        self.rescued = False  # from running out of memory
+        self.batches_of_step: list[dict[str, Any]] = []
         self.remove_callback(ProgressCallback)
-        self.add_callback(Narrator())
+        self.add_callback(callbacks.Narrator())
+        self.stop = callbacks.StopOnSignal()
+        self.add_callback(self.stop)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Use the optimizer of a model from scratch where one is given."""
+        """Use the optimizer of a model from scratch, or of LoRA+, where one is given."""
         if self.optimizer_factory is not None and self.optimizer is None:
             self.optimizer = self.optimizer_factory(self.model)
         return super().create_optimizer(model) if self.optimizer is None else self.optimizer
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save a checkpoint, and seal it when every process has written its part."""
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            checkpoints.seal(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+
+    # ------------------------------------------------------------------------------------------ a step
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Add the gradients of a batch; the first time that memory runs out, go on with less of it.
+
+        Raises:
+            UserError: memory runs out a second time, or on one of several processes, whose others wait.
+        """
+        self.batches_of_step.append(inputs)
+        loss = None
+        try:
+            loss = self._add_gradients(model, inputs, num_items_in_batch)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        if loss is None:  # here the tensors that the error held are gone
+            loss = self._rescue(model, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            self.batches_of_step = []
+        return loss
+
+    def _add_gradients(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
+        """Return the loss of a batch after its backward pass; once rescued, a row at a time, with the same sum."""
+        if not self.rescued:
+            return super().training_step(model, inputs, num_items_in_batch)
+        rows = range(len(inputs["input_ids"]))
+        parts = [{name: tensor[row : row + 1] for name, tensor in inputs.items()} for row in rows]
+        losses = [super(CodeTrainer, self).training_step(model, part, num_items_in_batch) for part in parts]
+        return torch.stack(losses).sum()
+
+    def _rescue(self, model: Any, num_items_in_batch: Any) -> torch.Tensor:
+        """Make the gradients of this optimizer step anew with less memory; return the loss of its newest batch."""
+        rows = self.args.per_device_train_batch_size
+        if self.rescued or self.args.world_size > 1 or (rows == 1 and self.args.activation_checkpointing):
+            raise UserError(self._out_of_memory())
+        self.rescued = True
+        print(
+            f"out of memory at step {self.state.global_step + 1}: going on from here with activation checkpointing "
+            f"and {rows} x 1 row instead of {rows} at once; the effective batch stays the same.",
+            file=sys.stderr,
+        )
+        model.zero_grad()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.accelerator.unwrap_model(model).activation_checkpointing_enable()
+        loss = torch.zeros(())
+        try:
+            for batch in self.batches_of_step:
+                loss = self._add_gradients(model, batch, num_items_in_batch)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise UserError(self._out_of_memory()) from None
+        return loss
+
+    def _out_of_memory(self) -> str:
+        """Return what to do, by what was not yet done."""
+        rows, accumulation = self.args.per_device_train_batch_size, self.args.gradient_accumulation_steps
+        flags = ["--per_device_train_batch_size 1", f"--gradient_accumulation_steps {rows * accumulation}"]
+        flags += ["--activation_checkpointing"]
+        if self.rescued or (rows == 1 and self.args.activation_checkpointing):
+            flags += [f"--max_length {self.row_tokens // 2}"]
+            if hasattr(self.model, "peft_config") and not getattr(self.model, "is_loaded_in_4bit", False):
+                flags += ["--load_in_4bit"]
+        step = self.state.global_step + 1
+        return f"out of memory at step {step}; run the command again with {' '.join(flags)} --overwrite."
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log. Raises UserError when the loss is no number any more: no later step could mend that."""
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise UserError(
+                f"the loss is {logs['loss']} at step {self.state.global_step}; lower --learning_rate or "
+                "--max_grad_norm and add --overwrite, or run again from the last checkpoint."
+            )
+        super().log(logs, start_time)
+
+    # ------------------------------------------------------------------------------------------ the loss
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -125,24 +238,50 @@ class CodeTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Return loss in nats per label token, bits per byte and next-token accuracy over the validation samples."""
+        """Return loss in nats per label token, bits per byte and next-token accuracy over the validation samples.
+
+        With a replay data set also the loss on that; with held-out pairs also the scores of the predictions.
+        """
         dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=True)
         was_training = model.training
         model.eval()
-        totals = torch.zeros(3, dtype=torch.float64)
-        for batch in self.get_eval_dataloader(dataset):
-            totals += self._evaluate_batch(model, self._prepare_inputs(batch))
-        model.train(was_training)
-        nats, tokens, correct = self.accelerator.reduce(totals.to(self.args.device).float()).tolist()
+        nats, tokens, correct = self._totals(model, dataset)
         metrics = {
             f"{metric_key_prefix}_loss": nats / tokens,
             f"{metric_key_prefix}_bits_per_byte": nats / math.log(2) / dataset.label_bytes,
             f"{metric_key_prefix}_accuracy": correct / tokens,
         }
+        if self.replay is not None:
+            nats, tokens, _ = self._totals(model, self.replay)
+            metrics[f"{metric_key_prefix}_replay_loss"] = nats / tokens
+        if self.held_out is not None:
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self._predict(model).items()}
+        model.train(was_training)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _totals(self, model: Any, dataset: PackedRows) -> list[float]:
+        """Return summed nats, labels, and labels that are the model's first choice, over all processes."""
+        totals = torch.zeros(3, dtype=torch.float64)
+        for batch in self.get_eval_dataloader(dataset):
+            totals += self._evaluate_batch(model, self._prepare_inputs(batch))
+        found: list[float] = self.accelerator.reduce(totals.to(self.args.device).float()).tolist()
+        return found
+
+    def _predict(self, model: Any) -> dict[str, float]:
+        """Return the scores of the held-out predictions. Every process makes them all: sharded weights need that."""
+        started = time.monotonic()
+        try:
+            with self.compute_loss_context_manager():
+                return self.held_out.scores(model)  # type: ignore[union-attr]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise UserError("out of memory while predicting; lower --eval_predictions, or set it to 0.") from None
+        finally:
+            self.predicting_seconds += time.monotonic() - started
 
     def _evaluate_batch(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """Return summed nats, number of labels, and number of labels that are the model's first choice."""
@@ -156,136 +295,49 @@ class CodeTrainer(Trainer):
         return torch.tensor([outputs.loss.item(), wanted.numel(), (guesses == wanted).sum().item()]).double()
 
 
-class Narrator(ProgressCallback):  # type: ignore[misc]
-    """The Trainer's progress bar, with one readable line a log entry instead of a dict."""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Start the bar at the step that a resumed run starts from."""
-        super().on_train_begin(args, state, control, **kwargs)
-        self.started = time.monotonic()
-        if self.training_bar is not None:
-            self.training_bar.ncols, self.training_bar.dynamic_ncols = 99, False
-            self.training_bar.set_description("train")
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Print what is known at this step."""
-        if state.is_world_process_zero and self.training_bar is not None and logs and "train_runtime" not in logs:
-            self.training_bar.write(describe(state.global_step, logs))
-
-
-LOG_LABELS = {
-    "loss": "loss {:.4f}",
-    "grad_norm": "gradient norm {:.3f}",
-    "learning_rate": "learning rate {:.2e}",
-    "eval_loss": "validation loss {:.4f}",
-    "eval_bits_per_byte": "bits per byte {:.4f}",
-    "eval_accuracy": "next-token accuracy {:.3f}",
-}
-
-
-def describe(step: int, logs: dict[str, Any]) -> str:
-    """Return a log entry of the Trainer as one line."""
-    known = [form.format(float(logs[name])) for name, form in LOG_LABELS.items() if name in logs]
-    return f"step {step}: " + ", ".join(known)
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint in a folder; one without its trainer_state.json was torn and is skipped."""
-    if not folder.is_dir():
-        return None
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
 
 
 # ---------------------------------------------------------------------------------------------- settings
 
 
 def make_trainer(
-    args: argparse.Namespace, work: Path, model: Any, train: PackedRows, validation: PackedRows
+    args: argparse.Namespace,
+    work: Path,
+    model: Any,
+    train: PackedRows,
+    validation: PackedRows,
+    replay: PackedRows | None = None,
+    held_out: HeldOut | None = None,
 ) -> "CodeTrainer":
     """Return the trainer of a run of train.py, whose flags carry the Trainer's own names.
 
     Raises:
-        UserError: the Trainer refuses a setting, or a package that --report_to names is not installed.
+        UserError: the Trainer refuses a setting.
     """
     try:
-        options = training_arguments(args, work)
+        options = settings.training_arguments(args, work)
         # several GPUs in one process would each see a part of a batch whose label positions count the whole of it;
         # `accelerate launch` gives every GPU a process of its own
         if options.n_gpu > 1:
             options._n_gpu = 1
-        return _trainer(args, options, model, train, validation)
+        for dataset in (validation, replay):
+            if dataset is not None:
+                dataset.fill_up(options.world_size * options.per_device_eval_batch_size)
+        patience = args.early_stopping_patience
+        return CodeTrainer(
+            model=model,
+            args=options,
+            train_dataset=train,
+            eval_dataset=validation,
+            replay=replay,
+            held_out=held_out,
+            data_collator=collate,
+            optimizer_factory=settings.optimizer_factory(args),
+            callbacks=[EarlyStoppingCallback(patience)] if patience else None,
+        )
     except (ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(f"the Trainer refuses these settings: {reason}; see --help.") from None
-
-
-def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArguments:
-    """Return the flags of train.py as the Trainer's settings."""
-    dtype = models.compute_dtype()
-    return TrainingArguments(
-        output_dir=str(work),
-        per_device_train_batch_size=args.per_device_train_batch_size,
-        per_device_eval_batch_size=args.per_device_train_batch_size,
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        num_train_epochs=args.num_train_epochs,
-        max_steps=args.max_steps or -1,
-        learning_rate=args.learning_rate,
-        lr_scheduler_type=args.lr_scheduler_type,
-        lr_scheduler_kwargs=scheduler_options(args),
-        warmup_steps=args.warmup_steps,
-        weight_decay=args.weight_decay,
-        max_grad_norm=args.max_grad_norm,
-        logging_steps=args.logging_steps,
-        logging_first_step=True,
-        eval_strategy="steps",
-        eval_steps=args.eval_steps,
-        eval_on_start=True,
-        save_steps=args.save_steps,
-        save_total_limit=2,
-        use_cpu=models.device().type == "cpu",
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        activation_checkpointing=args.activation_checkpointing,
-        torch_compile=args.torch_compile,
-        report_to=args.report_to,
-        seed=args.seed,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
-
-
-def _trainer(
-    args: argparse.Namespace, options: TrainingArguments, model: Any, train: PackedRows, validation: PackedRows
-) -> "CodeTrainer":
-    new_optimizer = functools.partial(scratch.MuonWithAdamW, lr=args.learning_rate, weight_decay=args.weight_decay)
-    return CodeTrainer(
-        model=model,
-        args=options,
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=collate,
-        optimizer_factory=new_optimizer if args.from_scratch else None,
-    )
-
-
-def scheduler_options(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return what a warm-up-stable-decay schedule needs beside the Trainer's flags: the last quarter decays.
-
-    Raises:
-        UserError: the number of steps is not known.
-    """
-    if args.lr_scheduler_type != "warmup_stable_decay":
-        return None
-    if args.max_steps is None:
-        raise UserError("warmup_stable_decay needs to know its length; add --max_steps.")
-    return {"num_decay_steps": args.max_steps // 4, "decay_type": "1-sqrt"}

@@ -17,13 +17,17 @@ from codefit.cli import ROOT
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
     *("cli", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
-    *("sources", "curation", "tasks", "fim", "encoding"),
-    *("models", "scratch", "training", "generation", "likelihood"),
-    *("scoring", "benchmarks", "questions", "contenders", "retrieval"),
+    *("sources", "curation", "tasks", "fim", "encoding", "scoring"),
+    *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting"),
+    *("refusals", "checkpoints", "settings", "callbacks", "training"),
+    *("benchmarks", "questions", "contenders", "retrieval"),
     *("pathology", "slices", "stop_rules", "suspicion", "baselines", "comparison", "report"),
     *("provenance", "cards", "hub_client", "hub"),
 )
-TORCH_ROOMS = {"models", "scratch", "training", "generation", "likelihood", "contenders"}
+TORCH_ROOMS = {
+    *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting"),
+    *("settings", "callbacks", "training", "contenders"),
+}
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}
 WITHOUT_TORCH = ("parse_data", "preprocess_data", "bleu")

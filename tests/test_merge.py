@@ -11,7 +11,7 @@ from test_training import CONFIGS, command
 import complete
 import merge_lora
 import train
-from codefit import cli, models
+from codefit import adapters, cli, models
 from codefit.cli import UserError
 
 
@@ -65,7 +65,7 @@ def test_every_architecture_merges(architecture, tmp_path):
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS[architecture])
     model.save_pretrained(tmp_path / "base")
-    peft_model = models.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear")
+    peft_model = adapters.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear")
     for name, weight in peft_model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)

@@ -1,12 +1,7 @@
 """Packing isolates, label-only logits change nothing, 4-bit gradients survive an evaluation, resume is exact."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +9,7 @@ import torch
 import transformers
 
 import train
-from codefit import cli, models, training
+from codefit import adapters, cli, models, training
 from codefit.cli import UserError
 from codefit.encoding import IGNORE, Sample
 
@@ -52,7 +47,7 @@ def trainer_of(model, samples, folder, **options):
     arguments |= {"remove_unused_columns": False, "disable_tqdm": True, "save_strategy": "no", "learning_rate": 1e-2}
     return training.CodeTrainer(
         model=model,
-        args=training.TrainingArguments(output_dir=str(folder), **(arguments | options)),
+        args=transformers.TrainingArguments(output_dir=str(folder), **(arguments | options)),
         train_dataset=rows_of(samples),
         eval_dataset=rows_of(samples[:3]),
         data_collator=training.collate,
@@ -92,7 +87,7 @@ def test_evaluation_is_a_mean_over_tokens(model, tmp_path):
 
 def test_label_only_gradients_equal_those_of_full_logits(model, tmp_path):
     samples = samples_of([17, 23, 9, 40])
-    peft_model = models.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear")
+    peft_model = adapters.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear")
     torch.nn.init.normal_(next(p for n, p in peft_model.named_parameters() if "lora_B" in n), std=0.1)
     trainer = trainer_of(peft_model, samples, tmp_path)
     batch = training.collate(list(rows_of(samples)))
@@ -110,7 +105,7 @@ def test_label_only_gradients_equal_those_of_full_logits(model, tmp_path):
 def test_lora_trains_saves_and_reloads(model, tmp_path):
     model.save_pretrained(tmp_path / "base")
     samples = samples_of([30] * 8)
-    trainer = trainer_of(models.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear"), samples, tmp_path)
+    trainer = trainer_of(adapters.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear"), samples, tmp_path)
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < before
@@ -142,7 +137,7 @@ def test_4_bit_gradients_survive_an_evaluation(tmp_path):
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
     base = models.load_model(str(tmp_path / "base"), load_in_4bit=True)
     assert any(type(module).__name__ == "Linear4bit" for module in base.modules())
-    model = models.add_lora(base, r=4, alpha=8, dropout=0.0, targets="all-linear")
+    model = adapters.add_lora(base, r=4, alpha=8, dropout=0.0, targets="all-linear")
     trainer = trainer_of(model, samples_of([30] * 8), tmp_path)
     trainer.train()  # so that no matrix of the adapter is zero any more
 
@@ -161,13 +156,13 @@ def test_4_bit_gradients_survive_an_evaluation(tmp_path):
 
 
 def test_adapter_matrices_are_float32(model):
-    peft_model = models.add_lora(model.to(torch.bfloat16), r=4, alpha=8, dropout=0.0, targets="all-linear")
+    peft_model = adapters.add_lora(model.to(torch.bfloat16), r=4, alpha=8, dropout=0.0, targets="all-linear")
     assert {p.dtype for p in peft_model.parameters() if p.requires_grad} == {torch.float32}
 
 
 def test_unknown_target_modules_are_refused(model):
     with pytest.raises(UserError, match=r"lora_target_modules: .* the default all-linear fits"):
-        models.add_lora(model, r=4, alpha=8, dropout=0.0, targets=["no_such_layer"])
+        adapters.add_lora(model, r=4, alpha=8, dropout=0.0, targets=["no_such_layer"])
 
 
 # ---------------------------------------------------------------------------------------------- the script
@@ -209,76 +204,11 @@ def test_the_same_command_gives_the_same_weights(tiny_base, prepared, tmp_path):
     assert one == two
 
 
-def test_a_killed_run_continues_to_the_same_weights(tiny_base, prepared, tmp_path):
-    more = ["--max_steps", "8", "--save_steps", "3", "--lora_dropout", "0.1", "--lora_r", "4"]
-    train.main(command(tiny_base, prepared, tmp_path / "whole", *more))
-    killed = tmp_path / "killed"
-    words = [sys.executable, train.__file__, *command(tiny_base, prepared, killed, *more)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-    state = cli.partial(killed) / "checkpoint-3" / "trainer_state.json"
-    for _ in range(6000):  # five minutes, for a machine that is busy with something else
-        if state.exists() or process.poll() is not None:
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    if not killed.exists():  # killed in time, as nearly always
-        assert training.last_checkpoint(cli.partial(killed)) is not None
-    shutil.rmtree(killed, ignore_errors=True)
-    train.main(command(tiny_base, prepared, killed, *more))
-    whole = (tmp_path / "whole" / "adapter_model.safetensors").read_bytes()
-    assert (killed / "adapter_model.safetensors").read_bytes() == whole
-
-
-def test_a_torn_checkpoint_is_skipped(tmp_path):
-    (tmp_path / "checkpoint-3").mkdir()
-    (tmp_path / "checkpoint-3" / "trainer_state.json").write_text("{}")
-    (tmp_path / "checkpoint-12").mkdir()
-    assert training.last_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
-    assert training.last_checkpoint(tmp_path / "absent") is None
-
-
-def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, prepared, tmp_path):
-    output = tmp_path / "adapter"
-    args = train.build_parser().parse_args(command(tiny_base, prepared, output, "--max_steps", "3"))
-    train.claim(args, prepared, cli.partial(output))
-    args.max_steps = 9  # a run may be made longer
-    train.claim(args, prepared, cli.partial(output))
-    args.lora_r = 7
-    with pytest.raises(UserError, match=r"unfinished run with other arguments \(lora_r 16 -> 7\); run that command"):
-        train.claim(args, prepared, cli.partial(output))
-    (cli.partial(output) / "checkpoint-1").mkdir()
-    args.overwrite = True
-    train.claim(args, prepared, cli.partial(output))
-    assert not (cli.partial(output) / "checkpoint-1").exists()
-    (cli.partial(output) / "checkpoint-2").mkdir()
-    train.claim(args, prepared, cli.partial(output))  # the same command again continues
-    assert (cli.partial(output) / "checkpoint-2").exists()
-
-
-def test_an_unfinished_run_on_other_data_is_not_continued(tiny_base, prepared, tmp_path):
-    data = tmp_path / "data"
-    shutil.copytree(prepared, data)
-    args = train.build_parser().parse_args(command(tiny_base, data, tmp_path / "adapter"))
-    train.claim(args, data, tmp_path / "work")
-    (data / "train.jsonl").write_text((data / "train.jsonl").read_text() * 2)
-    with pytest.raises(UserError, match=r"other arguments \(sha256 of train.jsonl"):
-        train.claim(args, data, tmp_path / "work")
-
-
 @pytest.mark.parametrize("flags", [["--preview", "2"], ["--dry_run"]])
 def test_preview_and_dry_run_leave_nothing(tiny_base, prepared, tmp_path, capsys, flags):
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *flags))
     assert list(tmp_path.iterdir()) == []
     assert ("-- trained from here --" in capsys.readouterr().out) == (flags[0] == "--preview")
-
-
-def test_a_folder_without_a_record_is_not_continued(tiny_base, prepared, tmp_path):
-    """As a kill leaves it while the result is being saved."""
-    args = train.build_parser().parse_args(command(tiny_base, prepared, tmp_path / "adapter"))
-    (tmp_path / "work" / "checkpoint-3").mkdir(parents=True)
-    train.claim(args, prepared, tmp_path / "work")
-    assert not (tmp_path / "work" / "checkpoint-3").exists()
 
 
 def test_the_data_set_is_not_overwritten(tiny_base, prepared, tmp_path):
@@ -300,10 +230,9 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tiny_base, prepared, tmp
     [
         (["--dataset", "no/where/at/all"], "is not a prepared data set"),
         (["--model_name_or_path", "no/where/at/all"], "cannot load the tokenizer no/where/at/all"),
-        (["--max_length", "20"], "rows would be dropped"),
+        (["--max_length", "20", "--max_prompt_tokens", "10"], "rows would be dropped"),
         (["--lora_target_modules", "nothing"], "the default all-linear fits every architecture"),
         (["--lr_scheduler_type", "warmup_stable_decay"], "needs to know its length; add --max_steps"),
-        (["--report_to", "foo"], "the Trainer refuses these settings: .*foo.*; see --help"),
         (["--from_scratch"], "holds pairs, not whole documents; prepare it with --task document"),
         (
             ["--from_scratch", "--hidden_size", "32", "--num_attention_heads", "5"],
