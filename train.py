@@ -131,9 +131,13 @@ def prepare_base(args: argparse.Namespace, work: Path) -> tuple[Any, Any]:
 
     torch.manual_seed(args.seed)
     tokenizer = models.load_tokenizer(args.model_name_or_path, args.revision)
-    dtype = torch.float32 if args.full_finetuning else None
+    looking = args.dry_run or args.preview
     model = models.load_model(
-        args.model_name_or_path, revision=args.revision, load_in_4bit=args.load_in_4bit, dtype=dtype
+        args.model_name_or_path,
+        revision=args.revision,
+        load_in_4bit=args.load_in_4bit,
+        dtype=torch.float32 if args.full_finetuning else None,
+        place=torch.device("meta") if looking else None,
     )
     if args.full_finetuning:
         return tokenizer, adapters.all_weights(model)
@@ -145,11 +149,11 @@ def prepare_base(args: argparse.Namespace, work: Path) -> tuple[Any, Any]:
         targets="all-linear" if args.lora_target_modules == ["all-linear"] else args.lora_target_modules,
         use_rslora=args.use_rslora,
         use_dora=args.use_dora,
-        init=args.init_lora_weights,
+        init="default" if looking else args.init_lora_weights,
     )
-    if args.init_lora_weights == "loftq":
+    if args.init_lora_weights == "loftq" and not looking:
         adapters.begin_with_loftq(model, args.model_name_or_path, args.revision)
-    if args.init_lora_weights in refusals.SVD_INITS and not (args.dry_run or args.preview):
+    if args.init_lora_weights in refusals.SVD_INITS and not looking:
         adapters.keep_beginning(model, work / BEGINNING)
     return tokenizer, model
 
@@ -255,10 +259,10 @@ def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tup
     prepared = cli.read_manifest(dataset).get("arguments", {})
     args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens", PROMPT_TOKENS)
     args.save_steps = args.save_steps or (args.eval_steps if args.load_best_model_at_end else 200)
-    if args.hf_repository and not (args.dry_run or args.preview):
+    if args.hf_repository and not args.preview:
         from codefit import hub
 
-        hub.preflight(args.hf_repository, "model", private=None)
+        hub.preflight(args.hf_repository, "model", create=not args.dry_run)
     return dataset, replay
 
 
@@ -275,10 +279,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Encode, train, save, push."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    dataset, replay = settle(args, parser, parser.given(argv))
+    given = parser.given(argv)
+    dataset, replay = settle(args, parser, given)
     manifest = cli.Manifest(args)
 
-    from codefit import encoding, rows
+    from codefit import encoding, preflight, rows, settings, training
 
     args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
     work = cli.partial(args.output_dir)
@@ -292,11 +297,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         for sample in found.train[: args.preview]:
             print(encoding.preview(sample, encoder, sys.stdout.isatty()))
         return
-    trainer = build_trainer(args, work, model, encoder, found)
-    describe(args, model, trainer.train_dataset, found.ledger)
+    packed = training.PackedRows(found.train, args.max_length, encoder.pad_id)
+    preflight.describe(args, model, packed, found.ledger)
+    preflight.refuse_full_disk(args, model)
     if args.dry_run:
+        settings.training_arguments(args, work)
+        known = {"max_length": "model", "load_in_4bit": "machine"}
+        if "max_prompt_tokens" in cli.read_manifest(dataset).get("arguments", {}):
+            known["max_prompt_tokens"] = "data set"
+        hidden = parser.group("adapter" if args.from_scratch or args.full_finetuning else "from scratch")
+        preflight.foresee(args, model, packed, preflight.sources(args, given, known, hidden | {"dry_run"}))
         return
 
+    trainer = build_trainer(args, work, model, encoder, packed, found)
     result, final = run(args, work, trainer)
     save(args, work, trainer, tokenizer)
     hand_on(args, manifest, dataset, replay)
@@ -314,18 +327,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"pushed:  {push(args.output_dir, args.hf_repository)}")
 
 
-def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any, found: Any) -> Any:
+def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any, packed: Any, found: Any) -> Any:
     """Return the trainer of the samples that were found."""
     from codefit import training
     from codefit.predicting import HeldOut
 
-    train, validation, replay = (
-        training.PackedRows(samples, args.max_length, encoder.pad_id)
-        for samples in (found.train, found.validation, found.replay)
+    validation, replay = (
+        training.PackedRows(samples, args.max_length, encoder.pad_id) for samples in (found.validation, found.replay)
     )
     asked = found.asked[: args.eval_predictions]
     held_out = HeldOut(asked, encoder) if asked else None
-    return training.make_trainer(args, work, model, train, validation, replay if found.replay else None, held_out)
+    return training.make_trainer(args, work, model, packed, validation, replay if found.replay else None, held_out)
 
 
 def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[str, float]]:
@@ -344,26 +356,6 @@ def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[s
             + cli.command()
         )
     return result, trainer.evaluate()
-
-
-def describe(args: argparse.Namespace, model: Any, rows: Any, ledger: dict[str, int]) -> None:
-    """Say what is about to be trained, on what, and where the result will be."""
-    from codefit import encoding
-
-    total = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    counts = encoding.counts(rows.samples)
-    fill = counts["tokens"] / (len(rows) * rows.row_tokens)
-    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    steps = args.max_steps or int(-(-len(rows) * args.num_train_epochs // per_step))
-    print(f"parameters  {trained:,} trained of {total:,}")
-    print("rows        " + ", ".join(f"{count:,} {reason}" for reason, count in ledger.items() if count))
-    print(
-        f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them with a label; "
-        f"packed into {len(rows):,} rows of {rows.row_tokens} ({fill:.0%} full)"
-    )
-    print(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows):.2f} epochs")
-    print(f"output      {args.output_dir}")
 
 
 def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str, float]) -> None:

@@ -105,6 +105,16 @@ def number(kind: type, minimum: float, maximum: float = float("inf")) -> Callabl
     return parse
 
 
+def processes() -> int:
+    """Return how many processes `accelerate launch` or torchrun started for this command."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Return whether this process is the one that prints, writes and pushes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def add_output_flags(parser: Parser) -> None:
     """Add the flags that mean the same in every stage that writes an output."""
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is already there")
@@ -115,12 +125,15 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a script's main and exit: 0 done, 1 a stated problem in one line, 130 stopped by the user."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    others = "" if is_first_process() else f"process {os.environ['RANK']}: "
+    if others:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
     try:
         code = main()
         sys.stdout.flush()  # here, where a reader that went away can still be dealt with
         sys.exit(code)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{others}error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue.", file=sys.stderr)
@@ -306,8 +319,9 @@ def progress(items: Iterable[Any], description: str, total: int | None = None, u
     """Wrap an iterable in a progress bar with rate and estimate; in a pipe it prints a line every 10 seconds."""
     from tqdm import tqdm
 
-    terminal = sys.stderr.isatty()
-    return tqdm(items, description, total=total, unit=unit, mininterval=0.1 if terminal else 10, ncols=99, leave=True)
+    pause = 0.1 if sys.stderr.isatty() else 10
+    silent = not is_first_process()
+    return tqdm(items, description, total=total, unit=unit, mininterval=pause, ncols=99, leave=True, disable=silent)
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:

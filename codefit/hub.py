@@ -31,13 +31,14 @@ ROOT_OF_A_MODEL = (
 )
 
 
-def preflight(repo_id: str, kind: Kind, *, private: bool | None = None) -> None:
+def preflight(repo_id: str, kind: Kind, *, private: bool | None = None, create: bool = True) -> None:
     """Make sure that a later push can succeed; the repository is created if it is not there yet.
 
     Args:
         repo_id: `owner/name` on the Hub.
         kind: "model" or "dataset".
         private: what the repository must be; None takes it as it is, and the Hub's default for a new one.
+        create: False changes nothing on the Hub: a repository that is not there yet is not tried.
 
     Raises:
         UserError: the id is not valid, there is no token, it is not accepted or may not write to the repository, or
@@ -48,8 +49,10 @@ def preflight(repo_id: str, kind: Kind, *, private: bool | None = None) -> None:
     def ask() -> None:
         api = hub_client.connect()
         hub_client.patiently(lambda: hub_client.refuse_reader(api, repo_id))
-        hub_client.patiently(lambda: hub_client.open_repository(api, repo_id, kind, private))
-        hub_client.patiently(lambda: hub_client.try_writing(api, repo_id, kind))
+        if create:
+            hub_client.patiently(lambda: hub_client.open_repository(api, repo_id, kind, private))
+        if create or hub_client.patiently(lambda: api.repo_exists(repo_id, repo_type=kind)):
+            hub_client.patiently(lambda: hub_client.try_writing(api, repo_id, kind))
 
     hub_client.explained(ask, repo_id, f"cannot push to {repo_id}", "nothing was started.")
 

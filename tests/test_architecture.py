@@ -19,14 +19,14 @@ ROOMS = (
     *("cli", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
     *("sources", "curation", "tasks", "fim", "encoding", "scoring"),
     *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting"),
-    *("refusals", "checkpoints", "settings", "callbacks", "training"),
+    *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
     *("pathology", "slices", "stop_rules", "suspicion", "baselines", "comparison", "report"),
     *("provenance", "cards", "hub_client", "hub"),
 )
 TORCH_ROOMS = {
     *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting"),
-    *("settings", "callbacks", "training", "contenders"),
+    *("preflight", "settings", "callbacks", "training", "contenders"),
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}
