@@ -153,7 +153,7 @@ def prepare_base(args: argparse.Namespace, work: Path) -> tuple[Any, Any]:
     )
     if args.init_lora_weights == "loftq" and not looking:
         adapters.begin_with_loftq(model, args.model_name_or_path, args.revision)
-    if args.init_lora_weights in refusals.SVD_INITS and not looking:
+    if args.init_lora_weights in refusals.SVD_INITS and not looking and cli.is_first_process():
         adapters.keep_beginning(model, work / BEGINNING)
     return tokenizer, model
 
@@ -166,13 +166,14 @@ def prepare_new_model(args: argparse.Namespace, dataset: Path, work: Path) -> tu
 
     torch.manual_seed(args.seed)
     only_looking = args.dry_run or args.preview
-    if (work / "tokenizer.json").is_file() and not only_looking:  # of the run that is being continued
+    first = cli.is_first_process()  # the others make the same tokenizer, and never read one that is being written
+    if first and (work / "tokenizer.json").is_file() and not only_looking:  # of the run that is being continued
         tokenizer = models.load_tokenizer(str(work))
     else:
         texts = (pair.completion for pair in records.read_jsonl(dataset / "train.jsonl", Pair))
         reading = cli.progress(texts, "train tokenizer", unit="document")
         tokenizer = scratch.train_tokenizer(reading, args.vocab_size, args.max_length or ROW_TOKENS)
-        if not only_looking:
+        if first and not only_looking:
             tokenizer.save_pretrained(work)
     model = scratch.new_model(
         tokenizer,
@@ -220,12 +221,15 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
     from codefit import adapters
     from codefit.report import plots
 
+    weights = trainer.weights()
+    if not cli.is_first_process():
+        return
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     if args.from_scratch or args.full_finetuning:  # what was fitted keeps the small steps that bfloat16 would lose
-        adapters.save_whole(model, tokenizer, work, torch.bfloat16 if args.from_scratch else torch.float32)
+        adapters.save_whole(model, tokenizer, work, torch.bfloat16 if args.from_scratch else torch.float32, weights)
     else:
         beginning = work / BEGINNING if args.init_lora_weights in refusals.SVD_INITS else None
-        adapters.save(model, work, args.model_name_or_path, args.revision, beginning)
+        adapters.save(model, work, args.model_name_or_path, args.revision, beginning, weights)
         tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
     plots.loss_curve(trainer.state.log_history, work / "loss.png")
@@ -288,7 +292,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
     work = cli.partial(args.output_dir)
     if not (args.preview or args.dry_run):
-        checkpoints.claim(args, [dataset, *([replay] if replay else [])], work)
+        if cli.is_first_process():
+            checkpoints.claim(args, [dataset, *([replay] if replay else [])], work)
+        training.wait_for_others()
     tokenizer, model = prepare_new_model(args, dataset, work) if args.from_scratch else prepare_base(args, work)
     args.max_length = row_tokens(args, model)
     encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
@@ -312,6 +318,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer = build_trainer(args, work, model, encoder, packed, found)
     result, final = run(args, work, trainer)
     save(args, work, trainer, tokenizer)
+    if not cli.is_first_process():
+        return
     hand_on(args, manifest, dataset, replay)
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
     counts = encoding.counts(found.train)

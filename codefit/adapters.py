@@ -141,7 +141,14 @@ def save(
     model.save_pretrained(folder, **more)
 
 
-def save_whole(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
-    """Write a whole model in a type, with its tokenizer and the defaults of `generate`."""
+def save_whole(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype, weights: Any = None) -> None:
+    """Write a whole model in a type, with its tokenizer and the defaults of `generate`.
+
+    Args: as for `save`.
+    """
     models.set_generation_defaults(model, tokenizer)
-    models.save(model, tokenizer, folder, dtype)
+    if weights is None:
+        models.save(model, tokenizer, folder, dtype)
+    else:
+        model.save_pretrained(folder, state_dict={name: tensor.to(dtype) for name, tensor in weights.items()})
+        tokenizer.save_pretrained(folder)

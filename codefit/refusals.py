@@ -76,7 +76,8 @@ def refuse_schedule(args: argparse.Namespace, given: Collection[str]) -> None:
         raise UserError(
             f"the warm-up of {args.warmup_steps:g} steps ends behind --max_steps {args.max_steps}; lower it."
         )
-    if args.max_length and args.max_prompt_tokens and args.max_prompt_tokens >= args.max_length:
+    lengths_known = args.max_length and args.max_prompt_tokens and not args.from_scratch
+    if lengths_known and args.max_prompt_tokens >= args.max_length:
         raise UserError(
             f"a prompt of --max_prompt_tokens {args.max_prompt_tokens} leaves no room for a completion in "
             f"--max_length {args.max_length}; lower the first or raise the second."

@@ -77,6 +77,8 @@ def _read_own(
         held_out = list(scratch.samples(validation, encoder, args.max_length, 0.0, args.seed))
         chance.shuffle(held_out)
         return samples, held_out[: args.validation_samples], [], {"read": len(train), "trained": len(samples)}
+    if any(pair.task == "document" for pair in train):
+        raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
     reading = cli.progress(train, "encode", unit="pair")
     samples, ledger = encoding.encode(reading, encoder, args.max_length, needed)
     fixed = validation[: args.validation_samples]

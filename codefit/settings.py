@@ -48,6 +48,7 @@ def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArgument
         report_to=args.report_to,
         seed=args.seed,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # every trained weight takes part in every step
         dataloader_pin_memory=torch.cuda.is_available(),
     )
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
 
-from codefit import callbacks, checkpoints, encoding, settings
+from codefit import callbacks, checkpoints, cli, encoding, models, settings
 from codefit.cli import UserError
 from codefit.encoding import IGNORE, Sample
 from codefit.predicting import HeldOut
@@ -243,7 +244,9 @@ class CodeTrainer(Trainer):
         With a replay data set also the loss on that; with held-out pairs also the scores of the predictions.
         """
         dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=True)
+        # sharded weights come together only when the wrapper is called
+        sharded = self.is_fsdp_enabled
+        model = self.model_wrapped if sharded else self.accelerator.unwrap_model(self.model, keep_torch_compile=True)
         was_training = model.training
         model.eval()
         nats, tokens, correct = self._totals(model, dataset)
@@ -261,6 +264,10 @@ class CodeTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def weights(self) -> dict[str, torch.Tensor] | None:
+        """Return the state dict where the weights are sharded over processes, all of which must ask; else None."""
+        return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
 
     def _totals(self, model: Any, dataset: PackedRows) -> list[float]:
         """Return summed nats, labels, and labels that are the model's first choice, over all processes."""
@@ -293,6 +300,12 @@ class CodeTrainer(Trainer):
         if self.head is None:
             guesses = guesses[labels != IGNORE]
         return torch.tensor([outputs.loss.item(), wanted.numel(), (guesses == wanted).sum().item()]).double()
+
+
+def wait_for_others() -> None:
+    """Wait until all processes of this training have come here."""
+    if cli.processes() > 1:
+        PartialState(cpu=models.device().type == "cpu").wait_for_everyone()
 
 
 def out_of_memory(error: BaseException) -> bool:
