@@ -2,6 +2,7 @@
 
 import random
 import string
+from pathlib import Path
 
 import pytest
 
@@ -174,3 +175,17 @@ def test_a_file_without_a_known_licence_is_not_permissive():
 def test_rules_for_python_leave_other_languages_alone():
     text = BROKEN["mostly imports"][1]
     assert judged(text, "a.kt", "light", "mostly_imports=on") is None
+
+
+def test_the_table_of_the_documentation_is_the_table_of_the_code():
+    def shown(limit):
+        if isinstance(limit, tuple):
+            return "permissive"
+        if limit is None or limit is True:
+            return "on" if limit else "off"
+        return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+
+    page = (Path(preprocess_data.__file__).parent / "docs" / "data.md").read_text()
+    for name, (_, *limits) in RULES.items():
+        word = name.lower().replace(" ", "_").replace("-", "_")
+        assert f"| `{word}` | {' | '.join(map(shown, limits))} |" in page

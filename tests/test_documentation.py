@@ -189,11 +189,15 @@ def test_flags_are_found() -> None:
     }
 
 
+def underscored(flag: str) -> str:
+    return flag.replace("-", "_").replace("__", "--", 1)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_flags_that_are_named_exist(page: Path) -> None:
-    known = {flag for script in SCRIPTS for flag in parser_of(script)._option_string_actions}
-    named = {flag.replace("-", "_").replace("__", "--", 1) for flag in flags(page.read_text(encoding="utf-8"))}
-    foreign = {flag.replace("-", "_").replace("__", "--", 1) for flag in FOREIGN_FLAGS}
+    known = {underscored(flag) for script in SCRIPTS for flag in parser_of(script)._option_string_actions}
+    named = {underscored(flag) for flag in flags(page.read_text(encoding="utf-8"))}
+    foreign = {underscored(flag) for flag in FOREIGN_FLAGS}
     assert named - known - foreign == set()
 
 
