@@ -1,7 +1,7 @@
 """One row a programming language: suffixes, comment syntax, strings, how a block is written, and its grammar."""
 
 import dataclasses
-from pathlib import PurePosixPath
+import posixpath
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,4 +116,4 @@ BY_SUFFIX = {suffix: row for row in LANGUAGES.values() for suffix in row.suffixe
 
 def language_of(path: str) -> Language | None:
     """Return the language of a path by its suffix, or None if the table has no row for it."""
-    return BY_SUFFIX.get(PurePosixPath(path).suffix.lower())
+    return BY_SUFFIX.get(posixpath.splitext(path)[1].lower())

@@ -1,13 +1,9 @@
 """Stage 1 from the command line: every file is a document or has a reason; the same command gives the same bytes."""
 
-import dataclasses
 import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -223,24 +219,3 @@ def test_from_the_shell_a_problem_is_one_line_and_exit_code_1(tmp_path):
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("error: nothing is not there; ")
     assert result.stderr.count("\n") == 1
-
-
-def test_a_killed_run_leaves_no_output_and_the_next_one_is_complete(tmp_path):
-    source = project(tmp_path, "p", {f"f{n}.kt": b"val n = %d\n" % n * 2000 for n in range(1500)})
-    output = tmp_path / "out.jsonl"
-    command = [sys.executable, str(SCRIPT), "--repository", source, "--output", str(output)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    partial = tmp_path / "out.jsonl.partial"
-    deadline = time.monotonic() + 20
-    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not output.exists()
-    killed = parse(output, source)
-    assert len(killed) == 1500
-    assert [dataclasses.asdict(d) for d in parse(tmp_path / "again.jsonl", source)] == list(
-        map(dataclasses.asdict, killed)
-    )
-    assert output.read_bytes() == (tmp_path / "again.jsonl").read_bytes()
-    assert not partial.exists()

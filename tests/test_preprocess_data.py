@@ -197,12 +197,10 @@ def test_a_unit_lies_in_one_split(prepare, tmp_path, split_by):
 
 
 def test_languages_and_parquet(source, prepare, tmp_path):
-    from parse_data import _parquet_writer
+    from codefit.sources.journal import write_parquet
 
     mixed = [*documents(), *(Document(f"value_{n} = {n}\n" * 9, f"f{n}.py", "me/one") for n in range(5))]
-    with _parquet_writer(tmp_path / "documents.parquet") as write:
-        for document in mixed:
-            write(document)
+    write_parquet(tmp_path / "documents.parquet", mixed, 512)
     output = prepare(tmp_path / "documents.parquet", "--language", "kotlin")
     assert {pair.language for pairs in pairs_of(output).values() for pair in pairs} == {"kotlin"}
     assert manifest_of(output)["rejections"] == {"other language": 5}

@@ -8,7 +8,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 from codefit.cli import UserError
@@ -16,6 +16,10 @@ from codefit.cli import UserError
 BUNDLE_HEADERS = (b"# v2 git bundle", b"# v3 git bundle")
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".zip", ".whl")
 URL_SCHEMES = ("https", "http", "ssh", "git", "file")
+
+
+class Unreachable(UserError):
+    """A source that may well be there another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,9 @@ class Source(Protocol):
 
     def members(self) -> list[Member]:
         """Return every file, sorted by path."""
+
+    def fetch(self, members: Sequence[Member]) -> None:
+        """Bring what will be read to this machine, at once, where it is not here yet."""
 
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
         """Yield the bytes of each member in the given order, or why there are none."""
@@ -141,8 +148,9 @@ def open_source(place: Place, revision: str | None = None) -> Iterator[Source]:
 
 def unsafe(path: str) -> bool:
     """Return whether a path of a source would lead out of the folder it is unpacked into."""
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    return not parts or ".." in parts or parts[0].startswith("/") or bool(re.match(r"[A-Za-z]:", parts[0]))
+    slashed = path.replace("\\", "/")
+    away = slashed.startswith("/") or (slashed[1:2] == ":" and slashed[0].isalpha()) or slashed in {"", "."}
+    return away or (".." in slashed and ".." in slashed.split("/"))
 
 
 def named(raw: bytes, key: Any, blob: str = "", rejection: Rejection | None = None) -> Member:

@@ -44,6 +44,9 @@ class Archive:
         root = roots.pop() + "/" if len(roots) == 1 and roots.isdisjoint({"", ".."}) else ""
         return [_member(path.removeprefix(root), infos[path]) for path in sorted(infos)]
 
+    def fetch(self, members: Sequence[Member]) -> None:
+        """Do nothing: all of it is here."""
+
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
         """Yield the content of each member; its declared size is looked at before it is read."""
         for member in members:

@@ -39,6 +39,9 @@ class Directory:
             return named(path, file, rejection=Rejection("symlink"))
         return named(path, file, rejection=None if stat.S_ISREG(mode) else Rejection("not a regular file"))
 
+    def fetch(self, members: Sequence[Member]) -> None:
+        """Do nothing: all of it is here."""
+
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
         """Yield the content of each member."""
         for member in members:

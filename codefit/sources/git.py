@@ -2,11 +2,11 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from codefit.cli import UserError
-from codefit.sources import Member, Rejection, named
+from codefit.sources import Member, Rejection, Unreachable, named
 
 SYMLINK, SUBMODULE = b"120000", b"160000"
 CHUNK = 1 << 20
@@ -18,6 +18,9 @@ SETTINGS = {
     "fetch.negotiationAlgorithm": "noop",  # as git itself fetches single blobs; otherwise it misses them afterwards
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",
+    "log.showSignature": "false",  # it runs gpg.program, which the repository itself could name
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
 }
 FAILURES = (
     ("could not read Username", "does not exist or needs a login; check the name, or set up a git credential helper"),
@@ -42,39 +45,44 @@ class GitRepository:
     def __init__(self, git: Any, commit: str, fetched: bool) -> None:
         self.git = git
         self.commit = commit
-        self.fetched = fetched
         self.committed_at = str(git.show("-s", "--format=%cI", commit))
+        self.missing = self._missing() if fetched else set()
 
     def members(self) -> list[Member]:
         """Return every file of the commit; symlinks and submodules carry their rejection."""
         listing = self.git.ls_tree("-r", "-z", self.commit, stdout_as_string=False, strip_newline_in_stdout=False)
         return [_member(line) for line in listing.split(b"\0") if line]
 
+    def fetch(self, members: Sequence[Member]) -> None:
+        """Fetch the blobs that a blobless clone does not have yet, in one request."""
+        wanted = sorted({member.key for member in members if not member.rejection} & self.missing)
+        if not wanted:
+            return
+        with _ids(wanted) as ids, _stated(self.git.config("--get", "remote.origin.url")):
+            self.git.fetch("origin", "--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin", istream=ids)
+        self.missing.difference_update(wanted)
+
+    def _missing(self) -> set[str]:
+        objects = self.git.rev_list("--objects", "--missing=print", self.commit).splitlines()
+        return {line[1:] for line in objects if line.startswith("?")}
+
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
         """Yield the content of each member from one `cat-file --batch` stream."""
-        if self.fetched:
-            self._fetch_missing({member.key for member in members})
+        self.fetch(members)
         # The ids come from a file, not from a pipe: git can then never wait for us while we wait for it.
-        with tempfile.TemporaryFile() as ids:
-            ids.write("".join(f"{member.key}\n" for member in members).encode())
-            ids.seek(0)
+        with _ids(member.key for member in members) as ids:
             process = self.git.cat_file("--batch", "--buffer", istream=ids, as_process=True)
+            stream = process.stdout
             for member in members:
-                yield _next_blob(process.stdout, member, max_bytes)
+                yield _next_blob(stream, member, max_bytes)
 
-    def _fetch_missing(self, wanted: set[str]) -> None:
-        """Fetch the wanted blobs of a blobless clone in one request."""
-        objects = self.git.rev_list("--objects", "--missing=print", self.commit).splitlines()
-        missing = sorted(wanted & {line[1:] for line in objects if line.startswith("?")})
-        if not missing:
-            return
-        with tempfile.TemporaryFile() as ids:
-            ids.write("".join(f"{blob}\n" for blob in missing).encode())
-            ids.seek(0)
-            with _stated(self.git.config("--get", "remote.origin.url")):
-                self.git.fetch(
-                    "origin", "--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin", istream=ids
-                )
+
+@contextlib.contextmanager
+def _ids(blobs: Iterable[str]) -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile() as file:
+        file.write("".join(f"{blob}\n" for blob in blobs).encode())
+        file.seek(0)
+        yield file
 
 
 def _member(line: bytes) -> Member:
@@ -177,7 +185,8 @@ def _stated(where: str) -> Iterator[None]:
             f"{where} is refused because git could take it for a command; give a plain URL or path."
         ) from None
     except git.GitCommandError as error:
-        raise UserError(_sentence(where, str(error.stderr))) from None
+        sentence = _sentence(where, str(error.stderr))
+        raise (Unreachable if "cannot be reached" in sentence else UserError)(sentence) from None
 
 
 def _sentence(where: str, said: str) -> str:

@@ -1,0 +1,217 @@
+"""The code that pages of documentation show: fenced blocks of Markdown, `code-block` of RST, `<pre><code>` of HTML.
+
+Pages also include whole files by their path: FastAPI's `{* ../../docs_src/x.py hl[1] *}`, mdx_include's
+`{!../../docs_src/x.py!}`, the `--8<-- "x.py"` of MkDocs' snippets, `literalinclude` of Sphinx. Such a path is looked
+up among the files of the source, relative to the page and to each folder above it (documentation tools start from the
+folder of their configuration); nothing else is ever opened.
+"""
+
+import dataclasses
+import posixpath
+import re
+from collections.abc import Container, Iterator
+from html.parser import HTMLParser
+
+from codefit.languages import BY_SUFFIX, LANGUAGES, Language
+from codefit.sources import Rejection
+
+MARKDOWN, RST, HTML = (".md", ".markdown", ".mdx"), (".rst",), (".html", ".htm")
+ALIASES = {"python3": "python", "py3": "python", "golang": "go"}
+DEEPEST = 3  # Markdown in Markdown: a fence in an indented admonition in another one
+
+INCLUDE = re.compile(
+    r"""\{\*\s*(?P<fastapi>[^\s*]+)[^*]*\*\}             # {* path ln[1:3] hl[2] *}
+      | \{!>?\s*(?P<mdx>[^!]+?)\s*!\}                    # {!> path !}
+      | -{1,}8<-{1,}\s+["'](?P<snippet>[^"']+)["']       # --8<-- "path:section"
+    """,
+    re.X,
+)
+SECTION = re.compile(r":[\w.:-]*$")  # of a snippet: lines, or the name of a section
+FENCE = re.compile(r"^[ \t]*(?:```|~~~|\{[*!]|-+8<)", re.M)  # or an include
+DIRECTIVE = re.compile(r"^(\s*)\.\. (code-block|code|sourcecode|literalinclude)::[ \t]*(\S*)[^\n]*$")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Block:
+    """A block of code: `path` is the page's, `#block-` and its number there. `includes` are the files it stands for."""
+
+    path: str
+    language: Language | None
+    content: str
+    includes: tuple[str, ...] = ()
+    rejection: Rejection | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Found:
+    """What a parser saw: a block with what was said of its language, or the path of a file to include."""
+
+    said: str
+    content: str
+    include: str = ""
+
+
+def is_page(path: str) -> bool:
+    """Return whether a file is one whose code blocks can be found."""
+    return posixpath.splitext(path)[1].lower() in {*MARKDOWN, *RST, *HTML}
+
+
+def code_blocks(path: str, text: str, files: Container[str]) -> Iterator[Block]:
+    """Yield the code blocks of a page in their order.
+
+    Blocks of all languages are numbered together, so that a number does not depend on what is asked for.
+
+    Args:
+        files: the paths that the source holds.
+    """
+    suffix = posixpath.splitext(path)[1].lower()
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    found = _markdown(text) if suffix in MARKDOWN else _rst(text) if suffix in RST else _html(text)
+    for number, block in enumerate(found, 1):
+        name = f"{path}#block-{number}"
+        if block.include:
+            target = _resolved(path, block.include, files)
+            if isinstance(target, Rejection):
+                yield Block(name, None, "", rejection=target)
+            else:
+                yield Block(name, None, "", includes=(target,))
+        elif not block.said:
+            yield Block(name, None, block.content, rejection=Rejection("no language"))
+        else:
+            yield Block(name, language_named(block.said), block.content)
+
+
+def language_named(said: str) -> Language | None:
+    """Return the language that a fence names: `python`, `Py`, `{ .python .annotate }`, `python hl_lines="1"`."""
+    words = re.findall(r"[\w+#-]+", said.lower())
+    name = ALIASES.get(words[0], words[0]) if words else ""
+    return LANGUAGES.get(name) or BY_SUFFIX.get(f".{name}")
+
+
+def _resolved(page: str, target: str, files: Container[str]) -> str | Rejection:
+    """Return the file of the source that a page includes, or why there is none."""
+    folder = posixpath.dirname(page)
+    inside = False
+    while True:
+        path = posixpath.normpath(posixpath.join(folder, target.lstrip("/")))
+        if not path.startswith("../"):
+            inside = True
+            if path in files:
+                return path
+        if not folder:
+            return Rejection("include is not there" if inside else "include leaves the source", target)
+        folder = posixpath.dirname(folder)
+
+
+# ------------------------------------------------------------------------------------------- Markdown
+
+
+def _markdown(text: str, depth: int = 0) -> Iterator[_Found]:
+    from markdown_it import MarkdownIt
+
+    for token in MarkdownIt("commonmark").disable("inline").parse(text):  # blocks are enough
+        if token.type == "fence":
+            yield from _fence(token.info.strip(), token.content)
+        elif token.type == "inline":
+            yield from (_Found("", "", include) for include in _includes(token.content))
+        elif token.type == "html_block":
+            yield from _html(token.content)
+        elif token.type == "code_block" and depth < DEEPEST and FENCE.search(token.content):
+            # What `!!! note` and `=== "Tab"` indent is code for CommonMark, and Markdown for MkDocs.
+            yield from _markdown(token.content, depth + 1)
+
+
+def _fence(said: str, content: str) -> Iterator[_Found]:
+    """Yield a fence as a block, or as the files that its lines include."""
+    said = "" if said.startswith(("hl_lines", "title", "linenums")) else said
+    includes = list(_includes(content)) if not said or language_named(said) else []
+    yield from (_Found(said, "", include) for include in includes)
+    lines = [line for line in content.splitlines(keepends=True) if not (includes and INCLUDE.search(line))]
+    if not includes or "".join(lines).strip():
+        yield _Found(said, "".join(lines))
+
+
+def _includes(text: str) -> Iterator[str]:
+    """Yield the paths of the includes that stand alone in a line, and of those between two `--8<--`."""
+    listing = False
+    for line in map(str.strip, text.splitlines()):
+        if line.strip("-") == "8<" and line.startswith("-"):
+            listing = not listing
+        elif listing and line:
+            yield SECTION.sub("", line)
+        elif match := INCLUDE.fullmatch(line):
+            yield match["fastapi"] or match["mdx"] or SECTION.sub("", match["snippet"])
+
+
+# ------------------------------------------------------------------------------------------- RST
+
+
+def _rst(text: str) -> Iterator[_Found]:
+    """Read directives by their indentation, which is all that a directive is.
+
+    A parser of the whole language (docutils) would drop every directive of Sphinx or of a theme that it does not
+    know, with the blocks inside.
+    """
+    lines = text.expandtabs(8).splitlines()
+    for number, line in enumerate(lines):
+        if match := DIRECTIVE.match(line):
+            indent, kind, said = len(match[1]), match[2], match[3]
+            if kind == "literalinclude":
+                yield _Found("", "", said)
+            elif content := _indented(lines[number + 1 :], indent):
+                yield _Found(said, content)
+
+
+def _indented(lines: list[str], indent: int) -> str:
+    """Return the block below a directive, without its options and its indentation."""
+    body = []
+    for line in lines:
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            break
+        body.append(line)
+    while body and body[0].strip():  # options stand before the first empty line
+        body.pop(0)
+    margin = min((len(line) - len(line.lstrip()) for line in body if line.strip()), default=0)
+    text = "\n".join(line[margin:].rstrip() for line in body).strip("\n")
+    return text + "\n" if text else ""
+
+
+# ------------------------------------------------------------------------------------------- HTML
+
+
+class _CodeReader(HTMLParser):
+    """Collects `<pre><code class="language-x">`."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[_Found] = []
+        self.inside_pre = False
+        self.said = ""
+        self.text: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "pre":
+            self.inside_pre = True
+        elif tag == "code" and self.inside_pre and self.text is None:
+            classes = (dict(attrs).get("class") or "").split()
+            named = (name.partition("-")[2] for name in classes if name.startswith(("language-", "lang-")))
+            self.said, self.text = next(named, ""), []
+
+    def handle_data(self, data: str) -> None:
+        if self.text is not None:
+            self.text.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"code", "pre"} and self.text is not None:
+            content = "".join(self.text).strip("\n")
+            self.found += [_Found(self.said, content + "\n")] if content else []
+            self.text = None
+        if tag == "pre":
+            self.inside_pre = False
+
+
+def _html(text: str) -> list[_Found]:
+    reader = _CodeReader()
+    reader.feed(text)
+    reader.close()
+    return reader.found

@@ -1,0 +1,198 @@
+"""From the files of a source to documents, with a reason for every file that becomes none.
+
+Sources are opened several at a time, because most of that is waiting for a network; they are read one after the
+other, so that the result does not depend on which of them was there first.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from codefit.cli import UserError
+from codefit.languages import language_of
+from codefit.records import Document
+from codefit.sources import Member, Place, Rejection, Source, open_source
+from codefit.sources.code_blocks import Block, code_blocks, is_page
+from codefit.sources.licences import licence_of
+
+OPEN_AHEAD = 8  # sources that are opened while one is read
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BINARY_PROBE = 8192  # bytes that are searched for a NUL; git's own test reads as many
+
+Outcome = tuple[str, Document | Rejection]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Selection:
+    """Which files of a source are wanted. With `code_blocks` these are pages, and what is written in them."""
+
+    languages: Collection[str]
+    min_bytes: int = 1
+    max_bytes: int = 1_000_000
+    code_blocks: bool = False
+
+    def wants(self, path: str) -> bool:
+        """Return whether a file is wanted by its name."""
+        row = language_of(path)
+        return is_page(path) if self.code_blocks else row is not None and row.name in self.languages
+
+
+class OpenSource:
+    """A source that is open, with its wanted files on this machine. `facts` is what its documents share."""
+
+    def __init__(self, place: Place, source: Source, selection: Selection, seen: dict[str, str]) -> None:
+        self.source = source
+        self.selection = selection
+        self.members = source.members()
+        license = licence_of(source, self.members)
+        self.facts = Document("", "", place.name, source.commit, source.committed_at, license=license)
+        self.wanted = [member for member in self.members if selection.wants(member.path)]
+        source.fetch([member for member in self.wanted if member.blob not in seen])
+
+    def outcomes(self, seen: dict[str, str]) -> Iterator[Outcome]:
+        """Yield path and document or rejection of each wanted file.
+
+        Args:
+            seen: where each blob so far was found, by its id; it grows. What is in it is not read again.
+        """
+        if self.selection.code_blocks:
+            return self._blocks(seen)
+        return self._files(self.wanted, seen)
+
+    def _files(self, members: Sequence[Member], seen: dict[str, str]) -> Iterator[Outcome]:
+        """Yield what became of each member. Of members with the same blob only the first is read."""
+        planned: set[str] = set()
+        to_read = []
+        for member in members:
+            if not (member.rejection or member.blob in seen or member.blob in planned):
+                to_read.append(member)
+                planned.update([member.blob] if member.blob else [])
+        contents = self.source.read(to_read, self.selection.max_bytes)
+        refused: dict[str, Rejection] = {}
+        for member in members:
+            outcome: Document | Rejection | None
+            outcome = member.rejection or _repeated(seen, member.blob) or refused.get(member.blob)
+            if outcome is None:
+                content = next(contents)
+                outcome = content if isinstance(content, Rejection) else self._document(member, content, seen)
+                if member.blob and isinstance(outcome, Rejection):
+                    refused[member.blob] = outcome
+            yield member.path, outcome
+
+    def _document(self, member: Member, content: bytes, seen: dict[str, str]) -> Document | Rejection:
+        row = language_of(member.path)
+        assert row is not None  # only files of the asked languages come here
+        return self._kept(member.path, row.name, content, member.blob or blob_id(content), seen)
+
+    def _kept(self, path: str, language: str, content: bytes, blob: str, seen: dict[str, str]) -> Document | Rejection:
+        text = _repeated(seen, blob) or text_of(content, self.selection.min_bytes)
+        if isinstance(text, Rejection):
+            return text
+        facts = self.facts
+        seen[blob] = f"{facts.repository}/{path}"
+        where, commit, date = facts.repository, facts.commit, facts.committed_at
+        return Document(text, path, where, commit, date, language, facts.license, blob)
+
+    # ------------------------------------------------------------------------------------------- code blocks
+
+    def _blocks(self, seen: dict[str, str]) -> Iterator[Outcome]:
+        """Yield the blocks of each page, then the files that pages include, each once."""
+        included: set[str] = set()
+        files = {member.path: member for member in self.members}
+        contents = self.source.read([page for page in self.wanted if not page.rejection], self.selection.max_bytes)
+        for member in self.wanted:
+            content = member.rejection or next(contents)
+            text = content if isinstance(content, Rejection) else text_of(content)
+            if isinstance(text, Rejection):
+                yield member.path, text
+                continue
+            for block in code_blocks(member.path, text, files):
+                if block.includes:
+                    included.update(path for path in block.includes if self._asked(language_of(path)))
+                elif block.rejection or self._asked(block.language):
+                    yield block.path, block.rejection or self._block(block, seen)
+        yield from self._files([files[path] for path in sorted(included)], seen)
+
+    def _asked(self, language: object) -> bool:
+        return getattr(language, "name", None) in self.selection.languages
+
+    def _block(self, block: Block, seen: dict[str, str]) -> Document | Rejection:
+        assert block.language is not None
+        content = block.content.encode()
+        if len(content) > self.selection.max_bytes:
+            return Rejection("too large", len(content))
+        return self._kept(block.path, block.language.name, content, blob_id(content), seen)
+
+
+def blob_id(content: bytes) -> str:
+    """Return the id that git gives to these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _repeated(seen: dict[str, str], blob: str) -> Rejection | None:
+    return Rejection("same blob", seen[blob]) if blob in seen else None
+
+
+def text_of(content: bytes, min_bytes: int = 0) -> str | Rejection:
+    """Return a file as text without its byte order mark, or why it is none."""
+    if len(content) < min_bytes:
+        return Rejection("too small", len(content))
+    if content.startswith(LFS_POINTER):
+        return Rejection("LFS pointer", len(content))
+    if (position := content.find(b"\0", 0, BINARY_PROBE)) >= 0:
+        return Rejection("binary", f"NUL at byte {position}")
+    try:
+        return content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Rejection("not UTF-8", f"byte {error.start}")
+
+
+# ------------------------------------------------------------------------------------------- many sources
+
+
+@contextlib.contextmanager
+def opened(
+    places: Iterable[Place], revision: str | None, selection: Selection, seen: dict[str, str]
+) -> Iterator[Iterator[tuple[Place, OpenSource | UserError]]]:
+    """Open sources, several at a time, and yield an iterator over them in their order.
+
+    A source is closed, and what it put on the disk is gone, when the next one is asked for. What went wrong with a
+    source comes as the error it is.
+    """
+
+    def start(place: Place) -> tuple[contextlib.ExitStack, OpenSource | UserError]:
+        with contextlib.ExitStack() as stack:
+            try:
+                found = OpenSource(place, stack.enter_context(open_source(place, revision)), selection, seen)
+            except UserError as error:
+                return stack.pop_all(), error
+            return stack.pop_all(), found
+
+    def in_order() -> Iterator[tuple[Place, OpenSource | UserError]]:
+        for place in waiting:
+            begun.append((place, pool.submit(start, place)))
+            if len(begun) > OPEN_AHEAD:
+                yield from first()
+        while begun:
+            yield from first()
+
+    def first() -> Iterator[tuple[Place, OpenSource | UserError]]:
+        place, future = begun[0]
+        stack, found = future.result()
+        with stack:
+            yield place, found
+        begun.popleft()
+
+    waiting = iter(places)
+    begun: deque[tuple[Place, Future[tuple[contextlib.ExitStack, OpenSource | UserError]]]] = deque()
+    with ThreadPoolExecutor(OPEN_AHEAD, "codefit-source") as pool:
+        try:
+            yield in_order()
+        finally:
+            for _, future in begun:
+                if not future.cancel():
+                    future.result()[0].close()

@@ -1,0 +1,148 @@
+"""Documents and rejections on their way into an output, and what of them a stopped run leaves to the next one.
+
+After each source the journal notes how far its files go. The same command, run again, keeps the sources from the web
+that were finished, and reads all others anew: what lies on this machine may have changed, and is quickly read.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from codefit import cli, records
+from codefit.records import Document
+from codefit.sources import Place, Rejection
+
+
+@dataclasses.dataclass
+class Tally:
+    """What was counted in one source; `suffixes` counts all its files, wanted or not."""
+
+    place: Place
+    facts: dict[str, str] = dataclasses.field(default_factory=dict)
+    files: int = 0
+    documents: int = 0
+    bytes: int = 0
+    rejections: Counter[str] = dataclasses.field(default_factory=Counter)
+    suffixes: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def add(self, outcome: Document | Rejection) -> None:
+        """Count what became of one file."""
+        self.files += 1
+        if isinstance(outcome, Rejection):
+            self.rejections[outcome.rule] += 1
+        else:
+            self.documents += 1
+            text = outcome.content
+            self.bytes += len(text) if text.isascii() else len(text.encode())
+
+
+def _tally(row: dict[str, Any]) -> Tally:
+    counters = {name: Counter(row[name]) for name in ("rejections", "suffixes")}
+    return Tally(**{**row, **counters, "place": Place(**row["place"])})
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
+
+
+class Journal:
+    """The files beside an output that become it: documents, rejections, and how far they go.
+
+    Args:
+        output: where the documents will be.
+        command: what has to be the same for a run to go on where an earlier one was stopped.
+    """
+
+    def __init__(self, output: Path, command: dict[str, Any]) -> None:
+        self.documents = Path(f"{output}.documents.partial")
+        self.rejected = cli.partial(output.with_suffix(".rejected.jsonl"))
+        self.progress = Path(f"{output}.progress.partial")
+        self.tallies: list[Tally] = []
+        self.resumable = True
+        sizes = self._recall(command)
+        self._files = [self._opened(path, size) for path, size in zip(self._paths(), sizes, strict=True)]
+        if not self.tallies:
+            self._note(command)
+        self.seen = {row.blob: f"{row.repository}/{row.path}" for row in records.read_jsonl(self.documents, Document)}
+
+    def _paths(self) -> tuple[Path, Path, Path]:
+        return self.documents, self.rejected, self.progress
+
+    def _recall(self, command: dict[str, Any]) -> tuple[int, int, int]:
+        """Take over the tallies of finished sources, and return how far each file is valid."""
+        sizes, end = (0, 0, 0), 0
+        lines = self.progress.read_bytes().splitlines(keepends=True) if self.progress.exists() else []
+        for number, line in enumerate(lines):
+            end += len(line)
+            if not line.endswith(b"\n") or (number == 0 and json.loads(line) != json.loads(json.dumps(command))):
+                break
+            if number:
+                row = json.loads(line)
+                if _size(self.documents) < row["documents"] or _size(self.rejected) < row["rejected"]:
+                    break  # they were about to become the output
+                self.tallies.append(_tally(row["tally"]))
+                sizes = (row["documents"], row["rejected"], end)
+        return sizes
+
+    @staticmethod
+    def _opened(path: Path, size: int) -> Any:
+        path.touch()
+        os.truncate(path, size)
+        return path.open("ab", buffering=1 << 20)
+
+    def write(self, place: Place, path: str, outcome: Document | Rejection) -> None:
+        """Write a document, or the rejection of a path."""
+        if isinstance(outcome, Rejection):
+            row = {"repository": place.name, "path": path, "rule": outcome.rule, "value": outcome.value}
+            self._files[1].write(records.to_line(row).encode())
+        else:
+            self._files[0].write(records.to_line(outcome).encode())
+
+    def finish(self, tally: Tally) -> None:
+        """Note that a source is finished."""
+        self.tallies.append(tally)
+        self.resumable = self.resumable and tally.place.kind == "url"
+        if self.resumable:
+            for file in self._files[:2]:
+                file.flush()
+                os.fsync(file.fileno())
+            documents, rejected = (file.tell() for file in self._files[:2])
+            row = {**vars(tally), "place": dataclasses.asdict(tally.place)}
+            self._note({"tally": row, "documents": documents, "rejected": rejected})
+
+    def _note(self, row: dict[str, Any]) -> None:
+        self._files[2].write(json.dumps(row).encode() + b"\n")
+        self._files[2].flush()
+        os.fsync(self._files[2].fileno())
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        with contextlib.ExitStack() as stack:
+            for file in self._files:
+                stack.callback(file.close)
+
+    def remove(self) -> None:
+        """Remove the files that are no part of the output, if they are still there."""
+        for path in self._paths():
+            path.unlink(missing_ok=True)
+
+
+def write_parquet(path: Path, documents: Iterable[Document], rows_at_once: int) -> None:
+    """Write documents as Parquet, with never more than some rows in memory."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([(field.name, pyarrow.string()) for field in dataclasses.fields(Document)])
+    with pyarrow.parquet.ParquetWriter(path, schema) as file:
+        rows: list[dict[str, str]] = []
+        for document in documents:
+            rows.append(dataclasses.asdict(document))
+            if len(rows) == rows_at_once:
+                file.write_table(pyarrow.Table.from_pylist(rows, schema))
+                rows.clear()
+        file.write_table(pyarrow.Table.from_pylist(rows, schema))
