@@ -45,7 +45,8 @@ class GitRepository:
     def __init__(self, git: Any, commit: str, fetched: bool) -> None:
         self.git = git
         self.commit = commit
-        self.committed_at = str(git.show("-s", "--format=%cI", commit))
+        # Not `show` or `log`: they read .gitmodules and check signatures with a program that a repository can name.
+        self.committed_at = str(git.rev_list("--max-count=1", "--no-commit-header", "--format=%cI", commit))
         self.missing = self._missing() if fetched else set()
 
     def members(self) -> list[Member]:
