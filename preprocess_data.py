@@ -16,7 +16,9 @@ near-duplicate of an evaluation file; `--verify` computes that again from the in
 import argparse
 import contextlib
 import dataclasses
+import textwrap
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,35 +208,33 @@ def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[st
         [name, c["documents"], c["pairs"], f"{c['natural_ends'] / c['pairs']:.1%}" if c["pairs"] else "-"]
         for name, c in splits.items()
     ]
-    text = cli.table(rows, ["split", "documents", "pairs", "natural ends"])
+    parts = [cli.table(rows, ["split", "documents", "pairs", "natural ends"])]
+    if log.files:
+        rejected = [(*row, cli.shortened(path)) for *row, path in log.rows()]
+        parts.insert(0, cli.table(rejected, ["rejected because", "files", "bytes", "for example"]) + "\n")
+    wrapped = (textwrap.fill(line, 99, break_on_hyphens=False) for line in remarks(counts, splits))
+    return "\n".join([*parts, *wrapped])
+
+
+def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield what else was counted, one sentence each."""
     skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
-        text += "\ncuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+        yield "cuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
     if moved := splits["test"]["pairs_moved_to_test_overlap"]:
-        text += f"\n{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
+        yield f"{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
     if counts.get("boundaries"):
-        text += "\nto split later data at the same dates: " + " ".join(
-            f"--{k} {v}" for k, v in counts["boundaries"].items()
-        )
+        flags = " ".join(f"--{name} {since}" for name, since in counts["boundaries"].items())
+        yield f"to split later data at the same dates: {flags}"
     if counts.get("boilerplate"):
-        text += f"\n{len(counts['boilerplate'])} runs of words are in too many documents to be pieces of a benchmark"
+        yield f"{len(counts['boilerplate'])} runs of words are in too many documents to be pieces of a benchmark"
     for name, done in (("not_formatted", "formatted"), ("not_stripped", "stripped")):
         if counts.get(name):
-            text += f"\n{counts[name]} files do not parse and were not {done}"
+            yield f"{counts[name]} files do not parse and were not {done}"
     for name in ("redacted", "not_redacted"):
         if kinds := counts.get(name):
             listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            text += f"\n{name.replace('_', ' ')}: {listed}"
-    if log.files:
-        text = (
-            cli.table(
-                [(*row, cli.shortened(path)) for *row, path in log.rows()],
-                ["rejected because", "files", "bytes", "for example"],
-            )
-            + "\n\n"
-            + text
-        )
-    return text
+            yield f"{name.replace('_', ' ')}: {listed}"
 
 
 def refuse_output(args: argparse.Namespace) -> None:

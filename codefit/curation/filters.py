@@ -24,10 +24,14 @@ LETTERS = bytes(range(ord("a"), ord("z") + 1)) + bytes(range(ord("A"), ord("Z") 
 DIGITS = b"0123456789"
 BLANKS = b" \t\r\n\f\v"
 BASE64 = re.compile(rb"[A-Za-z0-9+/=\n]{64,}+")
+BASE64_CHARACTER = re.compile(rb"[A-Za-z0-9+/=\n]")
 HEX_BYTES = re.compile(rb"(?:\b(?:0x|\\x)?[0-9A-Fa-f]{2}(?:,\s*+|\b\s*+)){8,}")
 ESCAPES = re.compile(rb"(?:\\u[0-9A-Fa-f]{4}){8,}+")
-HEX_RUN = b"h" * 16  # what 8 hexadecimal bytes leave once their separators are gone; a cheap look before the slow rule
+HEX_RUN = b"h" * 16  # what 8 hexadecimal bytes leave once their separators are gone
 HEX_CLASSES = bytes(ord("h") if chr(byte) in "0123456789abcdefABCDEF" else ord(".") for byte in range(256))
+BASE64_RUN = b"b" * 64
+BASE64_CLASSES = bytes(ord("b") if BASE64_CHARACTER.match(bytes([byte])) else ord(".") for byte in range(256))
+DIGIT_CLASSES = bytes(ord("d") if byte in DIGITS else ord(".") for byte in range(256))
 HEX_SEPARATORS = b" \t\r\n\f\v,x\\"
 ENCODED_LENGTH = 1024  # characters of one match
 GENERATED = re.compile(
@@ -146,8 +150,12 @@ def _xml(file: File, _: Any) -> str | None:
 
 def _encoded(file: File, limit: float) -> str | None:
     """A match of more than 1,024 characters, or matches that make up more than `limit` of the file."""
-    hexadecimal = HEX_RUN in file.data.translate(HEX_CLASSES, HEX_SEPARATORS)
-    for pattern in (BASE64, ESCAPES, HEX_BYTES) if hexadecimal else (BASE64, ESCAPES):
+    possible = {  # a cheap look before each slow expression
+        BASE64: BASE64_RUN in file.data.translate(BASE64_CLASSES),
+        ESCAPES: b"\\u" in file.data,
+        HEX_BYTES: HEX_RUN in file.data.translate(HEX_CLASSES, HEX_SEPARATORS),
+    }
+    for pattern in (pattern for pattern, seen in possible.items() if seen):
         lengths = [match.end() - match.start() for match in pattern.finditer(file.data)]
         if lengths and (max(lengths) > ENCODED_LENGTH or sum(lengths) > limit * len(file.data)):
             return f"{sum(lengths)} bytes"
@@ -155,6 +163,8 @@ def _encoded(file: File, limit: float) -> str | None:
 
 
 def _long_digits(file: File, limit: int) -> str | None:
+    if b"d" * limit not in file.data.translate(DIGIT_CLASSES):  # much faster than the expression
+        return None
     match = re.search(rf"[0-9]{{{limit}}}", file.text)
     return f"at character {match.start()}" if match else None
 

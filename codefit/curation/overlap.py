@@ -24,7 +24,7 @@ def overlapping(completions: Sequence[str], train_texts: Iterable[str]) -> NDArr
 
     Memory grows with the completions, not with train.
     """
-    sets = [_grams(text) for text in completions]
+    sets = [np.unique(_grams(text)) for text in completions]
     known = np.unique(np.concatenate([*sets, np.zeros(0, np.uint64)]))
     seen = np.zeros(len(known), np.bool_)
     for text in train_texts if len(known) else ():
@@ -34,7 +34,7 @@ def overlapping(completions: Sequence[str], train_texts: Iterable[str]) -> NDArr
 
 
 def _grams(text: str) -> Hashes:
-    return np.unique(grams(word_hashes(text), GRAM))
+    return grams(word_hashes(text), GRAM)
 
 
 def move_overlap(folder: Path, train_texts: Iterable[str]) -> Counter[str]:
