@@ -1,6 +1,5 @@
-"""What of a base is trained: LoRA in its variants, the rows of new tokens, or all weights; and how that is saved."""
+"""What of a base is trained: LoRA in its variants, or all weights; and how that is saved."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ def add_lora(
     use_rslora: bool = False,
     use_dora: bool = False,
     init: str = "default",
-    new_tokens: Sequence[int] = (),
 ) -> Any:
     """Return the model with new LoRA matrices, ready for training.
 
@@ -35,7 +33,6 @@ def add_lora(
         use_rslora: rank-stabilised scale.
         use_dora: magnitude and direction apart (arXiv 2402.09353).
         init: how the matrices begin; "loftq" needs `begin_with_loftq` afterwards.
-        new_tokens: ids whose embeddings are trained beside the matrices.
 
     Raises:
         UserError: the target modules do not exist in this model.
@@ -52,7 +49,6 @@ def add_lora(
         use_rslora=use_rslora,
         use_dora=use_dora,
         init_lora_weights=True if init in ("default", "loftq") else init,  # type: ignore[arg-type]
-        trainable_token_indices=list(new_tokens) or None,
         task_type="CAUSAL_LM",
         bias="none",
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 import random
 from pathlib import Path
 
@@ -101,9 +102,20 @@ def _read_replay(
         reading = cli.progress(train, "encode replay", unit="pair")
         samples, ledger = encoding.encode(reading, encoder, args.max_length, wanted)
         held_out, _ = encoding.encode(fixed, encoder, args.max_length)
+        samples, ledger = _no_more_than(wanted, samples, ledger)
     if not held_out or (wanted and not samples):
         raise UserError(f"--replay {dataset} has no usable rows for training or validation; prepare more files.")
     return samples, held_out, ledger
+
+
+def _no_more_than(wanted: float, samples: list[Sample], ledger: dict[str, int]) -> tuple[list[Sample], dict[str, int]]:
+    """Return the samples up to `wanted` tokens, and their ledger: pairs are encoded by the hundred."""
+    ends = itertools.accumulate(len(sample.ids) for sample in samples)
+    kept = samples[: sum(end <= wanted for end in ends) + (wanted > 0)]
+    surplus = samples[len(kept) :]
+    cut = ledger["cut"] - sum(sample.cut > 0 for sample in surplus)
+    counts = {"trained": len(kept), "cut": cut, "not needed": ledger["not needed"] + len(surplus)}
+    return kept, ledger | counts
 
 
 def tokens_needed(args: argparse.Namespace) -> float:

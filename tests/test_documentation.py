@@ -21,7 +21,18 @@ RUNS = sorted((ROOT / "runs").glob("*.sh"))
 PLACEHOLDER = "100"  # for what the shell fills in: a word that is a number too
 
 # Flags of other tools that a page may name: hf, pip, git, llama.cpp.
-FOREIGN_FLAGS = {"--repo-type", "--private", "--no-deps", "--upgrade", "--depth", "--bare", "--ctx-size", "--port"}
+FOREIGN_FLAGS = {
+    "--repo-type",
+    "--private",
+    "--no-deps",
+    "--upgrade",
+    "--depth",
+    "--bare",
+    "--ctx-size",
+    "--port",
+    "--cpu",
+    "--machine_rank",
+}
 
 
 def name_of(path: Path) -> str:
