@@ -38,6 +38,8 @@ CURVES = (
     ("loss", "Loss", "nats per token"),
     ("accuracy", "Accuracy", "share of trained tokens"),
     ("grad_norm", "Gradient norm", ""),
+    ("edit_similarity", "Edit similarity", "%"),
+    ("replay_loss", "Replay loss", "nats per token"),
 )
 SMOOTH_FROM = 40  # points; below this a running mean hides more than it shows
 
