@@ -116,6 +116,7 @@ def compare(
         "findings": [
             *pathology.findings(checks, others),
             *_only_stopping(rows, stops, words[ADAPTED]),
+            *_only_looking_up(adapted, stored or {}, seed, words[ADAPTED]),
             *suspicion.findings(by_role, words, losses),
             *baselines.findings(floors),
         ],
@@ -183,7 +184,8 @@ def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
     """Return the headline metric of every model under every stop rule, and the base at its best against the adapted.
 
     `rules` holds a row per rule with a value by role; `best` is the rule that suits the base best, `difference` and
-    `verdict` compare the adapted model's predictions as generated with the base's as that rule cuts them.
+    `verdict` compare the adapted model's predictions as generated with the base's as that rule cuts them; `alike` holds
+    the same where the rule cuts both.
     """
     base = by_role[BASE]
     metric = scoring.metrics()[scoring.headline(base[0].task)]
@@ -200,7 +202,8 @@ def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
     sign = 1 if metric.HIGHER_IS_BETTER else -1
     best = max(rows, key=lambda row: sign * row[BASE])["rule"]
     against = _difference(metric, stats[best, BASE], stats[stop_rules.AS_GENERATED, ADAPTED], _clusters(base), seed)
-    return {"rules": rows, "best": best, **against}
+    alike = _difference(metric, stats[best, BASE], stats[best, ADAPTED], _clusters(base), seed)
+    return {"rules": rows, "best": best, **against, "alike": alike}
 
 
 def _cut(metric: scoring.Metric, rule: str, items: Sequence[Prediction]) -> Array:
@@ -209,13 +212,34 @@ def _cut(metric: scoring.Metric, rule: str, items: Sequence[Prediction]) -> Arra
 
 
 def _only_stopping(rows: Sequence[dict[str, Any]], stops: dict[str, Any], word: str) -> list[str]:
-    """Return a sentence if the gain of the headline metric is gone once the base is cut where it should have ended."""
-    if rows[0]["verdict"] != "better" or stops["verdict"] == "better":
+    """Return a sentence if the gain of the headline metric is gone once predictions are cut where they should end."""
+    if rows[0]["verdict"] != "better" or "better" in (stops["verdict"], stops["alike"]["verdict"]):
         return []
     rule = next(row for row in stops["rules"] if row["rule"] == stops["best"])
     return [
-        f"The {word} mostly learned to stop: {rule['label']}, the base scores {rule[BASE]:.1f}, and the "
-        f"difference of {stops['difference']['value']:+.1f} that is left is {stops['verdict']}."
+        f"The {word} mostly learned to stop: {rule['label']}, the base scores {rule[BASE]:.1f}, and no gain over that "
+        "is resolved."
+    ]
+
+
+def _only_looking_up(
+    adapted: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int, word: str
+) -> list[str]:
+    """Return a sentence if a model is not better than the answers of the nearest training items."""
+    if "nearest" not in stored:
+        return []
+    metric = scoring.metrics()[scoring.headline(adapted[0].task)]
+    looked_up = [
+        dataclasses.replace(item, prediction=text) for item, text in zip(adapted, stored["nearest"], strict=True)
+    ]
+    before, after = scoring.measure(metric, looked_up), scoring.measure(metric, adapted)
+    found = _difference(metric, before, after, _clusters(adapted), seed)
+    if found["verdict"] == "better":
+        return []
+    values = [float(metric.value(stats.sum(axis=0))) for stats in (before, after)]
+    return [
+        f"The {word} ({values[1]:.1f}) is not better than a look-up of the nearest training item ({values[0]:.1f}) "
+        f"in {metric.LABEL.lower()}."
     ]
 
 

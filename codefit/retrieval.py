@@ -46,12 +46,11 @@ class TrainingData:
             completions[pair.completion] += 1
             self.identifiers.update(IDENTIFIER.findall(pair.prompt), IDENTIFIER.findall(pair.completion))
             self._known.add(_digest(pair.prompt, pair.completion))
-            place = chance.randrange(self.count + 1) if self.count >= MOST else self.count
-            if place >= len(self._kept):
-                self._kept.append(pair)
-            elif place < MOST:
-                self._kept[place] = pair
             self.count += 1
+            if len(self._kept) < MOST:
+                self._kept.append(pair)
+            elif (place := chance.randrange(self.count)) < MOST:
+                self._kept[place] = pair
         self.constant = max(completions, key=lambda text: (completions[text], text), default="")
         self._index = _Index([pair.prompt for pair in self._kept])
 

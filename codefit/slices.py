@@ -36,7 +36,7 @@ LINES = (
             r"|throw|yield|break|continue|pass|assert|del|go|defer)\b"
         ),
     ),
-    ("assignment", re.compile(r"[^=(]*[^=!<>(\s]\s*(?::=|(?<![=!<>])=(?!=))")),
+    ("assignment", re.compile(r"[^=(]*[^=!(\s]\s*(?::=|(?<![=!<>])=(?!=))")),
     ("call", re.compile(r"(?:await\s+|new\s+)?[\w.]+\s*\(")),
 )
 LENGTHS = ((10, "1 to 10"), (40, "11 to 40"), (160, "41 to 160"))

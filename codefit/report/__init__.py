@@ -113,8 +113,11 @@ def stopping(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
     row, stops = benchmark["metrics"][0], benchmark["stop_rules"]
     rule = next(found for found in stops["rules"] if found["rule"] == stops["best"])
     base, adapted = (models[role]["label"] for role in ("base", "adapted"))
-    change = f"{interval(stops['difference'], row)}, {stops['verdict']}"
-    return f"against the {base} {rule['label']} ({number(rule['base'], row)}), {adapted} as generated: {change}"
+    changes = [f"{interval(found['difference'], row)}, {found['verdict']}" for found in (stops, stops["alike"])]
+    return (
+        f"against the {base} {rule['label']} ({number(rule['base'], row)}), {adapted} as generated: {changes[0]}; "
+        f"cut alike: {changes[1]}"
+    )
 
 
 def verdict(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:

@@ -84,7 +84,9 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
 
     A row of one cell is a heading of the rows below it.
     """
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    words = {"Verdict", "signature"}  # columns that are set to the left
+    kinds = (' class="words"' if cell in words else "" for cell in header)
+    head = "".join(f'<th scope="col"{kind}>{html.escape(cell)}</th>' for kind, cell in zip(kinds, header, strict=True))
     body = "".join(
         f'<tr class="group"><th scope="rowgroup" colspan="{len(header)}">{row[0]}</th></tr>'
         if len(row) == 1
@@ -111,19 +113,31 @@ def _scores(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
 
 
 def _score_table(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
-    header = ("Model", "Score", "Against the base", "p", "Resolvable", "Verdict")
+    several = len(models) > 2
+    labels = ("Model", "Score") if several else ("Metric", *_labels(models))
+    header = (*labels, "Against the base", "p", "Resolvable", "Verdict")
     rows: list[tuple[str, ...]] = []
     for row in benchmark["metrics"]:
-        rows.append((html.escape(f"{row['label']} {row['unit']}".strip()),))
-        for role, model in models.items():
-            rest = ("", "", "", "") if role == "base" else _against(row, report.against_base(row, role))
-            rows.append((html.escape(model["label"]), report.score(row, role), *rest))
+        name = html.escape(f"{row['label']} {row['unit']}".strip())
+        if several:
+            rows += [(name,), *_models(row, models)]
+        else:
+            rows.append((name, *(report.score(row, role) for role in models), *_against(row, row)))
     caption = (
         f"{_capital(benchmark['title'])}: 95 % intervals by resampling files; p of the paired bootstrap, for exact "
         "match and next line of McNemar's exact test; resolvable is the smallest true difference that these prompts "
         "would show"
     )
     return _table(caption, header, rows)
+
+
+def _models(row: dict[str, Any], models: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row per model for one metric."""
+    found = {role: _against(row, report.against_base(row, role)) for role in models if role != "base"}
+    return [
+        (html.escape(model["label"]), report.score(row, role), *found.get(role, ("", "", "", "")))
+        for role, model in models.items()
+    ]
 
 
 def _against(row: dict[str, Any], found: dict[str, Any]) -> tuple[str, ...]:

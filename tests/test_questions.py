@@ -1,0 +1,168 @@
+"""What a benchmark asks: data sets, files, the forgetting check, examples; and what the training data would answer."""
+
+import argparse
+import json
+
+import pytest
+
+from codefit import cli, questions, retrieval
+from codefit.benchmarks import pairs
+from codefit.records import Pair, write_jsonl
+
+
+def pair(number, **changes):
+    values = {
+        "prompt": f"def f{number}(x):\n    return ",
+        "completion": f"x + {number}",
+        "path": f"{number}.py",
+        **changes,
+    }
+    return Pair(f"p{number}", "completion", **values)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A prepared data set with all that one can have."""
+    for split, first in (("train", 0), ("test", 50), ("test_overlap", 80), ("forgetting", 90)):
+        write_jsonl(tmp_path / f"{split}.jsonl", [pair(first + n) for n in range(5)])
+    return tmp_path
+
+
+def load(data, *names, split="test", forgetting=None):
+    manifest = cli.Manifest(argparse.Namespace())
+    found = questions.load(names, str(data), split, 64, forgetting, manifest)
+    return found, [path.rpartition("/")[2] for path in manifest.content["inputs"]]
+
+
+def test_everything_that_a_data_set_carries_is_asked(data):
+    found, read = load(data, "heldout")
+    assert [(each.name, each.pairs[0].id, len(each.pairs)) for each in found] == [
+        ("heldout", "p50", 5), ("test_overlap", "p80", 5), ("forgetting", "p90", 5),
+    ]  # fmt: skip
+    assert read == ["test.jsonl", "test_overlap.jsonl", "forgetting.jsonl"]
+    assert [each.name for each in load(data, "heldout", split="test_overlap")[0]] == ["test_overlap", "forgetting"]
+
+
+def test_the_forgetting_check_takes_a_file_or_a_data_set(data, tmp_path):
+    for source in (data / "test.jsonl", data):
+        found, _ = load(data, "heldout", forgetting=str(source))
+        assert [pair.id for pair in found[-1].pairs] == [f"p{50 + n}" for n in range(5)]
+        assert found[-1].title == f"unrelated code ({source})"
+
+
+def test_a_file_of_pairs_needs_prompts_and_completions_only(tmp_path):
+    path = tmp_path / "my pairs.jsonl"
+    path.write_text(
+        '{"prompt": "a", "completion": "b"}\n\n{"id": "x", "task": "naming", "prompt": "c", "completion": "d"}\n'
+    )
+    assert [(each.id, each.task, each.prompt) for each in pairs.load(path)] == [
+        ("row 1", "completion", "a"), ("x", "naming", "c"),
+    ]  # fmt: skip
+    found, read = load(tmp_path, str(path))
+    assert [(each.name, each.title, each.new_tokens) for each in found] == [("my_pairs", "my pairs.jsonl", 64)]
+    assert read == ["my pairs.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "words"),
+    [
+        (["missing.jsonl"], {}, "cannot read missing.jsonl: there is no such file; check the path."),
+        (["heldout"], {"forgetting": "nowhere.jsonl"}, "cannot read nowhere.jsonl"),
+        (["heldout"], {"split": "other"}, "there is no split 'other'"),
+    ],
+)
+def test_what_cannot_be_had_is_one_sentence(data, names, options, words):
+    with pytest.raises(cli.UserError, match=words):
+        load(data, *names, **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "has no pairs; a row needs a prompt and a completion."),
+        ('{"prompt": "a"}\n', 'bad.jsonl:1: the field "completion" of a Pair is missing'),
+        ("[]\n", "bad.jsonl:1: a JSON object is needed, not list"),
+        ('{"prompt": 1, "completion": "b"}\n', 'the field "prompt" must be text, not int'),
+    ],
+)
+def test_a_broken_file_of_pairs_is_one_sentence(tmp_path, content, words):
+    (tmp_path / "bad.jsonl").write_text(content)
+    with pytest.raises(cli.UserError, match=words.replace("[", r"\[")):
+        pairs.load(tmp_path / "bad.jsonl")
+
+
+def test_a_data_set_without_a_test_split_cannot_check_forgetting(data, tmp_path):
+    (tmp_path / "other").mkdir()
+    write_jsonl(tmp_path / "other" / "train.jsonl", [pair(1)])
+    with pytest.raises(cli.UserError, match=r"has no test.jsonl to check forgetting on; name a JSONL file of pairs"):
+        load(data, "heldout", forgetting=str(tmp_path / "other"))
+
+
+def test_two_files_of_one_name_are_refused(data, tmp_path):
+    (tmp_path / "deep").mkdir()
+    for folder in (tmp_path, tmp_path / "deep"):
+        write_jsonl(folder / "mine.jsonl", [pair(1)])
+    with pytest.raises(cli.UserError, match="two benchmarks are called mine; rename one of the files"):
+        load(data, str(tmp_path / "mine.jsonl"), str(tmp_path / "deep" / "mine.jsonl"))
+
+
+def test_examples_stand_before_every_prompt():
+    asked = questions.Questions("heldout", "held-out code", [pair(1), pair(2)], 64)
+    found = questions.with_examples(asked, [pair(7), pair(8, prompt="x\n" * 300 + "y = ")])
+    shown = "def f7(x):\n    return x + 7\n\n" + "x\n" * 197 + "y = x + 8\n\n"
+    assert [each.prompt for each in found.pairs] == [shown + each.prompt for each in asked.pairs]
+    assert [each.completion for each in found.pairs] == ["x + 1", "x + 2"]
+
+
+# ------------------------------------------------------------------------------------------- training data
+
+
+@pytest.fixture
+def training(tmp_path):
+    rows = [
+        pair(1, prompt="import os\nroot = os.path.", completion="join(a, b)"),
+        pair(2, prompt="import json\ntext = json.", completion="dumps(row)"),
+        pair(3, prompt="for item in items:\n    ", completion="pass"),
+        pair(4, prompt="while True:\n    ", completion="pass", finish_reason="length"),
+    ]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    return retrieval.TrainingData(tmp_path / "train.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("import json\nline = json.", "dumps(row)"),
+        ("home = os.path.", "join(a, b)"),
+        ("nothing alike", "pass"),
+        ("", "pass"),
+    ],
+)
+def test_the_nearest_training_item_answers(training, prompt, answer):
+    assert list(training.nearest([prompt])) == [answer]
+
+
+def test_training_data_are_known_again(training):
+    assert training.constant == "pass"
+    assert training.count == 4
+    assert training.holds("import json\ntext = json.", "dumps(row)")
+    assert not training.holds("import json\ntext = json.", "dumps(rows)")
+    assert {"json", "dumps", "root"} <= training.identifiers
+
+
+def test_examples_are_seeded_and_end_naturally(training):
+    assert [found.id for found in training.examples(2, 5)] == [found.id for found in training.examples(2, 5)]
+    assert {found.id for found in training.examples(9, 0)} == {"p1", "p2", "p3"}
+
+
+def test_a_large_training_set_is_sampled(tmp_path, monkeypatch):
+    monkeypatch.setattr(retrieval, "MOST", 10)
+    (tmp_path / "train.jsonl").write_text(
+        "".join(
+            json.dumps({"id": str(n), "task": "t", "prompt": f"p{n}", "completion": f"c{n}"}) + "\n" for n in range(99)
+        )
+    )
+    data = retrieval.TrainingData(tmp_path / "train.jsonl", seed=1)
+    assert (data.count, len(data._kept)) == (99, 10)
+    assert max(int(kept.id) for kept in data._kept) > 20
+    assert data.holds("p98", "c98")
