@@ -97,7 +97,7 @@ def compare(
     base, adapted = by_role[BASE], by_role[ADAPTED]
     task = base[0].task
     words = {role: f"{model['label']} model" for role, model in models.items()}
-    others = {role: word for role, word in words.items() if role != BASE}
+    others = {role: word for role, word in words.items() if role.startswith(ADAPTED)}
     losses = {role: model["validation_loss"] for role, model in models.items() if model.get("validation_loss")}
     rows = [_row(metric, by_role, seed) for metric in _metrics(by_role)]
     checks = pathology.rows(by_role)
