@@ -38,6 +38,7 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     first, made = found[0]
     args.dataset = args.dataset or made.get("dataset") or DATASET
     args.max_prompt_tokens = args.max_prompt_tokens or made.get("max_prompt_tokens", PROMPT_TOKENS)
+    args.forgetting = args.forgetting or _replayed(made.get("replay"))
     if args.load_in_4bit is None:
         args.load_in_4bit = first["kind"] == "adapter" and bool(made.get("load_in_4bit"))
     by_role = {"base": {"name": base, "revision": revision, "label": "base"}}
@@ -48,6 +49,14 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     if args.few_shot:
         by_role[FEW_SHOT] = {"name": base, "kind": FEW_SHOT, "label": f"{args.few_shot}-shot base"}
     return by_role
+
+
+def _replayed(replay: str | None) -> str | None:
+    """Return the data set that training mixed in against forgetting, where its held-out pairs are on this machine."""
+    if not replay or (Path(replay) / "test.jsonl").is_file():
+        return replay
+    print(f"note: {replay}, replayed in training, has no test.jsonl here: no forgetting check")
+    return None
 
 
 def _describe(name: str) -> tuple[dict[str, Any], dict[str, Any]]:

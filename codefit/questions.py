@@ -61,7 +61,7 @@ def load(
             found.append(Questions(_name(name), Path(name).name, pairs.load(Path(name)), new_tokens))
     if path := _forgetting(forgetting, dataset):
         manifest.add_input(path)
-        title = f"unrelated code ({forgetting or path.name})"
+        title = f"unrelated code ({Path(forgetting or path).name})"
         found.append(Questions(FORGETTING, title, pairs.load(path), new_tokens))
     taken = [questions.name for questions in found]
     if twice := [name for name in taken if taken.count(name) > 1]:

@@ -59,6 +59,21 @@ def test_the_answers_without_a_model_are_kept(finished):
     assert {row["nearest"][:4] for row in rows} == {"old_"}
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_training_replayed_is_the_forgetting_check(made, tmp_path, there, capsys):
+    replay = tmp_path / "replay"
+    shutil.copytree(made / "data", replay)
+    shutil.copytree(made / "adapter", tmp_path / "adapter")
+    facts = {"arguments": {}, "dataset": str(made / "data"), "load_in_4bit": False, "replay": str(replay)}
+    (tmp_path / "adapter" / cli.MANIFEST).write_text(json.dumps(facts))
+    if not there:
+        (replay / "test.jsonl").unlink()
+    run(tmp_path, tmp_path / "out", "--dry_run")
+    shown = capsys.readouterr().out
+    assert ("forgetting: all 12 prompts" in shown) == there
+    assert (f"note: {replay}, replayed in training, has no test.jsonl here" in shown) != there
+
+
 # ------------------------------------------------------------------------------------------- side by side
 
 

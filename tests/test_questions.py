@@ -47,7 +47,7 @@ def test_the_forgetting_check_takes_a_file_or_a_data_set(data, tmp_path):
     for source in (data / "test.jsonl", data):
         found, _ = load(data, "heldout", forgetting=str(source))
         assert [pair.id for pair in found[-1].pairs] == [f"p{50 + n}" for n in range(5)]
-        assert found[-1].title == f"unrelated code ({source})"
+        assert found[-1].title == f"unrelated code ({source.name})"
 
 
 def test_a_file_of_pairs_needs_prompts_and_completions_only(tmp_path):
