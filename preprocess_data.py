@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from codefit import cli, records
+from codefit.asking import PROMPT_FORMATS
 from codefit.curation import Options as Curation
 from codefit.curation import batched, curate_all
 from codefit.curation.corpus import Corpus, RejectionLog
@@ -31,7 +32,7 @@ from codefit.curation.split import UNITS, Splitting, moment
 from codefit.languages import LANGUAGES
 from codefit.records import SPLITS
 from codefit.sources import Rejection
-from codefit.tasks import PROMPT_FORMATS, TASKS, Options, load_task
+from codefit.tasks import TASKS, Options, load_task
 
 
 def build_parser() -> cli.Parser:

@@ -75,6 +75,16 @@ class Encoder:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    def pair_ids(self, pair: Pair) -> list[int]:
+        """Return the ids a model is asked with for a pair.
+
+        Raises:
+            UserError: the model does not know fill-in-the-middle, or has no chat template, and the pair needs it.
+        """
+        if pair.prompt_format == "chat":
+            return self._chat(self.ids([pair.prompt])[0])[0]
+        return self.prompt_ids(pair.prompt, pair.suffix)
+
     def prompt_ids(self, prompt: str, suffix: str | None = None) -> list[int]:
         """Return the ids a model is asked with.
 
@@ -105,13 +115,35 @@ class Encoder:
             ids += [self.special[value]] if kind == "token" else pieces[value]
         return ids, len(prefix) + len(suffix) - len(kept) - len(tail)
 
+    def _chat(self, message: list[int]) -> tuple[list[int], int]:
+        """Return the ids of a user's message in the model's chat template, and how many tokens of it were cut.
+
+        Only the template's own special tokens are special: one that is written in the message stays text.
+        """
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise UserError(
+                "the tokenizer of this base model has no chat template; prepare the data with --prompt_format plain, "
+                "or take a base that is made for chat."
+            )
+        mark = "codefit's message"
+        asked = [{"role": "user", "content": mark}]
+        text = self.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        before, _, behind = text.partition(mark)
+        head, tail = (self.tokenizer(part, add_special_tokens=False).input_ids for part in (before, behind))
+        room = max(self.max_prompt_tokens - len(head) - len(tail), 1)
+        kept = message[-room:]
+        return [*head, *kept, *tail], len(message) - len(kept)
+
     def samples(self, pairs: Sequence[Pair]) -> Iterator[Sample]:
         """Yield the sample of each pair, in order."""
         prompts = self.ids([pair.prompt for pair in pairs])
         completions = self.ids([pair.completion for pair in pairs])
         suffixes = self.ids([pair.suffix or "" for pair in pairs])
         for pair, before, middle, behind in zip(pairs, prompts, completions, suffixes, strict=True):
-            prompt, cut = self._prompt(before, behind if pair.suffix is not None else None)
+            if pair.prompt_format == "chat":
+                prompt, cut = self._chat(before)
+            else:
+                prompt, cut = self._prompt(before, behind if pair.suffix is not None else None)
             end = self.eos_ids if pair.finish_reason == "stop" else []
             ids = np.asarray(prompt + middle + end, dtype=np.int32)
             yield Sample(ids, len(prompt), cut, len(pair.completion.encode()))

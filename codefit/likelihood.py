@@ -29,7 +29,7 @@ def completion_nats(
     Returns:
         (nats, tokens) by pair, in the order of the pairs.
     """
-    prompts = [encoder.prompt_ids(pair.prompt, pair.suffix) for pair in pairs]
+    prompts = [encoder.pair_ids(pair) for pair in pairs]
     completions = encoder.ids([pair.completion for pair in pairs])
     done = _nats(model, encoder.pad_id, prompts, completions, tokens_per_batch)
     found = dict(cli.progress(done, "likelihood", len(pairs), "pair") if do_progress else done)

@@ -37,7 +37,8 @@ class Pair:
     """One training or test example.
 
     `finish_reason` is "stop" when the completion runs to its natural end, where a model should stop too, and "length"
-    when the limit cut it. `suffix` is the text behind the cursor, for fill-in-the-middle.
+    when the limit cut it. `suffix` is the text behind the cursor, for fill-in-the-middle. `prompt_format` is "chat"
+    where the prompt is the message of a user, to be laid out with the model's chat template.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Pair:
     repository: str = ""
     path: str = ""
     language: str = ""
+    prompt_format: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

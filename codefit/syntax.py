@@ -73,6 +73,10 @@ class Syntax:
     def _byte(self, character: int) -> int:
         return character if self._characters is None else int(np.searchsorted(self._characters, character))
 
+    def errors(self) -> int:
+        """Return how many places of the text the grammar cannot make sense of."""
+        return len(_query(self.grammar, ("ERROR", "MISSING")).captures(self.root).get("found", []))
+
     def nodes_at(self, character: int) -> Iterator[Any]:
         """Yield the named nodes that hold a character, the smallest first."""
         byte = self._byte(character)

@@ -17,7 +17,7 @@ from codefit.cli import ROOT
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
     *("cli", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
-    *("sources", "curation", "tasks", "fim", "encoding", "scoring"),
+    *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring"),
     *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),

@@ -172,7 +172,7 @@ def test_every_task_keeps_the_contract_in_every_language(task, language):
 def test_every_task_says_how_it_stops_and_is_scored(task):
     module = load_task(task)
     assert module.STOP in {"end", "line"}
-    assert set(module.METRICS) <= set(scoring.metrics())
+    assert set(module.METRICS) <= set(scoring.metrics(task))
     assert metrics_of(task) == module.METRICS
 
 

@@ -23,7 +23,6 @@ from typing import Protocol, TypeVar, cast
 from codefit.records import Document, Pair
 
 TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py")))
-PROMPT_FORMATS = ("plain", "verbose", "chat")
 
 Place = TypeVar("Place")
 
@@ -105,3 +104,14 @@ def cut_at_lines(text: str, start: int, end: int, starts: Sequence[int], limit: 
         return end
     last = starts[max(bisect.bisect_right(starts, start) - 1, 0) + limit]
     return max(text.rfind("\n", start, last) + 1, start)
+
+
+def whole_lines(text: str, start: int, end: int) -> str:
+    """Return a piece of a text from the beginning of its first line."""
+    return text[text.rfind("\n", 0, start) + 1 : end]
+
+
+def dedented(code: str) -> str:
+    """Return code without the indentation of its first line, as far as its lines have it."""
+    first = code[: len(code) - len(code.lstrip(" \t"))]
+    return "\n".join(line.removeprefix(first) for line in code.split("\n"))

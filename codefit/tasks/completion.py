@@ -22,7 +22,7 @@ from codefit.tasks import Options, chance_of, name_of, thinned
 
 NEEDS_TOKENS = True
 STOP = "end"
-METRICS = ("edit_similarity", "exact_match", "next_line", "bleu", "chrf", "perplexity", "bits_per_byte")
+METRICS = ("edit_similarity", "exact_match", "next_line", "parse_rate", "bleu", "chrf", "perplexity", "bits_per_byte")
 
 MIN_PROMPT_TOKENS = 16
 LINE_STARTS = 0.5

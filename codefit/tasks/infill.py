@@ -21,7 +21,7 @@ from codefit.tasks import Options, chance_of, id_of, thinned, tokens_of
 
 NEEDS_TOKENS = True
 STOP = "end"
-METRICS = ("edit_similarity", "exact_match", "next_line", "bleu", "chrf", "perplexity", "bits_per_byte")
+METRICS = ("edit_similarity", "exact_match", "next_line", "parse_rate", "bleu", "chrf", "perplexity", "bits_per_byte")
 
 SYNTAX = 0.9
 SIBLINGS = 0.5

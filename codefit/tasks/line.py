@@ -15,7 +15,7 @@ from codefit.tasks import Options, id_of, thinned, tokens_of
 
 NEEDS_TOKENS = True
 STOP = "line"
-METRICS = ("exact_match", "edit_similarity", "bleu", "chrf", "perplexity", "bits_per_byte")
+METRICS = ("exact_match", "edit_similarity", "parse_rate", "bleu", "chrf", "perplexity", "bits_per_byte")
 
 CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")
 

@@ -1,0 +1,31 @@
+"""F1 of the parts of all names together, as code2seq counts it (Alon et al., ICLR 2019), but with multisets.
+
+Its membership test counts `get` of `get|get|get|name` three times against one `get`; here it counts once. Parts are
+those of naming_f1.
+"""
+
+import numpy as np
+
+from codefit.scoring.naming_f1 import counts
+from codefit.scoring.statistics import Array
+
+NAME = "naming_f1_micro"
+LABEL = "Name F1, micro"
+UNIT = "%"
+HIGHER_IS_BETTER = True
+TASKS = ("naming",)
+
+
+def statistics(prediction: str, reference: str) -> tuple[float, float, float]:
+    """Return the counts of shared, predicted and wanted parts."""
+    return counts(prediction, reference)
+
+
+def value(sums: Array) -> Array:
+    """Return F1 in percent: sums of shape (..., 3) to values of shape (...); without any part it is 0."""
+    return np.asarray(200 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1))
+
+
+def signature(n: int) -> str:
+    """Return how the number was made."""
+    return f"{NAME}|parts:camel,snake,digits|case:lower|count:multiset|mean:parts|round:none|n:{n}"

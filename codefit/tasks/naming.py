@@ -1,0 +1,81 @@
+"""The name of a function from its code: the name is masked wherever it stands, in code, comments and strings.
+
+Left out and counted are functions whose name is not free (overrides, special methods, names that the language or a
+test framework gives), that have no body, or fewer than three lines besides decorators and docstring; the limits follow
+CodeSearchNet's (arXiv 1909.09436). A comment above the function belongs to it. A function that is longer than the
+prompt may be is cut at a line end: its head stays.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from codefit.asking import TOKENS, question
+from codefit.languages import LANGUAGES
+from codefit.records import Document, Pair
+from codefit.syntax import Definition, Syntax
+from codefit.tasks import Options, cut_at_lines, dedented, id_of, thinned, whole_lines
+
+NEEDS_TOKENS = True
+STOP = "line"
+METRICS = ("naming_f1", "naming_precision", "naming_recall", "naming_f1_micro", "exact_match")
+
+MASK = "FUNCTION_NAME"
+LEAST_LINES = 3
+SPECIAL = re.compile(r"__\w+__|_+")
+OVERRIDE = re.compile(r"@(?:typing\.)?[Oo]verride\b|\boverride\b")
+
+
+def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    syntax = Syntax(document.content, LANGUAGES[document.language])
+    asked = []
+    for function in syntax.functions():
+        if reason := _refusal(syntax, function):
+            skipped[reason] += 1
+        else:
+            asked.append(function)
+    for function in thinned(asked, options.max_pairs_per_file, skipped):
+        yield _pair(document, syntax, function, starts, options)
+
+
+def _refusal(syntax: Syntax, function: Definition) -> str:
+    """Return why a function is not asked for its name; "" if it is."""
+    text, name = syntax.text, function.name.strip("`")
+    if function.body is None:
+        return "abstract function"
+    head = text[function.span[0] : function.name_span[0]]
+    calls_super = re.search(rf"\bsuper\b(?:\([^()]*\))?\s*\.\s*{re.escape(name)}\b", text[slice(*function.body)])
+    if OVERRIDE.search(head) or calls_super:
+        return "override"
+    if SPECIAL.fullmatch(name) or name in syntax.grammar.dictated:
+        return "name that is not free"
+    if not re.fullmatch(r"[^\W\d]\w*", name):
+        return "name that is a sentence"
+    body = text[function.head : function.span[1]]
+    if function.docstring and function.docstring[0] > function.head:
+        body = text[function.head : function.docstring[0]] + text[function.docstring[1] : function.span[1]]
+    return "short function" if sum(map(bool, map(str.strip, body.split("\n")))) < LEAST_LINES else ""
+
+
+def _pair(document: Document, syntax: Syntax, function: Definition, starts: Sequence[int], options: Options) -> Pair:
+    text, name = syntax.text, function.name.strip("`")
+    start = min(function.span[0], function.docstring[0] if function.docstring else function.span[0])
+    end = cut_at_lines(text, start, function.span[1], starts, max(options.max_prompt_tokens - TOKENS, TOKENS))
+    code = dedented(whole_lines(text, start, end)).rstrip()
+    masked = re.sub(rf"(?<![^\W_])(?<!\w){re.escape(name)}(?!\w)", MASK, code)
+    language = LANGUAGES[document.language]
+    instruction = (
+        f"The function below is called {MASK}, which is a placeholder for its real name. "
+        "Answer with the name that it should have, and nothing else."
+    )
+    return Pair(
+        id=id_of(document, function.name_span[0]),
+        task="naming",
+        prompt=question(masked, language, options.prompt_format, f"Name of {MASK}", instruction),
+        completion=name,
+        prompt_format="chat" if options.prompt_format == "chat" else None,
+        repository=document.repository,
+        path=document.path,
+        language=document.language,
+    )

@@ -1,0 +1,71 @@
+"""The documentation of a class from its code: the class without its docstring, or the comment above it, is the prompt.
+
+Only documentation of at least 20 words is asked for; what is longer than `--max_completion_tokens` is left out and
+counted, since a docstring that ends in mid-sentence is no reference. A class that is longer than the prompt may be is
+cut at a line end, so that the instruction stays whole, whatever its place.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from codefit.asking import TOKENS, question
+from codefit.languages import LANGUAGES
+from codefit.records import Document, Pair
+from codefit.syntax import Definition, Syntax
+from codefit.tasks import Options, cut_at_lines, dedented, id_of, thinned, tokens_of, whole_lines
+
+NEEDS_TOKENS = True
+STOP = "end"
+METRICS = ("chrf", "rouge_l", "exact_match", "perplexity", "bits_per_byte")
+
+LEAST_WORDS = 20
+
+
+def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    syntax = Syntax(document.content, LANGUAGES[document.language])
+    asked = []
+    for found in syntax.classes():
+        if found.docstring is None or found.body is None:
+            skipped["class without documentation"] += 1
+        elif len(syntax.documentation(found).split()) < LEAST_WORDS:
+            skipped[f"documentation under {LEAST_WORDS} words"] += 1
+        elif tokens_of(starts, *found.docstring) > options.max_completion_tokens:
+            skipped["documentation over the limit"] += 1
+        else:
+            asked.append(found)
+    for found in thinned(asked, options.max_pairs_per_file, skipped):
+        yield _pair(document, syntax, found, starts, options)
+
+
+def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequence[int], options: Options) -> Pair:
+    assert found.docstring is not None
+    text, room = syntax.text, max(options.max_prompt_tokens - TOKENS, TOKENS)
+    if found.docstring[0] > found.span[0]:
+        room += tokens_of(starts, *found.docstring)
+    start, end = found.span[0], cut_at_lines(text, *found.span, starts, room)
+    code = _without(whole_lines(text, start, end), found.docstring, end)
+    instruction = (
+        f"Write the documentation of the {document.language} class below: what it is for, how it is used, and what "
+        "its parameters mean. Answer with the text of the docstring, and nothing else."
+    )
+    wanted = f"Docstring of the class {found.name}"
+    return Pair(
+        id=id_of(document, found.name_span[0]),
+        task="summary",
+        prompt=question(code, LANGUAGES[document.language], options.prompt_format, wanted, instruction),
+        completion=syntax.documentation(found),
+        prompt_format="chat" if options.prompt_format == "chat" else None,
+        repository=document.repository,
+        path=document.path,
+        language=document.language,
+    )
+
+
+def _without(code: str, docstring: tuple[int, int], end: int) -> str:
+    """Return the code of a class, which ends at a character of its file, without the lines of its docstring."""
+    start = end - len(code)
+    if docstring[0] < start:
+        return dedented(code).rstrip()
+    before, behind = code[: docstring[0] - start].rstrip(), code[docstring[1] - start :]
+    return dedented(before + "\n" + behind.lstrip("\n") if behind.strip() else before).rstrip()
