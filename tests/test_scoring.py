@@ -34,10 +34,11 @@ def random_pairs(seed: int, count: int = 200) -> tuple[list[str], list[str]]:
 
 
 def test_the_folder_is_the_table() -> None:
-    assert set(scoring.metrics()) == {
-        "bits_per_byte", "bleu", "chrf", "edit_similarity", "exact_match", "next_line", "perplexity",
-    }  # fmt: skip
-    assert set(scoring.metrics()) - set(scoring.text_metrics()) == {"bits_per_byte", "perplexity"}
+    everywhere = {"bits_per_byte", "bleu", "chrf", "edit_similarity", "exact_match", "next_line", "perplexity"}
+    naming = {"naming_f1", "naming_f1_micro", "naming_precision", "naming_recall"}
+    assert set(scoring.metrics()) == {*everywhere, *naming, "rouge_l", "parse_rate"}
+    assert set(scoring.metrics("document")) == everywhere
+    assert set(scoring.metrics()) - set(scoring.text_metrics()) == {"bits_per_byte", "perplexity", "parse_rate"}
 
 
 @pytest.mark.parametrize("name", scoring.metrics())
@@ -83,8 +84,8 @@ def test_lists_that_cannot_be_scored_are_refused(predictions: list[str], referen
 
 def test_the_honest_profile_holds_every_text_metric_with_its_signature() -> None:
     result = scoring.scores(["a b c", "x"], ["a b c", "y"])
-    assert set(result) == {*scoring.text_metrics(), "n", "signatures"}
-    assert set(result["signatures"]) == set(scoring.text_metrics())
+    assert set(result) == {*scoring.text_metrics("completion"), "n", "signatures"}
+    assert set(result["signatures"]) == set(scoring.text_metrics("completion"))
     assert (result["n"], result["exact_match"], result["edit_similarity"]) == (2, 50.0, 50.0)
 
 

@@ -174,6 +174,7 @@ def test_every_task_says_how_it_stops_and_is_scored(task):
     assert module.STOP in {"end", "line"}
     assert set(module.METRICS) <= set(scoring.metrics(task))
     assert metrics_of(task) == module.METRICS
+    assert scoring.headline(task) == module.METRICS[0]
 
 
 def test_a_task_of_others_is_scored_as_completion():

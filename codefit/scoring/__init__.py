@@ -17,9 +17,7 @@ import numpy as np
 
 from codefit.records import Prediction
 from codefit.scoring.statistics import Array
-
-HEADLINE = "edit_similarity"  # the metric that the verdict is about, where a task has no other
-HEADLINES = {"summary": "chrf"}  # by task
+from codefit.tasks import metrics_of
 
 
 class Metric(Protocol):
@@ -64,7 +62,7 @@ def text_metrics(task: str = "") -> dict[str, TextMetric]:
 
 def headline(task: str) -> str:
     """Return the name of the metric that the verdict on a task is about."""
-    return HEADLINES.get(task, HEADLINE)
+    return metrics_of(task)[0]
 
 
 def applicable(items: Sequence[Prediction]) -> dict[str, Metric]:
