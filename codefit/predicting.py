@@ -24,7 +24,7 @@ class HeldOut:
         room = models.context_of(model) - self.encoder.max_prompt_tokens
         completions = generation.generate(
             model,
-            [self.encoder.prompt_ids(pair.prompt, pair.suffix) for pair in self.pairs],
+            [self.encoder.pair_ids(pair) for pair in self.pairs],
             max_new_tokens=max(1, min(NEW_TOKENS, room)),
             eos_ids=self.encoder.eos_ids,
             pad_id=self.encoder.pad_id,

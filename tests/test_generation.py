@@ -135,6 +135,9 @@ class Letters:
     def prompt_ids(self, prompt, suffix=None):
         return self.ids([(suffix or "") + prompt])[0]
 
+    def pair_ids(self, pair):
+        return self.prompt_ids(pair.prompt, pair.suffix)
+
 
 TEXTS = [("ABCDE", "FGHIJKL"), ("Z", "A"), ("HELLO" * 5, ""), ("QWERTZ", "QWERTZ" * 3), ("B", "CDEFGHIJKLMNOP")]
 PAIRS = [Pair(str(number), "completion", prompt, completion) for number, (prompt, completion) in enumerate(TEXTS)]
