@@ -17,7 +17,7 @@ BATCH += ["--eval_predictions", "3", "--per_device_train_batch_size"]
 
 def launch(words):
     """Run train.py on two processes of this CPU. `accelerate launch --cpu` starts one only, so torchrun does."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     place = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     return subprocess.run(
         [*launcher, train.__file__, *words], capture_output=True, text=True, env=place, timeout=400, check=False
