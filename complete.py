@@ -4,14 +4,21 @@
 
     python complete.py --hf_repository outputs/kotlin/adapter --file Main.kt --line 12 --column 9 --max_new_tokens 32
 
+    python complete.py --hf_repository data/base --prompt "def " --temperature 0.8 --top_p 0.95 --num_return_sequences 3
+
 The prompt is text, a place in a file (what stands before it is the prompt), or standard input. A model that knows
 fill-in-the-middle also takes the text behind the cursor: with --suffix, or with --infill from the file.
+
+The completion is greedy: always the likeliest token. --temperature, --top_k and --top_p draw instead, --num_beams
+searches for a likely whole. The same --seed draws the same.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from codefit import cli
 from codefit.cli import UserError
@@ -34,8 +41,39 @@ def build_parser() -> cli.Parser:
         help="a longer prompt is cut on the left; when absent: as trained",
     )
     add("--max_new_tokens", type=cli.number(int, 1), default=64, help="limit of the completion")
+    _add_decoding_flags(parser.add_argument_group("decoding, greedy when all are absent"))
     add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="load in 4 bits; when absent: as trained")
     return parser
+
+
+def _add_decoding_flags(group: Any) -> None:
+    add, positive = group.add_argument, cli.number(int, 1)
+    add("--temperature", type=cli.number(float, 0), help="draw; under 1 the likely tokens more often, over 1 less")
+    add("--top_k", type=positive, help="draw among the k likeliest tokens")
+    add("--top_p", type=cli.number(float, 0, 1), help="draw among the likeliest tokens with this probability together")
+    add("--num_beams", type=positive, default=1, help="beam search: keep so many likely completions at every token")
+    add("--num_return_sequences", type=positive, default=1, help="how many completions to print")
+    add("--seed", type=cli.number(int, 0), default=0, help="seed of the draws")
+
+
+def refuse_decoding(args: argparse.Namespace) -> None:
+    """Raise UserError for flags that contradict each other."""
+    draws = [f"--{name}" for name in ("temperature", "top_k", "top_p") if getattr(args, name) is not None]
+    zero = [f"--{name}" for name in ("temperature", "top_p") if getattr(args, name) == 0]
+    if zero:
+        raise UserError(f"{zero[0]} 0 leaves nothing to draw; leave it out for the greedy completion, or raise it.")
+    if draws and args.num_beams > 1:
+        raise UserError(f"{draws[0]} draws and --num_beams searches; give one of the two.")
+    if args.num_return_sequences > 1 and not draws and args.num_beams == 1:
+        raise UserError(
+            f"there is one greedy completion, not {args.num_return_sequences}; add --temperature to draw several, or "
+            "--num_beams to search for several."
+        )
+    if args.num_return_sequences > args.num_beams > 1:
+        raise UserError(
+            f"{args.num_beams} beams give at most as many completions, not {args.num_return_sequences}; "
+            "raise --num_beams."
+        )
 
 
 def read_prompt(args: argparse.Namespace) -> tuple[str, str | None]:
@@ -64,11 +102,12 @@ def read_prompt(args: argparse.Namespace) -> tuple[str, str | None]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print one greedy completion."""
+    """Print the completion, or several under a line each that says how they ended."""
     args = build_parser().parse_args(argv)
+    refuse_decoding(args)
     prompt, suffix = read_prompt(args)
 
-    from codefit import generation, models
+    from codefit import models, sampling
     from codefit.encoding import Encoder
 
     made = models.manifest_of(args.hf_repository)
@@ -78,14 +117,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if room < 1:
         raise UserError(f"the model reads {models.context_of(model)} tokens; lower --max_new_tokens.")
     encoder = Encoder(tokenizer, min(args.max_prompt_tokens or made.get("max_prompt_tokens", 512), room))
-    completion = generation.generate(
+    decoding = {field.name: getattr(args, field.name) for field in dataclasses.fields(sampling.Decoding)}
+    completions = sampling.sample(
         model,
-        [encoder.prompt_ids(prompt, suffix)],
+        encoder.prompt_ids(prompt, suffix),
+        sampling.Decoding(**decoding),
         max_new_tokens=args.max_new_tokens,
         eos_ids=encoder.eos_ids,
         pad_id=encoder.pad_id,
-    )[0]
-    print(encoder.decode(completion.ids))
+    )
+    for number, completion in enumerate(completions, 1):
+        if len(completions) > 1:
+            print(f"--- {number} of {len(completions)} ({completion.finish_reason})")
+        print(encoder.decode(completion.ids))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import checkpoints, cli, records, refusals
+from codefit import checkpoints, cli, records, refusals, scratch_flags
 from codefit.cli import UserError
 from codefit.records import Pair
 
@@ -50,7 +50,8 @@ def build_parser() -> cli.Parser:
     _add_adapter_flags(parser.add_argument_group("adapter"))
     _add_schedule_flags(parser.add_argument_group("schedule (the Trainer's own names)"))
     _add_watching_flags(parser.add_argument_group("what is watched"))
-    _add_scratch_flags(parser.add_argument_group("from scratch"))
+    scratch_flags.add(parser.add_argument_group("from scratch"))
+    scratch_flags.add_search(parser.add_argument_group("hyper-parameter search"))
     return parser
 
 
@@ -109,17 +110,6 @@ def _add_watching_flags(group: Any) -> None:
     add("--report_to", nargs="+", choices=refusals.REPORT_TO, default=["none"], help="where else the log goes")
 
 
-def _add_scratch_flags(group: Any) -> None:
-    add, positive = group.add_argument, cli.number(int, 1)
-    add("--from_scratch", action="store_true", help="train a new tokenizer and a new decoder on whole documents")
-    add("--vocab_size", type=cli.number(int, 300), default=8192, help="tokens in the new vocabulary")
-    add("--hidden_size", type=positive, default=256, help="width")
-    add("--num_hidden_layers", type=positive, default=4, help="depth")
-    add("--num_attention_heads", type=positive, default=4, help="attention heads")
-    add("--intermediate_size", type=positive, default=1024, help="width of the feed-forward layers")
-    add("--fim_rate", type=cli.number(float, 0, 1), default=0.5, help="share of chunks shown as fill-in-the-middle")
-
-
 # ---------------------------------------------------------------------------------------------- model and data
 
 
@@ -172,7 +162,8 @@ def prepare_new_model(args: argparse.Namespace, dataset: Path, work: Path) -> tu
     else:
         texts = (pair.completion for pair in records.read_jsonl(dataset / "train.jsonl", Pair))
         reading = cli.progress(texts, "train tokenizer", unit="document")
-        tokenizer = scratch.train_tokenizer(reading, args.vocab_size, args.max_length or ROW_TOKENS)
+        context = args.max_length or ROW_TOKENS
+        tokenizer = scratch.train_tokenizer(reading, args.vocab_size, context, args.tokenizer_type)
         if first and not only_looking:
             tokenizer.save_pretrained(work)
     model = scratch.new_model(
@@ -184,19 +175,6 @@ def prepare_new_model(args: argparse.Namespace, dataset: Path, work: Path) -> tu
         context=args.max_length or ROW_TOKENS,
     )
     return tokenizer, model.to(models.device())
-
-
-def refuse_shape(args: argparse.Namespace) -> None:
-    """Raise UserError for a model from scratch that cannot be built."""
-    if not args.from_scratch:
-        return
-    if args.hidden_size % (2 * args.num_attention_heads):
-        raise UserError(
-            f"--hidden_size {args.hidden_size} does not give {args.num_attention_heads} heads of even width; "
-            "make it a multiple of twice --num_attention_heads."
-        )
-    if args.max_length and args.max_length < 32:
-        raise UserError(f"--max_length {args.max_length} is too short for a model from scratch; give 32 or more.")
 
 
 def row_tokens(args: argparse.Namespace, model: Any) -> int:
@@ -257,7 +235,7 @@ def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tup
     """Refuse what cannot work, fill what was left open from what the data set knows, and return the folders of data."""
     refusals.refuse(args, given, parser.group("from scratch"), parser.group("adapter"))
     cli.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
-    refuse_shape(args)
+    scratch_flags.refuse(args)
     dataset = records.dataset_folder(args.dataset)
     replay = records.dataset_folder(args.replay) if args.replay else None
     prepared = cli.read_manifest(dataset).get("arguments", {})
@@ -279,15 +257,17 @@ def quantised(args: argparse.Namespace) -> bool:
     return models.device().type == "cuda" or args.init_lora_weights == "loftq"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Encode, train, save, push."""
+def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> None:
+    """Encode, train, save, push; or search, with one such run a trial, in which callbacks are watching."""
     parser = build_parser()
     args = parser.parse_args(argv)
     given = parser.given(argv)
+    if args.trials or args.search:
+        return run_search(args, parser, given)
     dataset, replay = settle(args, parser, given)
     manifest = cli.Manifest(args)
 
-    from codefit import encoding, preflight, rows, settings, training
+    from codefit import curriculum, encoding, preflight, rows, settings, training
 
     args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
     work = cli.partial(args.output_dir)
@@ -303,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for sample in found.train[: args.preview]:
             print(encoding.preview(sample, encoder, sys.stdout.isatty()))
         return
-    packed = training.PackedRows(found.train, args.max_length, encoder.pad_id)
+    packed = training.PackedRows(found.train, args.max_length, encoder.pad_id, curriculum.plan(args))
     preflight.describe(args, model, packed, found.ledger)
     preflight.refuse_full_disk(args, model)
     if args.dry_run:
@@ -316,6 +296,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
 
     trainer = build_trainer(args, work, model, encoder, packed, found)
+    for callback in watching:
+        trainer.add_callback(callback)
     result, final = run(args, work, trainer)
     save(args, work, trainer, tokenizer)
     if not cli.is_first_process():
@@ -333,6 +315,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         push = hub.push_merged if args.from_scratch or args.full_finetuning else hub.push_adapter
         print(f"pushed:  {push(args.output_dir, args.hf_repository)}")
+
+
+def run_search(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> None:
+    """Run the trials of a hyper-parameter search."""
+    from codefit import search
+
+    plan = search.plan(args, parser)
+    dataset, replay = settle(args, parser, given)
+    if not (args.dry_run or args.preview):
+        checkpoints.claim(args, [dataset, *([replay] if replay else [])], cli.partial(args.output_dir))
+    search.run(args, plan, main)
 
 
 def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any, packed: Any, found: Any) -> Any:
@@ -369,7 +362,11 @@ def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[s
 def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str, float]) -> None:
     """Say what came out, and what to run next."""
     print(f"trained {result.global_step} steps in {cli.duration(result.metrics['train_runtime'])}: ", end="")
-    print(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte")
+    print(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
+    print(
+        f"perplexity {final['eval_perplexity']:.4g}, next token right in {final['eval_accuracy']:.1%}, "
+        f"among the first five in {final['eval_top_5_accuracy']:.1%}"
+    )
     if trainer.held_out:
         print(f"completing {len(trainer.held_out.pairs)} validation prompts, ", end="")
         print(f"{cli.duration(trainer.predicting_seconds)} in all: {final['eval_edit_similarity']:.1f} % edit ", end="")

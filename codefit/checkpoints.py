@@ -16,7 +16,7 @@ SEAL = "complete.json"  # in a checkpoint: the size of every file, written when 
 # What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
 FREE_TO_CHANGE = {
     *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "report_to", "overwrite"),
-    *("early_stopping_patience",),
+    *("early_stopping_patience", "trials"),
 }
 
 

@@ -31,14 +31,15 @@ def completion_nats(
     """
     prompts = [encoder.pair_ids(pair) for pair in pairs]
     completions = encoder.ids([pair.completion for pair in pairs])
-    done = _nats(model, encoder.pad_id, prompts, completions, tokens_per_batch)
+    done = nats_of(model, encoder.pad_id, prompts, completions, tokens_per_batch)
     found = dict(cli.progress(done, "likelihood", len(pairs), "pair") if do_progress else done)
     return [(found[index], len(completions[index])) for index in range(len(pairs))]
 
 
-def _nats(
-    model: Any, pad_id: int, prompts: list[list[int]], completions: list[list[int]], tokens_per_batch: int
+def nats_of(
+    model: Any, pad_id: int, prompts: list[list[int]], completions: list[list[int]], tokens_per_batch: int = 16384
 ) -> Iterator[tuple[int, float]]:
+    """Yield (index, nats) of completions given their prompts, as token ids; the longest rows come first."""
     rows = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
     for batch in batches([len(row) for row in rows], tokens_per_batch):
         inputs = left_padded([rows[index] for index in batch], pad_id, model.device)

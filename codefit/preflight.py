@@ -183,7 +183,7 @@ def size(count: float) -> str:
 def length(args: argparse.Namespace, rows: PackedRows) -> tuple[int, int]:
     """Return the optimizer steps of a run, and the rows in each."""
     per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * cli.processes()
-    return args.max_steps or int(-(-len(rows) * args.num_train_epochs // per_step)), per_step
+    return args.max_steps or int(-(-len(rows.rows) * args.num_train_epochs // per_step)), per_step
 
 
 def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Mapping[str, int]) -> None:
@@ -191,7 +191,7 @@ def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Map
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     counts = encoding.counts(rows.samples)
-    fill = counts["tokens"] / (len(rows) * rows.row_tokens)
+    fill = counts["tokens"] / (len(rows.rows) * rows.row_tokens)
     steps, per_step = length(args, rows)
     print(f"parameters  {trained:,} trained of {total:,}")
     for part in (False, True):  # those of --replay on a line of their own
@@ -203,15 +203,15 @@ def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Map
         if reasons:
             print(("replay      " if part else "rows        ") + ", ".join(reasons))
     print(f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them with a label; ", end="")
-    print(f"packed into {len(rows):,} rows of {rows.row_tokens} ({fill:.0%} full)")
-    print(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows):.2f} epochs")
+    print(f"packed into {len(rows.rows):,} rows of {rows.row_tokens} ({fill:.0%} full)")
+    print(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows.rows):.2f} epochs")
     print(f"output      {args.output_dir}")
 
 
 def foresee(args: argparse.Namespace, model: Any, rows: PackedRows, settings: Sequence[tuple[str, str, str]]) -> None:
     """Say what the run would take, and every setting with its source."""
     steps, per_step = length(args, rows)
-    share = encoding.counts(rows.samples)["label_tokens"] / (len(rows) * rows.row_tokens)
+    share = encoding.counts(rows.samples)["label_tokens"] / (len(rows.rows) * rows.row_tokens)
     parts = memory(model, args, share)
     needed, there = sum(parts.values()), memory_there()
     fits = "fits into" if needed < FULL * there else "may not fit into"

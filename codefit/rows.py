@@ -6,7 +6,7 @@ import itertools
 import random
 from pathlib import Path
 
-from codefit import cli, encoding, records, scratch
+from codefit import cli, curriculum, encoding, records, scratch
 from codefit.cli import UserError
 from codefit.encoding import Encoder, Sample
 from codefit.records import Pair
@@ -74,6 +74,8 @@ def _read_own(
         if any(pair.task != "document" for pair in train):
             raise UserError(f"{dataset} holds pairs, not whole documents; prepare it with --task document.")
         reading = cli.progress(train, "encode", unit="document")
+        if args.curriculum:
+            reading, needed = curriculum.by_difficulty(args, train, encoder, needed), float("inf")
         samples = list(scratch.samples(reading, encoder, args.max_length, args.fim_rate, args.seed, needed))
         held_out = list(scratch.samples(validation, encoder, args.max_length, 0.0, args.seed))
         chance.shuffle(held_out)

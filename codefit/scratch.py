@@ -14,33 +14,51 @@ from codefit.records import Pair
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 
-# How text is split before byte-pair merges: every newline stands alone, so that a cut at a line start is always a cut
-# between tokens; then words and punctuation with the space before them, and single digits. These are the steps of
-# DeepSeek-Coder's tokenizer, which llama.cpp knows under the name "deepseek-coder".
-SPLITS = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+")
+# How text is split before byte-pair merges, by --tokenizer_type. Every newline stands alone, so that a cut at a line
+# start is always a cut between tokens; then words and punctuation with the space before them, and single digits. No
+# split removes a character: case, underscores and indentation come back as they were.
+#
+# "bpe" are the steps of DeepSeek-Coder's tokenizer, which llama.cpp knows under the name "deepseek-coder". "identifier"
+# also cuts words where programmers join them, at a hump and around underscores: ` getHTTPResponse_v` is ` get`, `HTTP`,
+# `Response`, `_`, `v` (the convention of subtokens, arXiv 1808.01400). Merges never cross a split, so that the
+# vocabulary holds the parts of names and not whole names.
+HUMPS = r"\s?(?:\p{Lu}+(?=\p{Lu}\p{Ll})|\p{Lu}?\p{Ll}+|\p{Lu}+|(?:(?![\p{Lu}\p{Ll}])\p{L})+)"
+SPLITS = {  # the keys are those of scratch_flags.TOKENIZERS
+    "bpe": ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+"),
+    "identifier": ("[\r\n]", HUMPS, r"\s?_+", r"\s?(?:(?!_)\p{P})+"),
+}
+# A pair of pieces seen less often than this is not merged to a token: a rare word is spelled with smaller pieces, in
+# the end with bytes. The parts of names repeat, whole names need not.
+RAREST_MERGE = {"bpe": 0, "identifier": 3}
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> Any:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int, kind: str = "bpe") -> Any:
     """Train a byte-level BPE tokenizer with fill-in-the-middle sentinels.
+
+    It is a standard `tokenizer.json`, which AutoTokenizer loads without code of ours, and it gives every text back.
 
     Args:
         texts: the training text.
-        vocab_size: number of tokens, the special ones included.
+        vocab_size: number of tokens at most, the special ones included.
         max_length: the context that the model will have, in tokens.
+        kind: a key of SPLITS.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in SPLITS]
+        [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in SPLITS[kind]]
         + [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     special = [END, PAD, *fim.BASE.sentinels]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocab_size,
+        min_frequency=RAREST_MERGE[kind],
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
@@ -159,19 +177,18 @@ def _middle_moved(text: str, encoder: Encoder, chance: random.Random) -> list[in
 class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for the matrices of the layers, AdamW for embeddings and norms, under one learning rate.
 
+    Weight decay pulls on the matrices only: a norm's gain belongs near one and not near zero, and a rare token's
+    embedding, which gets hardly a gradient, would only fade.
+
     Muon's step is scaled to the root mean square of AdamW's (`match_rms_adamw`, arXiv 2502.16982), so that one rate and
     one schedule serve both.
     """
 
     def __init__(self, model: Any, lr: float, weight_decay: float) -> None:
         matrices, others = split_parameters(model)
-        adamw = [
-            {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
-        ]
         self.parts: Sequence[torch.optim.Optimizer] = (
             torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(adamw, lr=lr, betas=(0.9, 0.95), fused=True),
+            torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
         )
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 

@@ -20,7 +20,8 @@ def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArgument
         per_device_train_batch_size=args.per_device_train_batch_size,
         per_device_eval_batch_size=args.per_device_train_batch_size,
         gradient_accumulation_steps=args.gradient_accumulation_steps,
-        num_train_epochs=args.num_train_epochs,
+        num_train_epochs=1 if args.curriculum else args.num_train_epochs,  # its rows hold all visits of the run
+        train_sampling_strategy="sequential" if args.curriculum else "random",
         max_steps=args.max_steps or -1,
         learning_rate=args.learning_rate,
         lr_scheduler_type=args.lr_scheduler_type,

@@ -18,26 +18,40 @@ import torch
 from accelerate import PartialState
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
 
-from codefit import callbacks, checkpoints, cli, encoding, models, settings
+from codefit import callbacks, checkpoints, cli, curriculum, encoding, models, settings
 from codefit.cli import UserError
 from codefit.encoding import IGNORE, Sample
 from codefit.predicting import HeldOut
 
+TOP = 5  # an editor shows about so many suggestions
+
 
 class PackedRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Samples packed into rows of one length. Items are dicts of tensors of shape (row_tokens,)."""
+    """Samples packed into rows of one length. Items are dicts of tensors of shape (row_tokens,).
 
-    def __init__(self, samples: Sequence[Sample], row_tokens: int, pad_id: int) -> None:
+    Without a curriculum an item is a row, and the Trainer shuffles them in every epoch; with one the items are the
+    visits of the whole run in their order.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], row_tokens: int, pad_id: int, plan: curriculum.Plan | None = None
+    ) -> None:
         self.samples = samples
         self.row_tokens = row_tokens
         self.pad_id = pad_id
-        self.rows = encoding.pack([len(sample.ids) for sample in samples], row_tokens)
+        lengths = [len(sample.ids) for sample in samples]
+        self.visits: list[int] | None = None
+        if plan:
+            self.rows, self.visits = plan(lengths, row_tokens)
+        else:
+            self.rows = encoding.pack(lengths, row_tokens)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows if self.visits is None else self.visits)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        row = encoding.lay_out([self.samples[i] for i in self.rows[index]], self.row_tokens, self.pad_id)
+        members = self.rows[index if self.visits is None else self.visits[index]]
+        row = encoding.lay_out([self.samples[i] for i in members], self.row_tokens, self.pad_id)
         return {name: torch.from_numpy(row[name]) for name in ("input_ids", "position_ids", "labels")}
 
     def fill_up(self, multiple: int) -> None:
@@ -239,7 +253,9 @@ class CodeTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Return loss in nats per label token, bits per byte and next-token accuracy over the validation samples.
+        """Return loss in nats per label token, perplexity, bits per byte and top-k accuracy over validation samples.
+
+        Top-k accuracy is the share of label tokens that are among the model's k first choices; `accuracy` is k = 1.
 
         With a replay data set also the loss on that; with held-out pairs also the scores of the predictions.
         """
@@ -249,14 +265,16 @@ class CodeTrainer(Trainer):
         model = self.model_wrapped if sharded else self.accelerator.unwrap_model(self.model, keep_torch_compile=True)
         was_training = model.training
         model.eval()
-        nats, tokens, correct = self._totals(model, dataset)
+        nats, tokens, first, among = self._totals(model, dataset)
         metrics = {
             f"{metric_key_prefix}_loss": nats / tokens,
+            f"{metric_key_prefix}_perplexity": math.exp(min(nats / tokens, 700)),  # a float ends at e^709
             f"{metric_key_prefix}_bits_per_byte": nats / math.log(2) / dataset.label_bytes,
-            f"{metric_key_prefix}_accuracy": correct / tokens,
+            f"{metric_key_prefix}_accuracy": first / tokens,
+            f"{metric_key_prefix}_top_{TOP}_accuracy": among / tokens,
         }
         if self.replay is not None:
-            nats, tokens, _ = self._totals(model, self.replay)
+            nats, tokens, *_ = self._totals(model, self.replay)
             metrics[f"{metric_key_prefix}_replay_loss"] = nats / tokens
         if self.held_out is not None:
             metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self._predict(model).items()}
@@ -270,8 +288,8 @@ class CodeTrainer(Trainer):
         return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
 
     def _totals(self, model: Any, dataset: PackedRows) -> list[float]:
-        """Return summed nats, labels, and labels that are the model's first choice, over all processes."""
-        totals = torch.zeros(3, dtype=torch.float64)
+        """Return the sums of _evaluate_batch over all batches and processes."""
+        totals = torch.zeros(4, dtype=torch.float64)
         for batch in self.get_eval_dataloader(dataset):
             totals += self._evaluate_batch(model, self._prepare_inputs(batch))
         found: list[float] = self.accelerator.reduce(totals.to(self.args.device).float()).tolist()
@@ -291,15 +309,17 @@ class CodeTrainer(Trainer):
             self.predicting_seconds += time.monotonic() - started
 
     def _evaluate_batch(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """Return summed nats, number of labels, and number of labels that are the model's first choice."""
+        """Return summed nats, number of labels, and how many labels are the first, and among the TOP first choices."""
         with self.compute_loss_context_manager():
             outputs = self._forward(model, inputs, num_items_in_batch=1)
         labels = inputs["shift_labels"].flatten()
-        guesses = outputs.logits.argmax(-1).flatten()
-        wanted = labels[labels != IGNORE]
+        logits = outputs.logits.flatten(0, -2)
         if self.head is None:
-            guesses = guesses[labels != IGNORE]
-        return torch.tensor([outputs.loss.item(), wanted.numel(), (guesses == wanted).sum().item()]).double()
+            logits = logits[labels != IGNORE]
+        wanted = labels[labels != IGNORE]
+        hits = logits.topk(min(TOP, logits.shape[-1]), dim=-1).indices == wanted[:, None]
+        counted = [outputs.loss.item(), wanted.numel(), hits[:, 0].sum().item(), hits.sum().item()]
+        return torch.tensor(counted, dtype=torch.float64)
 
 
 def wait_for_others() -> None:

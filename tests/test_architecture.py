@@ -18,15 +18,17 @@ from codefit.cli import ROOT
 ROOMS = (
     *("cli", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
     *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring"),
-    *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting"),
+    *("models", "adapters", "generation", "sampling", "likelihood", "predicting"),
+    *("scratch_flags", "scratch", "curriculum", "rows"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
     *("pathology", "slices", "stop_rules", "suspicion", "baselines", "comparison", "report"),
+    *("search",),
     *("provenance", "cards", "hub_client", "hub"),
 )
 TORCH_ROOMS = {
     *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting"),
-    *("preflight", "settings", "callbacks", "training", "contenders"),
+    *("preflight", "settings", "callbacks", "training", "contenders", "sampling", "search"),
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}

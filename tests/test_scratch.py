@@ -1,6 +1,8 @@
 """A model from scratch: its documents, its fill-in-the-middle, its optimizer, and the folder it becomes."""
 
 import copy
+import json
+import math
 
 import pytest
 import torch
@@ -38,6 +40,31 @@ def test_muon_trains_matrices_and_adamw_the_rest_and_both_resume(tiny_tokenizer)
         step(*pair)
     for left, right in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(left, right)
+
+
+def test_weight_decay_pulls_on_the_matrices_only(tiny_tokenizer):
+    model = scratch.new_model(tiny_tokenizer, hidden_size=32, layers=1, heads=2, intermediate_size=64, context=64)
+    optimizer = scratch.MuonWithAdamW(model, lr=1e-2, weight_decay=0.5)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {name for name in before if name.endswith("_proj.weight")}
+
+
+def test_a_new_model_knows_nothing_and_its_stream_does_not_grow(tiny_tokenizer):
+    torch.manual_seed(0)
+    model = scratch.new_model(tiny_tokenizer, hidden_size=64, layers=8, heads=2, intermediate_size=128, context=64)
+    ids = torch.randint(0, len(tiny_tokenizer), (4, 64))
+    with torch.no_grad():
+        output = model(input_ids=ids, labels=ids, output_hidden_states=True)
+    assert output.loss.item() == pytest.approx(math.log(len(tiny_tokenizer)), abs=0.05)
+    first, last = (output.hidden_states[at].std().item() for at in (1, -2))  # the last one is behind the final norm
+    assert last < 3 * first
+    layer = model.model.layers[0]
+    assert layer.self_attn.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert layer.mlp.down_proj.weight.std().item() == pytest.approx(0.02 / 4, rel=0.1)
 
 
 def test_documents_become_chunks_that_hold_every_token(tiny_tokenizer):
@@ -100,5 +127,10 @@ def test_a_model_from_scratch_is_a_whole_model(documents, tmp_path):
     tokenizer, model = models.load(str(tmp_path / "model"))
     assert len(tokenizer) == 400
     assert model.config.num_hidden_layers == 2
+    validation = json.loads((tmp_path / "model" / "manifest.json").read_text())["validation"]
+    assert validation["eval_perplexity"] == pytest.approx(math.exp(validation["eval_loss"]))
+    assert 0 <= validation["eval_accuracy"] <= validation["eval_top_5_accuracy"] <= 1
+    logged = json.loads((tmp_path / "model" / "trainer_state.json").read_text())["log_history"]
+    assert validation in [{name: row.get(name) for name in validation} for row in logged]
     stored = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert stored.dtype == torch.bfloat16

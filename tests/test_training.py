@@ -82,7 +82,23 @@ def test_evaluation_is_a_mean_over_tokens(model, tmp_path):
     metrics = trainer_of(model, samples, tmp_path).evaluate()
     nats, labels = nats_apart(model.eval(), samples)
     assert metrics["eval_loss"] == pytest.approx(nats / labels, rel=1e-5)
+    assert metrics["eval_perplexity"] == pytest.approx(np.exp(nats / labels), rel=1e-5)
     assert metrics["eval_bits_per_byte"] == pytest.approx(nats / np.log(2) / 49, rel=1e-5)
+
+
+@torch.no_grad()
+def test_top_k_accuracy_counts_the_first_choices(model, tmp_path):
+    samples = samples_of([40, 50, 60])
+    metrics = trainer_of(model, samples, tmp_path).evaluate()
+    ranks = []
+    for sample in samples:
+        ids = torch.from_numpy(sample.ids).long()
+        logits = model.eval()(input_ids=ids[None], use_cache=False).logits[0, sample.start - 1 : -1]
+        wanted = ids[sample.start :]
+        ranks += (logits > logits.gather(1, wanted[:, None])).sum(1).tolist()
+    assert metrics["eval_accuracy"] == pytest.approx(np.mean([rank < 1 for rank in ranks]), abs=1e-6)
+    assert metrics["eval_top_5_accuracy"] == pytest.approx(np.mean([rank < 5 for rank in ranks]), abs=1e-6)
+    assert metrics["eval_top_5_accuracy"] > 0
 
 
 def test_label_only_gradients_equal_those_of_full_logits(model, tmp_path):

@@ -89,6 +89,43 @@ def _running_mean(points: list[tuple[int, float]], width: int) -> list[tuple[int
     return [(window[width // 2][0], sum(value for _, value in window) / width) for window in windows]
 
 
+def trials(rows: Sequence[Mapping[str, Any]], log_scales: Mapping[str, bool], path: Path) -> None:
+    """Draw the trials of a search: what each came to, the best so far, and the same by each value that was varied.
+
+    Args:
+        rows: `trial`, `state`, `value` and one entry a name of log_scales; trials without a value are left out.
+        log_scales: by name of what was varied, whether its axis is logarithmic.
+        path: the PNG to write.
+    """
+    known = [row for row in rows if row["value"] is not None]
+    with _style():
+        figure = _figure(width=1.2 + 2.9 * (1 + len(log_scales)), height=3.2)
+        first, *others = figure.subplots(1, 1 + len(log_scales), sharey=True, squeeze=False)[0]
+        first.set(title="Trials", xlabel="trial", ylabel="bits per byte")
+        _draw_trials(first, known, "trial")
+        ended = [row for row in known if row["state"] == "complete"]
+        so_far = [min(row["value"] for row in ended[: at + 1]) for at in range(len(ended))]
+        first.step([row["trial"] for row in ended], so_far, where="post", color=BLUE, label="best so far")
+        first.legend()
+        for axes, (name, log) in zip(others, log_scales.items(), strict=True):
+            axes.set(title=name, xscale="log" if log else "linear")
+            _draw_trials(axes, [{**row, name: _plain(row[name])} for row in known], name)
+        _save(figure, path)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number as it is, and anything else as the name of a category."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _draw_trials(axes: Any, rows: Sequence[Mapping[str, Any]], key: str) -> None:
+    for state, marker, label in (("complete", "o", "complete"), ("pruned", "x", "stopped early")):
+        chosen = [row for row in rows if row["state"] == state]
+        if chosen:
+            values = [row["value"] for row in chosen]
+            axes.scatter([row[key] for row in chosen], values, color=GREY, marker=marker, s=22, label=label)
+
+
 def scores(content: dict[str, Any], path: Path) -> None:
     """Draw the scores of both models with their 95 % intervals: a row of panels per benchmark, one scale per panel.
 

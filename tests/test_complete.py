@@ -1,0 +1,153 @@
+"""Trying a model: greedy, drawn and searched completions, from a prompt, standard input, or around a hole."""
+
+import io
+
+import pytest
+import torch
+import transformers
+
+import complete
+from codefit import models, sampling
+from codefit.cli import UserError
+from codefit.encoding import Encoder
+
+NEW = 12
+
+
+def completed(capsys, tiny_base, *flags):
+    words = ["--hf_repository", str(tiny_base), "--max_new_tokens", str(NEW)]
+    complete.main([*words, *(flags if "--prompt" in flags else (*flags, "--prompt", "def f("))])
+    return capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_base):
+    tokenizer, model = models.load(str(tiny_base))
+    return Encoder(tokenizer, 64), model
+
+
+def sampled(loaded, how, prompt="def f(", eos_ids=()):
+    encoder, model = loaded
+    ids = encoder.prompt_ids(prompt)
+    options = {"max_new_tokens": NEW, "eos_ids": [*encoder.eos_ids, *eos_ids], "pad_id": encoder.pad_id}
+    return ids, sampling.sample(model, ids, sampling.Decoding(**how), **options)
+
+
+@torch.no_grad()
+def log_probabilities(model, prompt, written):
+    """Return the log-probabilities of all tokens at each place of a completion, shape (tokens, vocabulary)."""
+    logits = model(input_ids=torch.tensor([prompt + written])).logits[0, len(prompt) - 1 : -1]
+    return torch.log_softmax(logits.float(), -1)
+
+
+@pytest.mark.parametrize("flags", [["--top_k", "1"], ["--temperature", "0.0001"], ["--top_p", "0.0001"]])
+def test_the_narrowest_draw_is_the_greedy_completion(capsys, tiny_base, flags):
+    assert completed(capsys, tiny_base, *flags) == completed(capsys, tiny_base)
+
+
+def test_a_seed_draws_the_same_and_another_one_something_else(capsys, tiny_base):
+    draws = [completed(capsys, tiny_base, "--temperature", "2", "--seed", seed) for seed in ("1", "1", "2")]
+    assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize("k", [2, 7])
+def test_top_k_draws_among_the_k_likeliest(loaded, k):
+    ids, found = sampled(loaded, {"top_k": k, "temperature": 5.0, "num_return_sequences": 20})
+    ranks = []
+    for completion in found:
+        table = log_probabilities(loaded[1], ids, completion.ids)
+        own = table.gather(1, torch.tensor(completion.ids)[:, None])
+        ranks += (table > own).sum(1).tolist()
+    assert max(ranks) == k - 1  # as far as allowed, and not further
+
+
+def test_top_p_draws_among_the_likeliest_that_reach_p(loaded):
+    ids, found = sampled(loaded, {"top_p": 0.5, "num_return_sequences": 20})
+    for completion in found:
+        table = log_probabilities(loaded[1], ids, completion.ids).exp()
+        own = table.gather(1, torch.tensor(completion.ids)[:, None])
+        likelier = torch.where(table > own, table, 0.0).sum(1)
+        assert (likelier < 0.5 + 1e-4).all()
+
+
+def test_without_top_k_a_rare_token_can_be_drawn(loaded):
+    """transformers draws among 50 when nothing is said; ours draws among all."""
+    ids, found = sampled(loaded, {"temperature": 100.0, "num_return_sequences": 20})
+    table = log_probabilities(loaded[1], ids, found[0].ids)
+    own = table.gather(1, torch.tensor(found[0].ids)[:, None])
+    assert (table > own).sum(1).max() > 50
+
+
+def test_what_a_model_says_about_sampling_is_left_out(loaded):
+    model = loaded[1]
+    how = {"temperature": 1.0, "seed": 3}
+    expected = sampled(loaded, how)
+    own = transformers.GenerationConfig(do_sample=True, top_k=1, temperature=0.1, repetition_penalty=9.0)
+    before, model.generation_config = model.generation_config, own
+    try:
+        assert sampled(loaded, how) == expected
+        assert model.generation_config is own
+    finally:
+        model.generation_config = before
+
+
+def test_beams_find_what_is_at_least_as_likely_and_come_in_order(loaded):
+    def score(ids, completion):
+        table = log_probabilities(loaded[1], ids, completion.ids)
+        return float(table.gather(1, torch.tensor(completion.ids)[:, None]).sum()) / len(completion.ids)
+
+    ids, greedy = sampled(loaded, {})
+    ids, beams = sampled(loaded, {"num_beams": 6, "num_return_sequences": 4})
+    found = [score(ids, beam) for beam in beams]
+    assert found == sorted(found, reverse=True)
+    assert found[0] >= score(ids, greedy[0]) - 1e-5
+    assert len({tuple(beam.ids) for beam in beams}) == 4
+
+
+def test_a_completion_ends_at_end_of_sequence(loaded):
+    _, whole = sampled(loaded, {"temperature": 1.0})
+    assert (len(whole[0].ids), whole[0].finish_reason) == (NEW, "length")
+    end = whole[0].ids[5]
+    _, ended = sampled(loaded, {"temperature": 1.0}, eos_ids=[end])
+    assert ended[0].ids == whole[0].ids[: whole[0].ids.index(end)]
+    assert ended[0].finish_reason == "stop"
+
+
+def test_several_completions_say_which_is_which(capsys, tiny_base):
+    printed = completed(capsys, tiny_base, "--temperature", "1", "--num_return_sequences", "3")
+    heads = [line for line in printed.splitlines() if line.startswith("--- ")]
+    assert heads == [f"--- {number} of 3 (length)" for number in (1, 2, 3)]
+
+
+def test_the_prompt_comes_from_standard_input(capsys, tiny_base, monkeypatch):
+    expected = completed(capsys, tiny_base, "--prompt", "def f(\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("def f(\n"))
+    complete.main(["--hf_repository", str(tiny_base), "--max_new_tokens", str(NEW)])
+    assert capsys.readouterr().out == expected
+
+
+def test_a_suffix_changes_what_is_filled_in(capsys, tiny_base):
+    filled = completed(capsys, tiny_base, "--prompt", "def f(", "--suffix", "):\n    return x\n")
+    assert filled != completed(capsys, tiny_base)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--temperature", "0"], "--temperature 0 leaves nothing to draw; leave it out for the greedy completion"),
+        (["--top_p", "0"], "--top_p 0 leaves nothing to draw"),
+        (["--top_k", "5", "--num_beams", "4"], "--top_k draws and --num_beams searches; give one of the two"),
+        (["--num_return_sequences", "3"], "there is one greedy completion, not 3; add --temperature to draw several"),
+        (["--num_beams", "2", "--num_return_sequences", "3"], "2 beams give at most as many completions, not 3"),
+    ],
+)
+def test_contradicting_flags_are_one_sentence(flags, message):
+    with pytest.raises(UserError, match=message):
+        complete.main(["--hf_repository", "x", "--prompt", "x", *flags])
+
+
+@pytest.mark.parametrize("flags", [["--top_k", "0"], ["--top_p", "1.1"], ["--num_beams", "0"], ["--temperature", "-1"]])
+def test_impossible_values_exit_2(flags):
+    with pytest.raises(SystemExit) as stop:
+        complete.main(["--hf_repository", "x", *flags])
+    assert stop.value.code == 2
