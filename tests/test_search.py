@@ -113,7 +113,7 @@ class Runs:
 
 
 def arguments(output, trials=12):
-    words = ["--output_dir", str(output), "--trials", str(trials), "--search", "learning_rate=0.0..1.0", "lora_r=8,16"]
+    words = ["--output_dir", str(output), "--trials", str(trials), "--search", "learning_rate=0.11..1.0", "lora_r=8,16"]
     return PARSER.parse_args([*words, "--max_steps", "4"])
 
 
