@@ -73,9 +73,10 @@ def _read_own(
     if args.from_scratch:
         if any(pair.task != "document" for pair in train):
             raise UserError(f"{dataset} holds pairs, not whole documents; prepare it with --task document.")
-        reading = cli.progress(train, "encode", unit="document")
+        documents = train
         if args.curriculum:
-            reading, needed = curriculum.by_difficulty(args, train, encoder, needed), float("inf")
+            documents, needed = curriculum.by_difficulty(args, train, encoder, needed), float("inf")
+        reading = cli.progress(documents, "encode", unit="document")
         samples = list(scratch.samples(reading, encoder, args.max_length, args.fim_rate, args.seed, needed))
         held_out = list(scratch.samples(validation, encoder, args.max_length, 0.0, args.seed))
         chance.shuffle(held_out)
