@@ -335,6 +335,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for benchmark in scores["benchmarks"].values():
         print(f"\n{terminal.table(benchmark, scores['models'])}")
     print(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
+    for errors in filter(Path.is_file, (results.errors_file(args.output_dir, name) for name in scores["benchmarks"])):
+        print(f"errors: {errors}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def build_parser() -> cli.Parser:
         "--lines_after", type=cli.number(int, 0), default=10, help="task line: the same behind the line"
     )
     parser.add_argument("--prompt_format", choices=PROMPT_FORMATS, default="plain",
-                        help="tasks naming and summary: how a model is asked")  # fmt: skip
+                        help="tasks line, naming and summary: how a model is asked")  # fmt: skip
     parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
     parser.add_argument("--rule", nargs="+", type=rule, default=[], metavar="NAME=VALUE",
                         help="limits of single rules, e.g. long_line=2000 few_letters=off")  # fmt: skip

@@ -17,6 +17,7 @@ SOURCE=${SOURCE:-fastapi/fastapi}
 FORMAT=${FORMAT:-verbose}
 OUT=${OUT:-outputs/fastapi}
 PROMPT=${PROMPT:-640}
+SAMPLE=${SAMPLE:-500}
 
 python parse_data.py --repository "$SOURCE" --language python --code_blocks --output "$OUT/raw.jsonl"
 
@@ -31,4 +32,4 @@ python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir
 
 python merge_lora.py --hf_repository "$OUT/adapter"
 
-python benchmarking.py --hf_repository "$OUT/adapter" --output_dir "$OUT/benchmark"
+python benchmarking.py --hf_repository "$OUT/adapter" --sample "$SAMPLE" --output_dir "$OUT/benchmark"

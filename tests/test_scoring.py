@@ -35,7 +35,7 @@ def random_pairs(seed: int, count: int = 200) -> tuple[list[str], list[str]]:
 
 def test_the_folder_is_the_table() -> None:
     everywhere = {"bits_per_byte", "bleu", "chrf", "edit_similarity", "exact_match", "next_line", "perplexity"}
-    naming = {"naming_f1", "naming_f1_micro", "naming_precision", "naming_recall"}
+    naming = {"naming_f1", "naming_f1_micro", "naming_precision", "naming_recall", "naming_stemmed"}
     assert set(scoring.metrics()) == {*everywhere, *naming, "rouge_l", "parse_rate"}
     assert set(scoring.metrics("document")) == everywhere
     assert set(scoring.metrics()) - set(scoring.text_metrics()) == {"bits_per_byte", "perplexity", "parse_rate"}

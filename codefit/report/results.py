@@ -11,7 +11,7 @@ from codefit import baselines, cli
 from codefit.cli import UserError
 from codefit.comparison import ADAPTED, BASE
 from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
-from codefit.report import html, plots, terminal
+from codefit.report import html, naming_errors, plots, terminal
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and role, the base first
 Stored = dict[str, dict[str, list[str]]]  # answers of baselines, by benchmark and baseline
@@ -47,6 +47,10 @@ def write(folder: Path, scores: dict[str, Any], run: Run) -> None:
     (folder / "report.html").write_text(page, encoding="utf-8")
     (folder / "report.md").write_text(terminal.markdown(scores), encoding="utf-8")
     plots.scores(scores, folder / "scores.png")
+    for benchmark, by_role in run.predictions.items():
+        if all(item.task == "naming" for item in by_role[BASE]):
+            errors = naming_errors.page(by_role, scores["models"], scores["benchmarks"][benchmark]["title"])
+            errors_file(folder, benchmark).write_text(errors, encoding="utf-8")
 
 
 def facts(made: dict[str, Any]) -> dict[str, str]:
@@ -95,6 +99,11 @@ def _read_stored(folder: Path, benchmark: str, items: list[Prediction]) -> dict[
 
 def _file(folder: Path, role: str, benchmark: str) -> Path:
     return folder / f"predictions-{role}-{benchmark}.jsonl"
+
+
+def errors_file(folder: Path, benchmark: str) -> Path:
+    """Return where the page of errors of a benchmark of names is, in the folder of a run."""
+    return folder / f"naming-errors-{benchmark}.md"
 
 
 def side_by_side(first: Path, second: Path, manifest: cli.Manifest) -> Run:

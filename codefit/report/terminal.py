@@ -37,13 +37,13 @@ def _chapter(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
     parts = [f"## {report.title(benchmark)}", " ".join(report.verdict(benchmark, models))]
     if benchmark["findings"]:
         parts.append("\n".join(f"- {finding}" for finding in benchmark["findings"]))
-    parts.append(_table(header, rows))
+    parts.append(markdown_table(header, rows))
     if "compat" in benchmark:
-        parts.append(_table(report.compat_header(models), report.compat_rows(benchmark)))
+        parts.append(markdown_table(report.compat_header(models), report.compat_rows(benchmark)))
     parts += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in _lines(benchmark, models)]
     groups = [(f"{slices.TITLES[row['kind']]}: {row['group']}", *_slice(row, benchmark)) for row in benchmark["slices"]]
     parts += [f"{benchmark['metrics'][0]['label']} by group; verdicts corrected for their number:"]
-    parts += [_table(SLICES, groups)]
+    parts += [markdown_table(SLICES, groups)]
     return [*parts, "Signatures: " + ", ".join(f"`{row['signature']}`" for row in _shown(benchmark))]
 
 
@@ -57,7 +57,8 @@ def _slice(row: dict[str, Any], benchmark: dict[str, Any]) -> tuple[str, ...]:
     return (str(row["n"]), *values, report.interval(row["difference"], metric), row["verdict"])
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of Markdown; a | in a cell does not end it."""
     cells = [[text.replace("|", "\\|") for text in line] for line in (header, *rows)]
     cells.insert(1, ["---"] * len(header))
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

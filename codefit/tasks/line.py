@@ -2,16 +2,18 @@
 
 Every line is asked that is not blank and holds more than closing brackets, at most `--max_pairs_per_file` of a file.
 The completion begins with the line's indentation and ends before its line end. With `--lines_after 0` there is no
-suffix, and any model can be asked; otherwise it is fill-in-the-middle. Where the lines before hold more than
-`--max_prompt_tokens`, the first of them are cut.
+suffix, and any model can be asked; otherwise it is fill-in-the-middle, or, with `--prompt_format verbose`, the lines
+after stand as a comment above the lines before, for models without sentinels. Where the lines before hold more than
+`--max_prompt_tokens`, the first of them are cut; the comment takes a quarter of them at most.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
-from codefit.tasks import Options, id_of, thinned, tokens_of
+from codefit.tasks import Options, cut_at_lines, id_of, thinned, tokens_of
 
 NEEDS_TOKENS = True
 STOP = "line"
@@ -45,17 +47,27 @@ def _pair(
     document: Document, lines: list[str], begins: list[int], number: int, starts: Sequence[int], options: Options
 ) -> Pair:
     first, last = max(0, number - options.lines_before), number + options.lines_after
-    while first < number - 1 and tokens_of(starts, begins[first], begins[number]) > options.max_prompt_tokens:
+    end, last_end = begins[number] + len(lines[number].rstrip()), begins[min(last + 1, len(lines))] - 1
+    room, behind, comment = options.max_prompt_tokens, document.content[end:last_end], ""
+    if options.prompt_format == "verbose" and options.lines_after:
+        behind = document.content[end : cut_at_lines(document.content, end, last_end, starts, room // 4)]
+        comment = _comment(behind, LANGUAGES[document.language].line_comments[0])
+        room -= room // 4
+    while first < number - 1 and tokens_of(starts, begins[first], begins[number]) > room:
         first += 1
-    end = begins[number] + len(lines[number].rstrip())
-    behind = document.content[end : begins[min(last + 1, len(lines))] - 1]
     return Pair(
         id=id_of(document, begins[number]),
         task="line",
-        prompt=document.content[begins[first] : begins[number]],
+        prompt=comment + document.content[begins[first] : begins[number]],
         completion=document.content[begins[number] : end],
-        suffix=behind if options.lines_after else None,
+        suffix=behind if options.lines_after and not comment else None,
         repository=document.repository,
         path=document.path,
         language=document.language,
     )
+
+
+def _comment(behind: str, mark: str) -> str:
+    """Return the lines behind the line as a comment that says so."""
+    lines = behind.strip("\n").split("\n")
+    return "\n".join(f"{mark} {line}".rstrip() for line in ("Lines behind the missing line:", *lines, "Code:")) + "\n"

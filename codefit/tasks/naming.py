@@ -18,7 +18,7 @@ from codefit.tasks import Options, cut_at_lines, dedented, id_of, thinned, whole
 
 NEEDS_TOKENS = True
 STOP = "line"
-METRICS = ("naming_f1", "naming_precision", "naming_recall", "naming_f1_micro", "exact_match")
+METRICS = ("naming_f1", "naming_precision", "naming_recall", "naming_f1_micro", "exact_match", "naming_stemmed")
 
 MASK = "FUNCTION_NAME"
 LEAST_LINES = 3

@@ -1,0 +1,39 @@
+#!/bin/sh
+# The names of functions from their code, Python and Java: LoRA beside QLoRA, each merged, both against the base.
+# Exact match, precision, recall and F1 of the parts of names; benchmark/naming-errors-heldout.md says what went wrong.
+#
+#   sh runs/naming.sh                                           codellama/CodeLlama-7b-Instruct-hf, on a GPU with a network
+#   BASE=data/base FORMAT=plain PROMPT=192 SOURCE="airflow.tar.gz kotlin.bundle" sh runs/naming.sh --learning_rate 3e-3
+#                                                               the embedded base, on a CPU without a network
+#
+# SOURCE is whatever parse_data.py reads, several with blanks between; a base without a chat template takes FORMAT=plain.
+# OUT is where everything goes. Further arguments go to train.py.
+set -eu
+cd "$(dirname "$0")/.."
+
+BASE=${BASE:-codellama/CodeLlama-7b-Instruct-hf}
+SOURCE=${SOURCE:-apache/airflow JetBrains/kotlin}
+FORMAT=${FORMAT:-chat}
+OUT=${OUT:-outputs/naming}
+PROMPT=${PROMPT:-512}
+SAMPLE=${SAMPLE:-500}
+
+# shellcheck disable=SC2086  # several sources are several words
+python parse_data.py --repository $SOURCE --language python java --output "$OUT/raw.jsonl"
+
+python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --model_name_or_path "$BASE" \
+    --task naming --prompt_format "$FORMAT" --max_prompt_tokens "$PROMPT"
+
+python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --verify
+
+python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/adapters/lora" \
+    --no-load_in_4bit "$@"
+
+python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/adapters/qlora" \
+    --load_in_4bit "$@"
+
+python merge_lora.py --hf_repository "$OUT/adapters/lora" --output_dir "$OUT/lora"
+python merge_lora.py --hf_repository "$OUT/adapters/qlora" --output_dir "$OUT/qlora"
+
+python benchmarking.py --hf_repository "$OUT/lora" "$OUT/qlora" --sample "$SAMPLE" --max_new_tokens 24 \
+    --output_dir "$OUT/benchmark"
