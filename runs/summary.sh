@@ -6,8 +6,8 @@
 #   BASE=data/base PROMPT=384 SOURCE=airflow.tar.gz sh runs/summary.sh --learning_rate 3e-3
 #                                                               the embedded base, on a CPU without a network
 #
-# SOURCE is whatever parse_data.py reads; without it, the source distribution of Airflow 2.10.5 comes from PyPI, opened
-# as an archive: nothing of it is installed or run. OUT is where everything goes. Further arguments go to train.py.
+# SOURCE is whatever parse_data.py reads; without it, the source distribution of Airflow 2.10.5 comes from PyPI by pip,
+# which asks the package's build backend for its metadata. OUT is where everything goes. Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ COMPLETION=${COMPLETION:-192}
 if [ -z "${SOURCE:-}" ]; then
     SOURCE=$OUT/apache_airflow-2.10.5.tar.gz
     mkdir -p "$OUT"
-    python -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation --dest "$OUT" apache-airflow==2.10.5
+    python -m pip download --quiet --no-deps --no-binary :all: --dest "$OUT" apache-airflow==2.10.5
 fi
 
 python parse_data.py --repository "$SOURCE" --language python --output "$OUT/raw.jsonl"
