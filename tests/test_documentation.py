@@ -64,10 +64,14 @@ CALL = re.compile(r"(?:^|[;&|]|\bdo\b|\bthen\b)\s*(?:\$ )?(?:\w+=\S* )*(?:\S*/)?
 def commands(text: str) -> list[list[str]]:
     """Return every command of a shell text that runs a script of Python, as words: the script first.
 
-    What the shell would fill in becomes a placeholder; "$@" is nothing.
+    A variable has its default, or the first value of its loop, where that is one plain word; whatever else the shell
+    would fill in becomes a placeholder; "$@" is nothing.
     """
     text = re.sub(r"\\\n\s*", " ", text)
     text = re.sub(r'"?\$[@*]"?', "", text)
+    known = *re.findall(r"^(\w+)=\$\{\1:-([\w./-]+)\}$", text, re.M), *re.findall(r"\bfor (\w+) in ([\w./-]+)", text)
+    for name, value in known:
+        text = re.sub(rf"\${name}\b", value, text)
     text = re.sub(r"\$\([^()]*\)|\$\{[^{}]*\}|\$\w+", PLACEHOLDER, text)
     found = []
     for line in text.splitlines():
@@ -93,7 +97,11 @@ def words_until_operator(lexer: shlex.shlex) -> Iterator[str]:
         ("$ python3 a.py > out.txt", [["a.py"]]),
         (".venv/bin/python a.py | head", [["a.py"]]),
         ("OMP_NUM_THREADS=1 A= python a.py && python b.py", [["a.py"], ["b.py"]]),
-        ("for x in a b; do python a.py --task $x; done", [["a.py", "--task", "100"]]),
+        ("for x in a b; do python a.py --task $x; done", [["a.py", "--task", "a"]]),
+        (
+            'X=${X:-a b}\nY=${Y:-c/d}\npython a.py --x $X --y "$Y/e" --z $Z',
+            [["a.py", *"--x 100 --y c/d/e --z 100".split()]],
+        ),
         ('  python a.py --input "$OUT"/w/*.whl "$@"', [["a.py", "--input", "100/w/*.whl"]]),
         ("python a.py --x $(nproc) --y ${Y:-3}", [["a.py", "--x", "100", "--y", "100"]]),
         ("python a.py --x '' --y 1", [["a.py", "--x", "", "--y", "1"]]),

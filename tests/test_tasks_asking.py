@@ -12,7 +12,16 @@ from codefit.cli import UserError
 from codefit.encoding import Encoder
 from codefit.languages import LANGUAGES
 from codefit.records import Pair, Prediction
-from codefit.scoring import naming_f1, naming_f1_micro, naming_precision, naming_recall, parse_rate, rouge_l
+from codefit.report import naming_errors
+from codefit.scoring import (
+    naming_f1,
+    naming_f1_micro,
+    naming_precision,
+    naming_recall,
+    naming_stemmed,
+    parse_rate,
+    rouge_l,
+)
 
 # ---------------------------------------------------------------------------------------------- naming
 
@@ -212,6 +221,48 @@ def test_micro_sums_counts_and_macro_is_a_mean_of_items():
     both = ["get", "a_b_c_d"], ["get", "x_y_z_w"]
     assert naming_f1.value(scoring.gather(naming_f1, *both).sum(axis=0)) == 50
     assert naming_f1_micro.value(scoring.gather(naming_f1_micro, *both).sum(axis=0)) == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "same"),
+    [
+        ("getFiles", "get_file", True),
+        ("read_lines\nx", "reading_line", True),
+        ("file_get", "get_file", False),
+        ("get_file", "get_filter", False),
+        ("", "get", False),
+    ],
+)
+def test_a_stemmed_match_leaves_case_underscores_and_endings_aside(prediction, reference, same):
+    assert naming_stemmed.statistics(prediction, reference) == (100.0 * same, 1.0)
+
+
+def answers(*texts):
+    return [
+        Prediction(id=f"{n}", prompt="p", prediction=found, reference=real, finish_reason="stop", task="naming")
+        for n, (real, found) in enumerate(texts)
+    ]
+
+
+def test_the_page_of_errors_says_what_is_confused_and_how_long_names_come_out():
+    items = answers(
+        ("load_file", "read_file"), ("load_rows", "read_rows"), ("get", "get"), ("a_b_c_d_e_f", ""), ("x|y", "gets\nz")
+    )
+    one, missed, added = naming_errors.confusions(items)
+    assert one == {("load", "read"): 2}
+    assert missed[("load",)] == added[("read",)] == 2
+    assert [row[:3] for row in naming_errors.lengths(items)] == [
+        ("1", "1", "100.0"), ("2", "3", "0.0"), ("5 or more", "1", "0.0")
+    ]  # fmt: skip
+    page = naming_errors.page({"base": items, "adapted": answers(("get", "get"))}, LABELS, "held out")
+    assert page.startswith("# Names that went wrong: held out\n\n## base\n")
+    assert "| real | predicted | times |\n| --- | --- | --- |\n| `load` | `read` | 2 |" in page
+    assert "| `a_b_c_d_e_f` | nothing | 1 |" in page
+    assert "| `x\\|y` | `gets` | 1 |" in page
+    assert page.rstrip().endswith("Whole names that are confused most often:\n\nNone.")
+
+
+LABELS = {"base": {"label": "base"}, "adapted": {"label": "adapted"}}
 
 
 def independent_rouge_l(found: list[str], wanted: list[str]) -> float:
