@@ -100,7 +100,7 @@ def words_until_operator(lexer: shlex.shlex) -> Iterator[str]:
         ("for x in a b; do python a.py --task $x; done", [["a.py", "--task", "a"]]),
         (
             'X=${X:-a b}\nY=${Y:-c/d}\npython a.py --x $X --y "$Y/e" --z $Z',
-            [["a.py", *"--x 100 --y c/d/e --z 100".split()]],
+            [["a.py", *["--x", "100", "--y", "c/d/e", "--z", "100"]]],
         ),
         ('  python a.py --input "$OUT"/w/*.whl "$@"', [["a.py", "--input", "100/w/*.whl"]]),
         ("python a.py --x $(nproc) --y ${Y:-3}", [["a.py", "--x", "100", "--y", "100"]]),
