@@ -12,7 +12,9 @@ disk, and must predict what the adapter predicts; where it does not, nothing is 
 
 import argparse
 import dataclasses
+import gc
 import itertools
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +25,16 @@ from codefit.cli import UserError
 from codefit.records import Pair
 
 PROBES = 32  # prompts on which merged model and adapter are compared
+COMPLETED = 16  # of them, which both complete
+NEW_TOKENS = 32  # of a completion
 
 # How far the merged model may lie from the adapter, as a share of how far the adapter lies from its base, in nats of
 # KL divergence. Rounding to bfloat16 costs a well-trained adapter far less; what costs more is a failed merge, or an
 # adapter so small that float32 is needed to keep it.
 LOST_SHARE = 0.02
 FLOOR = 1e-6  # nats; float32 arithmetic in another order is not exact
+
+UNITS = {"MB": 10**6, "GB": 10**9}
 
 
 def build_parser() -> cli.Parser:
@@ -37,9 +43,18 @@ def build_parser() -> cli.Parser:
     add = parser.add_argument
     add("--hf_repository", default="outputs/kotlin/adapter", help="the adapter: a folder of train.py, or a Hub id")
     add("--output_dir", type=Path, help="where the merged model goes; when absent: merged, beside the adapter")
+    add("--max_shard_size", type=size, default="5GB", help="a file of weights is not larger: 500MB, 5GB")
     add("--push", action="store_true", help="push the result to the Hub repository of the adapter")
     cli.add_output_flags(parser)
     return parser
+
+
+def size(text: str) -> int:
+    """Return the bytes of a size such as 500MB or 5GB."""
+    match = re.fullmatch(r"([1-9]\d*)(MB|GB)", text.strip().upper())
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it as 500MB or 5GB")
+    return int(match[1]) * UNITS[match[2]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +72,15 @@ class Plan:
 
 
 def make_plan(name: str) -> Plan:
-    """Read base, revision and quantisation from the adapter's own files."""
+    """Read base, revision and quantisation from the adapter's own files.
+
+    Raises:
+        UserError: the name is that of a whole model, or of nothing that can be merged.
+    """
     from codefit import models
 
+    if not models.is_adapter(name) and models.is_whole(name):
+        raise UserError(f"{name} is a whole model, so there is nothing to merge; benchmark it or serve it as it is.")
     adapter = models.adapter_folder(name)
     base, revision = models.base_of(str(adapter))
     manifest = cli.read_manifest(adapter)
@@ -76,11 +97,19 @@ def make_plan(name: str) -> Plan:
     )
 
 
-def probe_prompts(plan: Plan, tokenizer: Any) -> list[list[int]]:
-    """Return token ids of real prompts: validation pairs of the training data, else lines of this toolkit's source."""
-    from codefit.encoding import Encoder
+# ---------------------------------------------------------------------------------------------- the proof
 
-    encoder = Encoder(tokenizer, plan.max_prompt_tokens)
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a model says to the probes: log-probabilities of the next token, and the first completions as text."""
+
+    log_probabilities: Any
+    completions: list[str]
+
+
+def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
+    """Return token ids of real prompts: validation pairs of the training data, else lines of this toolkit's source."""
     file = Path(plan.dataset or "") / "validation.jsonl"
     if plan.dataset and file.is_file():
         pairs = itertools.islice(records.read_jsonl(file, Pair), PROBES)
@@ -89,21 +118,46 @@ def probe_prompts(plan: Plan, tokenizer: Any) -> list[list[int]]:
     return [encoder.prompt_ids("".join(lines[: 4 * (n + 1)])) for n in range(PROBES)]
 
 
-def trained_predictions(plan: Plan, prompts: list[list[int]]) -> tuple[Any, Any]:
-    """Return log-probabilities of base and adapter, on the base as it was trained (4-bit where it was 4-bit)."""
+def ask(model: Any, encoder: Any, prompts: list[list[int]]) -> Answers:
+    """Return what a model says to the probes."""
+    from codefit import generation, merging
+
+    completions = generation.generate(
+        model,
+        prompts[:COMPLETED],
+        max_new_tokens=NEW_TOKENS,
+        eos_ids=encoder.eos_ids,
+        pad_id=encoder.pad_id,
+    )
+    return Answers(
+        merging.next_token_log_probabilities(model, prompts), [encoder.decode(each.ids) for each in completions]
+    )
+
+
+def ask_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]]) -> tuple[Any, Answers]:
+    """Return the log-probabilities of the base, and what base and adapter say, as it was trained (4-bit or not)."""
+    import torch
+
+    from codefit import merging, models
+
+    dtype = base.dtype if base.load_in_4bit else torch.float32
+    model = models.load_model(base.name, revision=base.revision, load_in_4bit=base.load_in_4bit, dtype=dtype)
+    model = models.attach_adapter(model, str(plan.adapter))
+    with model.disable_adapter():
+        without = merging.next_token_log_probabilities(model, prompts)
+    return without, ask(model, encoder, prompts)
+
+
+def ask_merged(folder: Path, encoder: Any, prompts: list[list[int]]) -> Answers:
+    """Return what the model in a folder says."""
     import torch
 
     from codefit import models
 
-    dtype = getattr(torch, plan.dtype) if plan.load_in_4bit else torch.float32
-    base = models.load_model(plan.base, revision=plan.revision, load_in_4bit=plan.load_in_4bit, dtype=dtype)
-    model = models.attach_adapter(base, str(plan.adapter))
-    with model.disable_adapter():
-        without = models.next_token_log_probabilities(model, prompts)
-    return without, models.next_token_log_probabilities(model, prompts)
+    return ask(models.load_model(str(folder), dtype=torch.float32), encoder, prompts)
 
 
-def merge(plan: Plan, work: Path) -> Any:
+def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
     """Write the merged model to work, in the smallest type that keeps the adapter; return what was measured.
 
     Raises:
@@ -111,35 +165,65 @@ def merge(plan: Plan, work: Path) -> Any:
     """
     import torch
 
-    from codefit import models
+    from codefit import merging, models
+    from codefit.encoding import Encoder
 
     tokenizer = models.load_tokenizer(str(plan.adapter))
-    prompts = probe_prompts(plan, tokenizer)
-    without, wanted = trained_predictions(plan, prompts)
-    effect, _ = models.divergence(wanted, without)
-    base = models.dequantised(plan.base, plan.revision, plan.load_in_4bit, getattr(torch, plan.dtype))
-    merged = models.attach_adapter(base, str(plan.adapter)).merge_and_unload().cpu()
-    models.set_generation_defaults(merged, tokenizer)
-
+    encoder = Encoder(tokenizer, plan.max_prompt_tokens)
+    prompts = probe_prompts(plan, encoder)
+    base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, getattr(torch, plan.dtype))
+    without, wanted = ask_adapter(base, plan, encoder, prompts)
+    effect, _ = merging.divergence(wanted.log_probabilities, without)
     allowed = max(LOST_SHARE * effect, FLOOR)
-    rows = []
+    measured: list[dict[str, Any]] = []
     for dtype in (torch.bfloat16, torch.float32):
-        models.save(merged, tokenizer, work, dtype)
-        read_back = models.load_model(str(work), dtype=torch.float32)
-        distance, agreement = models.divergence(wanted, models.next_token_log_probabilities(read_back, prompts))
-        name = str(dtype).removeprefix("torch.")
-        rows.append((name, f"{distance:.2e}", f"{agreement:.1%}", "kept" if distance <= allowed else "too far"))
-        if distance <= allowed:
+        gc.collect()  # models refer to themselves; one that was asked goes before another comes
+        merging.write_merged(base, str(plan.adapter), tokenizer, work, dtype, shard_bytes)
+        gc.collect()
+        said = ask_merged(work, encoder, prompts)
+        measured.append({"dtype": str(dtype).removeprefix("torch."), **compare(wanted, said)})
+        if measured[-1]["kl_to_adapter"] <= allowed:
             break
-    print(f"the adapter moves its base by {effect:.2e} nats (KL, {len(prompts)} prompts); the merged model may lose")
-    print(f"{allowed:.2e} of it:\n")
-    print(cli.table(rows, ("saved as", "KL to the adapter", "same first choice", "verdict")))
-    if distance > allowed:
+    report(measured, effect, allowed, len(prompts))
+    distance = measured[-1]["kl_to_adapter"]
+    if not distance <= allowed:  # so that what is not a number is refused too
         raise UserError(
             f"the merged model differs from the adapter (KL {distance:.2e} nats, {allowed:.2e} allowed) "
             f"and was not kept; check that {plan.base} is the base it was trained on."
         )
-    return {"dtype": name, "kl_to_adapter": distance, "kl_adapter_to_base": effect, "top1_agreement": agreement}
+    return {**measured[-1], "kl_adapter_to_base": effect, "probes": len(prompts)}
+
+
+def compare(wanted: Answers, said: Answers) -> dict[str, float]:
+    """Return how near the answers of the merged model come to those of the adapter."""
+    from codefit import merging
+    from codefit.scoring import edit_similarity
+
+    distance, agreement = merging.divergence(wanted.log_probabilities, said.log_probabilities)
+    pairs = zip(said.completions, wanted.completions, strict=True)
+    alike = [edit_similarity.statistics(ours, theirs)[0] for ours, theirs in pairs]
+    return {"kl_to_adapter": distance, "top1_agreement": agreement, "edit_similarity": sum(alike) / len(alike)}
+
+
+def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes: int) -> None:
+    """Say how near the merged model came, in each type it was saved in."""
+    print(f"the adapter moves its base by {effect:.2e} nats (KL, {probes} prompts); the merged model may lose")
+    print(f"{allowed:.2e} of it:\n")
+    rows = [
+        (
+            row["dtype"],
+            f"{row['kl_to_adapter']:.2e}",
+            f"{row['top1_agreement']:.1%}",
+            f"{row['edit_similarity']:.1f}",
+            "kept" if row["kl_to_adapter"] <= allowed else "too far",
+        )
+        for row in measured
+    ]
+    header = ("saved as", "KL to the adapter", "same first choice", "edit similarity of completions", "verdict")
+    print(cli.table(rows, header))
+
+
+# ---------------------------------------------------------------------------------------------- the story
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -179,7 +263,7 @@ def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> Non
     work = cli.partial(output)
     cli.make_folder(work, empty=True)
     try:
-        measured = merge(plan, work)
+        measured = merge(plan, work, args.max_shard_size)
     except UserError:
         shutil.rmtree(work)
         raise

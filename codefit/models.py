@@ -52,7 +52,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with _loading("tokenizer", name):
+    with loading("tokenizer", name):
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -84,13 +84,13 @@ def load_model(
 
     dtype = dtype or compute_dtype()
     if place is not None and place.type == "meta":
-        with _loading("model", name), place:
+        with loading("model", name), place:
             config = AutoConfig.from_pretrained(name, revision=revision)
             return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
     if load_in_4bit:
-        options |= {"quantization_config": _nf4(dtype), "device_map": {"": device()}}
-    with _loading("model", name):
+        options |= {"quantization_config": nf4(dtype), "device_map": {"": device()}}
+    with loading("model", name):
         model: Any = AutoModelForCausalLM.from_pretrained(name, **options)
     if load_in_4bit:
         keep_gradients_on_cpu(model)
@@ -99,7 +99,7 @@ def load_model(
     return model.eval()
 
 
-def _nf4(dtype: torch.dtype) -> Any:
+def nf4(dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -123,7 +123,7 @@ def keep_gradients_on_cpu(model: torch.nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _loading(what: str, name: str) -> Iterator[None]:
+def loading(what: str, name: str) -> Iterator[None]:
     """Turn the loaders' many errors into one sentence, and keep their own progress bars off the screen."""
     from transformers.utils import logging as transformers_logging
 
@@ -157,6 +157,11 @@ def is_adapter(name: str) -> bool:
     if Path(name).is_dir():
         return (Path(name) / ADAPTER_CONFIG).is_file()
     return _hub_file(name, ADAPTER_CONFIG) is not None
+
+
+def is_whole(name: str) -> bool:
+    """Return whether a folder or Hub repository holds a whole model."""
+    return (Path(name) / "config.json").is_file() if Path(name).is_dir() else bool(_hub_file(name, "config.json"))
 
 
 def base_of(adapter: str) -> tuple[str, str | None]:
@@ -241,26 +246,15 @@ def load(name: str, *, load_in_4bit: bool = False) -> tuple[Any, Any]:
     return load_tokenizer(name), attach_adapter(model, str(adapter_folder(name)))
 
 
-def attach_adapter(model: Any, adapter: str) -> Any:
+def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False) -> Any:
     """Return the model with an adapter attached, in evaluation mode; `with model.disable_adapter():` is the base."""
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, adapter).eval()
+        return PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
-
-
-def dequantised(name: str, revision: str | None, load_in_4bit: bool, trained_dtype: torch.dtype) -> Any:
-    """Load a base in float32 with the weights that training saw: those of NF4, dequantised, where it was quantised.
-
-    Merging into the weights before quantisation gives another function than the trained one. `trained_dtype` is what
-    the weights were read as before they were quantised: NF4 codes depend on it.
-    """
-    if not load_in_4bit:
-        return load_model(name, revision=revision, dtype=torch.float32)
-    return load_model(name, revision=revision, load_in_4bit=True, dtype=trained_dtype).dequantize().float()
 
 
 def context_of(model: Any) -> int:
@@ -286,25 +280,3 @@ def save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
     rounded = model if model.dtype == dtype else copy.deepcopy(model).to(dtype)
     rounded.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-@torch.inference_mode()
-def next_token_log_probabilities(model: Any, prompts: list[list[int]]) -> torch.Tensor:
-    """Return the model's log-probabilities of the token after each prompt, shape (prompts, vocabulary), float32."""
-    rows = []
-    for ids in prompts:
-        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
-        rows.append(torch.log_softmax(logits.float(), -1).cpu())
-    return torch.stack(rows)
-
-
-def divergence(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
-    """Return mean Kullback-Leibler divergence KL(reference || other) in nats, and top-1 agreement, over the rows.
-
-    Args:
-        reference: log-probabilities, shape (rows, vocabulary).
-        other: the same for the model compared.
-    """
-    kl = (reference.exp() * (reference - other)).sum(-1)
-    agreement = (reference.argmax(-1) == other.argmax(-1)).float().mean()
-    return float(kl.mean()), float(agreement)

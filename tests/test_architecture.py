@@ -18,7 +18,7 @@ from codefit.cli import ROOT
 ROOMS = (
     *("cli", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
     *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring"),
-    *("models", "adapters", "generation", "sampling", "likelihood", "predicting"),
+    *("models", "adapters", "generation", "sampling", "likelihood", "predicting", "merging"),
     *("scratch_flags", "scratch", "curriculum", "rows"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
@@ -27,7 +27,7 @@ ROOMS = (
     *("provenance", "cards", "hub_client", "hub"),
 )
 TORCH_ROOMS = {
-    *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting"),
+    *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting", "merging"),
     *("preflight", "settings", "callbacks", "training", "contenders", "sampling", "search"),
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}

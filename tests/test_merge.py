@@ -11,7 +11,7 @@ from test_training import CONFIGS, command
 import complete
 import merge_lora
 import train
-from codefit import adapters, cli, models
+from codefit import adapters, cli, merging, models
 from codefit.cli import UserError
 
 
@@ -52,6 +52,7 @@ def test_the_merged_model_predicts_what_the_adapter_predicts(request, tiny_base,
     assert (predictions(merged, IDS) - wanted).abs().max() < 0.2 * effect
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["merge"]["kl_to_adapter"] < 0.02 * manifest["merge"]["kl_adapter_to_base"]
+    assert manifest["merge"]["edit_similarity"] > 90
     assert manifest["base_model"] == str(tiny_base)
     names = {path.name for path in output.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "loss.png"}
@@ -61,7 +62,7 @@ def test_the_merged_model_predicts_what_the_adapter_predicts(request, tiny_base,
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
-def test_every_architecture_merges(architecture, tmp_path):
+def test_every_architecture_merges(architecture, tiny_tokenizer, tmp_path):
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS[architecture])
     model.save_pretrained(tmp_path / "base")
@@ -74,23 +75,22 @@ def test_every_architecture_merges(architecture, tmp_path):
     with peft_model.disable_adapter():
         assert (predictions(peft_model, ids) - wanted).abs().max() > 0.01
     peft_model.save_pretrained(tmp_path / "adapter")
-    base = models.dequantised(str(tmp_path / "base"), None, False, torch.float32)
-    merged = models.attach_adapter(base, str(tmp_path / "adapter")).merge_and_unload()
+    (tmp_path / "merged").mkdir()
+    base = merging.Base(str(tmp_path / "base"), None, False, torch.float32)
+    merging.write_merged(base, str(tmp_path / "adapter"), tiny_tokenizer, tmp_path / "merged", torch.float32, 10**9)
+    merged = models.load_model(str(tmp_path / "merged"), dtype=torch.float32)
     torch.testing.assert_close(predictions(merged, ids), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_merge_that_differs_is_not_kept(adapter, tmp_path, monkeypatch):
     """Planted: the base that is merged into is not the one that was trained on."""
-    honest = models.dequantised
+    honest = merging.Checkpoint.read
 
-    def another_base(*args):
-        model = honest(*args)
-        with torch.no_grad():
-            for weight in model.parameters():
-                weight.add_(torch.randn_like(weight) * 0.05)
-        return model
+    def another_base(self, name, dtype):
+        weight = honest(self, name, dtype)
+        return weight + torch.randn_like(weight) * 0.05
 
-    monkeypatch.setattr(models, "dequantised", another_base)
+    monkeypatch.setattr(merging.Checkpoint, "read", another_base)
     output = tmp_path / "merged"
     with pytest.raises(UserError, match=r"the merged model differs from the adapter .* and was not kept; check that"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(output)])
@@ -166,6 +166,25 @@ def test_a_truncated_download_is_one_sentence(tiny_base, adapter, tmp_path, dama
     with pytest.raises(UserError, match=r"cannot (load the model|attach the adapter)"):
         merge_lora.main(["--hf_repository", str(tmp_path / "adapter")])
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_whole_model_needs_no_merge(tiny_base):
+    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge; benchmark it or serve it"):
+        merge_lora.main(["--hf_repository", str(tiny_base)])
+
+
+@pytest.mark.parametrize("text", ["5", "0GB", "GB", "1.5GB", "-1MB", "5TB"])
+def test_a_size_that_is_none(text, capsys):
+    with pytest.raises(SystemExit) as stop:
+        merge_lora.build_parser().parse_args([f"--max_shard_size={text}"])
+    assert stop.value.code == 2
+    assert f"'{text}' is not a size; write it as 500MB or 5GB" in capsys.readouterr().err
+
+
+def test_sizes_are_read():
+    parse = merge_lora.build_parser().parse_args
+    assert [parse(["--max_shard_size", text]).max_shard_size for text in ("500MB", "2gb")] == [500 * 10**6, 2 * 10**9]
+    assert parse([]).max_shard_size == 5 * 10**9
 
 
 def test_push_without_a_repository_is_refused_before_any_work(adapter, tmp_path):
