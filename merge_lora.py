@@ -5,9 +5,11 @@ The base, its revision and its quantisation are read from what train.py wrote; o
     python merge_lora.py --hf_repository outputs/kotlin/adapter
 
     python merge_lora.py --hf_repository me/kotlin-phi --output_dir outputs/kotlin/merged --push
+    python merge_lora.py --hf_repository outputs/kotlin/adapter --gguf q8_0 --scores outputs/kotlin/benchmark --push
 
 A base that was trained in 4 bits is dequantised first and merged in float32. The merged model is saved, read back from
-disk, and must predict what the adapter predicts; where it does not, nothing is kept and nothing is pushed.
+disk, and must predict what the adapter predicts; where it does not, nothing is kept and nothing is pushed. With --gguf,
+files for llama.cpp and Ollama and the settings of editors go into a folder beside it.
 """
 
 import argparse
@@ -34,6 +36,7 @@ NEW_TOKENS = 32  # of a completion
 LOST_SHARE = 0.02
 FLOOR = 1e-6  # nats; float32 arithmetic in another order is not exact
 
+KINDS = ("q8_0", "f16")  # of GGUF file
 UNITS = {"MB": 10**6, "GB": 10**9}
 
 
@@ -44,7 +47,15 @@ def build_parser() -> cli.Parser:
     add("--hf_repository", default="outputs/kotlin/adapter", help="the adapter: a folder of train.py, or a Hub id")
     add("--output_dir", type=Path, help="where the merged model goes; when absent: merged, beside the adapter")
     add("--max_shard_size", type=size, default="5GB", help="a file of weights is not larger: 500MB, 5GB")
+    add(
+        "--gguf",
+        nargs="*",
+        choices=KINDS,
+        help="also write GGUF files for llama.cpp and editors; q8_0 if none is named",
+    )
     add("--push", action="store_true", help="push the result to the Hub repository of the adapter")
+    add("--private", action="store_true", help="push only to a private repository; a new one is made private")
+    add("--scores", type=Path, help="the folder of this model's benchmark, for the card")
     cli.add_output_flags(parser)
     return parser
 
@@ -75,12 +86,10 @@ def make_plan(name: str) -> Plan:
     """Read base, revision and quantisation from the adapter's own files.
 
     Raises:
-        UserError: the name is that of a whole model, or of nothing that can be merged.
+        UserError: the name is that of nothing that can be merged.
     """
     from codefit import models
 
-    if not models.is_adapter(name) and models.is_whole(name):
-        raise UserError(f"{name} is a whole model, so there is nothing to merge; benchmark it or serve it as it is.")
     adapter = models.adapter_folder(name)
     base, revision = models.base_of(str(adapter))
     manifest = cli.read_manifest(adapter)
@@ -227,34 +236,85 @@ def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Plan, merge, verify, push."""
+    """Plan, merge, verify, export, push."""
     args = build_parser().parse_args(argv)
+    if args.gguf == []:
+        args.gguf = ["q8_0"]
+    from codefit import models
+    from codefit.export import folder
+
+    if not models.is_adapter(args.hf_repository) and models.is_whole(args.hf_repository):
+        return without_merge(args)
     plan = make_plan(args.hf_repository)
     output = args.output_dir or default_output(args.hf_repository)
-    weights = cli.sha256(plan.adapter / "adapter_model.safetensors")
-    if output.resolve() == plan.adapter.resolve():
-        raise UserError("--output_dir is the adapter itself; name another folder.")
-    print(f"adapter  {args.hf_repository}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else ""))
-    print(f"output   {output}")
-    if args.push and not plan.repository:
-        raise UserError("--push needs a Hub repository: name one in --hf_repository of train.py, or merge by Hub id.")
+    settle(args, plan, output)
     if args.dry_run:
         return
-    if args.push:
-        from codefit import hub
-
-        hub.preflight(str(plan.repository), "model", private=None)
+    weights = cli.sha256(plan.adapter / "adapter_model.safetensors")
     done = cli.read_manifest(output).get("adapter_sha256") if output.is_dir() else None
     if done == weights and not args.overwrite:
         print("already merged and verified; nothing to do.")
     else:
         cli.refuse_existing(output, args.overwrite)
         run(args, plan, output, weights)
+    if args.gguf:
+        folder.write(args, output, output, plan.repository)
     if args.push:
+        push(args, plan, output)
+    print(f"next:    python benchmarking.py --hf_repository {args.hf_repository}")
+    return None
+
+
+def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
+    """Say what will happen, and refuse before any work what cannot succeed."""
+    if output.resolve() == plan.adapter.resolve():
+        raise UserError("--output_dir is the adapter itself; name another folder.")
+    print(f"adapter  {args.hf_repository}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else ""))
+    print(f"output   {output}")
+    if args.push and not plan.repository:
+        raise UserError("--push needs a Hub repository: name one in --hf_repository of train.py, or merge by Hub id.")
+    if args.scores:
+        scores_of(args, plan, output)
+    if args.gguf:
+        import torch
+
+        from codefit import merging
+        from codefit.export import folder, gguf
+
+        print(f"         {folder.beside(output)}: {', '.join(args.gguf)}")
+        base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, torch.float32)
+        gguf.refuse(merging.config_of(base).to_dict(), plan.adapter)
+    if args.push and not args.dry_run:
         from codefit import hub
 
-        print(f"pushed   {hub.push_merged(output, str(plan.repository), adapter=plan.adapter)}")
-    print(f"next:    python benchmarking.py --hf_repository {args.hf_repository}")
+        for repository in [plan.repository, *[f"{plan.repository}-GGUF"] * bool(args.gguf)]:
+            hub.preflight(str(repository), "model", private=args.private or None)
+
+
+def scores_of(args: argparse.Namespace, plan: Plan, output: Path) -> list[dict[str, Any]]:
+    """Return the rows of --scores; none without it."""
+    from codefit import cards
+
+    names = {args.hf_repository, str(plan.adapter), str(output), plan.repository or args.hf_repository}
+    return cards.read_scores(args.scores, names) if args.scores else []
+
+
+def without_merge(args: argparse.Namespace) -> None:
+    """Export a whole model, in which there is nothing to merge."""
+    from codefit.export import folder, gguf
+
+    model = Path(args.hf_repository)
+    if not args.gguf or args.push or args.scores:
+        raise UserError(
+            f"{args.hf_repository} is a whole model, so there is nothing to merge; benchmark it or serve it as it is, "
+            "or give --gguf alone for editors."
+        )
+    if not model.is_dir():
+        raise UserError(f"{args.hf_repository} is not on this machine; fetch it with `hf download`, name its folder.")
+    gguf.refuse(gguf.read_config(model), model)
+    print(f"model    {model}\noutput   {folder.beside(args.output_dir or model)}")
+    if not args.dry_run:
+        folder.write(args, model, args.output_dir or model, None)
 
 
 def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> None:
@@ -280,8 +340,32 @@ def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> Non
         merge=measured,
     )
     manifest.write(work)
+    write_card(args, plan, work, output)
     cli.commit(work, output)
     print(f"\nmerged   {output}")
+
+
+def write_card(args: argparse.Namespace, plan: Plan, work: Path, output: Path) -> None:
+    """Put a card into the merged folder, for whoever finds it; a push writes it anew, with the licence of the base."""
+    from codefit import cards
+
+    text = cards.merged_card(work, plan.repository or output.name, scores_of(args, plan, output), "", plan.adapter)
+    (work / "README.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def push(args: argparse.Namespace, plan: Plan, output: Path) -> None:
+    """Push the merged model with its adapter, and the GGUF files to a repository of their own."""
+    from codefit import hub
+    from codefit.export import folder
+
+    repository, private = str(plan.repository), args.private or None
+    scores = scores_of(args, plan, output)
+    print(f"pushed   {hub.push_merged(output, repository, adapter=plan.adapter, private=private, scores=scores)}")
+    if args.gguf:
+        url = hub.push_gguf(
+            folder.beside(output), f"{repository}-GGUF", merged=repository, model=plan.adapter, private=private
+        )
+        print(f"pushed   {url}")
 
 
 def default_output(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The README.md of what goes to the Hub: data set, adapter, merged model.
+"""The README.md of what goes to the Hub: data set, adapter, merged model, GGUF files.
 
 A card states what was made of what, by which command, what it changed, and how to use it. It is written from the
 manifests that the stages left, so that nobody has to fill anything in. Metadata follow
@@ -6,25 +6,57 @@ huggingface.co/docs/hub/model-cards and datasets-cards; results become a `model-
 """
 
 import dataclasses
+import json
+import math
 import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, provenance
+from codefit import cli, fim, provenance
+from codefit.cli import UserError
+from codefit.export import editors
 
 # A row of a comparison: {"metric": "edit_similarity", "label": "Edit similarity", "base": {"value", "low", "high"},
 # "adapted": {...}, "verdict": "better", "signature": "...", "benchmark": "heldout"}; the last three may be absent.
 Score = dict[str, Any]
 
-PREFIX = "{prefix}"  # the prompt format of a model that knows no fill-in-the-middle
 HELD_OUT = "held-out files"
 TAGS = ("code", "code-completion", "codefit")
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
 
 
-# ---------------------------------------------------------------------------------------------- the three cards
+def read_scores(folder: Path, names: set[str]) -> list[Score]:
+    """Return the rows of a benchmark's scores.json, for the card of the model that was measured.
+
+    Args:
+        folder: what benchmarking.py wrote.
+        names: what the model may be called there: its folder, its adapter's, its id on the Hub.
+
+    Raises:
+        UserError: the folder holds no scores, or those of another model.
+    """
+    path = folder / "scores.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no scores.json; name the --output_dir of benchmarking.py.")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    measured = content["models"]["adapted"]["name"]
+    if _place(measured) not in map(_place, names):
+        raise UserError(f"{path} measures {measured}, which is another model; name the benchmark of this one.")
+    return [
+        {**row, "benchmark": benchmark}
+        for benchmark, result in content["benchmarks"].items()
+        for row in result["metrics"]
+        if math.isfinite(row["adapted"]["value"])
+    ]
+
+
+def _place(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+# ---------------------------------------------------------------------------------------------- the four cards
 
 
 def dataset_card(folder: Path, repo_id: str) -> str:
@@ -57,16 +89,13 @@ def dataset_card(folder: Path, repo_id: str) -> str:
     )
 
 
-def adapter_card(
-    folder: Path, repo_id: str, scores: Sequence[Score] = (), prompt_format: str = PREFIX, licence: str = ""
-) -> str:
+def adapter_card(folder: Path, repo_id: str, scores: Sequence[Score] = (), licence: str = "") -> str:
     """Return the card of an adapter folder that train.py wrote.
 
     Args:
         folder: holds adapter_config.json and the manifest of the training.
         repo_id: where it goes on the Hub.
         scores: rows of the comparison with the base model.
-        prompt_format: how a prompt is built from `{prefix}` and, for fill-in-the-middle, `{suffix}`.
         licence: of the base model, which the adapter inherits; "" if it is not known.
     """
     base, revision = provenance.base_model(folder)
@@ -79,7 +108,7 @@ def adapter_card(
         f'model = PeftModel.from_pretrained(base, "{repo_id}").eval()'
     )
     made = [cli.read_manifest(folder)]
-    model = _Model(repo_id, base, "adapter", made, scores, prompt_format, licence)
+    model = _Model(repo_id, base, "adapter", made, scores, prompt_format(folder), licence)
     return _model_card(model, f"A LoRA adapter that fits {_linked(base)} to a codebase.", load)
 
 
@@ -87,7 +116,6 @@ def merged_card(
     folder: Path,
     repo_id: str,
     scores: Sequence[Score] = (),
-    prompt_format: str = PREFIX,
     licence: str = "",
     adapter: Path | None = None,
 ) -> str:
@@ -102,12 +130,50 @@ def merged_card(
         f'model = AutoModelForCausalLM.from_pretrained("{repo_id}", dtype="auto").eval()'
     )
     made = [cli.read_manifest(path) for path in (adapter, folder) if path]
-    model = _Model(repo_id, base, "finetune", made, scores, prompt_format, licence)
+    model = _Model(repo_id, base, "finetune", made, scores, prompt_format(folder), licence)
     sentence = (
         f"This is {_linked(base)}, fitted to a codebase." if base else "A small code model, trained from scratch."
     )
     note = f' The adapter alone: `PeftModel.from_pretrained(base, "{repo_id}", subfolder="adapter")`.'
     return _model_card(model, sentence + (note if adapter else ""), load)
+
+
+def gguf_card(folder: Path, repo_id: str, merged: str, licence: str = "") -> str:
+    """Return the card of a folder of GGUF files.
+
+    Args:
+        folder: the files, and what editors need.
+        repo_id: where it goes on the Hub.
+        merged: the repository of the model that the files were made of.
+        licence: of the base model; "" if it is not known.
+    """
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        base_model=merged,
+        base_model_relation="quantized",
+        library_name="gguf",
+        pipeline_tag="text-generation",
+        license=provenance.hub_licence(licence) if licence else None,
+        language=["code"],
+        tags=[*TAGS],
+    )
+    manifest = cli.read_manifest(folder)
+    first = sorted(folder.glob("*.gguf"))[0]
+    tag = first.stem.rpartition("-")[2]
+    infill, context = fim.named(manifest.get("infill")), int(manifest["context"])
+    serve = editors.server_command(["-hf", f"{repo_id}:{tag}"], infill, context)
+    use = f"{serve}    # llama.vscode, llama.vim, Continue, Tabby\nollama run hf.co/{repo_id}:{tag}"
+    files = [(path.name, f"{path.stat().st_size / 1e6:,.0f} MB") for path in sorted(folder.glob("*.gguf"))]
+    return _card(
+        data,
+        _name(repo_id),
+        f"[{merged}](https://huggingface.co/{merged}) for llama.cpp and its kin, with the settings of editors.",
+        ("Files", _table(("file", "size"), files)),
+        ("Use it", _code("bash", use) + "\n\n`continue.yaml` and `tabby.toml` are ready to be copied."),
+        ("Prompt format", _prompt_format(editors.template(infill, "{prefix}", "{suffix}"))),
+        ("How it was made", _origin(manifest)),
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -228,8 +294,14 @@ def _value(score: dict[str, Any] | None) -> str:
     return f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
 
 
+def prompt_format(folder: Path) -> str:
+    """Return how a prompt is built from `{prefix}` and `{suffix}`; without a tokenizer, from the prefix alone."""
+    infill = editors.infill_format(folder) if (folder / "tokenizer.json").is_file() else None
+    return editors.template(infill, "{prefix}", "{suffix}")
+
+
 def _prompt_format(prompt_format: str) -> str:
-    if prompt_format == PREFIX:
+    if "{suffix}" not in prompt_format:
         return "The code before the cursor, as it is. It is a completion model: no chat template, no instruction."
     return (
         "Either the code before the cursor, as it is, or, to fill in between two pieces of code:\n\n"

@@ -45,3 +45,8 @@ BASE = FORMATS[0]  # the embedded base model uses StarCoder's spelling, which ll
 def detect(vocabulary: Container[str]) -> FimFormat | None:
     """Return the format whose sentinels are all in the vocabulary, or None for a model without fill-in-the-middle."""
     return next((row for row in FORMATS if all(token in vocabulary for token in row.sentinels)), None)
+
+
+def named(name: str | None) -> FimFormat | None:
+    """Return the format of a name, None for no name."""
+    return next((row for row in FORMATS if row.name == name), None)

@@ -90,7 +90,6 @@ def push_adapter(
     *,
     private: bool | None = None,
     scores: Sequence[cards.Score] = (),
-    prompt_format: str = cards.PREFIX,
 ) -> str:
     """Write the card of an adapter folder and push it; return the URL of the commit.
 
@@ -100,7 +99,7 @@ def push_adapter(
         UserError: the folder is not an adapter, or the push failed.
     """
     _require(folder, "adapter_config.json", "adapter_model.safetensors", made_by="train.py")
-    _write_card(folder, cards.adapter_card(folder, repo_id, scores, prompt_format, _licence_of_base(folder)))
+    _write_card(folder, cards.adapter_card(folder, repo_id, scores, _licence_of_base(folder)))
     message = "Adapter trained with codefit"
     return push_folder(folder, repo_id, "model", message=message, private=private, replaced=ROOT_OF_A_MODEL)
 
@@ -112,7 +111,6 @@ def push_merged(
     adapter: Path | None = None,
     private: bool | None = None,
     scores: Sequence[cards.Score] = (),
-    prompt_format: str = cards.PREFIX,
 ) -> str:
     """Write the card of a whole model and push it; return the URL of the commit.
 
@@ -123,20 +121,37 @@ def push_merged(
             root of the repository gives way.
         private: as for `preflight`.
         scores: rows of the comparison with the base model, for the card.
-        prompt_format: how a prompt is built from `{prefix}` and `{suffix}`, for the card.
 
     Raises:
         UserError: the folder is not a whole model, or the push failed.
     """
     _require(folder, "config.json", "model*.safetensors", "tokenizer*", made_by="merge_lora.py")
     licence = _licence_of_base(adapter or folder)
-    _write_card(folder, cards.merged_card(folder, repo_id, scores, prompt_format, licence, adapter))
+    _write_card(folder, cards.merged_card(folder, repo_id, scores, licence, adapter))
     message = "Model made with codefit"
     pushes = [Push(folder, repo_id, "model", message, private, replaced=ROOT_OF_A_MODEL)]
     if adapter:
         _require(adapter, "adapter_config.json", "adapter_model.safetensors", made_by="train.py")
         pushes.insert(0, Push(adapter, repo_id, "model", message, private, "adapter", ignored=["README.md"]))
     return _push(pushes)
+
+
+def push_gguf(folder: Path, repo_id: str, *, merged: str, model: Path, private: bool | None = None) -> str:
+    """Write the card of a folder of GGUF files and push it; return the URL of the commit.
+
+    Args:
+        folder: what merge_lora.py wrote with --gguf.
+        repo_id: `owner/name` on the Hub.
+        merged: the repository of the model that they were made of.
+        model: the folder of that model, or of its adapter.
+        private: as for `preflight`.
+
+    Raises:
+        UserError: the folder holds no GGUF file, or the push failed.
+    """
+    _require(folder, "*.gguf", "Modelfile", made_by="merge_lora.py --gguf")
+    _write_card(folder, cards.gguf_card(folder, repo_id, merged, _licence_of_base(model)))
+    return push_folder(folder, repo_id, "model", message="GGUF files made with codefit", private=private)
 
 
 def push_folder(

@@ -6,6 +6,7 @@ PEFT's own layer, written out. There is never a model in memory for it, only the
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,23 +86,29 @@ def dequantised(base: Base) -> Any:
 class Checkpoint:
     """The tensors in a model's safetensors files, read one at a time."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, name: str, revision: str | None) -> None:
         from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
-        options: dict[str, Any] = {"revision": base.revision}
-        with models.loading("model", base.name):
-            index = cached_file(base.name, INDEX, _raise_exceptions_for_missing_entries=False, **options)
+        options: dict[str, Any] = {"revision": revision}
+        with models.loading("model", name):
+            index = cached_file(name, INDEX, _raise_exceptions_for_missing_entries=False, **options)
             if index:
-                files = get_checkpoint_shard_files(base.name, index, **options)[0]
+                files = get_checkpoint_shard_files(name, index, **options)[0]
             else:
-                files = [cached_file(base.name, "model.safetensors", **options)]
+                files = [cached_file(name, "model.safetensors", **options)]
             self.file_of: dict[str, str] = {}
             for file in files:
                 with safe_open(file, "pt") as content:
                     self.file_of |= dict.fromkeys(content.keys(), file)
 
-    def read(self, name: str, dtype: torch.dtype) -> torch.Tensor:
-        """Return a copy of a tensor."""
+    def shape(self, name: str) -> list[int]:
+        """Return the shape of a tensor without reading it."""
+        with safe_open(self.file_of[name], "pt") as content:
+            shape: list[int] = content.get_slice(name).get_shape()
+            return shape
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Return a copy of a tensor, in its own type if none is asked for."""
         with safe_open(self.file_of[name], "pt") as content:
             tensor: torch.Tensor = content.get_tensor(name)
             return tensor.to(dtype, copy=True)
@@ -117,7 +124,7 @@ class Layers:
     def __init__(self, base: Base, adapter: str) -> None:
         from peft.tuners.tuners_utils import BaseTuner
 
-        self.base, self.checkpoint = base, Checkpoint(base)
+        self.base, self.checkpoint = base, Checkpoint(base.name, base.revision)
         self.quantised = _quantised_layers(base) if base.load_in_4bit else set()
         self.model = _without_weights(base)
         self.tied: dict[str, str] = dict(self.model.all_tied_weights_keys)  # lm_head.weight: model.embed_tokens.weight
@@ -206,16 +213,23 @@ class Layers:
         return (_as_quantised(read) if name.removesuffix(".weight") in self.quantised else read).float()
 
 
-def _without_weights(base: Base) -> Any:
-    """Return the model of a base on the meta device: shapes, no numbers."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def config_of(base: Base) -> Any:
+    """Return the configuration of a base. Raises UserError if it cannot be had, or is that of a quantised model."""
+    from transformers import AutoConfig
 
     with models.loading("model", base.name):
         config = AutoConfig.from_pretrained(base.name, revision=base.revision)
-        if getattr(config, "quantization_config", None):
-            raise UserError(f"{base.name} is stored quantised, so that no merge is exact; train on its original.")
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if getattr(config, "quantization_config", None):
+        raise UserError(f"{base.name} is stored quantised, so that no merge is exact; train on its original.")
+    return config
+
+
+def _without_weights(base: Base) -> Any:
+    """Return the model of a base on the meta device: shapes, no numbers."""
+    from transformers import AutoModelForCausalLM
+
+    with models.loading("model", base.name), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config_of(base), dtype=torch.float32)
 
 
 def _quantised_layers(base: Base) -> set[str]:
@@ -256,6 +270,7 @@ def write_shards(
         dtype: what the weights are rounded to.
         shard_bytes: a single weight may be larger; it gets a file of its own.
     """
+    _refuse_full_disk(folder, sum(sizes.values()) * dtype.itemsize)
     plan = plan_shards({name: number * dtype.itemsize for name, number in sizes.items()}, shard_bytes)
     files = [f"model-{n:05}-of-{len(plan):05}.safetensors" for n in range(1, len(plan) + 1)]
     files = files if len(plan) > 1 else ["model.safetensors"]
@@ -268,6 +283,15 @@ def write_shards(
         place = {name: file for file, names in zip(files, plan, strict=True) for name in names}
         index = {"metadata": {"total_size": sum(sizes.values()) * dtype.itemsize}, "weight_map": place}
         (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_full_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"the merged model needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left; free some, or "
+            "name another --output_dir."
+        )
 
 
 def plan_shards(sizes: dict[str, int], shard_bytes: int) -> list[list[str]]:

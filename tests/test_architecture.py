@@ -24,7 +24,7 @@ ROOMS = (
     *("benchmarks", "questions", "contenders", "retrieval"),
     *("pathology", "slices", "stop_rules", "suspicion", "baselines", "comparison", "report"),
     *("search",),
-    *("provenance", "cards", "hub_client", "hub"),
+    *("export", "provenance", "cards", "hub_client", "hub"),
 )
 TORCH_ROOMS = {
     *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting", "merging"),

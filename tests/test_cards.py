@@ -162,7 +162,9 @@ def test_the_card_of_a_merged_model(adapter: Path, tmp_path: Path) -> None:
     merged.mkdir()
     write_manifest(merged / "manifest.json", "merge_lora.py")
     fim = "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>"
-    text = cards.merged_card(merged, "me/kotlin-phi", SCORES, fim, "mit", adapter)
+    vocabulary = {"<fim_prefix>": 0, "<fim_suffix>": 1, "<fim_middle>": 2}
+    (merged / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
+    text = cards.merged_card(merged, "me/kotlin-phi", SCORES, "mit", adapter)
     assert card_rules.problems(text, "model") == []
     data = ModelCard(text).data
     assert (data.base_model, data.base_model_relation) == ("microsoft/phi-1_5", "finetune")
@@ -261,6 +263,53 @@ def test_a_broken_manifest_is_an_error(adapter: Path) -> None:
 )
 def test_the_rules_of_the_loopback_hub_find_what_is_wrong(kind: str, metadata: str) -> None:
     assert card_rules.problems(f"---\n{metadata}\n---\n", kind)
+
+
+def test_the_card_of_gguf_files(tmp_path: Path) -> None:
+    (tmp_path / "kotlin-phi-Q8_0.gguf").write_bytes(b"x" * 3_000_000)
+    write_manifest(tmp_path / "manifest.json", "merge_lora.py", infill="starcoder", context=2048)
+    text = cards.gguf_card(tmp_path, "me/kotlin-phi-GGUF", "me/kotlin-phi", "mit")
+    assert card_rules.problems(text, "model") == []
+    data = ModelCard(text).data
+    assert (data.base_model, data.base_model_relation, data.library_name) == ("me/kotlin-phi", "quantized", "gguf")
+    assert data.license == "mit"
+    found = sections(text)
+    assert "| kotlin-phi-Q8_0.gguf | 3 MB |" in found["Files"]
+    assert "llama-server -hf me/kotlin-phi-GGUF:Q8_0 --port 8012 --ctx-size 2048" in found["Use it"]
+    assert "ollama run hf.co/me/kotlin-phi-GGUF:Q8_0" in found["Use it"]
+    assert "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>" in found["Prompt format"]
+
+
+# ---------------------------------------------------------------------------------------------- scores
+
+
+def write_scores(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    bad = {**SCORES[1], "metric": "perplexity", "adapted": {"value": float("nan")}}
+    heldout = {"metrics": [SCORES[0], bad]}
+    content = {"models": {"adapted": {"name": name}}, "benchmarks": {"heldout": heldout}}
+    (folder / "scores.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_scores_of_the_model_go_into_its_card(adapter: Path, tmp_path: Path) -> None:
+    folder = write_scores(tmp_path / "benchmark", str(adapter))
+    rows = cards.read_scores(folder, {str(adapter), "me/kotlin-phi"})
+    assert [(row["metric"], row["benchmark"]) for row in rows] == [("edit_similarity", "heldout")]
+    text = cards.adapter_card(adapter, "me/kotlin-phi", rows)
+    assert card_rules.problems(text, "model") == []
+    results = ModelCard(text).data.eval_results or []
+    assert [(r.metric_type, r.metric_value, r.dataset_name) for r in results] == [
+        ("edit_similarity", 55.678, "heldout")
+    ]
+
+
+def test_scores_of_another_model_are_refused(adapter: Path, tmp_path: Path) -> None:
+    folder = write_scores(tmp_path / "benchmark", "somebody/else")
+    with pytest.raises(UserError, match="measures somebody/else, which is another model; name the benchmark of this"):
+        cards.read_scores(folder, {str(adapter)})
+    with pytest.raises(UserError, match=r"holds no scores.json; name the --output_dir of benchmarking.py"):
+        cards.read_scores(tmp_path, {str(adapter)})
 
 
 # ---------------------------------------------------------------------------------------------- the code in the cards

@@ -86,7 +86,7 @@ def test_a_merge_that_differs_is_not_kept(adapter, tmp_path, monkeypatch):
     """Planted: the base that is merged into is not the one that was trained on."""
     honest = merging.Checkpoint.read
 
-    def another_base(self, name, dtype):
+    def another_base(self, name, dtype=None):
         weight = honest(self, name, dtype)
         return weight + torch.randn_like(weight) * 0.05
 
