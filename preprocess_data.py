@@ -73,6 +73,7 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts")
     parser.add_argument("--verify", action="store_true", help="check that no split of --output leaks into another")
     parser.add_argument("--hf_repository", help="data set on the Hub to push the output to")
+    parser.add_argument("--private", action="store_true", help="push only to a private one; a new one is made private")
     cli.add_output_flags(parser)
     return parser
 
@@ -244,7 +245,7 @@ def refuse_output(args: argparse.Namespace) -> None:
     if args.hf_repository:
         from codefit import hub
 
-        hub.preflight(args.hf_repository, "dataset")
+        hub.preflight(args.hf_repository, "dataset", private=args.private or None)
 
 
 def refuse_empty(count: int, reasons: Counter[str]) -> None:
@@ -292,7 +293,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.hf_repository:
         from codefit import hub
 
-        print(f"pushed to {hub.push_dataset(args.output, args.hf_repository)}")
+        print(f"pushed to {hub.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
 
 
 if __name__ == "__main__":

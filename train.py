@@ -41,6 +41,7 @@ def build_parser() -> cli.Parser:
     add("--revision", help="commit, tag or branch of the base model on the Hub")
     add("--output_dir", type=Path, default=Path("outputs/kotlin/adapter"), help="where the adapter or model goes")
     add("--hf_repository", help="Hub repository to push the result to; without it nothing leaves this machine")
+    add("--private", action="store_true", help="push only to a private repository; a new one is made private")
     add("--seed", type=cli.number(int, 0), default=0, help="seed of initialisation, order and dropout")
     add("--full_finetuning", action="store_true", help="train all weights instead of an adapter")
     add("--replay", help="prepared data set of general code, mixed in so that the base's language is not forgotten")
@@ -244,7 +245,7 @@ def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tup
     if args.hf_repository and not args.preview:
         from codefit import hub
 
-        hub.preflight(args.hf_repository, "model", create=not args.dry_run)
+        hub.preflight(args.hf_repository, "model", private=args.private or None, create=not args.dry_run)
     return dataset, replay
 
 
@@ -314,7 +315,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         from codefit import hub
 
         push = hub.push_merged if args.from_scratch or args.full_finetuning else hub.push_adapter
-        print(f"pushed:  {push(args.output_dir, args.hf_repository)}")
+        print(f"pushed:  {push(args.output_dir, args.hf_repository, private=args.private or None)}")
 
 
 def run_search(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> None:
