@@ -16,8 +16,8 @@ from codefit.export import gguf
 llama_cpp = pytest.importorskip("llama_cpp", reason="needs llama-cpp-python, which is compiled when it is installed")
 
 BASE = ROOT / "data" / "base"
-LONG = [path for path in sorted((ROOT / "codefit").rglob("*.py")) if path.stat().st_size > 2000]
-SOURCES = [path.read_text(encoding="utf-8") for path in LONG[:20]]
+TEXTS = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "codefit").rglob("*.py"))]
+SOURCES = [text for text in TEXTS if len(text) > 2000 and text.isascii()][:20]
 NEW_TOKENS = 12
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 CONFIGS = {
@@ -51,9 +51,8 @@ def greedy(model, ids):
 
 
 def expected(model, ids):
-    output = model.generate(
-        torch.tensor([ids]), max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0, eos_token_id=None
-    )
+    model.generation_config.eos_token_id = None
+    output = model.generate(torch.tensor([ids]), max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
     return output[0, len(ids) :].tolist()
 
 

@@ -53,7 +53,7 @@ def adapter(tmp_path, tiny_base, tiny_tokenizer):
     )
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.3)
+            torch.nn.init.normal_(weight, std=0.01)  # so little that the merge is saved in float32, without rounding
     adapted.peft_config["default"].base_model_name_or_path = str(tiny_base)
     folder = tmp_path / "run" / "adapter"
     adapted.save_pretrained(folder)
