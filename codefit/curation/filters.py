@@ -39,6 +39,9 @@ GENERATED = re.compile(
     re.I,
 )
 GENERATED_LINES = 5
+# a comment that says so of the class behind licence and imports, as Kotlin's generators of tests write it
+GENERATED_COMMENT = re.compile(r"^\s*(?:/\*+|\*|//|#)\s*this (?:class|file|code) (?:is|was) generated\b", re.I | re.M)
+GENERATED_COMMENT_LINES = 40
 VENDORED = re.compile(
     r"(?:^|/)(?:node_modules|bower_components|vendor|vendored|_vendor|third[-_]?party|site-packages|dist-packages|"
     r"external[-_]?libs?)/|[.-]min\.(?:js|mjs|cjs)$",
@@ -131,7 +134,8 @@ def _under(measure: Callable[[File], float]) -> Rule:
 
 def _generated(file: File, _: Any) -> str | None:
     match = GENERATED.search("\n".join(file.lines[:GENERATED_LINES]))
-    return match[0] if match else None
+    match = match or GENERATED_COMMENT.search("\n".join(file.lines[:GENERATED_COMMENT_LINES]))
+    return match[0].strip() if match else None
 
 
 def _vendored(file: File, _: Any) -> str | None:
