@@ -67,7 +67,8 @@ BROKEN = {
 )
 def test_a_comment_behind_licence_and_imports_says_that_a_class_is_generated(before, found):
     imports = "".join(f"import a.b.c{n}.D{n}\n" for n in range(12))
-    assert judged(imports + before + GOOD, "a.kt", "standard") == (("generated", found) if found else None)
+    rejection = judged(imports + before + GOOD, "a.kt", "standard")
+    assert (rejection and (rejection.rule, rejection.value)) == (found and ("generated", found))
 
 
 def test_every_rule_has_a_test():
