@@ -216,6 +216,16 @@ def test_rescoring_gives_the_same_results_without_torch(finished, made, tmp_path
     assert same_files(tmp_path / "seeded", output) == ["manifest.json"]
 
 
+def test_a_benchmark_of_names_has_a_page_of_errors(finished, tmp_path, capsys):
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes().replace(b'"task":"completion"', b'"task":"naming"'))
+    assert not (tmp_path / "naming-errors-heldout.md").exists()
+    benchmarking.main(["--rescore", "--output_dir", str(tmp_path)])
+    page = (tmp_path / "naming-errors-heldout.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## base", "## adapted"]
+    assert capsys.readouterr().out.endswith(f"errors: {tmp_path / 'naming-errors-heldout.md'}\n")
+
+
 def test_the_terminal_shows_every_metric_in_100_columns(made, tmp_path, capsys):
     run(made, tmp_path / "out")
     shown = capsys.readouterr().out

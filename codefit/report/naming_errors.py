@@ -32,7 +32,9 @@ def page(by_role: dict[str, list[Prediction]], models: dict[str, Any], title: st
         text += [_counts(("real", "predicted", "times"), one)]
         text += ["Parts that are missing most often, and parts that are too much most often:"]
         text += [_counts(("missing", "times"), missed), _counts(("too much", "times"), added)]
-        wrong = Counter((item.reference, _answer(item)) for item in items if _answer(item) != item.reference.strip())
+        wrong: Counter[tuple[str, ...]] = Counter(
+            (item.reference, _answer(item)) for item in items if _answer(item) != item.reference.strip()
+        )
         text += ["Whole names that are confused most often:", _counts(("real", "predicted", "times"), wrong)]
     return "\n\n".join(text) + "\n"
 
