@@ -1,5 +1,6 @@
 """The whole benchmark on tiny models: what it writes, that it repeats, and how it fails."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -218,7 +219,10 @@ def test_rescoring_gives_the_same_results_without_torch(finished, made, tmp_path
 
 def test_a_benchmark_of_names_has_a_page_of_errors(finished, tmp_path, capsys):
     for path in finished.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes().replace(b'"task":"completion"', b'"task":"naming"'))
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for path in tmp_path.glob("predictions-*.jsonl"):
+        items = [dataclasses.replace(item, task="naming") for item in records.read_jsonl(path, Prediction)]
+        records.write_jsonl(path, items)
     assert not (tmp_path / "naming-errors-heldout.md").exists()
     benchmarking.main(["--rescore", "--output_dir", str(tmp_path)])
     page = (tmp_path / "naming-errors-heldout.md").read_text()
