@@ -1,8 +1,10 @@
 #!/bin/sh
-# Fit a model to Kotlin: JetBrains/kotlin, sliding-window pairs, LoRA, merge, scores on held-out files.
+# Fit a model to Kotlin: JetBrains/kotlin, sliding-window pairs, LoRA, merge, scores on held-out files and CodeXGLUE.
+# Python from the disk is mixed in, so that it is not forgotten; whether it was is measured.
 #
 #   sh runs/kotlin.sh                                        microsoft/phi-1_5 in 4 bits, on a GPU with a network
-#   BASE=data/base SOURCE=kotlin.bundle sh runs/kotlin.sh    the embedded base, on a CPU without a network
+#   BASE=data/base SOURCE=kotlin.bundle BENCHMARKS=heldout sh runs/kotlin.sh --full_finetuning
+#                                                            the embedded base, on a CPU without a network
 #
 # SOURCE is whatever parse_data.py reads; OUT is where everything goes. Further arguments go to train.py.
 set -eu
@@ -12,16 +14,24 @@ BASE=${BASE:-microsoft/phi-1_5}
 SOURCE=${SOURCE:-JetBrains/kotlin}
 OUT=${OUT:-outputs/kotlin}
 PROMPT=${PROMPT:-512}
+BENCHMARKS=${BENCHMARKS:-heldout codexglue}
+installed=$(python -c 'import importlib.util; print(importlib.util.find_spec("transformers").submodule_search_locations[0])')
 
 python parse_data.py --repository "$SOURCE" --language kotlin --output "$OUT/raw.jsonl"
+python parse_data.py --repository "$installed" "$installed/../datasets" "$installed/../huggingface_hub" \
+    --language python --output "$OUT/python.jsonl"
 
 python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --model_name_or_path "$BASE" \
     --max_prompt_tokens "$PROMPT"
+python preprocess_data.py --output "$OUT/pairs" --verify
+python preprocess_data.py --input "$OUT/python.jsonl" --output "$OUT/python-pairs" --model_name_or_path "$BASE" \
+    --max_prompt_tokens "$PROMPT"
 
-python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --verify
-
-python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/adapter" "$@"
+python train.py --dataset "$OUT/pairs" --replay "$OUT/python-pairs" --replay_ratio 0.2 \
+    --model_name_or_path "$BASE" --output_dir "$OUT/adapter" "$@"
 
 python merge_lora.py --hf_repository "$OUT/adapter"
 
-python benchmarking.py --hf_repository "$OUT/adapter" --output_dir "$OUT/benchmark"
+# shellcheck disable=SC2086  # several benchmarks are several words
+python benchmarking.py --hf_repository "$OUT/adapter" --model_name_or_path "$BASE" --benchmark $BENCHMARKS \
+    --output_dir "$OUT/benchmark"
