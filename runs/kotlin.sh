@@ -30,7 +30,9 @@ python preprocess_data.py --input "$OUT/python.jsonl" --output "$OUT/python-pair
 python train.py --dataset "$OUT/pairs" --replay "$OUT/python-pairs" --replay_ratio 0.2 \
     --model_name_or_path "$BASE" --output_dir "$OUT/adapter" "$@"
 
-python merge_lora.py --hf_repository "$OUT/adapter"
+if [ -f "$OUT/adapter/adapter_config.json" ]; then # --full_finetuning leaves a whole model, with nothing to merge
+    python merge_lora.py --hf_repository "$OUT/adapter"
+fi
 
 # shellcheck disable=SC2086  # several benchmarks are several words
 python benchmarking.py --hf_repository "$OUT/adapter" --model_name_or_path "$BASE" --benchmark $BENCHMARKS \

@@ -14,12 +14,16 @@ are timed first, so that the schedule ends when the given seconds are over.
 import argparse
 import itertools
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, models, records
-from codefit.records import Pair
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from codefit import cli, models, records  # noqa: E402
+from codefit.records import Pair  # noqa: E402
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"]
 ROW_TOKENS = 512
