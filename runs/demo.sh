@@ -12,11 +12,12 @@ python parse_data.py --repository "$source" --language python --output $out/raw.
 
 # 2. documents -> curated pairs, split by file before any pair is built; the base's own tokenizer counts
 python preprocess_data.py --input $out/raw.jsonl --language python --output $out/pairs \
-    --model_name_or_path data/base --max_prompt_tokens 256 --window_step 64 --test_share 0.1 --overwrite
+    --model_name_or_path data/base --max_prompt_tokens 128 --window_step 64 --test_share 0.1 --overwrite
 
-# 3. pairs -> LoRA adapter, about two and a half minutes
+# 3. pairs -> LoRA adapter, one to three minutes
 python train.py --dataset $out/pairs --model_name_or_path data/base --output_dir $out/adapter \
-    --gradient_accumulation_steps 2 --max_steps 200 --learning_rate 3e-3 --lora_r 32 --eval_steps 50 --logging_steps 25 --validation_samples 64 --overwrite
+    --gradient_accumulation_steps 2 --max_steps 100 --learning_rate 3e-3 --lora_r 32 --eval_steps 50 \
+    --eval_predictions 0 --logging_steps 10 --validation_samples 64 --overwrite
 
 # 4. adapter -> merged model, read back from disk and compared with the adapter
 python merge_lora.py --hf_repository $out/adapter --overwrite
