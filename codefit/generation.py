@@ -1,20 +1,27 @@
 """Many prompts to many completions, greedily and fast: length-sorted batches that rows leave when they have ended.
 
 Prompts are padded on the left, so that every row of a batch writes its next token in the same column; the attention
-mask and the positions hide the padding. The keys and values of a batch live in memory reserved once, where
-transformers' own cache copies all of them at every token.
+mask and the positions hide the padding. Prompts with a long common beginning (the examples of a few-shot prompt, the
+context of a repository) form batches of their own, in which the beginning is read once.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from codefit import cli
+from codefit.kv_cache import Rows, is_plain, left_padded, new_cache, read
+from codefit.prediction_cache import PredictionCache
+from codefit.stopping import StopRule
 
 LEAVE_SHARE = 0.25  # rows that ended are taken out once they are this share of a batch: taking out copies the cache
+COMMON_START = 64  # prompts that share fewer tokens than this are not looked at
+# A batch of its own costs a step per new token, and a step of a small batch as much time as reading this many tokens:
+# 28 with data/base on a CPU.
+TOKENS_PER_STEP = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,6 +40,8 @@ def generate(
     eos_ids: Sequence[int],
     pad_id: int,
     tokens_per_batch: int = 16384,
+    stop: StopRule | None = None,
+    cache: PredictionCache | None = None,
     do_progress: bool = False,
 ) -> list[Completion]:
     """Return the greedy completion of each prompt, in the order of the prompts.
@@ -44,6 +53,8 @@ def generate(
         eos_ids: tokens that end a completion; they are not part of it.
         pad_id: any valid id; what it is has no influence.
         tokens_per_batch: rows times (longest prompt + max_new_tokens) stays within this, but a batch has at least one.
+        stop: what else ends a completion; the token that does is part of it.
+        cache: answers of this model; batches that are in it are not asked again, the others are added.
         do_progress: show a progress bar.
 
     Raises:
@@ -51,9 +62,29 @@ def generate(
     """
     if not all(prompts):
         raise ValueError("a prompt without tokens cannot be continued")
-    done = _completions(model, prompts, max_new_tokens, frozenset(eos_ids), pad_id, tokens_per_batch)
-    found = dict(cli.progress(done, "generating", len(prompts), "prompt") if do_progress else done)
-    return [found[index] for index in range(len(prompts))]
+
+    def done() -> Iterator[tuple[int, Completion]]:
+        for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model)):
+            rows = [prompts[index] for index in batch]
+            settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
+            question = {"kind": "completions", **settings, "shared": shared, "rows": rows}
+            answer = cache.get(question) if cache else None
+            if answer is not None:
+                yield from ((index, Completion(*entry)) for index, entry in zip(batch, answer, strict=True))
+                continue
+            found: dict[int, Completion] = {}
+            for row, completion in _batch(model, rows, shared, max_new_tokens, frozenset(eos_ids), stop, pad_id):
+                found[row] = completion
+                yield batch[row], completion
+            if cache:
+                cache.put(question, [[found[row].ids, found[row].finish_reason] for row in range(len(rows))])
+
+    counted = cli.progress(done(), "generating", len(prompts), "prompt") if do_progress else done()
+    completions = dict(counted)
+    return [completions[index] for index in range(len(prompts))]
+
+
+# ---------------------------------------------------------------------------------------------- batches
 
 
 def batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
@@ -69,110 +100,94 @@ def batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
     return result
 
 
-def left_padded(rows: Sequence[list[int]], pad_id: int, device: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids, attention mask and position ids of rows aligned at their right end, each of shape (rows, longest)."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[pad_id] * (longest - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
+def plan(
+    prompts: Sequence[list[int]], new_tokens: int, tokens_per_batch: int, may_share: bool = True
+) -> list[tuple[int, list[int]]]:
+    """Return the batches of prompts, each with the number of tokens that its prompts share and that are read once.
+
+    Args:
+        prompts: token ids.
+        new_tokens: how many tokens follow a prompt at most.
+        tokens_per_batch: as for `batches`.
+        may_share: whether shared beginnings are looked for.
+    """
+    groups = _groups(prompts, TOKENS_PER_STEP * new_tokens) if may_share else [(0, list(range(len(prompts))))]
+    found = []
+    for shared, group in groups:
+        parts = batches([len(prompts[index]) + new_tokens for index in group], tokens_per_batch)
+        found += [(shared, [group[at] for at in part]) for part in parts]
+    return sorted(found, key=lambda batch: -len(prompts[batch[1][0]]))
 
 
-def _completions(
-    model: Any,
-    prompts: Sequence[list[int]],
-    max_new_tokens: int,
-    eos_ids: frozenset[int],
-    pad_id: int,
-    tokens_per_batch: int,
-) -> Iterator[tuple[int, Completion]]:
-    """Yield (index, completion) as rows end."""
-    for batch in batches([len(prompt) + max_new_tokens for prompt in prompts], tokens_per_batch):
-        inputs = left_padded([prompts[index] for index in batch], pad_id, model.device)
-        for row, completion in _batch(model, *inputs, max_new_tokens, eos_ids):
-            yield batch[row], completion
+def _groups(prompts: Sequence[list[int]], worth: int) -> list[tuple[int, list[int]]]:
+    """Return groups of indices with the tokens they share: those whose sharing saves `worth` tokens, then the rest."""
+    in_order = sorted(range(len(prompts)), key=lambda index: (prompts[index], index))
+    found: list[tuple[int, list[int]]] = []
+    rest: list[int] = []
+    for _, same_start in itertools.groupby(in_order, key=lambda index: prompts[index][:COMMON_START]):
+        group = list(same_start)
+        shared = _common(prompts[group[0]], prompts[group[-1]])  # of sorted rows the outer two differ most
+        if len(group) > 1 and (len(group) - 1) * shared >= worth and shared >= COMMON_START:
+            found.append((shared, sorted(group)))
+        else:
+            rest += group
+    return [*found, (0, sorted(rest))] if rest else found
 
 
+def _common(one: list[int], other: list[int]) -> int:
+    """Return how many tokens two prompts share at their beginning, leaving each at least one of its own."""
+    most = min(len(one), len(other)) - 1
+    return next((at for at in range(most) if one[at] != other[at]), most)
+
+
+# ---------------------------------------------------------------------------------------------- one batch
+
+
+@torch.inference_mode()
 def _batch(
     model: Any,
-    ids: torch.Tensor,
-    mask: torch.Tensor,
-    positions: torch.Tensor,
+    prompts: Sequence[list[int]],
+    shared: int,
     max_new_tokens: int,
     eos_ids: frozenset[int],
+    stop: StopRule | None,
+    pad_id: int,
 ) -> Iterator[tuple[int, Completion]]:
-    """Yield (row, completion) of one batch as rows end. Shapes of ids, mask and positions: (rows, longest prompt)."""
-    cache = _cache(model, ids.shape[1] + max_new_tokens)
-    padded = not bool(mask.all())
-    written: dict[int, list[int]] = {row: [] for row in range(len(ids))}
+    """Yield (row, completion) of one batch as rows end."""
+    cache = new_cache(model, len(prompts), max(map(len, prompts)) + max_new_tokens)
+    state = left_padded(prompts, pad_id, model.device, shared)
+    written: dict[int, list[int]] = {row: [] for row in range(len(prompts))}
     rows = list(written)  # which row of the batch each row of the tensors is
-    for _ in range(max_new_tokens):
-        chosen = _next_tokens(model, ids, mask if padded else None, positions, cache)
-        for row, token in zip(rows, chosen.tolist(), strict=True):
-            if row in written and token in eos_ids:
-                yield row, Completion(written.pop(row), "stop")
-            elif row in written:
-                written[row].append(token)
+    logits = read(model, cache, prompts[0][:shared], state)
+    for step in range(max_new_tokens):
+        if step:
+            logits = state.forward(model, cache)[:, -1]
+        chosen = logits.argmax(-1)
+        yield from _ended(rows, chosen.tolist(), written, eos_ids, stop)
         if not written:
             return
-        ids, positions = chosen[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        mask = torch.cat([state.mask, state.mask.new_ones(len(rows), 1)], dim=1)
+        state = Rows(chosen[:, None], mask, state.positions[:, -1:] + 1)
         if len(written) <= len(rows) * (1 - LEAVE_SHARE):
-            kept = torch.tensor([at for at, row in enumerate(rows) if row in written], device=ids.device)
-            rows = list(written)
-            ids, mask, positions = ids[kept], mask[kept], positions[kept]
+            kept = torch.tensor([at for at, row in enumerate(rows) if row in written], device=mask.device)
+            rows, state = list(written), state[kept]
             cache.batch_select_indices(kept)
     for row, tokens in written.items():
         yield row, Completion(tokens, "length")
 
 
-@torch.inference_mode()
-def _next_tokens(
-    model: Any, ids: torch.Tensor, mask: Any, positions: torch.Tensor, cache: DynamicCache
-) -> torch.Tensor:
-    """Return the likeliest next token of each row, shape (rows,)."""
-    output = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    token: torch.Tensor = output.logits[:, -1].argmax(-1)
-    return token
-
-
-def _cache(model: Any, length: int) -> DynamicCache:
-    cache = DynamicCache(config=model.config)
-    cache.layers = [_ReservedLayer(length) if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
-
-
-class _ReservedLayer(DynamicLayer):
-    """Keys and values of one layer, in memory reserved for the whole length. Shape (rows, heads, length, head size)."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self.length = length
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Append the states of new tokens, and return those of all tokens so far."""
-        start = self.get_seq_length()
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.memory = [self._reserve(key_states), self._reserve(value_states)]
-        end = start + key_states.shape[2]
-        for memory, states in zip(self.memory, (key_states, value_states), strict=True):
-            memory[:, :, start:end] = states
-        self.keys, self.values = (memory[:, :, :end] for memory in self.memory)
-        return self.keys, self.values
-
-    def _reserve(self, states: torch.Tensor) -> torch.Tensor:
-        rows, heads, _, size = states.shape
-        return states.new_empty(rows, heads, self.length, size)
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows only."""
-        end = self.get_seq_length()
-        self.memory = [memory[indices] for memory in self.memory]
-        self.keys, self.values = (memory[:, :, :end] for memory in self.memory)
+def _ended(
+    rows: list[int],
+    tokens: list[int],
+    written: dict[int, list[int]],
+    eos_ids: frozenset[int],
+    stop: StopRule | None,
+) -> Iterator[tuple[int, Completion]]:
+    """Add a token to each row that still writes, and yield the rows that end with it; they leave `written`."""
+    for row, token in zip(rows, tokens, strict=True):
+        if row not in written:
+            continue
+        if token not in eos_ids:
+            written[row].append(token)
+        if token in eos_ids or (stop and stop.has_ended(written[row])):
+            yield row, Completion(written.pop(row), "stop")

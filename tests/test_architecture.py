@@ -17,8 +17,8 @@ from codefit.cli import ROOT
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
     *("cli", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
-    *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring"),
-    *("models", "adapters", "generation", "sampling", "likelihood", "predicting", "merging"),
+    *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring", "prediction_cache", "stopping"),
+    *("models", "adapters", "kv_cache", "generation", "sampling", "likelihood", "predicting", "merging"),
     *("scratch_flags", "scratch", "curriculum", "rows"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
@@ -27,7 +27,7 @@ ROOMS = (
     *("export", "provenance", "cards", "hub_client", "hub"),
 )
 TORCH_ROOMS = {
-    *("models", "adapters", "scratch", "rows", "generation", "likelihood", "predicting", "merging"),
+    *("models", "adapters", "scratch", "rows", "kv_cache", "generation", "likelihood", "predicting", "merging"),
     *("preflight", "settings", "callbacks", "training", "contenders", "sampling", "search"),
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}

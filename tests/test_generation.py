@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from codefit import generation, likelihood
+from codefit import generation, kv_cache, likelihood
 from codefit.records import Pair
 
 VOCABULARY = 61
@@ -93,13 +93,13 @@ def test_progress_bar_counts_prompts(model, capsys):
 
 def test_rows_leave_the_batch(model, monkeypatch):
     rows = []
-    forward = generation._next_tokens
+    forward = kv_cache.Rows.forward
 
-    def counting(model, ids, *rest):
-        rows.append(len(ids))
-        return forward(model, ids, *rest)
+    def counting(self, *rest):
+        rows.append(len(self.ids))
+        return forward(self, *rest)
 
-    monkeypatch.setattr(generation, "_next_tokens", counting)
+    monkeypatch.setattr(kv_cache.Rows, "forward", counting)
     run(model, prompts_of([5] * 16))
     assert rows[0] == 16
     assert rows == sorted(rows, reverse=True)

@@ -1,0 +1,44 @@
+"""Where a completion ends beside end-of-sequence: a rule per task, checked on the tokens as they are written."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+RULES = ("end", "line")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StopRule:
+    """A rule by name, for manifests, and what says of the tokens written so far whether a completion has ended."""
+
+    name: str
+    has_ended: Callable[[list[int]], bool]
+
+
+def rule(name: str, encoder: Any) -> StopRule | None:
+    """Return the rule of a name; None for "end", where only end-of-sequence ends a completion.
+
+    "line": the end of the first line with text ends it too, for models that know no end-of-sequence and for
+    benchmarks of single lines. The last token may run over the end of the line: see `text_until`.
+
+    Args:
+        name: one of RULES.
+        encoder: a codefit.encoding.Encoder.
+    """
+    if name == "end":
+        return None
+
+    @functools.cache
+    def breaks_line(token: int) -> bool:
+        return "\n" in encoder.decode([token])
+
+    return StopRule("line", lambda ids: breaks_line(ids[-1]) and "\n" in encoder.decode(ids).lstrip())
+
+
+def text_until(name: str, text: str) -> str:
+    """Return the part of a written text that the rule of this name keeps."""
+    if name == "end":
+        return text
+    written = text.lstrip()
+    return text[: len(text) - len(written)] + written.partition("\n")[0]

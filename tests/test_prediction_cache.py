@@ -1,0 +1,78 @@
+"""Stored answers: found by everything that could move them, damaged ones ignored, nothing half-written."""
+
+import pytest
+
+from codefit import prediction_cache
+from codefit.prediction_cache import PredictionCache
+
+QUESTION = {"kind": "completions", "rows": [[1, 2], [3]]}
+ANSWER = [[[4, 5], "stop"], [[], "length"]]
+
+
+def entry(place):
+    (path,) = place.rglob("*.json")
+    return path
+
+
+def test_an_answer_comes_back(tmp_path):
+    PredictionCache({"model": "a"}, tmp_path).put(QUESTION, ANSWER)
+    cache = PredictionCache({"model": "a"}, tmp_path)
+    assert cache.get(QUESTION) == ANSWER
+    assert cache.get({**QUESTION, "rows": [[1, 2], [4]]}) is None
+    assert (cache.found, cache.asked) == (1, 2)
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".json"]
+
+
+def test_numbers_come_back_to_the_last_digit(tmp_path):
+    nats = [0.1 + 0.2, 1e-300, 123456.789012345678]
+    cache = PredictionCache({}, tmp_path)
+    cache.put(QUESTION, nats)
+    assert cache.get(QUESTION) == nats
+
+
+@pytest.mark.parametrize("changed", ["facts", "versions", "code"])
+def test_whatever_could_move_an_answer_is_part_of_its_name(tmp_path, monkeypatch, changed):
+    PredictionCache({"model": "a"}, tmp_path).put(QUESTION, ANSWER)
+    if changed == "versions":
+        monkeypatch.setattr(prediction_cache.cli, "versions", lambda: {"torch": "0.1"})
+    if changed == "code":
+        monkeypatch.setattr(prediction_cache, "CODE", ("generation.py",))
+    assert PredictionCache({"model": "b" if changed == "facts" else "a"}, tmp_path).get(QUESTION) is None
+
+
+@pytest.mark.parametrize("harm", [b"", b"{", b"[]", b"\xff\xfe", b'{"sha256": "0", "answer": [1]}', "cut", "bit"])
+def test_a_damaged_entry_is_made_again_with_a_word(tmp_path, capsys, harm):
+    cache = PredictionCache({}, tmp_path)
+    cache.put(QUESTION, ANSWER)
+    path = entry(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-9], "bit": whole.replace(b"5", b"6")}.get(harm, harm))
+    assert cache.get(QUESTION) is None
+    assert f"the stored predictions {path.name} are damaged and are made again." in capsys.readouterr().err
+    cache.put(QUESTION, ANSWER)
+    assert cache.get(QUESTION) == ANSWER
+
+
+def test_without_a_place_to_write_the_run_goes_on(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    cache = PredictionCache({}, tmp_path / "file")
+    cache.put(QUESTION, ANSWER)
+    cache.put(QUESTION, ANSWER)
+    assert capsys.readouterr().err.count("note: predictions are not stored") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"CODEFIT_CACHE": "/a"}, "/a/predictions"),
+        ({"XDG_CACHE_HOME": "/b"}, "/b/codefit/predictions"),
+        ({"HOME": "/c"}, "/c/.cache/codefit/predictions"),
+        ({"CODEFIT_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a/predictions"),
+    ],
+)
+def test_the_place_is_the_users_cache_folder(monkeypatch, variables, expected):
+    for name in ("CODEFIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(prediction_cache.folder()) == expected

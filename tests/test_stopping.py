@@ -1,0 +1,37 @@
+"""Stop rules: where the tokens of a line end, and what of the text is kept."""
+
+import pytest
+
+from codefit import encoding, stopping
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_tokenizer):
+    return encoding.Encoder(tiny_tokenizer, 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("return x\nreturn y", "return x"),
+        ("\n    return x\n\n\n", "\n    return x"),
+        ("    return x", "    return x"),
+        ("\n\n", "\n\n"),
+        ("", ""),
+        ("foo(a,\r\nb)", "foo(a,\r"),
+    ],
+)
+def test_a_line_ends_where_its_text_does(encoder, text, kept):
+    has_ended = stopping.rule("line", encoder).has_ended
+    ids = encoder.completion_ids(text)
+    ends = [at for at in range(1, len(ids) + 1) if has_ended(ids[:at])]
+    first = ids[: ends[0]] if ends else ids
+    assert stopping.text_until("line", encoder.decode(first)) == kept
+    assert bool(ends) == (kept != text)
+    assert stopping.text_until("end", text) == text
+
+
+def test_end_of_sequence_needs_no_rule(encoder):
+    assert stopping.rule("end", encoder) is None
+    assert stopping.rule("line", encoder).name == "line"
+    assert stopping.RULES == ("end", "line")
