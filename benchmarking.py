@@ -49,6 +49,7 @@ def build_parser() -> cli.Parser:
         "--max_prompt_tokens", type=positive, help="a longer prompt is cut on the left; when absent: as in the training"
     )
     add("--tokens_per_batch", type=positive, default=16384, help="rows times longest row; less needs less memory")
+    add("--no_cache", action="store_true", help="ask anew what a model was asked before, and do not store it")
     add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="when absent: as the adapter was trained")
     add("--seed", type=count, default=0, help="seed of the sample and of the intervals")
     add("--output_dir", type=Path, default=Path("outputs/kotlin/benchmark"), help="where predictions and report go")
@@ -164,8 +165,13 @@ def ask(args: argparse.Namespace, model: Any, asked: "Questions", encoder: Any) 
     """
     import torch
 
+    from codefit import stopping
+
     try:
-        return predict(model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch)
+        stop = stopping.of_tasks(pair.task for pair in asked.pairs)
+        return predict(
+            model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch, stop, with_cache=not args.no_cache
+        )
     except torch.OutOfMemoryError:
         raise UserError(
             f"a batch of {args.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
@@ -196,25 +202,41 @@ def refuse_long_prompts(args: argparse.Namespace, label: str, model: Any, new_to
         )
 
 
-def predict(model: Any, encoder: Any, pairs: Sequence[Pair], limit: int, tokens_per_batch: int) -> list[Prediction]:
-    """Return a prediction per pair, with the nats of its reference. A prediction never holds any of the prompt."""
-    from codefit import generation, likelihood
+def predict(
+    model: Any,
+    encoder: Any,
+    pairs: Sequence[Pair],
+    limit: int,
+    tokens_per_batch: int,
+    stop: str = "end",
+    with_cache: bool = True,
+) -> list[Prediction]:
+    """Return a prediction per pair, with the nats of its reference. A prediction never holds any of the prompt.
 
-    completions = generation.generate(
-        model,
-        [sample.ids[: sample.start].tolist() for sample in encoder.samples(pairs)],
-        max_new_tokens=limit,
-        eos_ids=encoder.eos_ids,
-        pad_id=encoder.pad_id,
-        tokens_per_batch=tokens_per_batch,
-        do_progress=True,
-    )
-    measured = likelihood.completion_nats(model, encoder, pairs, tokens_per_batch, do_progress=True)
+    `stop` is a rule of codefit.stopping. With the cache, what this model was asked before is not asked again.
+    """
+    from codefit import generation, likelihood, models, prediction_cache, stopping
+
+    cache = prediction_cache.PredictionCache(models.fingerprint(model)) if with_cache else None
+    prompts = [sample.ids[: sample.start].tolist() for sample in encoder.samples(pairs)]
+    ways: dict[str, Any] = {
+        "max_new_tokens": limit,
+        "eos_ids": encoder.eos_ids,
+        "pad_id": encoder.pad_id,
+        "stop": stopping.rule(stop, encoder),
+        "cache": cache,
+    }
+    completions = generation.generate(model, prompts, tokens_per_batch=tokens_per_batch, do_progress=True, **ways)
+    differ, again = generation.flips(model, prompts, completions, **ways)
+    print(f"in other batches {differ} of {again} completions are different")
+    measured = likelihood.completion_nats(model, encoder, pairs, tokens_per_batch, cache, do_progress=True)
+    if cache and cache.found:
+        print(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
     return [
         Prediction(
             id=pair.id,
             prompt=pair.prompt,
-            prediction=encoder.decode(completion.ids),
+            prediction=stopping.text_until(stop, encoder.decode(completion.ids)),
             reference=pair.completion,
             finish_reason=completion.finish_reason,
             scores={"nats": nats, "tokens": tokens},

@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from codefit import tasks
 
 RULES = ("end", "line")
 
@@ -34,6 +36,12 @@ def rule(name: str, encoder: Any) -> StopRule | None:
         return "\n" in encoder.decode([token])
 
     return StopRule("line", lambda ids: breaks_line(ids[-1]) and "\n" in encoder.decode(ids).lstrip())
+
+
+def of_tasks(names: Iterable[str]) -> str:
+    """Return the rule of the tasks of a benchmark; "end" where they have different ones, or are none of codefit's."""
+    found = {tasks.load_task(name).STOP if name in tasks.TASKS else "end" for name in set(names)}
+    return found.pop() if len(found) == 1 else "end"
 
 
 def text_until(name: str, text: str) -> str:

@@ -15,6 +15,14 @@ from codefit.records import Pair, write_jsonl
 SOURCES = sorted((Path(__file__).parent.parent / "codefit").glob("*.py"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep predictions of the tests out of the user's cache, and the user's out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CODEFIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
     from codefit import scratch

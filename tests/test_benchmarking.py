@@ -179,7 +179,9 @@ def test_manifest_says_what_was_asked(finished, made):
 
 def test_the_same_command_gives_the_same_bytes(finished, made, tmp_path):
     run(made, tmp_path / "again")
-    assert same_files(finished, tmp_path / "again") == ["manifest.json"]
+    run(made, tmp_path / "anew", "--no_cache")
+    for name in ("again", "anew"):
+        assert same_files(finished, tmp_path / name) == ["manifest.json"]
 
 
 def test_predictions_do_not_depend_on_the_batches(finished, made, tmp_path):

@@ -35,3 +35,18 @@ def test_end_of_sequence_needs_no_rule(encoder):
     assert stopping.rule("end", encoder) is None
     assert stopping.rule("line", encoder).name == "line"
     assert stopping.RULES == ("end", "line")
+
+
+@pytest.mark.parametrize(
+    ("names", "rule"),
+    [
+        (["completion"], "end"),
+        (["line", "line"], "line"),
+        (["line", "completion"], "end"),
+        (["of others"], "end"),
+        (["line", "of others"], "end"),
+        ([], "end"),
+    ],
+)
+def test_a_benchmark_has_the_rule_of_its_tasks(names, rule):
+    assert stopping.of_tasks(names) == rule

@@ -1,0 +1,111 @@
+"""A benchmark that was killed goes on where it was, to the same bytes; a base is asked once for all its adapters."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import peft
+import pytest
+import torch
+from test_benchmarking import made, predictions, run, same_arithmetic, same_files  # noqa: F401  (fixtures)
+
+import benchmarking
+from codefit import cli, generation, models, stopping
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODEFIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "predictions"
+
+
+def test_a_killed_benchmark_goes_on_to_the_same_bytes(made, tmp_path, cache, capsys):
+    run(made, tmp_path / "whole", "--no_cache")
+    assert not cache.exists()
+    output = tmp_path / "out"
+    shared = ["--hf_repository", str(made / "adapter"), "--output_dir", str(output), "--max_new_tokens", "8"]
+    flags = [*shared, "--max_prompt_tokens", "40", "--tokens_per_batch", "200"]
+    script = (
+        "import sys, torch, benchmarking; from codefit import models; models.compute_dtype = lambda: torch.float32;"
+        "benchmarking.main(sys.argv[1:])"
+    )
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen([sys.executable, "-c", script, *flags], cwd=cli.ROOT, env=environment) as process:
+        while process.poll() is None and len(list(cache.rglob("*.json"))) < 2:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    stored = len(list(cache.rglob("*.json")))
+    assert stored >= 2
+    assert not output.exists()
+    capsys.readouterr()
+    run(made, output)
+    assert "batches were asked before and are taken from" in capsys.readouterr().out
+    assert same_files(tmp_path / "whole", output) == ["manifest.json"]
+
+
+def test_the_base_is_asked_once_for_all_its_adapters(made, tmp_path, cache, monkeypatch):
+    run(made, tmp_path / "adapter")
+    asked = []
+    batch = generation._batch
+    monkeypatch.setattr(generation, "_batch", lambda model, *rest: asked.append(model) or batch(model, *rest))
+    run(made, tmp_path / "merged", model="merged")
+    assert asked  # the merged model is another
+    assert all(not isinstance(model, peft.PeftModel) for model in asked)
+    names = {models.fingerprint(model)["model"] for model in asked}
+    assert models.fingerprint(models.load_model(str(made / "base")))["model"] not in names
+
+
+def test_a_fingerprint_is_of_what_is_computed(made):
+    base = models.load_model(str(made / "base"))
+    alone = models.fingerprint(base)
+    adapted = models.attach_adapter(base, str(made / "adapter"))
+    attached = models.fingerprint(adapted)
+    assert attached != alone
+    with adapted.disable_adapter():
+        assert models.fingerprint(adapted) == alone
+    with torch.no_grad():
+        next(tensor for name, tensor in adapted.named_parameters() if "lora_B" in name).flatten()[0] += 1e-3
+    assert models.fingerprint(adapted) not in (attached, alone)
+    adapted.peft_config["default"].lora_alpha += 1
+    changed = models.fingerprint(adapted)
+    adapted.peft_config["default"].base_model_name_or_path = "elsewhere"
+    assert models.fingerprint(adapted) == changed
+
+
+def test_the_share_that_moves_with_the_batches_is_printed(made, tmp_path, capsys, monkeypatch):
+    run(made, tmp_path / "out")
+    assert "in other batches 0 of 12 completions are different" in capsys.readouterr().out
+    right = generation.generate
+
+    def flipping(model, prompts, **settings):
+        found = right(model, prompts, **settings)
+        return found if settings.get("do_progress") else [generation.Completion([1], "stop"), *found[1:]]
+
+    monkeypatch.setattr(generation, "generate", flipping)
+    run(made, tmp_path / "flipping")
+    assert "in other batches 1 of 12 completions are different" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("count", "asked"), [(0, 0), (5, 5), (32, 32), (100, 32)])
+def test_flips_are_counted_on_a_sub_sample(made, count, asked):
+    model = models.load_model(str(made / "base"))
+    prompts = [[1 + at, 2, 3] for at in range(count)]
+    settings = {"max_new_tokens": 2, "eos_ids": [], "pad_id": 0}
+    wrong = [generation.Completion([], "stop")] * count
+    assert generation.flips(model, prompts, wrong, **settings) == (asked, asked)
+    assert generation.flips(model, prompts, generation.generate(model, prompts, **settings), **settings) == (0, asked)
+
+
+def test_a_prediction_ends_where_its_rule_says(made):
+    from test_benchmarking import PAIRS, new_tokenizer
+
+    from codefit import encoding
+
+    model, encoder = models.load_model(str(made / "base")), encoding.Encoder(new_tokenizer(), 40)
+    free = benchmarking.predict(model, encoder, PAIRS, 60, 4000, with_cache=False)
+    short = benchmarking.predict(model, encoder, PAIRS, 60, 4000, stop="line", with_cache=False)
+    assert [item.prediction for item in short] == [stopping.text_until("line", item.prediction) for item in free]
+    assert [item.scores for item in short] == [item.scores for item in free]
