@@ -8,6 +8,7 @@ Where a metric is for some tasks only, its module names them in TASKS. One that 
 and `applies(items)` where what it needs may be absent.
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Sequence
@@ -83,10 +84,18 @@ def gather(metric: TextMetric, predictions: Sequence[str], references: Sequence[
     """Return the statistics of n items, shape (n, k)."""
     if len(predictions) != len(references) or not len(references):
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references cannot be scored")
+    return _gathered(cast(Any, metric), tuple(predictions), tuple(references))
+
+
+@functools.lru_cache(maxsize=32)  # the items, the totals and the comparison of a report need the same
+def _gathered(metric: Any, predictions: tuple[str, ...], references: tuple[str, ...]) -> Array:
     if hasattr(metric, "batch"):
-        return cast(Array, metric.batch(predictions, references))
-    pairs = zip(predictions, references, strict=True)
-    return np.array([metric.statistics(prediction, reference) for prediction, reference in pairs], np.float64)
+        found = cast(Array, metric.batch(predictions, references))
+    else:
+        pairs = zip(predictions, references, strict=True)
+        found = np.array([metric.statistics(prediction, reference) for prediction, reference in pairs], np.float64)
+    found.setflags(write=False)
+    return found
 
 
 def scores(predictions: Sequence[str], references: Sequence[str], task: str = "completion") -> dict[str, Any]:

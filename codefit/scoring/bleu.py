@@ -6,10 +6,12 @@ Definition: Papineni et al., ACL 2002; smoothing after Lin and Och, COLING 2004,
 """
 
 import importlib.metadata
+from collections.abc import Sequence
 
 import numpy as np
 from sacrebleu.metrics.helpers import extract_all_word_ngrams
 
+from codefit.scoring import ngrams
 from codefit.scoring.statistics import Array
 
 NAME = "bleu"
@@ -17,6 +19,7 @@ LABEL = "BLEU"
 UNIT = "%"
 HIGHER_IS_BETTER = True
 ORDER = 4
+BATCH = 1000  # items whose n-grams are sorted together; they then fit the processor's cache
 LIBRARY = f"sacrebleu {importlib.metadata.version('sacrebleu')}"
 
 
@@ -29,6 +32,25 @@ def statistics(prediction: str, reference: str) -> tuple[float, ...]:
         matches[len(ngram) - 1] += min(found[ngram], wanted[ngram])
     totals = [max(found_tokens - order, 0) for order in range(ORDER)]
     return (*matches, *totals, found_tokens, wanted_tokens)
+
+
+def batch(predictions: Sequence[str], references: Sequence[str]) -> Array:
+    """Return `statistics` of n items as an array of shape (n, 10), several times as fast."""
+    starts = range(0, len(predictions), BATCH)
+    return np.concatenate([_block(predictions[at : at + BATCH], references[at : at + BATCH]) for at in starts])
+
+
+def _block(predictions: Sequence[str], references: Sequence[str]) -> Array:
+    n = len(predictions)
+    texts = [text.split() for text in (*predictions, *references)]
+    known: list[dict[str, int]] = [{} for _ in range(n)]  # a token's number is that of its first place in its item
+    digits = [known[at % n].setdefault(token, len(known[at % n])) for at, text in enumerate(texts) for token in text]
+    base = max(1, *map(len, known))
+    if not ngrams.fit(n, base, ORDER):  # too many different tokens in one item
+        return np.array([statistics(*pair) for pair in zip(predictions, references, strict=True)], np.float64)
+    lengths = np.array([len(text) for text in texts])
+    counts = ngrams.counts(np.array(digits, np.uint64), base, lengths, ORDER)
+    return np.column_stack([counts[..., 2], counts[..., 0], lengths[:n], lengths[n:]])
 
 
 def value(sums: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
+from codefit.scoring import ngrams
 from codefit.scoring.statistics import Array
 
 NAME = "chrf"
@@ -39,24 +40,13 @@ def batch(predictions: Sequence[str], references: Sequence[str]) -> Array:
 
 
 def _block(predictions: Sequence[str], references: Sequence[str]) -> Array:
-    """Count by sorting: an n-gram is the number whose digits are its item, its characters and its side."""
     n = len(predictions)
     texts = ["".join(text.split()) for text in (*predictions, *references)]
     digits, base = _digits("".join(texts))
-    if 2 * n * base**ORDER >= 2**64:  # the numbers would not fit: too many different characters
+    if not ngrams.fit(n, base, ORDER):  # too many different characters
         return np.array([statistics(*pair) for pair in zip(predictions, references, strict=True)], np.float64)
-    lengths = np.array([len(text) for text in texts])
-    owner = np.repeat(np.arange(2 * n, dtype=np.uint64), lengths)
-    room = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(owner))  # characters from here to the text's end
-    numbers, of_reference = owner % np.uint64(n), owner // np.uint64(n)
-    counts = np.zeros((n, ORDER, 3))
-    for order in range(ORDER):
-        numbers = numbers[: len(digits) - order] * np.uint64(base) + digits[order:]
-        whole = np.flatnonzero(room[: len(numbers)] > order)
-        left = np.maximum(lengths - order, 0)
-        counts[:, order, 0] = np.where(left[n:] > 0, left[:n], 0)
-        counts[:, order, 1] = left[n:]
-        counts[:, order, 2] = _shared(numbers[whole] * np.uint64(2) + of_reference[whole], n, base ** (order + 1))
+    counts = ngrams.counts(digits, base, np.array([len(text) for text in texts]), ORDER)
+    counts[..., 0] *= counts[..., 1] > 0
     return counts.reshape(n, -1)
 
 
@@ -66,19 +56,6 @@ def _digits(text: str) -> tuple[NDArray[np.uint64], int]:
     characters = np.zeros(0x110000, np.uint64)
     characters[points] = 1
     return (np.cumsum(characters, dtype=np.uint64) - np.uint64(1))[points], max(int(characters.sum()), 1)
-
-
-def _shared(numbers: NDArray[np.uint64], n: int, scale: int) -> Array:
-    """Return per item how many n-grams both sides have; the last bit of a number is its side, item = number/2/scale."""
-    if not len(numbers):
-        return np.zeros(n)
-    numbers.sort()
-    ngrams = numbers >> np.uint64(1)
-    starts = np.flatnonzero(np.r_[True, ngrams[1:] != ngrams[:-1]])
-    wanted = np.add.reduceat((numbers & np.uint64(1)).astype(np.int64), starts)
-    found = np.diff(np.r_[starts, len(ngrams)]) - wanted
-    items = (ngrams[starts] // np.uint64(scale)).astype(np.int64)
-    return np.bincount(items, weights=np.minimum(found, wanted), minlength=n).astype(np.float64)
 
 
 def value(sums: Array) -> Array:

@@ -1,0 +1,135 @@
+"""How fast are predictions made? codefit against transformers, on the same prompts with the same model, in one run.
+
+    make demo                     # makes the adapter and the pairs
+    PYTHONPATH=. python speed/generate.py  # all sides in turn in one process
+
+Four ways to complete the same prompts greedily:
+
+    codefit        sorted by length, read in pieces, rows leave when they end
+    batch 32, 96   transformers' `generate` in file order, 64 new tokens, stops when every row has ended
+    the loop       transformers' `generate` in batches of 10 in file order, 512 new tokens, no stop rule
+
+The loop is measured on a share of the prompts and scaled; the others on all. That codefit writes what `generate` writes
+is checked for every prompt. Times are of this process on the wall and on the CPU: on a machine that others use too,
+the latter says more.
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from codefit import cli, encoding, generation, kv_cache, models, records
+
+CONTEXT = 640  # of data/base: a prompt and the loop's 512 new tokens
+SLOW_TOKENS = 512
+
+
+def build_parser() -> cli.Parser:
+    """Return the parser of this program."""
+    parser = cli.Parser(__doc__)
+    positive = cli.number(int, 1)
+    parser.add_argument("--hf_repository", default="outputs/demo/adapter", help="adapter or model that is asked")
+    parser.add_argument("--dataset", type=Path, default=Path("outputs/demo/pairs"), help="prepared data set")
+    parser.add_argument(
+        "--prompts",
+        type=positive,
+        default=500,
+        help="drawn by seed; the test split comes first",
+    )
+    parser.add_argument("--slow_prompts", type=positive, default=30, help="prompts that the loop is measured on")
+    parser.add_argument("--max_new_tokens", type=positive, default=64, help="where a prediction is cut")
+    parser.add_argument("--tokens_per_batch", type=positive, default=16384, help="as in benchmarking.py")
+    return parser
+
+
+def prompts_of(args: argparse.Namespace, encoder: encoding.Encoder) -> list[list[int]]:
+    """Return the ids of a seeded sample of held-out prompts in file order."""
+    splits = [list(records.read_jsonl(args.dataset / f"{name}.jsonl", records.Pair)) for name in records.SPLITS]
+    train, validation, test = splits
+    pairs = [*test, *validation, *train][: max(args.prompts, len(test))]
+    drawn = sorted(random.Random(0).sample(range(len(pairs)), args.prompts))
+    return [encoder.prompt_ids(pairs[at].prompt, pairs[at].suffix) for at in drawn]
+
+
+def transformers_batches(
+    model: Any, encoder: encoding.Encoder, prompts: Sequence[list[int]], size: int, new_tokens: int, stop: bool
+) -> list[list[int]]:
+    """Return what transformers' `generate` writes in batches in file order; with `stop` until end-of-sequence."""
+    found = []
+    eos = encoder.eos_ids if stop else None
+    for at in range(0, len(prompts), size):
+        rows = kv_cache.left_padded(prompts[at : at + size], encoder.pad_id, model.device)
+        written = model.generate(
+            input_ids=rows.ids, attention_mask=rows.mask, max_new_tokens=new_tokens, do_sample=False,
+            eos_token_id=eos, pad_token_id=encoder.pad_id,
+        )  # fmt: skip
+        found += written[:, rows.ids.shape[1] :].tolist()
+    return found
+
+
+def until_end(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
+    """Return the ids before the first end-of-sequence."""
+    return next((ids[:at] for at, token in enumerate(ids) if token in eos_ids), ids)
+
+
+def timed(name: str, work: Callable[[], list[Any]]) -> tuple[list[Any], float, float]:
+    """Return a result with its seconds on the wall and on the CPU."""
+    print(f"{name} ...", flush=True)
+    wall, cpu = time.perf_counter(), time.process_time()
+    return work(), time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main() -> None:
+    """Measure all four, check that they agree, and print the ratios."""
+    args = build_parser().parse_args()
+    import torch
+
+    tokenizer, model = models.load(args.hf_repository)
+    encoder = encoding.Encoder(tokenizer, min(CONTEXT, models.context_of(model)) - SLOW_TOKENS)
+    prompts = prompts_of(args, encoder)
+    model.generation_config.eos_token_id = None  # `generate` then stops only where it is told to
+
+    def codefit() -> list[generation.Completion]:
+        return generation.generate(
+            model, prompts, max_new_tokens=args.max_new_tokens, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id,
+            tokens_per_batch=args.tokens_per_batch,
+        )  # fmt: skip
+
+    def batch_of(size: int) -> Callable[[], list[list[int]]]:
+        return lambda: transformers_batches(model, encoder, prompts, size, args.max_new_tokens, stop=True)
+
+    slow = prompts[: args.slow_prompts]
+    generation.generate(model, prompts[:8], max_new_tokens=4, eos_ids=[], pad_id=encoder.pad_id)  # wakes everything
+    found = {
+        "codefit": timed("codefit", codefit),
+        "batch 32": timed("batch 32", batch_of(32)),
+        "batch 96": timed("batch 96", batch_of(96)),
+        "codefit again": timed("codefit again", codefit),
+        "the loop": timed("the loop", lambda: transformers_batches(model, encoder, slow, 10, SLOW_TOKENS, stop=False)),
+    }
+
+    written = [row.ids for row in found["codefit"][0]]
+    for name in ("batch 32", "batch 96", "the loop"):
+        others = [until_end(ids, encoder.eos_ids)[: args.max_new_tokens] for ids in found[name][0]]
+        differ = sum(mine != other for mine, other in zip(written, others, strict=False))
+        print(f"predictions that differ from {name}: {differ} of {len(others)}")
+        assert differ == 0, f"{differ} completions differ from transformers"
+    stopped = sum(row.finish_reason == "stop" for row in found["codefit"][0])
+    print(f"\n{args.hf_repository}, {torch.get_num_threads()} threads: {len(prompts)} prompts of at most", end=" ")
+    print(f"{encoder.max_prompt_tokens} tokens, {sum(map(len, written))} tokens written, {stopped} stop by themselves")
+    scale = {"the loop": len(prompts) / len(slow)}
+    times = {name: (wall * scale.get(name, 1), cpu * scale.get(name, 1)) for name, (_, wall, cpu) in found.items()}
+    ours = [(times["codefit"][kind] + times["codefit again"][kind]) / 2 for kind in (0, 1)]
+    rows = [
+        [name, f"{wall:.1f}", f"{cpu:.1f}", f"{wall / ours[0]:.2f}", f"{cpu / ours[1]:.2f}"]
+        for name, (wall, cpu) in times.items()
+    ]
+    print(cli.table(rows, ["", "wall s", "CPU s", "wall ratio", "CPU ratio"]))
+    print(f"The loop was measured on {len(slow)} prompts and scaled.")
+
+
+if __name__ == "__main__":
+    main()
