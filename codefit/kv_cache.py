@@ -1,7 +1,8 @@
 """Keys and values of a batch, in memory reserved once; prompts are read into it in pieces, a shared beginning once.
 
-Transformers' own cache copies everything it holds at every token. On a CPU a prompt is read a fifth faster in pieces
-whose activations stay in the processor's cache than as one large batch (`speed/generate.py`).
+Transformers' own cache copies everything it holds at every token. On a CPU prompts are read faster in pieces whose
+activations stay in the processor's cache: 128 prompts of 128 tokens took data/base 2.7 s of CPU time in pieces of 2,048
+tokens, and 3.4 s at once.
 """
 
 import dataclasses
