@@ -18,7 +18,7 @@ BENCHMARKS=${BENCHMARKS:-heldout codexglue}
 installed=$(python -c 'import importlib.util; print(importlib.util.find_spec("transformers").submodule_search_locations[0])')
 
 python parse_data.py --repository "$SOURCE" --language kotlin --output "$OUT/raw.jsonl"
-python parse_data.py --repository "$installed" "$installed/../datasets" "$installed/../huggingface_hub" \
+python parse_data.py --repository "$installed" "$installed/../datasets" "$installed/../accelerate" "$installed/../huggingface_hub" \
     --language python --output "$OUT/python.jsonl"
 
 python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --model_name_or_path "$BASE" \
