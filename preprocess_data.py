@@ -16,6 +16,7 @@ near-duplicate of an evaluation file; `--verify` computes that again from the in
 import argparse
 import contextlib
 import dataclasses
+import functools
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -29,10 +30,11 @@ from codefit.curation import batched, curate_all
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.split import UNITS, Splitting, moment
+from codefit.engine import ENGINES, Engine
 from codefit.languages import LANGUAGES
 from codefit.records import SPLITS
 from codefit.sources import Rejection
-from codefit.tasks import TASKS, Options, load_task
+from codefit.tasks import TASKS, Options, build_batch, load_task
 
 
 def build_parser() -> cli.Parser:
@@ -71,6 +73,9 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
     parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="what runs it: docs/scaling.md")
+    parser.add_argument("--num_workers", type=cli.number(int, 1), help="processes (default: one a processor)")
+    parser.add_argument("--ray_address", help="with --engine ray: the cluster (default: one on this machine)")
     parser.add_argument("--verify", action="store_true", help="check that no split of --output leaks into another")
     parser.add_argument("--hf_repository", help="data set on the Hub to push the output to")
     parser.add_argument("--private", action="store_true", help="push only to a private one; a new one is made private")
@@ -103,10 +108,17 @@ def checked(parser: cli.Parser, args: argparse.Namespace) -> argparse.Namespace:
         parser.error("--validation_since and --test_since go together")
     if all(since) and since != sorted(since, key=lambda since: str(moment(since))):
         parser.error("--validation_since must not be later than --test_since")
+    if args.ray_address and args.engine != "ray":
+        parser.error("--ray_address needs --engine ray")
     return args
 
 
 # ------------------------------------------------------------------------------------------- documents
+
+
+def engine_of(args: argparse.Namespace) -> Engine:
+    """Return what runs the batches, as the flags say."""
+    return Engine(args.engine, args.num_workers, args.ray_address)
 
 
 def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
@@ -118,7 +130,7 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
     redacted: Counter[str] = Counter()
     names: set[str] = set()
     documents = (document for source in args.input for document in records.read_documents(source))
-    for document, curated in curate_all(cli.progress(documents, "curate", unit="file"), options):
+    for document, curated in curate_all(cli.progress(documents, "curate", unit="file"), options, engine_of(args)):
         outcome = curated.outcome
         counts.update(curated.counts, documents_in=1)
         name = f"{document.repository}/{document.path}"
@@ -160,21 +172,16 @@ def select(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[
 
 def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
     """Write the pairs of one split and return what was counted."""
-    from codefit.vocabulary import tokenised
-
-    task = load_task(args.task)
     options = Options(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
+    build = functools.partial(build_batch, task=args.task, tokenizer=tokenizer, options=options)
     skipped: Counter[str] = Counter()
     counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
     with file.open("w", encoding="utf-8", newline="\n") as lines:
-        lists = batched(map(corpus.document, corpus.of_split(split)))
-        ready = tokenised(tokenizer, lists) if tokenizer else ((batch, [[] for _ in batch]) for batch in lists)
-        for batch, starts in cli.progress(ready, f"pairs for {split}", unit="MB"):
-            for document, start in zip(batch, starts, strict=True):
-                pairs = list(task.build_pairs(document, start, options, skipped))
-                lines.writelines(map(records.to_line, pairs))
-                counts.update(documents=1, documents_without_pair=not pairs, tokens=len(start), pairs=len(pairs))
-                counts.update(natural_ends=sum(pair.finish_reason == "stop" for pair in pairs))
+        numbers = cli.progress(corpus.of_split(split), f"pairs for {split}", unit="file")
+        for _, built in engine_of(args).run(build, batched(map(corpus.document, numbers))):
+            lines.write(built.lines)
+            counts.update(built.counts)
+            skipped.update(built.skipped)
     return {**counts, "skipped": skipped}
 
 

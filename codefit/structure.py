@@ -12,6 +12,7 @@ Inside a comment or string of several lines every line stands alone.
 
 import bisect
 import re
+from collections.abc import Sequence
 
 from codefit.languages import Language
 from codefit.lexer import mask
@@ -36,17 +37,15 @@ class Structure:
         """Record of every line its lowest and last depth, and whether the logical line ends with it."""
         stack: list[str] = []
         self.lowest, self.last, self.complete = [], [], []
+        depth, complete = 0, True
         for start, end in zip(self.starts, self.ends, strict=True):
-            lowest = len(stack)
-            for bracket in BRACKETS.findall(self.code, start, end):
-                if bracket in OPENING:
-                    _close(stack, OPENING[bracket])
-                    lowest = min(lowest, len(stack))
-                else:
-                    stack.append(bracket)
+            lowest = depth
+            if brackets := BRACKETS.findall(self.code, start, end):
+                lowest = _after(stack, brackets)
+                depth, complete = len(stack), not stack or (stack[-1] == "{" and not self.indented)
             self.lowest.append(lowest)
-            self.last.append(len(stack))
-            self.complete.append(not stack or (stack[-1] == "{" and not self.indented))
+            self.last.append(depth)
+            self.complete.append(complete)
 
     def line_at(self, position: int) -> int:
         """Return the line that holds a position."""
@@ -135,6 +134,22 @@ class Structure:
     def _indentation(self, line: int) -> int:
         text = self.text[self.starts[line] : self.ends[line]].expandtabs()
         return len(text) - len(text.lstrip())
+
+
+def _after(stack: list[str], brackets: Sequence[str]) -> int:
+    """Open and close the brackets of a line; return the lowest depth on the way."""
+    lowest = len(stack)
+    for bracket in brackets:
+        opening = OPENING.get(bracket)
+        if opening is None:
+            stack.append(bracket)
+            continue
+        if stack and stack[-1] == opening:  # nearly always
+            stack.pop()
+        else:
+            _close(stack, opening)
+        lowest = min(lowest, len(stack))
+    return lowest
 
 
 def _close(stack: list[str], opening: str) -> None:

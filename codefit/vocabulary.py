@@ -1,13 +1,10 @@
 """The tokenizer of a model without the model: `tokenizer.json` read with the `tokenizers` package, no torch."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit.cli import UserError
-from codefit.records import Document
 
 FILE = "tokenizer.json"
 
@@ -47,19 +44,6 @@ def _downloaded(name: str) -> Path:
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"cannot get {FILE} of {name} from the Hub ({reason}); give a local model folder.") from None
-
-
-def tokenised(tokenizer: Any, batches: Iterable[list[Document]]) -> Iterator[tuple[list[Document], list[list[int]]]]:
-    """Yield each batch with the token starts of its documents; the next batch is tokenised meanwhile."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting: deque[tuple[list[Document], Future[list[list[int]]]]] = deque()
-        for batch in batches:
-            waiting.append((batch, pool.submit(token_starts, tokenizer, [document.content for document in batch])))
-            if len(waiting) > 1:
-                ready, starts = waiting.popleft()
-                yield ready, starts.result()
-        for ready, starts in waiting:
-            yield ready, starts.result()
 
 
 def token_starts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -173,7 +173,7 @@ def test_evaluation_finds_every_similar_file():
     texts = invented(240, seed=1)
     sets = [shingles(text) for text in texts]
     evaluation, train = sets[::4], [shingle_set for n, shingle_set in enumerate(sets) if n % 4]
-    index = Evaluation(evaluation)
+    index = Evaluation(len(evaluation), evaluation.__getitem__)
     found = 0
     for shingle_set in train:
         similarities = [jaccard(shingle_set, other) for other in evaluation]
@@ -182,7 +182,7 @@ def test_evaluation_finds_every_similar_file():
         assert index.most_similar(shingle_set) == expected
         found += expected is not None
     assert found > 50
-    assert Evaluation([]).most_similar(sets[0]) is None
+    assert Evaluation(0, sets.__getitem__).most_similar(sets[0]) is None
     assert index.most_similar(shingles("")) is None
 
 

@@ -14,7 +14,7 @@ from codefit.lexer import comment_length, leading_comment, mask
 from codefit.records import Document, Pair
 from codefit.structure import Structure
 from codefit.tasks import TASKS, Options, load_task
-from codefit.vocabulary import load_tokenizer, token_starts, tokenised
+from codefit.vocabulary import load_tokenizer, token_starts
 
 OPTIONS = Options(max_prompt_tokens=64, max_completion_tokens=24, window_step=16, max_pairs_per_file=100_000, seed=0)
 PYTHON_TEXT = "\n".join(path.read_text() for path in sorted((Path(__file__).parent.parent / "codefit").glob("c*.py")))
@@ -294,15 +294,6 @@ def test_token_starts_are_those_of_the_whole_text(vocabulary):
     assert starts[0] == 0
     assert starts == sorted(starts)
     assert len(starts) == len(tokenizer.encode(PYTHON_TEXT).ids) > 1000
-
-
-def test_batches_come_back_in_order_with_their_tokens(vocabulary):
-    tokenizer = load_tokenizer(str(vocabulary))
-    batches = [[Document("x = 1\n" * n, f"{n}.py")] * n for n in (1, 2, 3)]
-    ready = list(tokenised(tokenizer, iter(batches)))
-    assert [batch for batch, _ in ready] == batches
-    assert [starts for _, starts in ready] == [token_starts(tokenizer, [d.content for d in b]) for b in batches]
-    assert list(tokenised(tokenizer, [])) == []
 
 
 def test_a_model_without_a_tokenizer_is_one_sentence(tmp_path):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,11 +12,13 @@ from codefit.curation.formatting import formatted
 from codefit.curation.licence_headers import remove_licence_headers
 from codefit.curation.redaction import redact
 from codefit.curation.stripping import without_comments, without_docstrings
+from codefit.engine import Engine
 from codefit.languages import LANGUAGES, Language, language_of
 from codefit.records import Document
 from codefit.sources import Rejection
 
-BATCH = 1 << 20  # characters that are curated, or tokenised, at once
+BATCH = 1 << 18  # characters that are curated, or tokenised, at once
+LOCAL = Engine()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Options:
 
 
 def batched(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Yield the documents in lists of about a megabyte."""
+    """Yield the documents in lists of about a quarter of a megabyte."""
     batch: list[Document] = []
     size = 0
     for document in documents:
@@ -71,10 +73,12 @@ def batched(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def curate_all(documents: Iterable[Document], options: Options) -> Iterator[tuple[Document, Curated]]:
+def curate_all(
+    documents: Iterable[Document], options: Options, engine: Engine = LOCAL
+) -> Iterator[tuple[Document, Curated]]:
     """Yield each document with what became of it; lists of documents do not depend on each other."""
-    for batch in batched(documents):
-        yield from zip(batch, curate_batch(batch, options), strict=True)
+    for batch, outcomes in engine.run(partial(curate_batch, options=options), batched(documents)):
+        yield from zip(batch, outcomes, strict=True)
 
 
 def curate_batch(documents: Sequence[Document], options: Options) -> list[Curated]:

@@ -27,6 +27,7 @@ GRAM = 5
 MIN_WORDS = 10
 BINS, BANDS, ROWS = 256, 32, 8
 SKETCHED_TOGETHER = 512
+COUNTERS = 1 << 22
 ATTEMPTS = 48  # draws of another bin for an empty one, before its neighbour is taken
 
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
@@ -119,23 +120,31 @@ class Evaluation:
     """The shingle sets of the evaluation files, indexed to find every file that is similar to one of them.
 
     A file similar to an evaluation file e holds at least 0.7 |e| of its shingles, so it holds one of any
-    |e| - ceil(0.7 |e|) + 1 of them. Only that many are indexed, the rarest ones.
+    |e| - ceil(0.7 |e|) + 1 of them. Only that many are indexed, the rarest ones. How rare they are is only estimated,
+    by counters that shingles share: it makes the search fast and changes no result.
+
+    Args:
+        count: how many evaluation files there are.
+        shingles_of: returns the shingles of one, as often as it is asked for.
     """
 
-    def __init__(self, sets: Sequence[Hashes]) -> None:
-        self.sets = sets
-        everything = np.concatenate([*sets, np.zeros(0, np.uint64)])
-        known, counts = np.unique(everything, return_counts=True)
-        keys, owners = [], []
-        for number, shingle_set in enumerate(sets):
+    def __init__(self, count: int, shingles_of: Callable[[int], Hashes]) -> None:
+        self.shingles_of = shingles_of
+        counters = np.zeros(COUNTERS, np.uint16)
+        for number in range(count):
+            places = np.unique(shingles_of(number) % np.uint64(COUNTERS))
+            counters[places] += counters[places] < np.iinfo(np.uint16).max
+        keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
+        for number in range(count):
+            shingle_set = shingles_of(number)
             length = len(shingle_set) - int(np.ceil(THRESHOLD * len(shingle_set))) + 1 if len(shingle_set) else 0
-            rarest = np.argsort(counts[np.searchsorted(known, shingle_set)], kind="stable")[:length]
+            rarest = np.argsort(counters[shingle_set % np.uint64(COUNTERS)], kind="stable")[:length]
             keys.append(shingle_set[rarest])
-            owners.append(np.full(length, number))
-        flat = np.concatenate([*keys, np.zeros(0, np.uint64)])
+            owners.append(np.full(length, number, np.int32))
+        flat = np.concatenate(keys)
         order = np.argsort(flat, kind="stable")
         self.keys = flat[order]
-        self.owners = np.concatenate([*owners, np.zeros(0, np.int64)]).astype(np.int64)[order]
+        self.owners = np.concatenate(owners)[order]
 
     def most_similar(self, shingle_set: Hashes) -> tuple[int, float] | None:
         """Return the evaluation file most similar to a file and their similarity, or None if none reaches 0.7."""
@@ -145,7 +154,7 @@ class Evaluation:
         ends = np.searchsorted(self.keys, shingle_set[known], "right")
         hits = [self.owners[start:end] for start, end in zip(places[known], ends, strict=True)]
         owners = np.unique(np.concatenate(hits)).tolist() if hits else []
-        similarities = [(jaccard(self.sets[owner], shingle_set), -owner) for owner in owners]
+        similarities = [(jaccard(self.shingles_of(owner), shingle_set), -owner) for owner in owners]
         similarity, negative = max(similarities, default=(0.0, 0))
         return (-negative, similarity) if similarity >= THRESHOLD else None
 

@@ -42,7 +42,7 @@ def find_leaks(texts: Texts) -> Iterator[Leak]:
             names.append(name)
             sets.append(shingles(text))
             copies[content_id(text)] = name
-    index = Evaluation(sets)
+    index = Evaluation(len(sets), sets.__getitem__)
     for split, name, text in texts():
         if split != "train":
             continue

@@ -1,13 +1,13 @@
 """Which documents of a corpus stay, and in which split: the steps of stage 2 that look at all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.decontamination import contaminated, load_benchmarks
-from codefit.curation.dedup import Evaluation, near_duplicates, sketch
+from codefit.curation.dedup import Evaluation, Hashes, near_duplicates, sketch
 from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, unit_of
 
 
@@ -64,14 +64,18 @@ def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
     """Evict train files that resemble an evaluation file, then those that resemble another train file."""
     entries = corpus.entries
     evaluation = [n for n, entry in enumerate(entries) if entry.split in {"validation", "test"}]
-    index = Evaluation([corpus.shingles_of(number) for number in evaluation])
+    index = Evaluation(len(evaluation), lambda row: corpus.shingles_of(evaluation[row]))
     train = []
-    for number in cli.progress(corpus.by_preference(corpus.of_split("train")), "compare", unit="file"):
-        if match := index.most_similar(corpus.shingles_of(number)):
-            like = entries[evaluation[match[0]]].name
-            corpus.reject(log, number, "near-duplicate of evaluation", f"{match[1]:.2f} {like}")
-        else:
-            train.append(number)
-    keys, sizes = sketch(corpus.shingles_of(number) for number in train)
+
+    def kept() -> Iterator[Hashes]:
+        for number in cli.progress(corpus.by_preference(corpus.of_split("train")), "compare", unit="file"):
+            if match := index.most_similar(corpus.shingles_of(number)):
+                like = entries[evaluation[match[0]]].name
+                corpus.reject(log, number, "near-duplicate of evaluation", f"{match[1]:.2f} {like}")
+            else:
+                train.append(number)
+                yield corpus.shingles_of(number)
+
+    keys, sizes = sketch(kept())
     for row, survivor, similarity in near_duplicates(keys, sizes, lambda row: corpus.shingles_of(train[row])):
         corpus.reject(log, train[row], "near-duplicate", f"{similarity:.2f} {entries[train[survivor]].name}")

@@ -17,10 +17,12 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from codefit.records import Document, Pair
+from codefit.records import Document, Pair, to_line
+from codefit.vocabulary import token_starts
 
 TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py")))
 
@@ -57,6 +59,28 @@ class Task(Protocol):
 def load_task(name: str) -> Task:
     """Return the module of a task; the names are `TASKS`."""
     return cast(Task, importlib.import_module(f"codefit.tasks.{name}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The pairs of some documents as lines of JSONL, what was counted, and by reason what gave no pair."""
+
+    lines: str
+    counts: Counter[str]
+    skipped: Counter[str]
+
+
+def build_batch(documents: Sequence[Document], task: str, tokenizer: Any, options: Options) -> Built:
+    """Return the pairs of documents; the tokenizer is None for a task that needs no tokens."""
+    counts, skipped = Counter(documents=len(documents)), Counter[str]()
+    starts = token_starts(tokenizer, [document.content for document in documents]) if tokenizer else repeat([])
+    lines: list[str] = []
+    for document, start in zip(documents, starts, strict=False):
+        pairs = list(load_task(task).build_pairs(document, start, options, skipped))
+        lines += map(to_line, pairs)
+        counts.update(documents_without_pair=not pairs, tokens=len(start), pairs=len(pairs))
+        counts.update(natural_ends=sum(pair.finish_reason == "stop" for pair in pairs))
+    return Built("".join(lines), counts, skipped)
 
 
 def metrics_of(task: str) -> tuple[str, ...]:
