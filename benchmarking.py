@@ -102,7 +102,7 @@ def describe(
         cut[each.name] = sum(sample.cut > 0 for sample in samples)
         rows = len(batches([sample.start + each.new_tokens for sample in samples], args.tokens_per_batch))
         print(
-            f"{each.name:<12}{len(each.pairs)} prompts ({cut[each.name]} cut on the left), "
+            f"{each.name:<11} {len(each.pairs)} prompts ({cut[each.name]} cut on the left), "
             f"batches for each model: {rows}"
         )
     print(f"output      {args.output_dir}")
