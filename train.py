@@ -268,7 +268,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     dataset, replay = settle(args, parser, given)
     manifest = cli.Manifest(args)
 
-    from codefit import curriculum, encoding, preflight, rows, settings, training
+    from codefit import curriculum, encoding, packing, preflight, rows, settings, training
 
     args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
     work = cli.partial(args.output_dir)
@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         for sample in found.train[: args.preview]:
             print(encoding.preview(sample, encoder, sys.stdout.isatty()))
         return
-    packed = training.PackedRows(found.train, args.max_length, encoder.pad_id, curriculum.plan(args))
+    packed = packing.PackedRows(found.train, args.max_length, encoder.pad_id, curriculum.plan(args))
     preflight.describe(args, model, packed, found.ledger)
     preflight.refuse_full_disk(args, model)
     if args.dry_run:
@@ -331,11 +331,11 @@ def run_search(args: argparse.Namespace, parser: cli.Parser, given: set[str]) ->
 
 def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any, packed: Any, found: Any) -> Any:
     """Return the trainer of the samples that were found."""
-    from codefit import training
+    from codefit import packing, training
     from codefit.predicting import HeldOut
 
     validation, replay = (
-        training.PackedRows(samples, args.max_length, encoder.pad_id) for samples in (found.validation, found.replay)
+        packing.PackedRows(samples, args.max_length, encoder.pad_id) for samples in (found.validation, found.replay)
     )
     asked = found.asked[: args.eval_predictions]
     held_out = HeldOut(asked, encoder) if asked else None

@@ -216,6 +216,19 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return rows
 
 
+def arrange(lengths: Sequence[int], capacity: int, hidden_size: int) -> tuple[int, list[list[int]]]:
+    """Return the width, at most capacity, and the rows of indices in which samples of these lengths cost least.
+
+    Attention multiplies a sample with its whole row and masks the others afterwards, so that a wide row costs more;
+    a narrow one is filled less well. In a layer of width h a token takes 24 h^2 operations for the matrices and 4 h w
+    for attention over a row of w tokens: in proportion 6 h + w.
+    """
+    longest = max(lengths, default=1)
+    widths = sorted({min(capacity, longest * halves // 2) for halves in (2, 3, 4, 6, 8)} | {capacity})
+    found = [(width, pack(lengths, width)) for width in widths]
+    return min(found, key=lambda way: max(len(way[1]), 1) * way[0] * (6 * hidden_size + way[0]))
+
+
 def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, np.ndarray]:
     """Lay samples side by side in one row.
 

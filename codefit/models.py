@@ -100,6 +100,25 @@ def load_model(
     return model.eval()
 
 
+def use_flash_attention(model: Any) -> None:
+    """Switch a model, or the base of an adapter, to flash-attention 2 where it is installed and can run.
+
+    It needs a GPU of compute capability 8.0 (Ampere) or newer and arithmetic in half precision.
+    """
+    from transformers.utils import is_flash_attn_2_available
+
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    if not is_flash_attn_2_available() or device().type != "cuda" or not base._supports_flash_attn:
+        return
+    if torch.cuda.get_device_capability() >= (8, 0):
+        base.set_attn_implementation("flash_attention_2")
+
+
+def flash_attention(model: Any) -> bool:
+    """Return whether a model's attention is flash-attention, which keeps samples apart in a batch of one row only."""
+    return str(model.config._attn_implementation).startswith("flash_attention")
+
+
 def nf4(dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 

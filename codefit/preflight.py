@@ -12,8 +12,8 @@ import torch
 
 from codefit import cli, encoding, models
 from codefit.cli import UserError
+from codefit.packing import PackedRows
 from codefit.refusals import SVD_INITS
-from codefit.training import PackedRows
 
 NF4_BYTES = 4.127 / 8  # of a weight: 4 bits, and the scales after double quantisation (arXiv 2305.14314)
 ADAM_BYTES = 8  # of a trained weight: two moments in float32

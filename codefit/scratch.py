@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from codefit import fim
+from codefit import fim, models
 from codefit.encoding import Encoder, Sample
 from codefit.records import Pair
 
@@ -174,6 +174,40 @@ def _middle_moved(text: str, encoder: Encoder, chance: random.Random) -> list[in
 # ---------------------------------------------------------------------------------------------- optimizer
 
 
+class Muon(torch.optim.Muon):
+    """Muon in the type of the gradients: PyTorch's own orthogonalises them in bfloat16.
+
+    A CPU without bfloat16 emulates it, ten times slower than float32.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Step with Nesterov momentum and the scale of `match_rms_adamw`, as PyTorch's own with these settings."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(p.grad)
+                momentum = state["momentum_buffer"]
+                momentum.lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonalised(p.grad.lerp(momentum, group["momentum"]), group)
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
+
+
+def orthogonalised(gradient: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
+    """Return a matrix with all singular values brought near one, by the quintic Newton-Schulz iteration of Muon."""
+    a, b, c = group["ns_coefficients"]
+    wide = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
+    found = wide / wide.norm().clamp(min=group["eps"])
+    for _ in range(group["ns_steps"]):
+        gram = found @ found.T
+        found = a * found + (b * gram + c * gram @ gram) @ found
+    return found if wide is gradient else found.T
+
+
 class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for the matrices of the layers, AdamW for embeddings and norms, under one learning rate.
 
@@ -186,8 +220,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def __init__(self, model: Any, lr: float, weight_decay: float) -> None:
         matrices, others = split_parameters(model)
+        muon = Muon if models.compute_dtype() == torch.float32 else torch.optim.Muon
         self.parts: Sequence[torch.optim.Optimizer] = (
-            torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+            muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
         )
         super().__init__([group for part in self.parts for group in part.param_groups], {})

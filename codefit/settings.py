@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import is_liger_kernel_available
 
 from codefit import checkpoints, models, scratch
 from codefit.cli import UserError
@@ -15,6 +16,7 @@ from codefit.cli import UserError
 def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArguments:
     """Return the flags of train.py as the Trainer's settings."""
     dtype = models.compute_dtype()
+    liger = models.device().type == "cuda" and is_liger_kernel_available() and not args.torch_compile
     return TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=args.per_device_train_batch_size,
@@ -46,6 +48,8 @@ def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArgument
         fp16=dtype == torch.float16,
         activation_checkpointing=args.activation_checkpointing,
         torch_compile=args.torch_compile,
+        use_liger_kernel=liger,  # norms, rotary positions and gates; its fused loss would compute all logits
+        liger_kernel_config={"fused_linear_cross_entropy": False},
         report_to=args.report_to,
         seed=args.seed,
         remove_unused_columns=False,

@@ -2,6 +2,8 @@
 
 Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, transformers
 builds the block-diagonal mask itself, on every backend. An all-ones mask would let packed samples see each other.
+Flash-attention knows packed samples by their positions too, but only in a batch of one row; there, rows are laid end
+to end.
 """
 
 import argparse
@@ -10,7 +12,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,57 +20,13 @@ import torch
 from accelerate import PartialState
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
 
-from codefit import callbacks, checkpoints, cli, curriculum, encoding, models, settings
+from codefit import callbacks, checkpoints, cli, models, settings
 from codefit.cli import UserError
-from codefit.encoding import IGNORE, Sample
+from codefit.encoding import IGNORE
+from codefit.packing import Collator, PackedRows
 from codefit.predicting import HeldOut
 
 TOP = 5  # an editor shows about so many suggestions
-
-
-class PackedRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Samples packed into rows of one length. Items are dicts of tensors of shape (row_tokens,).
-
-    Without a curriculum an item is a row, and the Trainer shuffles them in every epoch; with one the items are the
-    visits of the whole run in their order.
-    """
-
-    def __init__(
-        self, samples: Sequence[Sample], row_tokens: int, pad_id: int, plan: curriculum.Plan | None = None
-    ) -> None:
-        self.samples = samples
-        self.row_tokens = row_tokens
-        self.pad_id = pad_id
-        lengths = [len(sample.ids) for sample in samples]
-        self.visits: list[int] | None = None
-        if plan:
-            self.rows, self.visits = plan(lengths, row_tokens)
-        else:
-            self.rows = encoding.pack(lengths, row_tokens)
-
-    def __len__(self) -> int:
-        return len(self.rows if self.visits is None else self.visits)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        members = self.rows[index if self.visits is None else self.visits[index]]
-        row = encoding.lay_out([self.samples[i] for i in members], self.row_tokens, self.pad_id)
-        return {name: torch.from_numpy(row[name]) for name in ("input_ids", "position_ids", "labels")}
-
-    def fill_up(self, multiple: int) -> None:
-        """Add empty rows up to a multiple: where processes share rows, those missing would be seen twice."""
-        self.rows += [[] for _ in range(-len(self.rows) % multiple)]
-
-    @property
-    def label_bytes(self) -> int:
-        """UTF-8 bytes of all trained text, for bits per byte."""
-        return sum(sample.nbytes for sample in self.samples)
-
-
-def collate(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Stack rows to tensors of shape (rows, row_tokens); labels are already shifted, and named so for the Trainer."""
-    batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    batch["shift_labels"] = batch["labels"]
-    return batch
 
 
 class LabelOnlyHead:
@@ -123,6 +81,7 @@ class CodeTrainer(Trainer):
         self.row_tokens: int = options["train_dataset"].row_tokens
         # a compiled graph wants the same shapes in every step, and a model from scratch has a label on every token
         self.head = None if self.args.torch_compile else LabelOnlyHead(self.model)
+        self.end_to_end = models.flash_attention(self.model)
         self.rescued = False  # from running out of memory
         self.batches_of_step: list[dict[str, Any]] = []
         self.remove_callback(ProgressCallback)
@@ -165,11 +124,12 @@ class CodeTrainer(Trainer):
         return loss
 
     def _add_gradients(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
-        """Return the loss of a batch after its backward pass; once rescued, a row at a time, with the same sum."""
+        """Return the loss of a batch after its backward pass; once rescued, in parts, with the same sum."""
         if not self.rescued:
             return super().training_step(model, inputs, num_items_in_batch)
-        rows = range(len(inputs["input_ids"]))
-        parts = [{name: tensor[row : row + 1] for name, tensor in inputs.items()} for row in rows]
+        count = min(len(inputs["input_ids"]), self.args.per_device_train_batch_size)
+        split = {name: tensor.tensor_split(count) for name, tensor in inputs.items()}
+        parts = [{name: tensors[part] for name, tensors in split.items()} for part in range(count)]
         losses = [super(CodeTrainer, self).training_step(model, part, num_items_in_batch) for part in parts]
         return torch.stack(losses).sum()
 
@@ -233,6 +193,8 @@ class CodeTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _forward(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
+        if self.end_to_end:
+            inputs = {name: tensor.reshape(1, -1) for name, tensor in inputs.items()}
         labels = inputs["shift_labels"]
         chosen: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self.head is not None:
@@ -360,6 +322,8 @@ def make_trainer(
             if dataset is not None:
                 dataset.fill_up(options.world_size * options.per_device_eval_batch_size)
         patience = args.early_stopping_patience
+        models.use_flash_attention(model)
+        fixed = args.torch_compile or models.flash_attention(model)
         return CodeTrainer(
             model=model,
             args=options,
@@ -367,7 +331,7 @@ def make_trainer(
             eval_dataset=validation,
             replay=replay,
             held_out=held_out,
-            data_collator=collate,
+            data_collator=Collator(train, model.config.get_text_config().hidden_size, fixed),
             optimizer_factory=settings.optimizer_factory(args),
             callbacks=[EarlyStoppingCallback(patience)] if patience else None,
         )

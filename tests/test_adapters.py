@@ -11,7 +11,7 @@ import benchmarking
 import complete
 import merge_lora
 import train
-from codefit import adapters, encoding, models, records, settings, training
+from codefit import adapters, encoding, models, packing, records, settings
 from codefit.cli import UserError
 from codefit.records import Pair
 
@@ -138,7 +138,7 @@ def test_what_the_script_saves_with_pissa_has_the_loss_that_was_reported(tiny_ba
     encoder = encoding.Encoder(tokenizer, 128)
     pairs = list(records.read_jsonl(prepared / "validation.jsonl", Pair))
     trainer = trainer_of(model, samples_of([30]), tmp_path)
-    trainer.eval_dataset = training.PackedRows(list(encoder.samples(pairs)), 512, encoder.pad_id)
+    trainer.eval_dataset = packing.PackedRows(list(encoder.samples(pairs)), 512, encoder.pad_id)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(reported, rel=1e-4)
     assert not (tmp_path / "adapter" / "beginning").exists()
 

@@ -19,7 +19,7 @@ ROOMS = (
     *("cli", "engine", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
     *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring", "prediction_cache", "stopping"),
     *("models", "adapters", "kv_cache", "generation", "sampling", "likelihood", "predicting", "merging"),
-    *("scratch_flags", "scratch", "curriculum", "rows"),
+    *("scratch_flags", "scratch", "curriculum", "packing", "rows"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
     *("pathology", "slices", "stop_rules", "suspicion", "baselines", "comparison", "report"),
@@ -28,7 +28,7 @@ ROOMS = (
 )
 TORCH_ROOMS = {
     *("models", "adapters", "scratch", "rows", "kv_cache", "generation", "likelihood", "predicting", "merging"),
-    *("preflight", "settings", "callbacks", "training", "contenders", "sampling", "search"),
+    *("preflight", "packing", "settings", "callbacks", "training", "contenders", "sampling", "search"),
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}

@@ -133,6 +133,22 @@ def test_packing_refuses_a_sample_that_cannot_fit():
         encoding.pack([3, 9], 8)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "hidden_size", "width"),
+    [
+        ([10] * 8, 32, 10),  # of one length: no row is wider than a sample
+        ([10, 10, 9, 1], 32, 10),
+        ([100, 60, 60, 60], 4096, 300),  # a wide model: less padding is worth more than less attention
+        ([], 32, 1),
+    ],
+)
+def test_rows_have_the_width_that_costs_least(lengths, hidden_size, width):
+    found, rows = encoding.arrange(lengths, 320, hidden_size)
+    assert found == width
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(sum(lengths[index] for index in row) <= width for row in rows)
+
+
 def test_lay_out_shifts_labels_and_restarts_positions():
     samples = [Sample(np.array([5, 6, 7, 8], np.int32), 2), Sample(np.array([9, 10], np.int32), 0)]
     row = encoding.lay_out(samples, 8, pad_id=1)

@@ -67,6 +67,28 @@ def test_a_new_model_knows_nothing_and_its_stream_does_not_grow(tiny_tokenizer):
     assert layer.mlp.down_proj.weight.std().item() == pytest.approx(0.02 / 4, rel=0.1)
 
 
+@pytest.mark.parametrize("shape", [(24, 24), (48, 16), (16, 48)])
+def test_muon_in_float32_takes_the_steps_of_pytorch_in_bfloat16(shape):
+    torch.manual_seed(0)
+    start, gradients = torch.randn(shape), torch.randn(3, *shape)
+    moved = []
+    for kind in (torch.optim.Muon, scratch.Muon):
+        matrix = torch.nn.Parameter(start.clone())
+        optimizer = kind([matrix], lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+        for gradient in gradients:
+            matrix.grad = gradient.clone()
+            optimizer.step()
+        moved.append(matrix.detach() - start)
+    assert (moved[0] - moved[1]).norm() < 0.02 * moved[0].norm()  # bfloat16 keeps 8 bits
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(torch.float32, scratch.Muon), (torch.bfloat16, torch.optim.Muon)])
+def test_muon_computes_in_the_type_this_machine_is_fast_in(tiny_base, monkeypatch, dtype, kind):
+    monkeypatch.setattr(models, "compute_dtype", lambda: dtype)
+    model = models.load_model(str(tiny_base), dtype=torch.float32)
+    assert type(scratch.MuonWithAdamW(model, lr=1e-2, weight_decay=0.1).parts[0]) is kind
+
+
 def test_documents_become_chunks_that_hold_every_token(tiny_tokenizer):
     encoder = encoding.Encoder(tiny_tokenizer, 64)
     text = "".join(f"def f{n}(a):\n    return a + {n}\n\n" for n in range(60))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 import transformers
 
 import train
-from codefit import adapters, cli, models, training
+from codefit import adapters, cli, models, packing, training
 from codefit.cli import UserError
 from codefit.encoding import IGNORE, Sample
 
@@ -39,7 +40,11 @@ def samples_of(lengths, seed=0):
 
 
 def rows_of(samples, row_tokens=64):
-    return training.PackedRows(samples, row_tokens, pad_id=0)
+    return packing.PackedRows(samples, row_tokens, pad_id=0)
+
+
+def collate(rows, fixed=False):
+    return packing.Collator(rows, SIZE["hidden_size"], fixed)(list(rows))
 
 
 def trainer_of(model, samples, folder, **options):
@@ -50,7 +55,7 @@ def trainer_of(model, samples, folder, **options):
         args=transformers.TrainingArguments(output_dir=str(folder), **(arguments | options)),
         train_dataset=rows_of(samples),
         eval_dataset=rows_of(samples[:3]),
-        data_collator=training.collate,
+        data_collator=packing.Collator(rows_of(samples), SIZE["hidden_size"]),
     )
 
 
@@ -66,15 +71,53 @@ def nats_apart(model, samples):
     return nats, labels
 
 
-def test_packed_label_only_loss_equals_samples_one_by_one(model, tmp_path):
+@pytest.mark.parametrize(("fixed", "end_to_end"), [(False, False), (True, False), (True, True)])
+def test_packed_label_only_loss_equals_samples_one_by_one(model, tmp_path, fixed, end_to_end):
+    """In rows of the cheapest width, in rows of a fixed one, and these end to end, as flash-attention needs them."""
     samples = samples_of([17, 23, 9, 40, 12, 31])
     trainer = trainer_of(model, samples, tmp_path)
-    dataset = rows_of(samples)
-    assert len(dataset) < len(samples)
+    trainer.end_to_end = end_to_end
+    batch = collate(rows_of(samples), fixed)
+    assert len(batch["input_ids"]) < len(samples)
     with torch.no_grad():
         nats, labels = nats_apart(model.eval(), samples)
-        loss = trainer.compute_loss(model, training.collate(list(dataset)), num_items_in_batch=torch.tensor(labels))
+        loss = trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(labels))
     assert float(loss) == pytest.approx(nats / labels, rel=1e-5)
+
+
+def test_packed_gradients_equal_those_of_samples_one_by_one(model, tmp_path):
+    samples = samples_of([17, 23, 9, 40, 12, 31])
+    trainer = trainer_of(model, samples, tmp_path)
+    labels = torch.tensor(sum(len(sample.ids) - sample.start for sample in samples))
+    gradients = []
+    for batches in ([samples], [[sample] for sample in samples]):
+        model.zero_grad()
+        for batch in batches:
+            trainer.compute_loss(model, collate(rows_of(batch)), num_items_in_batch=labels).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+def test_no_sample_is_lost_when_a_batch_is_laid_out_anew():
+    samples = samples_of([17, 23, 9, 40, 12, 31])
+    for fixed in (False, True):
+        batch = collate(rows_of(samples), fixed)
+        assert (batch["labels"] != IGNORE).sum() == sum(len(sample.ids) - sample.start for sample in samples)
+        assert (batch["input_ids"] != 0).sum() == sum(len(sample.ids) for sample in samples)  # 0 fills
+
+
+def test_a_batch_of_empty_rows_has_no_labels():
+    rows = rows_of([])
+    rows.rows = [[], []]  # as fill_up makes them
+    assert (collate(rows)["labels"] == IGNORE).all()
+
+
+def test_flash_attention_is_seen_from_the_config(model):
+    assert not models.flash_attention(model)
+    models.use_flash_attention(model)  # stays as it is where there is no GPU
+    named = types.SimpleNamespace(config=types.SimpleNamespace(_attn_implementation="flash_attention_2"))
+    assert models.flash_attention(named)
 
 
 def test_evaluation_is_a_mean_over_tokens(model, tmp_path):
@@ -106,7 +149,7 @@ def test_label_only_gradients_equal_those_of_full_logits(model, tmp_path):
     peft_model = adapters.add_lora(model, r=4, alpha=8, dropout=0.0, targets="all-linear")
     torch.nn.init.normal_(next(p for n, p in peft_model.named_parameters() if "lora_B" in n), std=0.1)
     trainer = trainer_of(peft_model, samples, tmp_path)
-    batch = training.collate(list(rows_of(samples)))
+    batch = collate(rows_of(samples))
     gradients = []
     for head in (trainer.head, None):
         trainer.head = head
@@ -160,7 +203,7 @@ def test_4_bit_gradients_survive_an_evaluation(tmp_path):
     def gradients():
         model.train()
         model.zero_grad()
-        batch = training.collate(list(trainer.train_dataset))
+        batch = collate(trainer.train_dataset)
         with trainer.compute_loss_context_manager():
             loss = trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(1.0))
         loss.backward()

@@ -1,0 +1,299 @@
+"""A LoRA training against what one would use instead: paired, in one run, with alternating repeats.
+
+    pip install trl==1.16.0
+    python speed/train.py --dataset outputs/pairs --model data/base
+    python speed/train.py --dataset outputs/pairs --model phi
+
+The data set is prepared with `--model_name_or_path data/base --max_prompt_tokens 100 --max_completion_tokens 36`.
+`phi` is a random model of phi's architecture, 4 layers of width 512 with the vocabulary of data/base. Every training
+has a process and a thread of its own, as many examples in a step, and LoRA of rank 16 on all linear layers:
+
+- `train.py`: its trainer, with its settings;
+- bare loop: the very batches of train.py, made in advance, logits at labels alone, nothing else. It is the limit;
+- Trainer: that of Transformers, every row padded to 512;
+- TRL: its SFTTrainer; packed: with `packing=True`, rows as long as those of train.py.
+
+Times are processor seconds, so that other programs on the machine do not count, from the first batch to the last step
+of a training. A ratio is the median of the ratios within a repeat, where all ways meet the same noise; the spread is
+its range.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from codefit import cli  # noqa: E402
+
+BASE = ROOT / "data" / "base"
+ROW_TOKENS = 640  # the context of data/base
+PADDED = 512
+EXAMPLES = 500  # more than a training sees
+
+
+def build_parser() -> cli.Parser:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="folder of preprocess_data.py")
+    parser.add_argument("--model", default=str(BASE), help="folder of a model, or phi")
+    parser.add_argument("--rows", type=cli.number(int, 1), default=4, help=f"rows of {ROW_TOKENS} tokens in a step")
+    parser.add_argument("--steps", type=cli.number(int, 1), default=2, help="steps of a repeat")
+    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="times that every way is gone")
+    return parser
+
+
+# ---------------------------------------------------------------------------------------------- what all have
+
+
+def new_model(name: str) -> Any:
+    import torch
+    import transformers
+
+    from codefit import adapters, models
+
+    torch.manual_seed(0)
+    if name == "phi":
+        shape = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 8}
+        config = transformers.PhiConfig(**shape, vocab_size=8192, bos_token_id=None, eos_token_id=0, pad_token_id=1)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    else:
+        model = models.load_model(name)
+    return adapters.add_lora(model, r=16, alpha=32, dropout=0.0, targets="all-linear")
+
+
+def read_samples(dataset: Path) -> list[Any]:
+    from codefit import encoding, models
+    from codefit.records import Pair, read_jsonl
+
+    encoder = encoding.Encoder(models.load_tokenizer(str(BASE)), 100)
+    pairs = itertools.islice(read_jsonl(dataset / "train.jsonl", Pair), EXAMPLES)
+    return encoding.encode(pairs, encoder, ROW_TOKENS)[0]
+
+
+class Counting:
+    """A collator that counts what the first batches hold; trainers fetch one more than they use."""
+
+    def __init__(self, collator: Any, batches: int) -> None:
+        self.collator, self.batches = collator, batches
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from here: train.py has made a validation before its first step."""
+        self.left, self.tokens, self.labels = self.batches, 0, 0
+
+    def __call__(self, rows: list[Any]) -> Any:
+        if self.left:
+            self.left -= 1
+            for row in rows:
+                self._count(row)
+        return self.collator(rows)
+
+    def _count(self, row: Any) -> None:
+        if isinstance(row, list):  # of codefit's samples
+            self.tokens += sum(len(sample.ids) for sample in row)
+            self.labels += sum(len(sample.ids) - sample.start for sample in row)
+        else:
+            self.tokens += len(row["input_ids"])
+            self.labels += sum(label != -100 for label in row["labels"])
+
+
+def timed(trainer: Any, counting: Counting) -> tuple[float, int, int]:
+    """Train, and return seconds from the first batch to the end of the last step, tokens, and labels."""
+    from transformers import TrainerCallback
+
+    times = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_epoch_begin(self, *words: Any, **facts: Any) -> None:
+            counting.begin()
+            times.append(time.process_time())
+
+        def on_step_end(self, *words: Any, **facts: Any) -> None:
+            times.append(time.process_time())
+
+    trainer.data_collator = counting
+    trainer.add_callback(Clock())
+    trainer.train()
+    return times[-1] - times[0], counting.tokens, counting.labels
+
+
+# ---------------------------------------------------------------------------------------------- the ways
+
+
+def own_trainer(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> Any:
+    import train
+    from codefit import packing, training
+
+    words = ["--model_name_or_path", args.model, "--output_dir", folder, "--max_steps", args.steps, "--seed", seed]
+    words += ["--per_device_train_batch_size", args.rows, "--gradient_accumulation_steps", 1]
+    flags = train.build_parser().parse_args([*map(str, words), "--eval_steps", "1000", "--save_steps", "1000"])
+    rows = packing.PackedRows(samples, ROW_TOKENS, 1)
+    validation = packing.PackedRows(samples[:1], ROW_TOKENS, 1)
+    return training.make_trainer(flags, Path(folder), new_model(args.model), rows, validation)
+
+
+def own(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+    trainer = own_trainer(args, samples, seed, folder)
+    return timed(trainer, Counting(trainer.data_collator, args.steps))
+
+
+def bare(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+    import torch
+
+    trainer = own_trainer(args, samples, seed, folder)
+    counting = trainer.data_collator = Counting(trainer.data_collator, args.steps)
+    batches = list(itertools.islice(trainer.get_train_dataloader(), args.steps))
+    model = trainer.model.train()
+    inner = model.get_base_model()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=2e-4, weight_decay=0.0, fused=True)
+    started = time.process_time()
+    for batch in batches:
+        labels = batch["labels"].flatten()
+        positions = (labels != -100).nonzero().squeeze(1)
+        states = inner.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False)[0]
+        logits = inner.lm_head(states.flatten(0, 1)[positions])
+        torch.nn.functional.cross_entropy(logits, labels[positions]).backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.process_time() - started, counting.tokens, counting.labels
+
+
+def listed(samples: list[Any]) -> list[dict[str, list[int]]]:
+    rows = ((sample.ids.tolist(), sample.start) for sample in samples)
+    return [{"input_ids": ids, "labels": [-100] * start + ids[start:]} for ids, start in rows]
+
+
+def in_a_step(args: argparse.Namespace, samples: list[Any]) -> int:
+    """Return how many examples fill the rows of a step."""
+    return round(args.rows * ROW_TOKENS / statistics.mean(len(sample.ids) for sample in samples))
+
+
+def settings(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> dict[str, Any]:
+    count = in_a_step(args, samples)
+    common = {"max_steps": args.steps, "learning_rate": 2e-4, "seed": seed, "report_to": [], "save_strategy": "no"}
+    return common | {"output_dir": folder, "per_device_train_batch_size": count, "use_cpu": True, "bf16": False}
+
+
+def padded(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        def fill(name: str, filler: int) -> torch.Tensor:
+            return torch.tensor([row[name] + [filler] * (PADDED - len(row[name])) for row in rows])
+
+        mask = [[1] * len(row["input_ids"]) + [0] * (PADDED - len(row["input_ids"])) for row in rows]
+        return {"input_ids": fill("input_ids", 1), "labels": fill("labels", -100), "attention_mask": torch.tensor(mask)}
+
+    options = TrainingArguments(**settings(args, samples, seed, folder))
+    trainer = Trainer(model=new_model(args.model), args=options, train_dataset=listed(samples))
+    return timed(trainer, Counting(collate, args.steps))
+
+
+def trl(
+    args: argparse.Namespace, samples: list[Any], seed: int, folder: str, packing: bool = False
+) -> tuple[float, int, int]:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from codefit import models
+
+    # its own default, gradient checkpointing, saves memory for a third more time; none of the others does it
+    options = settings(args, samples, seed, folder) | {"gradient_checkpointing": False}
+    if packing:
+        options |= {"packing": True, "per_device_train_batch_size": args.rows}
+    trainer = SFTTrainer(
+        model=new_model(args.model),
+        args=SFTConfig(**options, max_length=ROW_TOKENS),
+        train_dataset=Dataset.from_list(listed(samples)),
+        processing_class=models.load_tokenizer(str(BASE)),
+    )
+    return timed(trainer, Counting(trainer.data_collator, args.steps))
+
+
+def trl_packed(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+    return trl(args, samples, seed, folder, packing=True)
+
+
+WAYS: dict[str, Callable[..., tuple[float, int, int]]] = {
+    "train.py": own,
+    "bare loop": bare,
+    "Trainer, padded to 512": padded,
+    "TRL": trl,
+    "TRL, packed": trl_packed,
+}
+
+
+# ---------------------------------------------------------------------------------------------- measuring
+
+
+def work(way: str, args: argparse.Namespace, samples: list[Any], seed: int, pipe: Any) -> None:
+    """Go one way; say seconds, tokens, labels, and the megabytes of memory that were not there before."""
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(quiet, stream)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory(prefix="codefit-speed-") as folder:
+        found = WAYS[way](args, samples, seed, folder)
+    pipe.send((*found, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000))
+
+
+def measure(args: argparse.Namespace) -> dict[str, list[tuple[float, int, int, float]]]:
+    """Return (seconds, tokens, labels, megabytes) of each way, one a repeat; who begins changes."""
+    import peft  # noqa: F401  # these once, for all processes that are forked from this one
+    import torch
+    import trl.trainer.sft_trainer  # noqa: F401
+
+    import train  # noqa: F401
+    from codefit import adapters, training  # noqa: F401
+
+    torch.set_num_threads(1)
+    samples = read_samples(args.dataset)
+    context = multiprocessing.get_context("fork")
+    found: dict[str, list[tuple[float, int, int, float]]] = {way: [] for way in WAYS}
+    for way, repeat in cli.progress(list(turns(args.repeats)), "repeats"):
+        here, there = context.Pipe()
+        process = context.Process(target=work, args=(way, args, samples, repeat, there))
+        process.start()
+        there.close()
+        found[way].append(here.recv())
+        process.join()
+        print(way, found[way][-1], file=sys.stderr, flush=True)
+    return found
+
+
+def turns(repeats: int) -> Iterator[tuple[str, int]]:
+    ways = list(WAYS)
+    for repeat in range(repeats):
+        start = repeat % len(ways)
+        yield from ((way, repeat) for way in ways[start:] + ways[:start])
+
+
+def main() -> None:
+    args = build_parser().parse_args()
+    found = measure(args)
+    rows = []
+    for way, repeats in found.items():
+        tokens = [count / seconds for seconds, count, _, _ in repeats]
+        labels = [count / seconds for seconds, _, count, _ in repeats]
+        ratios = [own[1] / own[0] / other for own, other in zip(found["train.py"], tokens, strict=True)]
+        rates = [f"{statistics.median(rate):,.0f}" for rate in (tokens, labels)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        rows.append([way, *rates, f"{repeats[-1][3]:,.0f}", f"{statistics.median(ratios):.2f}", spread])
+    print(cli.table(rows, ["way", "tokens/s", "labels/s", "peak MB", "train.py is faster by", "spread"]))
+
+
+if __name__ == "__main__":
+    cli.run(main)
