@@ -232,9 +232,9 @@ def test_a_dry_run_writes_nothing(source, prepare, capsys, tmp_path):
 
 def test_the_output_is_pushed_after_it_was_saved(source, prepare, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(hub, "preflight", lambda name, kind: calls.append((name, kind)))
+    monkeypatch.setattr(hub, "preflight", lambda name, kind, private: calls.append((name, kind)))
     monkeypatch.setattr(
-        hub, "push_dataset", lambda folder, name: calls.append((sorted(data_of(folder)), name)) or "URL"
+        hub, "push_dataset", lambda folder, name, private: calls.append((sorted(data_of(folder)), name)) or "URL"
     )
     prepare(source, "--hf_repository", "me/pairs")
     files = ["rejected.jsonl", "test.jsonl", "train.jsonl", "validation.jsonl"]
