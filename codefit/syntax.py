@@ -144,6 +144,16 @@ class Syntax:
             return None
         return opened, end
 
+    def members(self, definition: Definition) -> list[Span]:
+        """Return what the body of a class or function consists of, in order; comments between are left out."""
+        if definition.body is None:
+            return []
+        node = self.root.descendant_for_byte_range(*map(self._byte, definition.body))
+        while node is not None and node.type not in self.grammar.bodies:
+            node = node.parent  # a member that is alone in its body lies where the body lies
+        children = [] if node is None else node.named_children
+        return [self.span(child) for child in children if child.type not in self.grammar.comments]
+
     def documentation(self, definition: Definition) -> str:
         """Return the words of a docstring or comment, without its marks and indentation; "" without one."""
         if definition.docstring is None:

@@ -22,6 +22,7 @@ from codefit.scoring import (
     parse_rate,
     rouge_l,
 )
+from codefit.syntax import Syntax
 
 # ---------------------------------------------------------------------------------------------- naming
 
@@ -120,6 +121,30 @@ def test_a_long_class_is_cut_and_the_question_is_not(language, prompt_format):
     assert pair.prompt.endswith(end)
     assert pair.prompt[:60] == whole[:60]
     assert pair.prompt.count("x = 1") < 60
+
+
+CUT = {
+    "python": (f'class A:\n    """{WORDS}"""\n', "    def f@(self):\n        a = 1\n        return a\n\n", "return a"),
+    "kotlin": (
+        f"/** {WORDS} */\nclass A {{\n",
+        "    // it is\n    fun f@() {\n        a()\n        b()\n    }\n\n",
+        "}",
+    ),
+    "java": (f"/** {WORDS} */\nclass A {{\n", "    int f@() {\n        a();\n        return b;\n    }\n\n", "}"),
+}
+
+
+@pytest.mark.parametrize("room", range(150, 260, 10))
+@pytest.mark.parametrize("language", CUT)
+def test_a_class_is_cut_between_its_members(language, room):
+    head, member, last = CUT[language]
+    text = head + "".join(member.replace("@", str(number)) for number in range(40))
+    text += "" if language == "python" else "}\n"
+    (pair,), _ = build("summary", document_of(language, text), max_prompt_tokens=room)
+    code = pair.prompt.partition("\n\n# Docstring")[0].partition("\n\n// Docstring")[0]
+    assert 2 <= code.count("f") < 40
+    assert code.endswith(last)
+    assert Syntax(code + ("" if language == "python" else "\n}"), LANGUAGES[language]).has_error is False
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Only documentation of at least 20 words is asked for; what is longer than `--max_completion_tokens` is left out and
 counted, since a docstring that ends in mid-sentence is no reference. A class that is longer than the prompt may be is
-cut at a line end, so that the instruction stays whole, whatever its place.
+cut behind its last member that fits (at a line end where not even the first one does), so that no definition ends
+half-way and the instruction stays whole, whatever its place.
 """
 
 from collections import Counter
@@ -43,7 +44,7 @@ def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequenc
     text, room = syntax.text, max(options.max_prompt_tokens - TOKENS, TOKENS)
     if found.docstring[0] > found.span[0]:
         room += tokens_of(starts, *found.docstring)
-    start, end = found.span[0], cut_at_lines(text, *found.span, starts, room)
+    start, end = found.span[0], _end(syntax, found, starts, room)
     code = _without(whole_lines(text, start, end), found.docstring, end)
     instruction = (
         f"Write the documentation of the {document.language} class below: what it is for, how it is used, and what "
@@ -60,6 +61,15 @@ def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequenc
         path=document.path,
         language=document.language,
     )
+
+
+def _end(syntax: Syntax, found: Definition, starts: Sequence[int], room: int) -> int:
+    """Return where the part of a class ends that fits: with the class, its last whole member, or a line."""
+    end = cut_at_lines(syntax.text, *found.span, starts, room)
+    if end == found.span[1]:
+        return end
+    whole = [last for first, last in syntax.members(found) if last <= end and (first, last) != found.docstring]
+    return whole[-1] if whole else end
 
 
 def _without(code: str, docstring: tuple[int, int], end: int) -> str:
