@@ -92,8 +92,8 @@ def describe(
     """Say what will be asked, in how many batches, and return by benchmark how many prompts are cut on the left."""
     from codefit.generation import batches
 
-    for model in by_role.values():
-        quantised = " in 4 bits" if args.load_in_4bit and model["label"] == "base" else ""
+    for role, model in by_role.items():
+        quantised = " in 4 bits" if args.load_in_4bit and role == "base" else ""
         kind = f" ({model['kind']})" if "kind" in model else ""
         print(f"{model['label']:<12}{model['name']}{kind}{quantised}")
     cut = {}
@@ -138,7 +138,7 @@ def ask_models(
     args: argparse.Namespace,
     by_role: dict[str, Any],
     asked: "list[Questions]",
-    encoder: Any,
+    encoders: dict[str, Any],
     training: "TrainingData | None",
 ) -> "results.Predictions":
     """Return the predictions of every model, by benchmark and role."""
@@ -150,9 +150,9 @@ def ask_models(
             print(f"{by_role[role]['label']} model, {each.name}: {len(each.pairs)} prompts")
             refuse_long_prompts(args, by_role[role]["label"], model, each.new_tokens)
             if role == contenders.FEW_SHOT and training:
-                predictions = ask_with_examples(args, model, each, encoder, training)
+                predictions = ask_with_examples(args, model, each, encoders[role], training)
             else:
-                predictions = ask(args, model, each, encoder)
+                predictions = ask(args, model, each, encoders[role])
             found[each.name][role] = note_training(predictions, training)
     return {name: {role: answers[role] for role in by_role} for name, answers in found.items()}
 
@@ -186,7 +186,7 @@ def ask_with_examples(
 
     room = min(models.context_of(model) - asked.new_tokens, args.max_prompt_tokens * (args.few_shot + 1))
     longer = questions.with_examples(asked, training.examples(args.few_shot, args.seed))
-    found = ask(args, model, longer, encoding.Encoder(encoder.tokenizer, room))
+    found = ask(args, model, longer, encoding.Encoder(encoder.tokenizer, room, encoder.prompt_only))
     return [dataclasses.replace(item, prompt=pair.prompt) for item, pair in zip(found, asked.pairs, strict=True)]
 
 
@@ -283,22 +283,21 @@ def answer_without_model(
 
 def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run | None":
     """Return what all models said, or None after a dry run; what was asked goes into the manifest."""
-    from codefit import contenders, encoding, models, questions
+    from codefit import contenders, questions
     from codefit.report import results
 
     by_role = contenders.resolve(args)
     asked = load_questions(args, manifest)
     about = {each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING} for each in asked}
     manifest.update(models=by_role, benchmarks=about, dataset=args.dataset, load_in_4bit=args.load_in_4bit)
-    tokenizer = models.load_tokenizer(by_role["base"]["name"], by_role["base"]["revision"])
-    contenders.refuse_other_tokens(tokenizer, by_role)
-    encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
+    encoders = contenders.encoders(by_role, args.max_prompt_tokens)
+    encoder = encoders["adapted"]
     manifest.update(cut_prompts=describe(args, by_role, asked, encoder))
     if args.dry_run:
         return None
     references = refuse_lossy_tokens(asked, encoder)
     training = load_training(args, manifest)
-    predictions = ask_models(args, by_role, asked, encoder, training)
+    predictions = ask_models(args, by_role, asked, encoders, training)
     loss_png = Path(by_role["adapted"]["folder"]) / "loss.png"
     return results.Run(predictions, answer_without_model(asked, training, references), manifest.content, loss_png)
 

@@ -122,7 +122,9 @@ def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
     file = Path(plan.dataset or "") / "validation.jsonl"
     if plan.dataset and file.is_file():
         pairs = itertools.islice(records.read_jsonl(file, Pair), PROBES)
-        return [encoder.prompt_ids(pair.prompt or pair.completion[:200], pair.suffix) for pair in pairs]
+        return [
+            encoder.pair_ids(dataclasses.replace(pair, prompt=pair.prompt or pair.completion[:200])) for pair in pairs
+        ]
     lines = Path(__file__).read_text(encoding="utf-8").splitlines(keepends=True)
     return [encoder.prompt_ids("".join(lines[: 4 * (n + 1)])) for n in range(PROBES)]
 

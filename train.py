@@ -114,14 +114,16 @@ def _add_watching_flags(group: Any) -> None:
 # ---------------------------------------------------------------------------------------------- model and data
 
 
-def prepare_base(args: argparse.Namespace, work: Path) -> tuple[Any, Any]:
+def prepare_base(args: argparse.Namespace, datasets: Sequence[Path], work: Path) -> tuple[Any, Any]:
     """Return tokenizer and model of a base, with what is trained of it."""
     import torch
 
-    from codefit import adapters, models
+    from codefit import adapters, models, sentinels
 
     torch.manual_seed(args.seed)
     tokenizer = models.load_tokenizer(args.model_name_or_path, args.revision)
+    new = sentinels.missing(tokenizer, datasets)
+    refusals.refuse_new_tokens(args, new)
     looking = args.dry_run or args.preview
     model = models.load_model(
         args.model_name_or_path,
@@ -130,6 +132,9 @@ def prepare_base(args: argparse.Namespace, work: Path) -> tuple[Any, Any]:
         dtype=torch.float32 if args.full_finetuning else None,
         place=torch.device("meta") if looking else None,
     )
+    if new:
+        print(f"{args.model_name_or_path} has no fill-in-the-middle sentinels: new tokens are trained, {' '.join(new)}")
+    new_tokens = sentinels.add(tokenizer, model, new) if new else []
     if args.full_finetuning:
         return tokenizer, adapters.all_weights(model)
     model = adapters.add_lora(
@@ -141,6 +146,7 @@ def prepare_base(args: argparse.Namespace, work: Path) -> tuple[Any, Any]:
         use_rslora=args.use_rslora,
         use_dora=args.use_dora,
         init="default" if looking else args.init_lora_weights,
+        new_tokens=new_tokens,
     )
     if args.init_lora_weights == "loftq" and not looking:
         adapters.begin_with_loftq(model, args.model_name_or_path, args.revision)
@@ -276,7 +282,10 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         if cli.is_first_process():
             checkpoints.claim(args, [dataset, *([replay] if replay else [])], work)
         training.wait_for_others()
-    tokenizer, model = prepare_new_model(args, dataset, work) if args.from_scratch else prepare_base(args, work)
+    datasets = [dataset, *([replay] if replay else [])]
+    tokenizer, model = (
+        prepare_new_model(args, dataset, work) if args.from_scratch else prepare_base(args, datasets, work)
+    )
     args.max_length = row_tokens(args, model)
     encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
     found = rows.read(args, dataset, replay, encoder)

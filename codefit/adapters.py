@@ -19,6 +19,7 @@ def add_lora(
     use_rslora: bool = False,
     use_dora: bool = False,
     init: str = "default",
+    new_tokens: list[int] | None = None,
 ) -> Any:
     """Return the model with new LoRA matrices, ready for training.
 
@@ -33,6 +34,7 @@ def add_lora(
         use_rslora: rank-stabilised scale.
         use_dora: magnitude and direction apart (arXiv 2402.09353).
         init: how the matrices begin; "loftq" needs `begin_with_loftq` afterwards.
+        new_tokens: ids whose rows of the input embedding are trained too.
 
     Raises:
         UserError: the target modules do not exist in this model.
@@ -49,6 +51,7 @@ def add_lora(
         use_rslora=use_rslora,
         use_dora=use_dora,
         init_lora_weights=True if init in ("default", "loftq") else init,  # type: ignore[arg-type]
+        trainable_token_indices=new_tokens or None,
         task_type="CAUSAL_LM",
         bias="none",
     )
@@ -131,7 +134,7 @@ def save(
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
     config.revision = getattr(model.config, "_commit_hash", None) or revision
-    more: dict[str, Any] = {} if weights is None else {"state_dict": weights}
+    more: dict[str, Any] = {"save_embedding_layers": False} | ({} if weights is None else {"state_dict": weights})
     if beginning is not None:
         more["path_initial_model_for_weight_conversion"] = str(beginning)
     model.save_pretrained(folder, **more)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codefit import models
+from codefit import fim, models
 from codefit.cli import UserError
+from codefit.encoding import Encoder
 
 DATASET = "data/kotlin_prepared_dataset"
 PROMPT_TOKENS = 512  # for an adapted model of others, which says nothing about its prompts
@@ -81,17 +82,44 @@ def _labels(found: list[dict[str, Any]]) -> list[str]:
     return [model["name"] for model in found]
 
 
-def refuse_other_tokens(tokenizer: Any, by_role: dict[str, dict[str, Any]]) -> None:
-    """Raise UserError if a merged model has other tokens than the base: asked with one tokenizer, it would answer
-    nonsense."""
-    for model in by_role.values():
-        if model.get("kind") != "merged":
-            continue
-        if tokenizer.get_vocab() != models.load_tokenizer(model["name"]).get_vocab():
-            raise UserError(
-                f"{model['name']} has another vocabulary than {by_role['base']['name']} and was not made from it; "
-                "name its true base with --model_name_or_path."
-            )
+def encoders(by_role: dict[str, dict[str, Any]], max_prompt_tokens: int) -> dict[str, Encoder]:
+    """Return what makes the prompts of each model: the base's tokenizer, or its own where it learned sentinels.
+
+    Beside such a model the others are asked without the text behind the cursor, and their labels say so.
+
+    Raises:
+        UserError: a merged model has other tokens than the base; asked with one tokenizer, it would answer nonsense.
+    """
+    base = by_role["base"]
+    tokenizer = models.load_tokenizer(base["name"], base["revision"])
+    learned = {role: own for role, facts in by_role.items() if (own := _own_tokenizer(facts, tokenizer, base["name"]))}
+    for role, facts in by_role.items():
+        if learned and role not in learned:
+            facts["label"] += " (prompt only)"
+    return {
+        role: Encoder(
+            learned.get(role, tokenizer), max_prompt_tokens, prompt_only=bool(learned) and role not in learned
+        )
+        for role in by_role
+    }
+
+
+def _own_tokenizer(facts: dict[str, Any], tokenizer: Any, base: str) -> Any:
+    """Return the tokenizer of a model that learned sentinels; None for any other."""
+    if facts.get("kind") == "adapter":
+        return models.load_tokenizer(facts["folder"]) if models.rows_of(facts["folder"]) else None
+    if facts.get("kind") != "merged":
+        return None
+    own = models.load_tokenizer(facts["name"])
+    wanted, has = tokenizer.get_vocab(), own.get_vocab()
+    if has == wanted:
+        return None
+    if {token: number for token, number in has.items() if token not in fim.BASE.sentinels} != wanted:
+        raise UserError(
+            f"{facts['name']} has another vocabulary than {base} and was not made from it; "
+            "name its true base with --model_name_or_path."
+        )
+    return own
 
 
 def loaded(by_role: dict[str, dict[str, Any]], load_in_4bit: bool) -> Iterator[tuple[str, Any]]:
@@ -103,9 +131,12 @@ def loaded(by_role: dict[str, dict[str, Any]], load_in_4bit: bool) -> Iterator[t
         yield FEW_SHOT, model
     for role, facts in by_role.items():
         if facts.get("kind") == "adapter":
+            rows = len(model.get_input_embeddings().weight)
             attached = models.attach_adapter(model, facts["folder"])
             yield role, attached
             model = attached.unload()
+            if len(model.get_input_embeddings().weight) != rows:  # the next adapter knows no tokens of this one
+                model.resize_token_embeddings(rows)
     for role, facts in by_role.items():
         if facts.get("kind") == "merged":
             model = None  # gone before the next one comes

@@ -39,11 +39,15 @@ class Sample:
 
 
 class Encoder:
-    """Turns text into ids with one tokenizer, under one limit for the prompt."""
+    """Turns text into ids with one tokenizer, under one limit for the prompt.
 
-    def __init__(self, tokenizer: Any, max_prompt_tokens: int) -> None:
+    `prompt_only` leaves the text behind the cursor out: for a base without sentinels beside a model that learned them.
+    """
+
+    def __init__(self, tokenizer: Any, max_prompt_tokens: int, prompt_only: bool = False) -> None:
         self.tokenizer = tokenizer
         self.max_prompt_tokens = max_prompt_tokens
+        self.prompt_only = prompt_only
         vocabulary = tokenizer.get_vocab()
         self.fim = fim.detect(vocabulary)
         self.special = {token: vocabulary[token] for token in (self.fim.sentinels if self.fim else ())}
@@ -83,7 +87,11 @@ class Encoder:
         """
         if pair.prompt_format == "chat":
             return self._chat(self.ids([pair.prompt])[0])[0]
-        return self.prompt_ids(pair.prompt, pair.suffix)
+        return self.prompt_ids(pair.prompt, self._suffix(pair))
+
+    def _suffix(self, pair: Pair) -> str | None:
+        """Return what the model is told of the text behind the cursor."""
+        return None if self.prompt_only else pair.suffix
 
     def prompt_ids(self, prompt: str, suffix: str | None = None) -> list[int]:
         """Return the ids a model is asked with.
@@ -138,12 +146,12 @@ class Encoder:
         """Yield the sample of each pair, in order."""
         prompts = self.ids([pair.prompt for pair in pairs])
         completions = self.ids([pair.completion for pair in pairs])
-        suffixes = self.ids([pair.suffix or "" for pair in pairs])
+        suffixes = self.ids([self._suffix(pair) or "" for pair in pairs])
         for pair, before, middle, behind in zip(pairs, prompts, completions, suffixes, strict=True):
             if pair.prompt_format == "chat":
                 prompt, cut = self._chat(before)
             else:
-                prompt, cut = self._prompt(before, behind if pair.suffix is not None else None)
+                prompt, cut = self._prompt(before, behind if self._suffix(pair) is not None else None)
             end = self.eos_ids if pair.finish_reason == "stop" else []
             ids = np.asarray(prompt + middle + end, dtype=np.int32)
             yield Sample(ids, len(prompt), cut, len(pair.completion.encode()))

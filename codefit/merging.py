@@ -59,7 +59,7 @@ def write_merged(base: Base, adapter: str, tokenizer: Any, folder: Path, dtype: 
         layers.untie()
         write_shards(layers.merged(), layers.sizes, folder, dtype, shard_bytes)
         model = layers.model
-    else:  # the files hold other tensors than the model has; Transformers knows how they are converted
+    else:  # the files hold other tensors, or the vocabulary grew; Transformers knows how to convert them
         model = models.attach_adapter(dequantised(base), adapter).merge_and_unload().to(dtype)
         model.save_pretrained(folder, max_shard_size=shard_bytes)
     models.set_generation_defaults(model, tokenizer)
@@ -136,6 +136,7 @@ class Layers:
             for name, weight in module._parameters.items():
                 if weight is not None:
                     module._parameters[name] = torch.nn.Parameter(self.hollow.expand(weight.shape), False)
+        self.grown = models.rows_of(adapter) > len(self.model.get_input_embeddings().weight)
         adapted = models.attach_adapter(self.model, adapter, low_cpu_mem_usage=True)
         if not isinstance(adapted.base_model, BaseTuner):
             kind = adapted.peft_config["default"].peft_type.value.lower()
@@ -143,8 +144,8 @@ class Layers:
         self.ready: dict[str, torch.Tensor] = {}
 
     def match_the_checkpoint(self) -> bool:
-        """Say whether every weight of the model is a tensor of that name in the base's files."""
-        return all(name in self.checkpoint.file_of for name in self.sizes)
+        """Say whether every weight of the model is a tensor of that name in the base's files, of the same size."""
+        return not self.grown and all(name in self.checkpoint.file_of for name in self.sizes)
 
     def untie(self) -> None:
         """Make two weights of one that the base shares between two layers, where the adapter makes them different."""

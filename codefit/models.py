@@ -26,6 +26,9 @@ from codefit.cli import UserError
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
+# a checkpoint of a run with new tokens holds the whole embedding; the adapter that is the result holds their rows
+warnings.filterwarnings("ignore", message="Setting `save_embedding_layers` to `True`")
+
 ADAPTER_CONFIG = "adapter_config.json"
 
 
@@ -271,6 +274,7 @@ def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False)
     from peft import PeftModel
 
     try:
+        grow(model, rows_of(adapter))
         return PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
@@ -313,6 +317,29 @@ _NAMES_OF_A_CONFIG = {"_name_or_path", "transformers_version", "architectures", 
 
 def _as_json(value: Any) -> Any:
     return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
+
+
+def rows_of(adapter: str) -> int:
+    """Return how many rows the embedding of a base must have for the tokens that an adapter brings; 0 for none."""
+    config = json.loads((Path(adapter) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    brought = config.get("trainable_token_indices") or []
+    return (
+        max((max(ids) for ids in (brought.values() if isinstance(brought, dict) else [brought]) if ids), default=-1) + 1
+    )
+
+
+@torch.no_grad()
+def grow(model: Any, rows: int) -> None:
+    """Give a model at least so many tokens; a new one is the mean of all, so that two bases grow alike."""
+    table = model.get_input_embeddings().weight
+    had = len(table)
+    if rows <= had:
+        return
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for weight in (layer.weight, getattr(layer, "bias", None)):
+            if weight is not None:
+                weight[had:] = weight[:had].float().mean(0).to(weight.dtype)
 
 
 def context_of(model: Any) -> int:

@@ -68,6 +68,15 @@ def refuse_adapter(args: argparse.Namespace) -> None:
         raise UserError("--lora_target_modules all-linear means all of them; leave out the other names.")
 
 
+def refuse_new_tokens(args: argparse.Namespace, tokens: Collection[str]) -> None:
+    """Raise UserError where new tokens would be trained beside an adapter that cannot store them."""
+    if tokens and args.init_lora_weights in SVD_INITS:
+        raise UserError(
+            f"the base has no fill-in-the-middle sentinels, and --init_lora_weights {args.init_lora_weights} cannot be "
+            "stored beside new tokens; leave it out, or take a base that has sentinels."
+        )
+
+
 def refuse_schedule(args: argparse.Namespace, given: Collection[str]) -> None:
     """Raise UserError for lengths that do not fit together."""
     if args.max_steps and "num_train_epochs" in given:

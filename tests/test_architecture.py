@@ -18,7 +18,7 @@ from codefit.cli import ROOT
 ROOMS = (
     *("cli", "engine", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
     *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring", "prediction_cache", "stopping"),
-    *("models", "adapters", "kv_cache", "generation", "sampling", "likelihood", "predicting", "merging"),
+    *("models", "sentinels", "adapters", "kv_cache", "generation", "sampling", "likelihood", "predicting", "merging"),
     *("scratch_flags", "scratch", "curriculum", "packing", "rows"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
@@ -27,7 +27,8 @@ ROOMS = (
     *("export", "provenance", "cards", "hub_client", "hub"),
 )
 TORCH_ROOMS = {
-    *("models", "adapters", "scratch", "rows", "kv_cache", "generation", "likelihood", "predicting", "merging"),
+    *("models", "sentinels", "adapters", "scratch", "rows", "kv_cache", "generation", "likelihood"),
+    *("predicting", "merging"),
     *("preflight", "packing", "settings", "callbacks", "training", "contenders", "sampling", "search"),
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
