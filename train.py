@@ -304,7 +304,6 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         hidden = parser.group("adapter" if args.from_scratch or args.full_finetuning else "from scratch")
         preflight.foresee(args, model, packed, preflight.sources(args, given, known, hidden | {"dry_run"}))
         return
-
     trainer = build_trainer(args, work, model, encoder, packed, found)
     for callback in watching:
         trainer.add_callback(callback)
