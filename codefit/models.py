@@ -108,7 +108,7 @@ def use_flash_attention(model: Any) -> None:
 
     It needs a GPU of compute capability 8.0 (Ampere) or newer and arithmetic in half precision.
     """
-    from transformers.utils import is_flash_attn_2_available
+    from transformers.utils.import_utils import is_flash_attn_2_available
 
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     if not is_flash_attn_2_available() or device().type != "cuda" or not base._supports_flash_attn:

@@ -181,7 +181,7 @@ class Muon(torch.optim.Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Step with Nesterov momentum and the scale of `match_rms_adamw`, as PyTorch's own with these settings."""
         for group in self.param_groups:
             for p in group["params"]:
@@ -200,8 +200,8 @@ class Muon(torch.optim.Muon):
 def orthogonalised(gradient: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
     """Return a matrix with all singular values brought near one, by the quintic Newton-Schulz iteration of Muon."""
     a, b, c = group["ns_coefficients"]
-    wide = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
-    found = wide / wide.norm().clamp(min=group["eps"])
+    wide: torch.Tensor = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
+    found: torch.Tensor = wide / wide.norm().clamp(min=group["eps"])
     for _ in range(group["ns_steps"]):
         gram = found @ found.T
         found = a * found + (b * gram + c * gram @ gram) @ found

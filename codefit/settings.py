@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
-from transformers.utils import is_liger_kernel_available
+from transformers.utils.import_utils import is_liger_kernel_available
 
 from codefit import checkpoints, models, scratch
 from codefit.cli import UserError
