@@ -25,10 +25,11 @@ def _scanner(language: Language) -> re.Pattern[str]:
 def _string(quote: str, raw: bool) -> str:
     mark = re.escape(quote)
     if len(quote) == 1 and quote != "`":
-        return rf"{mark}(?:[^{mark}\\\n]|\\(?s:.))*+{mark}?"
+        return rf"{mark}(?>(?:[^{mark}\\\n]|\\(?s:.))*){mark}?"
     if raw:
         return rf"{mark}(?s:.*?)(?:{mark}|\Z)"
-    return rf"{mark}(?:[^{quote[0]}\\]|\\(?s:.)|(?!{mark}){quote[0]})*+(?:{mark}|\\?\Z)"
+    # an atomic group, not a possessive repeat: Python before 3.11.4 loses matches of a possessive group
+    return rf"{mark}(?>(?:[^{quote[0]}\\]|\\(?s:.)|(?!{mark}){quote[0]})*)(?:{mark}|\\?\Z)"
 
 
 def mask(text: str, language: Language) -> tuple[str, list[tuple[int, int]]]:

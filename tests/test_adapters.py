@@ -139,6 +139,7 @@ def test_what_the_script_saves_with_pissa_has_the_loss_that_was_reported(tiny_ba
     pairs = list(records.read_jsonl(prepared / "validation.jsonl", Pair))
     trainer = trainer_of(model, samples_of([30]), tmp_path)
     trainer.eval_dataset = packing.PackedRows(list(encoder.samples(pairs)), 512, encoder.pad_id)
+    trainer.data_collator = packing.Collator(trainer.eval_dataset, model.config.hidden_size)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(reported, rel=1e-4)
     assert not (tmp_path / "adapter" / "beginning").exists()
 

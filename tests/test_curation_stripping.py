@@ -2,11 +2,11 @@
 
 import ast
 import json
-import shutil
 import tokenize
 from pathlib import Path
 
 import pytest
+import ruff
 from test_preprocess_data import manifest_of, pairs_of, prepare, vocabulary  # noqa: F401
 
 from codefit.curation import Options, curate_batch
@@ -31,7 +31,7 @@ def test_python_is_formatted_and_what_does_not_parse_is_told():
 
 def test_a_file_that_breaks_the_formatter_does_not_take_others_with_it(tmp_path, monkeypatch):
     fake = tmp_path / "ruff"
-    real = shutil.which("ruff")
+    real = ruff.find_ruff_bin()
     fake.write_text(f'#!/bin/sh\nif grep -q BREAK *.py; then exit 101; fi\nexec {real} "$@"\n')
     fake.chmod(0o755)
     monkeypatch.setattr("ruff.find_ruff_bin", lambda: str(fake))

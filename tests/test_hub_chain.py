@@ -19,6 +19,7 @@ from codefit import cli, models
 REPO = "tester/kotlin-phi"
 COMPLETE = """
 import sys
+import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 repository, base = sys.argv[1:]
@@ -30,9 +31,12 @@ adapted = PeftModel.from_pretrained(
 )
 assert merged.generation_config.eos_token_id == tokenizer.eos_token_id
 assert merged.generation_config.pad_token_id == tokenizer.pad_token_id
-for model in (merged, adapted):
-    output = model.generate(**inputs, max_new_tokens=12, do_sample=False, pad_token_id=tokenizer.pad_token_id)
-    print(output[0].tolist())
+with torch.no_grad():
+    of_merged, of_adapter = (model(**inputs).logits[0].log_softmax(-1) for model in (merged, adapted))
+    with adapted.disable_adapter():
+        of_base = adapted(**inputs).logits[0].log_softmax(-1)
+for other in (of_merged, of_base):
+    print(float((of_adapter.exp() * (of_adapter - other)).sum(-1).mean()))
 """
 
 
@@ -82,7 +86,7 @@ def write_scores(tmp_path, adapter):
     return tmp_path / "benchmark"
 
 
-def test_an_adapter_becomes_a_model_on_the_hub_that_completes_the_same(server, adapter, tiny_base, tmp_path):
+def test_an_adapter_becomes_a_model_on_the_hub_that_predicts_the_same(server, adapter, tiny_base, tmp_path):
     words = ["--hf_repository", adapter, "--push", "--private", "--gguf", "--scores", write_scores(tmp_path, adapter)]
     done = merge(server, tmp_path, *words, "--max_shard_size", "1MB")
     assert done.returncode == 0, done.stderr
@@ -107,8 +111,9 @@ def test_an_adapter_becomes_a_model_on_the_hub_that_completes_the_same(server, a
     fresh = environment(server, tmp_path, HF_HOME=str(tmp_path / "another home"), OMP_NUM_THREADS="1")
     command = [sys.executable, "-c", COMPLETE, REPO, str(tiny_base)]
     said = subprocess.run(command, env=fresh, capture_output=True, text=True)
-    merged, adapted = said.stdout.splitlines()[-2:]
-    assert merged == adapted, said.stderr
+    assert said.returncode == 0, said.stderr
+    of_merged, of_base = map(float, said.stdout.splitlines()[-2:])  # divergence from the adapter, in nats a token
+    assert abs(of_merged) < 0.02 * of_base, said.stderr
 
     commits = len(server.repository("model", REPO).commits)
     again = merge(server, tmp_path, *words, "--max_shard_size", "1MB")
