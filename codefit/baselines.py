@@ -34,14 +34,15 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
     answers = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
     if CEILING not in stored:
         answers[CEILING] = [item.reference for item in items]
-    table = {name: metric for name, metric in scoring.applicable(items).items() if not hasattr(metric, "applies")}
+    table = scoring.text_metrics(scoring.task_of(items))
     found = []
-    for name in (name for name in LABELS if name in answers):
-        answered = [dataclasses.replace(item, prediction=text) for item, text in zip(items, answers[name], strict=True)]
+    for baseline in (baseline for baseline in LABELS if baseline in answers):
+        pairs = zip(items, answers[baseline], strict=True)
+        answered = [dataclasses.replace(item, prediction=text) for item, text in pairs]
         values = {
-            metric.NAME: float(metric.value(scoring.measure(metric, answered).sum(axis=0))) for metric in table.values()
+            name: float(metric.value(scoring.measure(metric, answered).sum(axis=0))) for name, metric in table.items()
         }
-        found.append({"baseline": name, "label": LABELS[name], "values": values})
+        found.append({"baseline": baseline, "label": LABELS[baseline], "values": values})
     return found
 
 
@@ -55,13 +56,13 @@ def _others(items: Sequence[Prediction], seed: int) -> list[str]:
     return answers
 
 
-def findings(table: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a sentence for every metric of texts in which the references do not reach 100."""
+def findings(table: Sequence[dict[str, Any]], task: str) -> list[str]:
+    """Return a sentence for every metric of a task's texts in which the references do not reach 100."""
     ceiling = next(row["values"] for row in table if row["baseline"] == CEILING)
-    texts = scoring.text_metrics()
+    texts = scoring.text_metrics(task)
     return [
         f"The references themselves score {value:.1f} in {texts[name].LABEL}, not 100: the tokenizer or the metric "
         "loses text, and no model can score more."
         for name, value in ceiling.items()
-        if name in texts and texts[name].UNIT == "%" and value < 100 - 1e-6
+        if value < 100 - 1e-6
     ]

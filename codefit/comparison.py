@@ -10,7 +10,6 @@ from codefit.records import Prediction
 from codefit.scoring import statistics
 from codefit.scoring.statistics import Array
 
-ORDER = ("edit_similarity", "exact_match", "next_line", "bleu", "chrf", "perplexity", "bits_per_byte")
 BINARY = ("exact_match", "next_line")
 BASE, ADAPTED = "base", "adapted"  # the first two roles; further models have roles of their own
 RESOLVED = 0.05
@@ -22,13 +21,9 @@ ByRole = Mapping[str, Sequence[Prediction]]  # predictions of each model for the
 
 
 def score_items(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Return the predictions with the value of every metric per item; what the model measured (nats) is kept."""
-    table = scoring.applicable(predictions)
-    columns = {
-        name: metric.value(scoring.measure(metric, predictions))
-        for name, metric in table.items()
-        if not hasattr(metric, "applies")
-    }
+    """Return the predictions with each metric of texts per item; what the model measured (nats) is kept."""
+    table = scoring.text_metrics(scoring.task_of(predictions))
+    columns = {name: metric.value(scoring.measure(metric, predictions)) for name, metric in table.items()}
     return [
         dataclasses.replace(
             item, scores={**item.scores, **{name: float(column[at]) for name, column in columns.items()}}
@@ -95,7 +90,7 @@ def compare(
         a value with its own difference and verdict), `checks`, `baselines`, `stop_rules`, `slices` and `findings`.
     """
     base, adapted = by_role[BASE], by_role[ADAPTED]
-    task = base[0].task
+    task = scoring.task_of(base)
     words = {role: f"{model['label']} model" for role, model in models.items()}
     others = {role: word for role, word in words.items() if role.startswith(ADAPTED)}
     losses = {role: model["validation_loss"] for role, model in models.items() if model.get("validation_loss")}
@@ -107,7 +102,7 @@ def compare(
         "n": len(base),
         "files": len(set(_clusters(base))),
         "task": task,
-        "headline": scoring.headline(task),
+        "headline": rows[0]["metric"],
         "metrics": rows,
         "checks": checks,
         "baselines": floors,
@@ -118,7 +113,7 @@ def compare(
             *_only_stopping(rows, stops, words[ADAPTED]),
             *_only_looking_up(adapted, stored or {}, seed, words[ADAPTED]),
             *suspicion.findings(by_role, words, losses),
-            *baselines.findings(floors),
+            *baselines.findings(floors, task),
         ],
     }
 
@@ -129,11 +124,8 @@ def _clusters(items: Sequence[Prediction]) -> list[str]:
 
 def _metrics(by_role: ByRole) -> list[scoring.Metric]:
     """Return the metrics that all predictions allow, in the order of the tables."""
-    tables = [scoring.applicable(items) for items in by_role.values()]
-    names = [name for name in tables[0] if all(name in table for table in tables)]
-    first = scoring.headline(next(iter(by_role.values()))[0].task)
-    places = {name: place for place, name in enumerate((first, *(name for name in ORDER if name != first)))}
-    return [tables[0][name] for name in sorted(names, key=lambda name: places.get(name, len(places)))]
+    first, *others = (scoring.applicable(items) for items in by_role.values())
+    return [metric for name, metric in first.items() if all(name in table for table in others)]
 
 
 def _row(metric: scoring.Metric, by_role: ByRole, seed: int) -> dict[str, Any]:
@@ -188,7 +180,7 @@ def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
     the same where the rule cuts both.
     """
     base = by_role[BASE]
-    metric = scoring.metrics()[scoring.headline(base[0].task)]
+    metric = scoring.headline(scoring.task_of(base))
     rules = [rule for rule in stop_rules.RULES if stop_rules.applies(rule, base)]
     stats = {(rule, role): _cut(metric, rule, items) for rule in rules for role, items in by_role.items()}
     rows: list[dict[str, Any]] = [
@@ -228,7 +220,7 @@ def _only_looking_up(
     """Return a sentence if a model is not better than the answers of the nearest training items."""
     if "nearest" not in stored:
         return []
-    metric = scoring.metrics()[scoring.headline(adapted[0].task)]
+    metric = scoring.headline(scoring.task_of(adapted))
     looked_up = [
         dataclasses.replace(item, prediction=text) for item, text in zip(adapted, stored["nearest"], strict=True)
     ]
@@ -251,7 +243,7 @@ def _slices(base: Sequence[Prediction], adapted: Sequence[Prediction], seed: int
 
     The verdicts are corrected for their number (`p` by Holm), so that the whole table seldom has one false one.
     """
-    metric = scoring.metrics()[scoring.headline(base[0].task)]
+    metric = scoring.headline(scoring.task_of(base))
     before, after = scoring.measure(metric, base), scoring.measure(metric, adapted)
     clusters = _clusters(base)
     groups: dict[tuple[str, str], list[int]] = {}

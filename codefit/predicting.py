@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from codefit import generation, models, scoring
+from codefit import generation, models, stopping
 from codefit.encoding import Encoder
 from codefit.records import Pair
+from codefit.scoring import edit_similarity, exact_match, gather, next_line
 
-METRICS = ("edit_similarity", "exact_match", "next_line")
+METRICS = (edit_similarity, exact_match, next_line)  # for every task, so that a log has the same columns
 NEW_TOKENS = 64  # as in benchmarking.py
 
 
@@ -20,17 +21,20 @@ class HeldOut:
     encoder: Encoder
 
     def scores(self, model: Any) -> dict[str, float]:
-        """Return METRICS in percent of the model's greedy completions; the model is in evaluation mode."""
+        """Return METRICS in percent of the model's greedy completions, ended by the tasks' own rule.
+
+        The model is in evaluation mode.
+        """
         room = models.context_of(model) - self.encoder.max_prompt_tokens
+        stop = stopping.of_tasks(pair.task for pair in self.pairs)
         completions = generation.generate(
             model,
             [self.encoder.pair_ids(pair) for pair in self.pairs],
             max_new_tokens=max(1, min(NEW_TOKENS, room)),
             eos_ids=self.encoder.eos_ids,
             pad_id=self.encoder.pad_id,
+            stop=stopping.rule(stop, self.encoder),
         )
-        texts = [self.encoder.decode(completion.ids) for completion in completions]
+        texts = [stopping.text_until(stop, self.encoder.decode(completion.ids)) for completion in completions]
         references = [pair.completion for pair in self.pairs]
-        table = scoring.text_metrics()
-        gathered = {name: scoring.gather(table[name], texts, references).sum(axis=0) for name in METRICS}
-        return {name: float(table[name].value(sums)) for name, sums in gathered.items()}
+        return {metric.NAME: float(metric.value(gather(metric, texts, references).sum(axis=0))) for metric in METRICS}

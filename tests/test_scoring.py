@@ -1,16 +1,20 @@
 """Every metric against its contract, against an independent statement of its definition, and against sacrebleu."""
 
 import collections
+import importlib
 import math
+import pkgutil
 import random
 
 import numpy as np
 import pytest
 import sacrebleu
 
-from codefit import scoring
+from codefit import scoring, tasks
+from codefit.records import Prediction
 from codefit.scoring import bits_per_byte, bleu, chrf, edit_similarity, exact_match, next_line, perplexity
 
+FOLDER = list(pkgutil.iter_modules(scoring.__path__))
 ALPHABETS = ("ab (", "abcdef_().=: \n", "été привет 日本語 👋\t", "x")
 
 
@@ -33,17 +37,26 @@ def random_pairs(seed: int, count: int = 200) -> tuple[list[str], list[str]]:
 # ------------------------------------------------------------------------------------------------ contract
 
 
-def test_the_folder_is_the_table() -> None:
-    everywhere = {"bits_per_byte", "bleu", "chrf", "edit_similarity", "exact_match", "next_line", "perplexity"}
-    naming = {"naming_f1", "naming_f1_micro", "naming_precision", "naming_recall", "naming_stemmed"}
-    assert set(scoring.metrics()) == {*everywhere, *naming, "rouge_l", "parse_rate"}
-    assert set(scoring.metrics("document")) == everywhere
-    assert set(scoring.metrics()) - set(scoring.text_metrics()) == {"bits_per_byte", "perplexity", "parse_rate"}
+METRICS = {name: metric for task in tasks.TASKS for name, metric in scoring.metrics(task).items()}
+TEXT_METRICS = {name: metric for task in tasks.TASKS for name, metric in scoring.text_metrics(task).items()}
 
 
-@pytest.mark.parametrize("name", scoring.metrics())
+def test_every_metric_scores_some_task() -> None:
+    modules = {info.name: importlib.import_module(f"codefit.scoring.{info.name}") for info in FOLDER}
+    assert {name for name, module in modules.items() if hasattr(module, "NAME")} == set(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("found", "task"), [(["naming"], "naming"), (["naming", "line"], "completion"), ([], "completion")]
+)
+def test_items_of_different_tasks_are_scored_as_completions(found: list[str], task: str) -> None:
+    assert scoring.task_of([Prediction(name, "", "", "", task=name) for name in found]) == task
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_a_metric_says_what_it_is(name: str) -> None:
-    metric = scoring.metrics()[name]
+    metric = METRICS[name]
+    assert name == metric.NAME
     assert metric.LABEL
     assert metric.UNIT in ("%", "")
     assert isinstance(metric.HIGHER_IS_BETTER, bool)
@@ -51,16 +64,16 @@ def test_a_metric_says_what_it_is(name: str) -> None:
     assert "n:123" in metric.signature(123).split("|")
 
 
-@pytest.mark.parametrize("name", scoring.text_metrics())
+@pytest.mark.parametrize("name", TEXT_METRICS)
 class TestTextMetric:
     def test_equal_texts_score_100_and_strangers_0(self, name: str) -> None:
-        metric = scoring.text_metrics()[name]
+        metric = TEXT_METRICS[name]
         text = "def f(x):\n    return x + 1  # one more\n"
         assert float(metric.value(np.array(metric.statistics(text, text)))) == pytest.approx(100)
         assert float(metric.value(np.array(metric.statistics("", text)))) == 0
 
     def test_values_of_many_sums_are_the_values_of_each(self, name: str) -> None:
-        metric = scoring.text_metrics()[name]
+        metric = TEXT_METRICS[name]
         stats = scoring.gather(metric, *random_pairs(1))
         assert stats.shape == (200, len(metric.statistics("a", "b")))
         sums = stats.reshape(2, 25, 4, -1).sum(axis=2)
@@ -70,7 +83,7 @@ class TestTextMetric:
         assert ((values >= 0) & (values <= 100 + 1e-9)).all()
 
     def test_gathering_many_gives_the_statistics_of_each(self, name: str) -> None:
-        metric = scoring.text_metrics()[name]
+        metric = TEXT_METRICS[name]
         predictions, references = random_pairs(2)
         one_by_one = [metric.statistics(*pair) for pair in zip(predictions, references, strict=True)]
         assert np.array_equal(scoring.gather(metric, predictions, references), np.array(one_by_one))

@@ -1,13 +1,15 @@
 """What is seen while training: predictions, the best checkpoint, forgetting, and the log."""
 
+import dataclasses
 import json
 import random
 
 import pytest
 from test_training import command
 
+import benchmarking
 import train
-from codefit import callbacks, generation, models, records, scoring
+from codefit import callbacks, generation, models, predicting, records, scoring, stopping
 from codefit.cli import UserError
 from codefit.encoding import Encoder
 from codefit.records import Pair, write_jsonl
@@ -119,3 +121,20 @@ def test_a_line_of_the_log_fits_the_terminal():
     assert all(len(line) <= 100 for line in lines)
     assert len(lines) > 1
     assert " ".join(" ".join(lines).split()).startswith("step 12: loss 1.2346, gradient norm 1.235, learning rate")
+
+
+def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared):
+    tokenizer, model = models.load("data/base")
+    encoder = Encoder(tokenizer, 64)
+    pairs = list(records.read_jsonl(prepared / "test.jsonl", Pair))[:4]
+    found = {}
+    for task in ("line", "completion"):
+        asked = [dataclasses.replace(pair, task=task) for pair in pairs]
+        written = benchmarking.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False)
+        found[task] = predicting.HeldOut(asked, encoder).scores(model)
+        texts = [item.prediction for item in written], [item.reference for item in written]
+        assert found[task] == {
+            metric.NAME: float(metric.value(scoring.gather(metric, *texts).sum(axis=0)))
+            for metric in predicting.METRICS
+        }
+    assert found["line"]["edit_similarity"] != found["completion"]["edit_similarity"]

@@ -7,7 +7,7 @@ from typing import Any
 from codefit.records import Prediction
 from codefit.report.terminal import markdown_table
 from codefit.scoring import exact_match, gather, naming_f1, naming_stemmed
-from codefit.scoring.naming_f1 import parts
+from codefit.scoring.name_parts import parts
 
 SHOWN = 15  # rows of a table of confusions
 LONGEST = 5  # parts of a name, from which on names are one row
@@ -43,7 +43,7 @@ def lengths(items: Sequence[Prediction]) -> list[tuple[str, ...]]:
     """Return a row for the names of each number of parts."""
     groups: dict[int, list[Prediction]] = {}
     for item in items:
-        groups.setdefault(min(max(parts(item.reference).total(), 1), LONGEST), []).append(item)
+        groups.setdefault(min(max(len(parts(item.reference)), 1), LONGEST), []).append(item)
     return [_length(size, groups[size]) for size in sorted(groups)]
 
 
@@ -51,7 +51,7 @@ def _length(size: int, items: list[Prediction]) -> tuple[str, ...]:
     texts = [item.prediction for item in items], [item.reference for item in items]
     metrics = (exact_match, naming_stemmed, naming_f1)
     values = (float(metric.value(gather(metric, *texts).sum(axis=0))) for metric in metrics)
-    answered = sum(parts(item.prediction).total() for item in items) / len(items)
+    answered = sum(len(parts(item.prediction)) for item in items) / len(items)
     name = f"{size} or more" if size == LONGEST else str(size)
     return (name, str(len(items)), *(f"{value:.1f}" for value in values), f"{answered:.1f}")
 
@@ -62,7 +62,7 @@ def confusions(items: Sequence[Prediction]) -> tuple[Counter[tuple[str, ...]], .
     missed: Counter[tuple[str, ...]] = Counter()
     added: Counter[tuple[str, ...]] = Counter()
     for item in items:
-        found, wanted = parts(item.prediction), parts(item.reference)
+        found, wanted = Counter(parts(item.prediction)), Counter(parts(item.reference))
         lost, more = list((wanted - found).elements()), list((found - wanted).elements())
         if len(lost) == len(more) == 1:
             one[lost[0], more[0]] += 1

@@ -1,16 +1,14 @@
-"""Metrics: one module each. The modules of this folder that have a NAME are the table of metrics.
+"""Metrics: one module each, named after its NAME. Which of them score a task is said by the task, in its METRICS.
 
 A metric turns an item into sufficient statistics and sums of statistics into a value, so that a corpus score, the
 score of a single item and every resample of a bootstrap come from the same two functions.
 
-Where a metric is for some tasks only, its module names them in TASKS. One that needs more than prediction and reference
-(the prompt, the nats that a model measured) has `of_item(item)` in the place of `statistics(prediction, reference)`,
-and `applies(items)` where what it needs may be absent.
+A metric that needs more than prediction and reference (the prompt, the nats that a model measured) has `of_item(item)`
+in the place of `statistics(prediction, reference)`, and `applies(items)`, since what it needs may be absent.
 """
 
 import functools
 import importlib
-import pkgutil
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -46,29 +44,30 @@ class TextMetric(Metric, Protocol):
     def statistics(self, prediction: str, reference: str) -> tuple[float, ...]: ...
 
 
-def metrics(task: str = "") -> dict[str, Metric]:
-    """Return the metrics of a task by their names, every metric without one."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    return {
-        module.NAME: cast(Metric, module)
-        for module in modules
-        if hasattr(module, "NAME") and (not task or task in getattr(module, "TASKS", (task,)))
-    }
+def metrics(task: str) -> dict[str, Metric]:
+    """Return the metrics of a task by their names, in the order of its tables: the headline first."""
+    return {name: cast(Metric, importlib.import_module(f"{__name__}.{name}")) for name in metrics_of(task)}
 
 
-def text_metrics(task: str = "") -> dict[str, TextMetric]:
-    """Return the metrics that need only texts; the others need more of an item."""
+def text_metrics(task: str) -> dict[str, TextMetric]:
+    """Return the metrics of a task that need only texts; the others need more of an item."""
     return {name: cast(TextMetric, metric) for name, metric in metrics(task).items() if hasattr(metric, "statistics")}
 
 
-def headline(task: str) -> str:
-    """Return the name of the metric that the verdict on a task is about."""
-    return metrics_of(task)[0]
+def headline(task: str) -> Metric:
+    """Return the metric that the verdict on a task is about."""
+    return next(iter(metrics(task).values()))
+
+
+def task_of(items: Sequence[Prediction]) -> str:
+    """Return the task of items; where they are of different ones, all are scored as completions."""
+    found = {item.task for item in items}
+    return found.pop() if len(found) == 1 else "completion"
 
 
 def applicable(items: Sequence[Prediction]) -> dict[str, Metric]:
     """Return the metrics of the items' task that can be computed for all of them."""
-    table = metrics(items[0].task) if items else {}
+    table = metrics(task_of(items))
     return {name: metric for name, metric in table.items() if not hasattr(metric, "applies") or metric.applies(items)}
 
 

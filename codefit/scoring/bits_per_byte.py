@@ -4,11 +4,11 @@ The statistics of an item are (nats, bytes of the reference in UTF-8) as the mod
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from codefit.records import Prediction
+from codefit.scoring import perplexity
 from codefit.scoring.statistics import Array, mean
 
 NAME = "bits_per_byte"
@@ -16,11 +16,7 @@ LABEL = "Bits per byte"
 UNIT = ""
 HIGHER_IS_BETTER = False
 
-
-def applies(items: Sequence[Prediction]) -> bool:
-    """Return whether the nats of every item were measured, and any token of any reference was."""
-    known = all("nats" in item.scores and "tokens" in item.scores for item in items)
-    return known and sum(item.scores["tokens"] for item in items) > 0
+applies = perplexity.applies
 
 
 def of_item(item: Prediction) -> tuple[float, float]:

@@ -1,24 +1,22 @@
 """F1 of the parts of all names together, as code2seq counts it (Alon et al., ICLR 2019), but with multisets.
 
-Its membership test counts `get` of `get|get|get|name` three times against one `get`; here it counts once. Parts are
-those of naming_f1.
+Its membership test counts `get` of `get|get|get|name` three times against one `get`; here it counts once.
 """
 
 import numpy as np
 
-from codefit.scoring.naming_f1 import counts
+from codefit.scoring import name_parts
 from codefit.scoring.statistics import Array
 
 NAME = "naming_f1_micro"
 LABEL = "Name F1, micro"
 UNIT = "%"
 HIGHER_IS_BETTER = True
-TASKS = ("naming",)
 
 
 def statistics(prediction: str, reference: str) -> tuple[float, float, float]:
     """Return the counts of shared, predicted and wanted parts."""
-    return counts(prediction, reference)
+    return name_parts.counts(prediction, reference)
 
 
 def value(sums: Array) -> Array:
@@ -28,4 +26,4 @@ def value(sums: Array) -> Array:
 
 def signature(n: int) -> str:
     """Return how the number was made."""
-    return f"{NAME}|parts:camel,snake,digits|case:lower|count:multiset|mean:parts|round:none|n:{n}"
+    return name_parts.signature(NAME, n, mean="parts")

@@ -1,21 +1,17 @@
-"""Precision of the parts of a name: the share of the parts of a predicted name that the real name has, a mean of items.
+"""Precision of the parts of a name: the share of those of a predicted name that the real name has, a mean of items."""
 
-Parts are those of naming_f1.
-"""
-
-from codefit.scoring.naming_f1 import counts
+from codefit.scoring import name_parts
 from codefit.scoring.statistics import mean
 
 NAME = "naming_precision"
 LABEL = "Name precision"
 UNIT = "%"
 HIGHER_IS_BETTER = True
-TASKS = ("naming",)
 
 
 def statistics(prediction: str, reference: str) -> tuple[float, float]:
     """Return (precision in percent, 1); a prediction without any part has none."""
-    shared, found, _ = counts(prediction, reference)
+    shared, found, _ = name_parts.counts(prediction, reference)
     return 100.0 * shared / max(found, 1), 1.0
 
 
@@ -24,4 +20,4 @@ value = mean
 
 def signature(n: int) -> str:
     """Return how the number was made."""
-    return f"{NAME}|parts:camel,snake,digits|case:lower|count:multiset|mean:items|round:none|n:{n}"
+    return name_parts.signature(NAME, n)

@@ -1,7 +1,7 @@
 """Stemmed match: the share of names that are the real ones but for case, underscores and the endings of words.
 
-A name is split into parts as in naming_f1, and every part is stemmed by Snowball's English stemmer (Porter2): get_files
-and getFile match, get_file and file_get do not.
+Each part of a name (codefit/scoring/name_parts.py) is stemmed by Snowball's English stemmer (Porter2): get_files and
+getFile match, get_file and file_get do not.
 """
 
 import functools
@@ -9,14 +9,13 @@ import importlib.metadata
 
 import snowballstemmer
 
-from codefit.scoring.naming_f1 import PART
+from codefit.scoring.name_parts import parts
 from codefit.scoring.statistics import mean
 
 NAME = "naming_stemmed"
 LABEL = "Stemmed match"
 UNIT = "%"
 HIGHER_IS_BETTER = True
-TASKS = ("naming",)
 LIBRARY = f"snowballstemmer {importlib.metadata.version('snowballstemmer')}"
 
 
@@ -29,7 +28,7 @@ def stem(part: str) -> str:
 
 def stems(name: str) -> list[str]:
     """Return the stems of the name that a prediction begins with, its first line, in order."""
-    return [stem(part.lower()) for part in PART.findall(name.strip().partition("\n")[0])]
+    return [stem(part) for part in parts(name)]
 
 
 def statistics(prediction: str, reference: str) -> tuple[float, float]:

@@ -16,7 +16,6 @@ NAME = "parse_rate"
 LABEL = "Parse rate"
 UNIT = "%"
 HIGHER_IS_BETTER = True
-TASKS = ("completion", "infill", "line", "method")
 LIBRARY = f"tree-sitter {importlib.metadata.version('tree-sitter')}"
 
 

@@ -17,7 +17,6 @@ NAME = "rouge_l"
 LABEL = "ROUGE-L"
 UNIT = "%"
 HIGHER_IS_BETTER = True
-TASKS = ("summary",)
 WORD = re.compile(r"[a-z0-9]+")
 LIBRARY = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
 

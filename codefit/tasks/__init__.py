@@ -14,6 +14,7 @@ import bisect
 import hashlib
 import importlib
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from codefit.records import Document, Pair, to_line
 from codefit.vocabulary import token_starts
 
 TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py")))
+
+MIN_PROMPT_TOKENS = 16  # before the first cut of a file
+CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")  # a text that only closes what is open
 
 Place = TypeVar("Place")
 
@@ -107,6 +111,13 @@ def thinned(places: Sequence[Place], limit: int, skipped: Counter[str]) -> Seque
         return places
     skipped["over the per-file limit"] += len(places) - limit
     return [places[n * len(places) // limit] for n in range(limit)]
+
+
+def places(starts: Sequence[int], options: Options, chance: random.Random, skipped: Counter[str]) -> Sequence[int]:
+    """Return characters to cut near: one a step, somewhere in it, evenly thinned to the limit per file."""
+    steps = range(MIN_PROMPT_TOKENS, len(starts), options.window_step)
+    tokens = [token for step in steps if (token := step + int(chance.random() * options.window_step)) < len(starts)]
+    return [starts[token] for token in thinned(tokens, options.max_pairs_per_file, skipped)]
 
 
 def id_of(document: Document, position: int) -> str:

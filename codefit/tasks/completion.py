@@ -18,27 +18,25 @@ from collections.abc import Iterator, Sequence
 from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
 from codefit.structure import Structure
-from codefit.tasks import Options, chance_of, name_of, thinned
+from codefit.tasks import CLOSING, MIN_PROMPT_TOKENS, Options, chance_of, name_of, places
 
 NEEDS_TOKENS = True
 STOP = "end"
 METRICS = ("edit_similarity", "exact_match", "next_line", "parse_rate", "bleu", "chrf", "perplexity", "bits_per_byte")
 
-MIN_PROMPT_TOKENS = 16
 LINE_STARTS = 0.5
 INSIDE_WORDS = 0.3
 INSIDE_WORD = re.compile(r"(?<=\w)(?=\w)")
-CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")
 
 
 def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     name = name_of(document)
     chance = chance_of(document, options.seed)
-    places = _places(starts, options, chance, skipped)
-    structure = Structure(document.content, LANGUAGES[document.language]) if places else None
+    cuts = places(starts, options, chance, skipped)
+    structure = Structure(document.content, LANGUAGES[document.language]) if cuts else None
     used: set[int] = set()
-    for place in places:
+    for place in cuts:
         assert structure is not None
         cut = _cut(structure, place, chance)
         outcome = _pair_at(structure, cut, starts, options, used)
@@ -57,13 +55,6 @@ def build_pairs(document: Document, starts: Sequence[int], options: Options, ski
             path=document.path,
             language=document.language,
         )
-
-
-def _places(starts: Sequence[int], options: Options, chance: random.Random, skipped: Counter[str]) -> list[int]:
-    """Return characters to cut near: one a step, somewhere in it, evenly thinned to the limit per file."""
-    steps = range(MIN_PROMPT_TOKENS, len(starts), options.window_step)
-    tokens = [token for step in steps if (token := step + int(chance.random() * options.window_step)) < len(starts)]
-    return [starts[token] for token in thinned(tokens, options.max_pairs_per_file, skipped)]
 
 
 def _cut(structure: Structure, place: int, chance: random.Random) -> int:

@@ -10,36 +10,31 @@ is the business of codefit/encoding.py and of the model's sentinels.
 import bisect
 import itertools
 import random
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
 from codefit.syntax import Span, Syntax
-from codefit.tasks import Options, chance_of, id_of, thinned, tokens_of
+from codefit.tasks import CLOSING, Options, chance_of, completion, id_of, places, tokens_of
 
 NEEDS_TOKENS = True
 STOP = "end"
-METRICS = ("edit_similarity", "exact_match", "next_line", "parse_rate", "bleu", "chrf", "perplexity", "bits_per_byte")
+METRICS = completion.METRICS
 
 SYNTAX = 0.9
 SIBLINGS = 0.5
-MIN_PROMPT_TOKENS = 16
 SENTINELS = 4  # tokens kept free for three sentinels and the beginning of a text
 LEVELS = 12  # of the tree above a place that are looked at
-CLOSING = re.compile(r"[\s)\]};,:]*")
 
 
 def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     chance = chance_of(document, options.seed)
-    steps = range(MIN_PROMPT_TOKENS, len(starts), options.window_step)
-    tokens = [step + int(chance.random() * options.window_step) for step in steps]
-    places = thinned([starts[token] for token in tokens if token < len(starts)], options.max_pairs_per_file, skipped)
-    syntax = Syntax(document.content, LANGUAGES[document.language]) if places else None
+    cuts = places(starts, options, chance, skipped)
+    syntax = Syntax(document.content, LANGUAGES[document.language]) if cuts else None
     used: set[int] = set()
-    for place in places:
+    for place in cuts:
         assert syntax is not None
         gap = _gap(syntax, place, starts, options.max_completion_tokens, chance)
         if reason := _refusal(document.content, gap, used):

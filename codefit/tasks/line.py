@@ -7,19 +7,16 @@ after stand as a comment above the lines before, for models without sentinels. W
 `--max_prompt_tokens`, the first of them are cut; the comment takes a quarter of them at most.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
-from codefit.tasks import Options, cut_at_lines, id_of, thinned, tokens_of
+from codefit.tasks import CLOSING, Options, cut_at_lines, id_of, thinned, tokens_of
 
 NEEDS_TOKENS = True
 STOP = "line"
 METRICS = ("exact_match", "edit_similarity", "parse_rate", "bleu", "chrf", "perplexity", "bits_per_byte")
-
-CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")
 
 
 def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
