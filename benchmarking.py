@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from codefit import cli
 from codefit.cli import UserError
-from codefit.records import Pair, Prediction
 
 if TYPE_CHECKING:
     from codefit.questions import Questions
@@ -131,140 +130,6 @@ def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, lis
     return found
 
 
-# ---------------------------------------------------------------------------------------------- the models
-
-
-def ask_models(
-    args: argparse.Namespace,
-    by_role: dict[str, Any],
-    asked: "list[Questions]",
-    encoders: dict[str, Any],
-    training: "TrainingData | None",
-) -> "results.Predictions":
-    """Return the predictions of every model, by benchmark and role."""
-    from codefit import contenders
-
-    found: dict[str, dict[str, list[Prediction]]] = {each.name: {} for each in asked}
-    for role, model in contenders.loaded(by_role, args.load_in_4bit):
-        for each in asked:
-            print(f"{by_role[role]['label']} model, {each.name}: {len(each.pairs)} prompts")
-            refuse_long_prompts(args, by_role[role]["label"], model, each.new_tokens)
-            if role == contenders.FEW_SHOT and training:
-                predictions = ask_with_examples(args, model, each, encoders[role], training)
-            else:
-                predictions = ask(args, model, each, encoders[role])
-            found[each.name][role] = note_training(predictions, training)
-    return {name: {role: answers[role] for role in by_role} for name, answers in found.items()}
-
-
-def ask(args: argparse.Namespace, model: Any, asked: "Questions", encoder: Any) -> list[Prediction]:
-    """Return what one model predicts.
-
-    Raises:
-        UserError: a batch does not fit into the memory of the GPU.
-    """
-    import torch
-
-    from codefit import stopping
-
-    try:
-        stop = stopping.of_tasks(pair.task for pair in asked.pairs)
-        return predict(
-            model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch, stop, with_cache=not args.no_cache
-        )
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"a batch of {args.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
-        ) from None
-
-
-def ask_with_examples(
-    args: argparse.Namespace, model: Any, asked: "Questions", encoder: Any, training: "TrainingData"
-) -> list[Prediction]:
-    """Return what a model predicts with examples before its prompts, as predictions for the prompts without them."""
-    from codefit import encoding, models, questions
-
-    room = min(models.context_of(model) - asked.new_tokens, args.max_prompt_tokens * (args.few_shot + 1))
-    longer = questions.with_examples(asked, training.examples(args.few_shot, args.seed))
-    found = ask(args, model, longer, encoding.Encoder(encoder.tokenizer, room, encoder.prompt_only))
-    return [dataclasses.replace(item, prompt=pair.prompt) for item, pair in zip(found, asked.pairs, strict=True)]
-
-
-def refuse_long_prompts(args: argparse.Namespace, label: str, model: Any, new_tokens: int) -> None:
-    """Raise UserError before anything is asked if the prompts of a benchmark do not fit into a model."""
-    from codefit import models
-
-    context = models.context_of(model)
-    if args.max_prompt_tokens + new_tokens > context:
-        raise UserError(
-            f"the {label} model reads {context} tokens, fewer than a prompt of {args.max_prompt_tokens} and "
-            f"{new_tokens} new ones; set --max_prompt_tokens to at most {context - new_tokens}."
-        )
-
-
-def predict(
-    model: Any,
-    encoder: Any,
-    pairs: Sequence[Pair],
-    limit: int,
-    tokens_per_batch: int,
-    stop: str = "end",
-    with_cache: bool = True,
-) -> list[Prediction]:
-    """Return a prediction per pair, with the nats of its reference. A prediction never holds any of the prompt.
-
-    `stop` is a rule of codefit.stopping. With the cache, what this model was asked before is not asked again.
-    """
-    from codefit import generation, likelihood, models, prediction_cache, stopping
-
-    cache = prediction_cache.PredictionCache(models.fingerprint(model)) if with_cache else None
-    prompts = [sample.ids[: sample.start].tolist() for sample in encoder.samples(pairs)]
-    ways: dict[str, Any] = {
-        "max_new_tokens": limit,
-        "eos_ids": encoder.eos_ids,
-        "pad_id": encoder.pad_id,
-        "stop": stopping.rule(stop, encoder),
-        "cache": cache,
-    }
-    completions = generation.generate(model, prompts, tokens_per_batch=tokens_per_batch, do_progress=True, **ways)
-    differ, again = generation.flips(model, prompts, completions, **ways)
-    print(f"in other batches {differ} of {again} completions are different")
-    measured = likelihood.completion_nats(model, encoder, pairs, tokens_per_batch, cache, do_progress=True)
-    if cache and cache.found:
-        print(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
-    return [
-        Prediction(
-            id=pair.id,
-            prompt=pair.prompt,
-            prediction=stopping.text_until(stop, encoder.decode(completion.ids)),
-            reference=pair.completion,
-            finish_reason=completion.finish_reason,
-            scores={"nats": nats, "tokens": tokens},
-            path=pair.path,
-            suffix=pair.suffix,
-            reference_finish_reason=pair.finish_reason,
-            task=pair.task,
-            language=pair.language,
-        )
-        for pair, completion, (nats, tokens) in zip(pairs, completions, measured, strict=True)
-    ]
-
-
-def note_training(items: list[Prediction], training: "TrainingData | None") -> list[Prediction]:
-    """Return the predictions with what is known of the training data: is the pair in them, are the names in them."""
-    from codefit import slices, suspicion
-
-    if training is None:
-        return items
-    found = []
-    for item in items:
-        new = len(slices.names(item.prompt, item.reference) - training.identifiers)
-        held = training.holds(item.prompt, item.reference)
-        noted = {suspicion.IN_TRAINING: float(held), slices.NOT_IN_TRAINING: float(new)}
-        found.append(dataclasses.replace(item, scores={**item.scores, **noted}))
-    return found
-
-
 def answer_without_model(
     asked: "list[Questions]", training: "TrainingData | None", references: dict[str, list[str]]
 ) -> "results.Stored":
@@ -283,12 +148,14 @@ def answer_without_model(
 
 def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run | None":
     """Return what all models said, or None after a dry run; what was asked goes into the manifest."""
-    from codefit import contenders, questions
+    from codefit import answering, contenders, questions
     from codefit.report import results
 
     by_role = contenders.resolve(args)
     asked = load_questions(args, manifest)
-    about = {each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING} for each in asked}
+    about: dict[str, dict[str, Any]] = {
+        each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING} for each in asked
+    }
     manifest.update(models=by_role, benchmarks=about, dataset=args.dataset, load_in_4bit=args.load_in_4bit)
     encoders = contenders.encoders(by_role, args.max_prompt_tokens)
     encoder = encoders["adapted"]
@@ -297,7 +164,11 @@ def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run |
         return None
     references = refuse_lossy_tokens(asked, encoder)
     training = load_training(args, manifest)
-    predictions = ask_models(args, by_role, asked, encoders, training)
+    answers = answering.of_models(args, by_role, asked, encoders, training)
+    for name, found in answers.items():
+        about[name]["decoding"] = {role: answer.decoding for role, answer in found.items()}
+    manifest.update(benchmarks=about)
+    predictions = {name: {role: answer.items for role, answer in found.items()} for name, found in answers.items()}
     loss_png = Path(by_role["adapted"]["folder"]) / "loss.png"
     return results.Run(predictions, answer_without_model(asked, training, references), manifest.content, loss_png)
 

@@ -45,14 +45,16 @@ def scores(
     Args:
         predictions: by benchmark and role.
         models: what is known of each model, by role: `name`, `label`, `validation_loss` where it is known.
-        asked: what is known of each benchmark: `title`, and `forgetting` where it is that check.
+        asked: what is known of each benchmark: `title`, `forgetting` where it is that check, and `decoding`: how each
+            model was asked, by role.
         stored: answers of baselines, by benchmark and baseline.
         seed: of the bootstrap.
         profile: "compat" adds CodeXGLUE's own numbers to every benchmark, and not to its own only.
     """
     found = {}
     for name, by_role in predictions.items():
-        facts = {"title": asked[name]["title"], **compare(by_role, models, seed, stored.get(name, {}))}
+        decoding = asked[name].get("decoding", {})
+        facts = {"title": asked[name]["title"], **compare(by_role, models, seed, stored.get(name, {}), decoding)}
         if asked[name].get("forgetting"):
             facts["forgetting"] = _forgetting(facts)
         if compat := _compat(name, by_role, profile):
@@ -74,7 +76,11 @@ def _compat(name: str, by_role: ByRole, profile: str) -> dict[str, Any]:
 
 
 def compare(
-    by_role: ByRole, models: Mapping[str, Any], seed: int, stored: Mapping[str, Sequence[str]] | None = None
+    by_role: ByRole,
+    models: Mapping[str, Any],
+    seed: int,
+    stored: Mapping[str, Sequence[str]],
+    decoding: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:
     """Return what one benchmark found about its models.
 
@@ -83,26 +89,30 @@ def compare(
         models: what is known of each, by role.
         seed: of the bootstrap.
         stored: answers of the baselines that need training data or a tokenizer.
+        decoding: by role, by name what can move the answers beside model and prompts; {} where it is not known.
 
     Returns:
-        `n`, `files`, `task`, `headline`, `metrics` (a row per metric: `metric`, `label`, `unit`, `higher_is_better`,
-        `n`, `signature`; `value`, `low`, `high` for `base`, `adapted` and `difference`; `verdict`; `others`, by role:
-        a value with its own difference and verdict), `checks`, `baselines`, `stop_rules`, `slices` and `findings`.
+        `n`, `files`, `task`, `headline`, `decoding` in one line, `metrics` (a row per metric: `metric`, `label`,
+        `unit`, `higher_is_better`, `n`, `signature`; `value`, `low`, `high` for `base`, `adapted` and `difference`;
+        `verdict`; `others`, by role: a value with its own difference and verdict), `checks`, `baselines`,
+        `stop_rules`, `slices` and `findings`.
     """
     base, adapted = by_role[BASE], by_role[ADAPTED]
     task = scoring.task_of(base)
     words = {role: f"{model['label']} model" for role, model in models.items()}
     others = {role: word for role, word in words.items() if role.startswith(ADAPTED)}
     losses = {role: model["validation_loss"] for role, model in models.items() if model.get("validation_loss")}
-    rows = [_row(metric, by_role, seed) for metric in _metrics(by_role)]
+    how = _signed(decoding)
+    rows = [_row(metric, by_role, seed, how) for metric in _metrics(by_role)]
     checks = pathology.rows(by_role)
-    floors = baselines.rows(base, stored or {}, seed)
+    floors = baselines.rows(base, stored, seed)
     stops = _stops(by_role, seed)
     return {
         "n": len(base),
         "files": len(set(_clusters(base))),
         "task": task,
         "headline": rows[0]["metric"],
+        "decoding": how,
         "metrics": rows,
         "checks": checks,
         "baselines": floors,
@@ -111,11 +121,29 @@ def compare(
         "findings": [
             *pathology.findings(checks, others),
             *_only_stopping(rows, stops, words[ADAPTED]),
-            *_only_looking_up(adapted, stored or {}, seed, words[ADAPTED]),
+            *_only_looking_up(adapted, stored, seed, words[ADAPTED]),
             *suspicion.findings(by_role, words, losses),
             *baselines.findings(floors, task),
+            *_asked_differently(decoding),
         ],
     }
+
+
+def _signed(decoding: Mapping[str, Mapping[str, str]]) -> str:
+    """Return how models were asked as the end of a signature; what differs between them is given for each in turn."""
+    names = next(iter(decoding.values()), {})
+    values = {name: [facts.get(name, "unknown") for facts in decoding.values()] for name in names}
+    return "|".join(f"{name}:{','.join(found if len(set(found)) > 1 else found[:1])}" for name, found in values.items())
+
+
+def _asked_differently(decoding: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a sentence if two models were asked in different ways, which a paired comparison does not allow for."""
+    found = [decoding[role] for role in (BASE, ADAPTED) if role in decoding]
+    differ = [name for name in found[0] if name != "flips" and found[0][name] != found[-1].get(name)] if found else []
+    if not differ:
+        return []
+    ways = " and ".join(", ".join(f"{name} {facts.get(name, 'unknown')}" for name in differ) for facts in found)
+    return [f"The two models were asked in different ways ({ways}): a part of any difference may come from that."]
 
 
 def _clusters(items: Sequence[Prediction]) -> list[str]:
@@ -128,8 +156,8 @@ def _metrics(by_role: ByRole) -> list[scoring.Metric]:
     return [metric for name, metric in first.items() if all(name in table for table in others)]
 
 
-def _row(metric: scoring.Metric, by_role: ByRole, seed: int) -> dict[str, Any]:
-    """Return one metric of every model."""
+def _row(metric: scoring.Metric, by_role: ByRole, seed: int, how: str) -> dict[str, Any]:
+    """Return one metric of every model, signed by how it is counted and how the models were asked."""
     clusters = _clusters(by_role[BASE])
     stats = {role: scoring.measure(metric, items) for role, items in by_role.items()}
     cells = {role: _interval(metric, found, clusters, seed) for role, found in stats.items()}
@@ -142,7 +170,7 @@ def _row(metric: scoring.Metric, by_role: ByRole, seed: int) -> dict[str, Any]:
         "unit": metric.UNIT,
         "higher_is_better": metric.HIGHER_IS_BETTER,
         "n": len(clusters),
-        "signature": metric.signature(len(clusters)),
+        "signature": f"{metric.signature(len(clusters))}|{how}".rstrip("|"),
         "base": cells[BASE],
         "adapted": cells[ADAPTED],
         **against[ADAPTED],

@@ -22,14 +22,14 @@ ROOMS = (
     *("scratch_flags", "scratch", "curriculum", "packing", "rows"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
-    *("pathology", "slices", "stop_rules", "suspicion", "baselines", "comparison", "report"),
+    *("pathology", "slices", "stop_rules", "suspicion", "answering", "baselines", "comparison", "report"),
     *("search",),
     *("export", "provenance", "cards", "hub_client", "hub"),
 )
 TORCH_ROOMS = {
     *("models", "sentinels", "adapters", "scratch", "rows", "kv_cache", "generation", "likelihood"),
     *("predicting", "merging"),
-    *("preflight", "packing", "settings", "callbacks", "training", "contenders", "sampling", "search"),
+    *("preflight", "packing", "settings", "callbacks", "training", "contenders", "answering", "sampling", "search"),
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}

@@ -149,3 +149,40 @@ def test_a_tokenizer_that_loses_text_is_refused(made, tmp_path, monkeypatch):
     with pytest.raises(cli.UserError, match=r"the references score only .* in edit similarity after the tokenizer"):
         run(made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------- how the models were asked
+
+
+def test_signatures_and_manifest_say_how_the_models_were_asked(several):
+    found = cli.read_manifest(several)["benchmarks"]["heldout"]["decoding"]
+    assert found["base"] | {"by": "transformers"} == {
+        "decode": "greedy", "stop": "end", "new": "8", "prompt": "40", "by": "transformers", "dtype": "float32",
+        "device": "cpu", "flips": "0/12",
+    }  # fmt: skip
+    version = found["base"]["by"]
+    assert found["few-shot"] == {**found["base"], "prompt": "120"}
+    how = f"|decode:greedy|stop:end|new:8|prompt:40,40,40,120|by:{version}|dtype:float32|device:cpu|flips:0/12"
+    rows = scores(several)["benchmarks"]["heldout"]["metrics"]
+    assert all(row["signature"].endswith(how) for row in rows)
+    assert f"Asked: `{how[1:]}`" in (several / "report.md").read_text()
+    assert "in different ways" not in (several / "report.md").read_text()
+
+
+def test_two_runs_that_asked_in_different_ways_are_told_apart(finished, made, tmp_path):
+    run(made, tmp_path / "longer", "--max_new_tokens", "9")
+    compare(finished, tmp_path / "longer", tmp_path / "out")
+    sentence = "The two models were asked in different ways (new 8 and new 9): a part of any difference may come"
+    assert scores(tmp_path / "out")["benchmarks"]["heldout"]["findings"][-1].startswith(sentence)
+    assert sentence in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_run_that_does_not_say_how_it_asked_is_signed_without(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "old")
+    manifest = cli.read_manifest(tmp_path / "old")
+    del manifest["benchmarks"]["heldout"]["decoding"]
+    (tmp_path / "old" / cli.MANIFEST).write_text(json.dumps(manifest))
+    compare(finished, tmp_path / "old", tmp_path / "out")
+    assert scores(tmp_path / "out")["benchmarks"]["heldout"]["metrics"][1]["signature"] == (
+        "exact_match|pp:strip|round:none|n:12"
+    )

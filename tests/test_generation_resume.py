@@ -11,8 +11,7 @@ import pytest
 import torch
 from test_benchmarking import made, predictions, run, same_arithmetic, same_files  # noqa: F401  (fixtures)
 
-import benchmarking
-from codefit import cli, generation, models, stopping
+from codefit import answering, cli, generation, models, stopping
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def test_a_prediction_ends_where_its_rule_says(made):
     from codefit import encoding
 
     model, encoder = models.load_model(str(made / "base")), encoding.Encoder(new_tokenizer(), 40)
-    free = benchmarking.predict(model, encoder, PAIRS, 60, 4000, with_cache=False)
-    short = benchmarking.predict(model, encoder, PAIRS, 60, 4000, stop="line", with_cache=False)
+    free = answering.predict(model, encoder, PAIRS, 60, 4000, with_cache=False).items
+    short = answering.predict(model, encoder, PAIRS, 60, 4000, stop="line", with_cache=False).items
     assert [item.prediction for item in short] == [stopping.text_until("line", item.prediction) for item in free]
     assert [item.scores for item in short] == [item.scores for item in free]

@@ -146,13 +146,13 @@ def test_better_equal_and_worse_are_told_apart():
 
 def test_without_nats_there_is_no_perplexity():
     bare = [dataclasses.replace(item, scores={}) for item in BASE]
-    names = [row["metric"] for row in comparison.compare({"base": bare, "adapted": bare}, MODELS, 0)["metrics"]]
+    names = [row["metric"] for row in comparison.compare({"base": bare, "adapted": bare}, MODELS, 0, {}, {})["metrics"]]
     assert names == ["edit_similarity", "exact_match", "next_line", "bleu", "chrf"]
 
 
 def test_without_reference_tokens_there_is_no_perplexity():
     empty = [prediction(number, reference="", scores={"nats": 0.0, "tokens": 0}) for number in range(3)]
-    rows = comparison.compare({"base": empty, "adapted": empty}, MODELS, 0)["metrics"]
+    rows = comparison.compare({"base": empty, "adapted": empty}, MODELS, 0, {}, {})["metrics"]
     assert rows[-1]["metric"] == "chrf"
 
 

@@ -7,9 +7,8 @@ import random
 import pytest
 from test_training import command
 
-import benchmarking
 import train
-from codefit import callbacks, generation, models, predicting, records, scoring, stopping
+from codefit import answering, callbacks, generation, models, predicting, records, scoring, stopping
 from codefit.cli import UserError
 from codefit.encoding import Encoder
 from codefit.records import Pair, write_jsonl
@@ -130,7 +129,7 @@ def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared
     found = {}
     for task in ("line", "completion"):
         asked = [dataclasses.replace(pair, task=task) for pair in pairs]
-        written = benchmarking.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False)
+        written = answering.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False).items
         found[task] = predicting.HeldOut(asked, encoder).scores(model)
         texts = [item.prediction for item in written], [item.reference for item in written]
         assert found[task] == {

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,13 @@ def side_by_side(first: Path, second: Path, manifest: cli.Manifest) -> Run:
         role: {**facts["models"][ADAPTED], "label": label, "run": str(folder)}
         for role, facts, label, folder in zip((BASE, ADAPTED), made, ("first", "second"), (first, second), strict=True)
     }
-    about = {name: made[0]["benchmarks"][name] for name in shared}
+    about = {name: {**made[0]["benchmarks"][name], "decoding": _decoding(made, name)} for name in shared}
     manifest.update(models=models, benchmarks=about, dataset=made[0]["dataset"], compared=made)
     stored = {name: runs[0].stored[name] for name in shared}
     return Run(predictions, stored, manifest.content, second / "loss.png")
+
+
+def _decoding(made: Sequence[dict[str, Any]], benchmark: str) -> dict[str, dict[str, str]]:
+    """Return how the first adapted models of two runs were asked; {} if a run does not say."""
+    known = [facts["benchmarks"][benchmark].get("decoding", {}).get(ADAPTED) for facts in made]
+    return dict(zip((BASE, ADAPTED), known, strict=True)) if all(known) else {}

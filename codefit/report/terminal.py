@@ -44,7 +44,10 @@ def _chapter(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
     groups = [(f"{slices.TITLES[row['kind']]}: {row['group']}", *_slice(row, benchmark)) for row in benchmark["slices"]]
     parts += [f"{benchmark['metrics'][0]['label']} by group; verdicts corrected for their number:"]
     parts += [markdown_table(SLICES, groups)]
-    return [*parts, "Signatures: " + ", ".join(f"`{row['signature']}`" for row in _shown(benchmark))]
+    how = f"|{benchmark['decoding']}"
+    signatures = ", ".join(f"`{row['signature'].removesuffix(how)}`" for row in _shown(benchmark))
+    asked = [f"Asked: `{benchmark['decoding']}`"] if benchmark["decoding"] else []
+    return [*parts, *asked, f"Signatures: {signatures}" + (", each with how it was asked" if asked else "")]
 
 
 def _lines(benchmark: dict[str, Any], models: dict[str, Any]) -> tuple[str, ...]:
