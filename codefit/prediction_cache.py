@@ -18,7 +18,7 @@ from typing import Any
 from codefit import cli
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "vllm")
-CODE = ("generation.py", "kv_cache.py", "likelihood.py", "stopping.py")
+CODE = ("generation.py", "kv_cache.py", "likelihood.py", "stopping.py", "structure.py")
 
 
 def folder() -> Path:

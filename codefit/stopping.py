@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from codefit import tasks
+from codefit.structure import end_of_body
 
-RULES = ("end", "line")
+RULES = ("end", "line", "body")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ def rule(name: str, encoder: Any) -> StopRule | None:
     """Return the rule of a name; None for "end", where only end-of-sequence ends a completion.
 
     "line": the end of the first line with text ends it too, for models that know no end-of-sequence and for
-    benchmarks of single lines. The last token may run over the end of the line: see `text_until`.
+    benchmarks of single lines. "body": the end of the function whose head was the prompt ends it too. The last token
+    may run over that end: see `text_until`.
 
     Args:
         name: one of RULES.
@@ -35,6 +37,10 @@ def rule(name: str, encoder: Any) -> StopRule | None:
     def breaks_line(token: int) -> bool:
         return "\n" in encoder.decode([token])
 
+    if name == "body":
+        return StopRule(
+            "body", lambda ids: any(map(breaks_line, ids[-2:])) and end_of_body(encoder.decode(ids)) is not None
+        )
     return StopRule("line", lambda ids: breaks_line(ids[-1]) and "\n" in encoder.decode(ids).lstrip())
 
 
@@ -48,5 +54,7 @@ def text_until(name: str, text: str) -> str:
     """Return the part of a written text that the rule of this name keeps."""
     if name == "end":
         return text
+    if name == "body":
+        return text[: end_of_body(text)]
     written = text.lstrip()
     return text[: len(text) - len(written)] + written.partition("\n")[0]

@@ -8,6 +8,8 @@ Two kinds of piece are known, both functions of nothing but the text, so that a 
   languages of indentation with the deeper lines that follow. Comments and annotations at its head belong to it.
 
 Inside a comment or string of several lines every line stands alone.
+
+The body of a function whose head is known is simpler still: see `end_of_body`.
 """
 
 import bisect
@@ -19,6 +21,8 @@ from codefit.lexer import mask
 
 BRACKETS = re.compile(r"[()\[\]{}]")
 OPENING = {")": "(", "]": "[", "}": "{"}
+NOT_INDENTED = re.compile(r"(?<=\n)\S[^\n]*")
+OPENED_AGAIN = re.compile(r"[(\[{]\s*$|->\s*$")
 ANNOTATION = re.compile(r"(?:@[\w.:]+(?:\((?:[^()]|\([^()]*\))*\))?\s*)+")
 
 
@@ -134,6 +138,20 @@ class Structure:
     def _indentation(self, line: int) -> int:
         text = self.text[self.starts[line] : self.ends[line]].expandtabs()
         return len(text) - len(text.lstrip())
+
+
+def end_of_body(text: str) -> int | None:
+    """Return where a text that begins with a function's body leaves it, or None as long as it does not.
+
+    All lines of a body are indented, but for those that begin with a closing bracket. A `}` ends it, unless its line
+    opens a bracket again (`} else {`); any other line ends it before its beginning.
+    """
+    for line in NOT_INDENTED.finditer(text):
+        if line[0][0] not in OPENING:
+            return len(text[: line.start()].rstrip())
+        if line[0][0] == "}" and line.end() < len(text) and not OPENED_AGAIN.search(line[0]):
+            return line.start() + len(line[0].rstrip())
+    return None
 
 
 def _after(stack: list[str], brackets: Sequence[str]) -> int:

@@ -34,7 +34,7 @@ def test_a_line_ends_where_its_text_does(encoder, text, kept):
 def test_end_of_sequence_needs_no_rule(encoder):
     assert stopping.rule("end", encoder) is None
     assert stopping.rule("line", encoder).name == "line"
-    assert stopping.RULES == ("end", "line")
+    assert stopping.RULES == ("end", "line", "body")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,7 @@ def test_end_of_sequence_needs_no_rule(encoder):
     [
         (["completion"], "end"),
         (["line", "line"], "line"),
+        (["method"], "body"),
         (["line", "completion"], "end"),
         (["of others"], "end"),
         (["line", "of others"], "end"),

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from codefit import scoring
+from codefit import scoring, stopping
 from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
 from codefit.syntax import Syntax
@@ -171,7 +171,7 @@ def test_every_task_keeps_the_contract_in_every_language(task, language):
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_says_how_it_stops_and_is_scored(task):
     module = load_task(task)
-    assert module.STOP in {"end", "line"}
+    assert module.STOP in stopping.RULES
     assert tuple(scoring.metrics(task)) == metrics_of(task) == module.METRICS
     assert module.METRICS[0] == scoring.headline(task).NAME
 

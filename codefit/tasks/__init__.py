@@ -1,8 +1,8 @@
 """The tasks: a module of this folder is a task, named after its file.
 
 Each has a docstring, `NEEDS_TOKENS` (whether it must know where tokens start), `STOP` (where a prediction ends: "end"
-only at end-of-sequence, "line" also at its first line end), `METRICS` (what its predictions are scored by, the headline
-first; names of codefit.scoring) and
+only at end-of-sequence, "line" also at its first line end, "body" also behind a function's body), `METRICS` (what its
+predictions are scored by, the headline first; names of codefit.scoring) and
 
     build_pairs(document, starts, options, skipped) -> Iterator[Pair]
 
@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from codefit.records import Document, Pair, to_line
+from codefit.syntax import Definition
 from codefit.vocabulary import token_starts
 
 TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py")))
 
 MIN_PROMPT_TOKENS = 16  # before the first cut of a file
 CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")  # a text that only closes what is open
+LEAST_LINES = 3  # of a function that says something: CodeSearchNet's limit (arXiv 1909.09436)
 
 Place = TypeVar("Place")
 
@@ -150,3 +152,11 @@ def dedented(code: str) -> str:
     """Return code without the indentation of its first line, as far as its lines have it."""
     first = code[: len(code) - len(code.lstrip(" \t"))]
     return "\n".join(line.removeprefix(first) for line in code.split("\n"))
+
+
+def is_short(text: str, function: Definition) -> bool:
+    """Return whether a function has fewer than LEAST_LINES lines besides decorators, docstring and blank ones."""
+    code = text[function.head : function.span[1]]
+    if function.docstring and function.docstring[0] > function.head:
+        code = text[function.head : function.docstring[0]] + text[function.docstring[1] : function.span[1]]
+    return sum(map(bool, map(str.strip, code.split("\n")))) < LEAST_LINES

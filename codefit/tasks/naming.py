@@ -14,14 +14,13 @@ from codefit.asking import TOKENS, question
 from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
 from codefit.syntax import Definition, Syntax
-from codefit.tasks import Options, cut_at_lines, dedented, id_of, thinned, whole_lines
+from codefit.tasks import Options, cut_at_lines, dedented, id_of, is_short, thinned, whole_lines
 
 NEEDS_TOKENS = True
 STOP = "line"
 METRICS = ("naming_f1", "naming_precision", "naming_recall", "naming_f1_micro", "exact_match", "naming_stemmed")
 
 MASK = "FUNCTION_NAME"
-LEAST_LINES = 3
 SPECIAL = re.compile(r"__\w+__|_+")
 OVERRIDE = re.compile(r"@(?:typing\.)?[Oo]verride\b|\boverride\b")
 
@@ -52,10 +51,7 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
         return "name that is not free"
     if not re.fullmatch(r"[^\W\d]\w*", name):
         return "name that is a sentence"
-    body = text[function.head : function.span[1]]
-    if function.docstring and function.docstring[0] > function.head:
-        body = text[function.head : function.docstring[0]] + text[function.docstring[1] : function.span[1]]
-    return "short function" if sum(map(bool, map(str.strip, body.split("\n")))) < LEAST_LINES else ""
+    return "short function" if is_short(text, function) else ""
 
 
 def _pair(document: Document, syntax: Syntax, function: Definition, starts: Sequence[int], options: Options) -> Pair:
