@@ -55,6 +55,8 @@ def build_parser() -> cli.Parser:
     )
     parser.add_argument("--prompt_format", choices=PROMPT_FORMATS, default="plain",
                         help="tasks line, naming and summary: how a model is asked")  # fmt: skip
+    parser.add_argument("--codexglue", action="store_true",
+                        help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue")  # fmt: skip
     parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
     parser.add_argument("--rule", nargs="+", type=rule, default=[], metavar="NAME=VALUE",
                         help="limits of single rules, e.g. long_line=2000 few_letters=off")  # fmt: skip
@@ -110,6 +112,8 @@ def checked(parser: cli.Parser, args: argparse.Namespace) -> argparse.Namespace:
         parser.error("--validation_since must not be later than --test_since")
     if args.ray_address and args.engine != "ray":
         parser.error("--ray_address needs --engine ray")
+    if args.codexglue and (args.task != "method" or "python" not in (args.language or ["python"])):
+        parser.error("--codexglue needs --task method and Python, since its format has no other")
     return args
 
 
@@ -194,6 +198,13 @@ def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[
     return {**test, **left, "pairs_moved_to_test_overlap": moved["pairs"]}
 
 
+def export_codexglue(folder: Path) -> Counter[str]:
+    """Write the pairs of a data set in CodeXGLUE's format, and return what became of them."""
+    from codefit.export import codexglue
+
+    return codexglue.export(folder, folder / "codexglue")
+
+
 # ------------------------------------------------------------------------------------------- what is said about it
 
 
@@ -240,6 +251,9 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
     for name, done in (("not_formatted", "formatted"), ("not_stripped", "stripped")):
         if counts.get(name):
             yield f"{counts[name]} files do not parse and were not {done}"
+    if exported := counts.get("codexglue"):
+        left = ", ".join(f"{count} {reason}" for reason, count in exported.most_common() if reason != "exported")
+        yield f"in CodeXGLUE's format: {exported['exported']} methods" + (f"; left out: {left}" if left else "")
     for name in ("redacted", "not_redacted"):
         if kinds := counts.get(name):
             listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
@@ -288,6 +302,8 @@ def main(argv: list[str] | None = None) -> None:
         counts.update(select(args, corpus, log))
         splits = {name: build_split(args, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
         splits["test"] = without_overlap(splits["test"], folder, corpus)
+        if args.codexglue:
+            counts["codexglue"] = export_codexglue(folder)
         kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)

@@ -1,1 +1,1 @@
-"""What an editor needs of a model: one file of weights for llama.cpp and its kin, and the settings of their clients."""
+"""What others need: a file of weights for llama.cpp and its kin, settings of editors, methods for CodeXGLUE's tools."""
