@@ -97,10 +97,10 @@ def compare(
         `verdict`; `others`, by role: a value with its own difference and verdict), `checks`, `baselines`,
         `stop_rules`, `slices` and `findings`.
     """
-    base, adapted = by_role[BASE], by_role[ADAPTED]
+    base = by_role[BASE]
     task = scoring.task_of(base)
     words = {role: f"{model['label']} model" for role, model in models.items()}
-    others = {role: word for role, word in words.items() if role.startswith(ADAPTED)}
+    fitted = {role: words[role] for role in by_role if role.startswith(ADAPTED)}
     losses = {role: model["validation_loss"] for role, model in models.items() if model.get("validation_loss")}
     how = _signed(decoding)
     rows = [_row(metric, by_role, seed, how) for metric in _metrics(by_role)]
@@ -117,11 +117,11 @@ def compare(
         "checks": checks,
         "baselines": floors,
         "stop_rules": stops,
-        "slices": _slices(base, adapted, seed),
+        "slices": _slices({role: by_role[role] for role in (BASE, *fitted)}, seed),
         "findings": [
-            *pathology.findings(checks, others),
-            *_only_stopping(rows, stops, words[ADAPTED]),
-            *_only_looking_up(adapted, stored, seed, words[ADAPTED]),
+            *pathology.findings(checks, fitted),
+            *(found for role, word in fitted.items() for found in _only_stopping(rows[0], stops, role, word)),
+            *(found for role, word in fitted.items() for found in _only_looking_up(by_role[role], stored, seed, word)),
             *suspicion.findings(by_role, words, losses),
             *baselines.findings(floors, task),
             *_asked_differently(decoding),
@@ -203,9 +203,9 @@ def _difference(
 def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
     """Return the headline metric of every model under every stop rule, and the base at its best against the adapted.
 
-    `rules` holds a row per rule with a value by role; `best` is the rule that suits the base best, `difference` and
-    `verdict` compare the adapted model's predictions as generated with the base's as that rule cuts them; `alike` holds
-    the same where the rule cuts both.
+    `rules` holds a row per rule with a value by role, and `best` is the rule that suits the base best. `against` holds
+    by role of each adapted model a `difference` and `verdict` of its predictions as generated against the base's as
+    that rule cuts them, and in `alike` the same where the rule cuts both.
     """
     base = by_role[BASE]
     metric = scoring.headline(scoring.task_of(base))
@@ -221,9 +221,14 @@ def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
     ]
     sign = 1 if metric.HIGHER_IS_BETTER else -1
     best = max(rows, key=lambda row: sign * row[BASE])["rule"]
-    against = _difference(metric, stats[best, BASE], stats[stop_rules.AS_GENERATED, ADAPTED], _clusters(base), seed)
-    alike = _difference(metric, stats[best, BASE], stats[best, ADAPTED], _clusters(base), seed)
-    return {"rules": rows, "best": best, **against, "alike": alike}
+    against = {}
+    for role in (role for role in by_role if role.startswith(ADAPTED)):
+        free, cut = (
+            _difference(metric, stats[best, BASE], stats[rule, role], _clusters(base), seed)
+            for rule in (stop_rules.AS_GENERATED, best)
+        )
+        against[role] = {**free, "alike": cut}
+    return {"rules": rows, "best": best, "against": against}
 
 
 def _cut(metric: scoring.Metric, rule: str, items: Sequence[Prediction]) -> Array:
@@ -231,9 +236,10 @@ def _cut(metric: scoring.Metric, rule: str, items: Sequence[Prediction]) -> Arra
     return scoring.measure(metric, [dataclasses.replace(item, prediction=text) for item, text in texts])
 
 
-def _only_stopping(rows: Sequence[dict[str, Any]], stops: dict[str, Any], word: str) -> list[str]:
+def _only_stopping(row: dict[str, Any], stops: dict[str, Any], role: str, word: str) -> list[str]:
     """Return a sentence if the gain of the headline metric is gone once predictions are cut where they should end."""
-    if rows[0]["verdict"] != "better" or "better" in (stops["verdict"], stops["alike"]["verdict"]):
+    found, against = row if role == ADAPTED else row["others"][role], stops["against"][role]
+    if found["verdict"] != "better" or "better" in (against["verdict"], against["alike"]["verdict"]):
         return []
     rule = next(row for row in stops["rules"] if row["rule"] == stops["best"])
     return [
@@ -259,38 +265,49 @@ def _only_looking_up(
     values = [float(metric.value(stats.sum(axis=0))) for stats in (before, after)]
     return [
         f"The {word} ({values[1]:.1f}) is not better than a look-up of the nearest training item ({values[0]:.1f}) "
-        f"in {metric.LABEL.lower()}."
+        f"in {scoring.in_sentence(metric.LABEL)}."
     ]
 
 
 # ---------------------------------------------------------------------------------------------- slices, forgetting
 
 
-def _slices(base: Sequence[Prediction], adapted: Sequence[Prediction], seed: int) -> list[dict[str, Any]]:
+def _slices(by_role: ByRole, seed: int) -> list[dict[str, Any]]:
     """Return the headline metric in every group of prompts, the largest group of its kind first.
 
-    The verdicts are corrected for their number (`p` by Holm), so that the whole table seldom has one false one.
+    A kind that has all prompts in one group is left out: its row would be that of the whole.
+
+    A row holds `kind`, `group`, `n`, `files`, a value by role, and in `against` by role of each adapted model its
+    `difference` and `verdict`. A model's verdicts are corrected for the number of groups (`p` by Holm), so that the
+    whole table seldom has one false one.
     """
+    base = by_role[BASE]
     metric = scoring.headline(scoring.task_of(base))
-    before, after = scoring.measure(metric, base), scoring.measure(metric, adapted)
+    stats = {role: scoring.measure(metric, items) for role, items in by_role.items()}
     clusters = _clusters(base)
     groups: dict[tuple[str, str], list[int]] = {}
     for index, item in enumerate(base):
         for kind, group in slices.of(item).items():
             groups.setdefault((kind, group), []).append(index)
-    kinds = list(slices.TITLES)
-    rows = []
-    for (kind, group), at in sorted(groups.items(), key=lambda pair: (kinds.index(pair[0][0]), -len(pair[1]), pair[0])):
+    kinds = [kind for kind in slices.TITLES if sum(kind == other for other, _ in groups) > 1]
+    rows: list[dict[str, Any]] = []
+    shown = [(key, at) for key, at in groups.items() if key[0] in kinds]
+    for (kind, group), at in sorted(shown, key=lambda pair: (kinds.index(pair[0][0]), -len(pair[1]), pair[0])):
         inside = [clusters[index] for index in at]
-        against = _difference(metric, before[at], after[at], inside, seed)
-        values = {
-            role: float(metric.value(stats[at].sum(axis=0))) for role, stats in ((BASE, before), (ADAPTED, after))
+        against = {
+            role: _difference(metric, stats[BASE][at], found[at], inside, seed)
+            for role, found in stats.items()
+            if role != BASE
         }
-        rows.append({"kind": kind, "group": group, "n": len(at), "files": len(set(inside)), **values, **against})
-    for row, p in zip(rows, statistics.holm([row["difference"]["p"] for row in rows]), strict=True):
-        row["difference"]["p"] = p
-        if p >= RESOLVED:
-            row["verdict"] = "not resolved"
+        values = {role: float(metric.value(found[at].sum(axis=0))) for role, found in stats.items()}
+        about = {"kind": kind, "group": group, "n": len(at), "files": len(set(inside))}
+        rows.append({**about, **values, "against": against})
+    for role in (role for role in by_role if role != BASE):
+        found = [row["against"][role] for row in rows]
+        for against, p in zip(found, statistics.holm([each["difference"]["p"] for each in found]), strict=True):
+            against["difference"]["p"] = p
+            if p >= RESOLVED:
+                against["verdict"] = "not resolved"
     return rows
 
 

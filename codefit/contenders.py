@@ -73,12 +73,17 @@ def _describe(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _labels(found: list[dict[str, Any]]) -> list[str]:
-    """Return what the models are called in tables: by their kind where that tells them apart, else by their folder."""
+    """Return what the models are called in tables: by their kind where that tells them apart, else by what differs
+    in their names."""
     if len(found) == 1:
         return ["adapted"]
     for labels in ([model["kind"] for model in found], [Path(model["name"]).name for model in found]):
         if len(set(labels)) == len(labels):
             return labels
+    columns = list(zip(*(Path(model["name"]).parts for model in found), strict=False))
+    labels = ["/".join(parts) for parts in zip(*(column for column in columns if len(set(column)) > 1), strict=True)]
+    if len(set(labels)) == len(found):  # one/adapter and two/adapter are one and two
+        return labels
     return [model["name"] for model in found]
 
 

@@ -8,7 +8,7 @@ import torch
 from test_benchmarking import PAIRS, finished, made, predictions, run, same_arithmetic, same_files, scores  # noqa: F401
 
 import benchmarking
-from codefit import cli, models, records
+from codefit import cli, contenders, models, records
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,19 @@ def test_runs_on_other_prompts_are_refused(finished, made, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["out/one/adapter", "out/two/adapter"], ["one", "two"]),
+        (["out/lora", "out/qlora"], ["lora", "qlora"]),
+        (["a/x/1", "a/y/2", "a/y/1"], ["x/1", "y/2", "y/1"]),
+        (["out/lora", "me/project/lora"], ["out/lora", "me/project"]),
+    ],
+)
+def test_models_are_called_by_what_tells_them_apart(names, labels):
+    assert contenders._labels([{"name": name, "kind": "adapter"} for name in names]) == labels
 
 
 def test_models_of_different_bases_are_refused(made, tmp_path):

@@ -34,6 +34,7 @@ GOOD = [written(n, f"value_{n} = load_everything(path_{n}, mode_{n})\n") for n i
 RUN_ON = [dataclasses.replace(item, prediction=item.prediction + "x = 1\ny = 2\nz = 3\n" * 3) for item in GOOD]
 VAGUE = [written(n, f"value = {n}\n") for n in range(30)]
 BETTER = [written(n, f"value_{n} = load({n})\n") for n in range(30)]
+LONGER = [dataclasses.replace(item, prompt="x = 1\nload(", prediction="y)") for item in GOOD[:10]]
 MODELS_WITH_LOSS = {**MODELS, "adapted": {**MODELS["adapted"], "validation_loss": 3.0}}
 
 
@@ -127,7 +128,8 @@ def test_a_base_that_only_runs_on_is_as_good_once_it_is_cut():
     table = {row["rule"]: row for row in stops["rules"]}
     assert table["as_generated"]["base"] < 70
     assert table["first_line"]["base"] == table["first_line"]["adapted"] == pytest.approx(100)
-    assert stops["verdict"] == stops["alike"]["verdict"] == "not resolved"
+    against = stops["against"]["adapted"]
+    assert against["verdict"] == against["alike"]["verdict"] == "not resolved"
 
 
 # ------------------------------------------------------------------------------------------- groups
@@ -184,11 +186,23 @@ def test_lengths(size, name):
 
 
 def test_groups_add_up_and_their_verdicts_are_corrected():
-    rows = found(BASE, ADAPTED)[0]["benchmarks"]["heldout"]["slices"]
-    for kind in slices.TITLES:
+    base, adapted = ([*items[:20], *LONGER] for items in (BASE, ADAPTED))
+    rows = found(base, adapted)[0]["benchmarks"]["heldout"]["slices"]
+    for kind in ("line", "length"):
         assert sum(row["n"] for row in rows if row["kind"] == kind) == 30
-    alone = found(BASE, ADAPTED)[0]["benchmarks"]["heldout"]["metrics"][0]["difference"]["p"]
-    assert all(row["difference"]["p"] >= len(rows) * alone * 0.99 for row in rows if row["n"] == 30)
+    assert not [row for row in rows if row["kind"] == "cursor"]  # all in the middle of a line: no group of their own
+    for kind, group in {(row["kind"], row["group"]) for row in rows}:
+        at = [n for n, item in enumerate(base) if slices.of(item)[kind] == group]
+        alone = found([base[n] for n in at], [adapted[n] for n in at])[0]["benchmarks"]["heldout"]["metrics"][0]
+        row = next(row for row in rows if (row["kind"], row["group"]) == (kind, group))
+        assert row["against"]["adapted"]["difference"]["p"] >= min(1, alone["difference"]["p"])
+
+
+def test_without_groups_there_is_no_table_of_them():
+    content, scored = found(BASE, ADAPTED)
+    assert content["benchmarks"]["heldout"]["slices"] == []
+    assert "every kind of group holds all prompts or none" in page.page(content, scored, {})
+    assert "by group" not in terminal.markdown(content) + terminal.table(content["benchmarks"]["heldout"], MODELS)
 
 
 def test_holm_corrects_for_the_number_of_tests():
@@ -257,6 +271,34 @@ def test_several_models_stand_in_one_table_each_against_the_base():
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
         assert all(word in text for word in ("merged", "3-shot base"))
     assert "The merged model is better on held-out code" in " ".join(report.verdict(benchmark, models))
+
+
+def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
+    names = ("one", "a-second-adapter-of-forty-letters-in-all", "third")
+    models = {"base": MODELS["base"]} | {
+        role: {"name": name, "label": name}
+        for role, name in zip(("adapted", "adapted-2", "adapted-3"), names, strict=True)
+    }
+    answers = {"base": RUN_ON, "adapted": VAGUE, "adapted-2": GOOD, "adapted-3": BETTER}
+    by_role = {role: [*items[:20], *LONGER] for role, items in answers.items()}
+    scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
+    stored = {"heldout": {"nearest": [item.reference for item in by_role["base"]]}}
+    content = comparison.scores(scored, models, {"heldout": {"title": "held-out code"}}, stored, seed=0)
+    table = terminal.table(content["benchmarks"]["heldout"], models)
+    assert max(map(len, table.splitlines())) <= 100
+    for text in (table, terminal.markdown(content), page.page(content, scored, {})):
+        for name in names:
+            assert f"{name} as generated: " in " ".join(text.split())
+            assert f"The {name} model (" in " ".join(text.split())  # is not better than a look-up
+    for name in names:
+        assert f"{name} by group: better in " in " ".join(table.split())
+        assert f"Edit similarity of {name} by group" in page.page(content, scored, {})
+    row = content["benchmarks"]["heldout"]["slices"][0]
+    assert {role: row["against"][role]["verdict"] for role in row["against"]} == {
+        "adapted": "worse", "adapted-2": "better", "adapted-3": "worse",
+    }  # fmt: skip
+    lost = "third by group: better in 0 of 4, worse in 2 (kind of line assignment, cursor line start)"
+    assert lost in " ".join(table.split())
 
 
 def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from codefit import baselines, pathology
+from codefit import baselines, pathology, slices, stop_rules
+from codefit.scoring import in_sentence
 
 COMPAT_LABELS = {"edit_similarity": "Edit similarity", "bleu": "BLEU", "exact_match": "Exact match"}
 
@@ -22,6 +23,11 @@ def title(benchmark: dict[str, Any]) -> str:
 def roles(row: dict[str, Any]) -> list[str]:
     """Return the roles of the models in a row of metrics, the base first."""
     return ["base", "adapted", *row.get("others", {})]
+
+
+def fitted(benchmark: dict[str, Any]) -> list[str]:
+    """Return the roles of the adapted models."""
+    return list(benchmark["stop_rules"]["against"])
 
 
 def cell(row: dict[str, Any], role: str) -> dict[str, Any]:
@@ -105,19 +111,35 @@ def floors(benchmark: dict[str, Any]) -> str:
     values = {found["baseline"]: number(found["values"][row["metric"]], row) for found in benchmark["baselines"]}
     ceiling = values.pop(baselines.CEILING)
     known = ", ".join(f"{name} {value}" for name, value in values.items())
-    return f"{row['label'].lower()} without a model: {known}; the references themselves {ceiling}"
+    return f"{in_sentence(row['label'])} without a model: {known}; the references themselves {ceiling}"
 
 
-def stopping(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
-    """Return how the adapted model compares with a base that is cut where that suits it best."""
+def stopping(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
+    """Return how each adapted model compares with a base that is cut where that suits it best."""
     row, stops = benchmark["metrics"][0], benchmark["stop_rules"]
     rule = next(found for found in stops["rules"] if found["rule"] == stops["best"])
-    base, adapted = (models[role]["label"] for role in ("base", "adapted"))
-    changes = [f"{interval(found['difference'], row)}, {found['verdict']}" for found in (stops, stops["alike"])]
-    return (
-        f"against the {base} {rule['label']} ({number(rule['base'], row)}), {adapted} as generated: {changes[0]}; "
-        f"cut alike: {changes[1]}"
-    )
+    base = f"the {models['base']['label']} {rule['label']} ({number(rule['base'], row)})"
+    sentences = []
+    for role, against in stops["against"].items():
+        free, alike = (
+            f"{interval(each['difference'], row)}, {each['verdict']}" for each in (against, against["alike"])
+        )
+        rest = "" if stops["best"] == stop_rules.AS_GENERATED else f"; cut alike: {alike}"
+        sentences.append(f"against {base}, {models[role]['label']} as generated: {free}{rest}")
+    return sentences
+
+
+def groups(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
+    """Return in how many groups of prompts each adapted model is better, and by name those in which it is worse."""
+    rows = benchmark["slices"]
+    sentences = []
+    for role in fitted(benchmark) if rows else ():
+        better = sum(row["against"][role]["verdict"] == "better" for row in rows)
+        worse = [row for row in rows if row["against"][role]["verdict"] == "worse"]
+        names = ", ".join(f"{in_sentence(slices.TITLES[row['kind']])} {row['group']}" for row in worse)
+        lost = f"{len(worse)} ({names})" if worse else "none"
+        sentences.append(f"{models[role]['label']} by group: better in {better} of {len(rows)}, worse in {lost}")
+    return sentences
 
 
 def verdict(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
@@ -134,7 +156,7 @@ def verdict(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
 def _headline(benchmark: dict[str, Any], models: dict[str, Any], role: str) -> str:
     row = benchmark["metrics"][0]
     found = against_base(row, role)
-    gap, where, name = found["difference"], benchmark["title"], row["label"].lower()
+    gap, where, name = found["difference"], benchmark["title"], in_sentence(row["label"])
     values = tuple(number(cell(row, each)["value"], row) for each in ("base", role))
     size = f"{signed(gap['value'], row)}, 95 % interval {signed(gap['low'], row)} to {signed(gap['high'], row)}"
     change = f"{name} {values[0]} to {values[1]} ({size})"

@@ -7,6 +7,7 @@ from typing import Any
 
 from codefit import slices
 from codefit.records import Prediction
+from codefit.scoring import in_sentence
 
 MOST_ITEMS = 500  # more would make the page heavy; all items are in the predictions files
 PROMPT_TAIL = 1000  # characters
@@ -21,7 +22,9 @@ def content(scores: dict[str, Any], predictions: Mapping[str, ByRole]) -> dict[s
     return {
         "models": [model["label"] for model in scores["models"].values()],
         "kinds": list(slices.TITLES.values()),
-        "metrics": {found["title"]: found["metrics"][0]["label"].lower() for found in scores["benchmarks"].values()},
+        "metrics": {
+            found["title"]: in_sentence(found["metrics"][0]["label"]) for found in scores["benchmarks"].values()
+        },
         "items": [
             _item(scores["benchmarks"][name], [items[at] for items in by_role.values()])
             for name, by_role in predictions.items()

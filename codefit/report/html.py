@@ -189,8 +189,8 @@ def _stops(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
         for row in benchmark["stop_rules"]["rules"]
     ]
     caption = f"{metric['label']} when predictions are cut afterwards, {benchmark['title']}"
-    sentence = html.escape(_capital(report.stopping(benchmark, models)))
-    return _table(caption, ("Stop rule", *_labels(models)), rows) + f"<p>{sentence}.</p>"
+    sentences = "".join(f"<p>{html.escape(_capital(each))}.</p>" for each in report.stopping(benchmark, models))
+    return _table(caption, ("Stop rule", *_labels(models)), rows) + sentences
 
 
 def _checks(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
@@ -203,22 +203,30 @@ def _checks(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
 
 
 def _slices(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
+    """Return a table per adapted model, the first one open."""
+    if not benchmark["slices"]:
+        return f"<p>{html.escape(_capital(benchmark['title']))}: every kind of group holds all prompts or none.</p>"
+    first, *others = (_groups(benchmark, models, role) for role in report.fitted(benchmark))
+    folded = (f"<details><summary>{html.escape(caption)}</summary>{table}</details>" for caption, table in others)
+    return first[1] + "".join(folded)
+
+
+def _groups(benchmark: dict[str, Any], models: dict[str, Any], role: str) -> tuple[str, str]:
+    """Return what the table of groups of one model is called, and the table."""
     metric, kind = benchmark["metrics"][0], ""
     rows: list[tuple[str, ...]] = []
     for row in benchmark["slices"]:
         if row["kind"] != kind:
             kind = row["kind"]
             rows.append((html.escape(slices.TITLES[kind]),))
-        values = (report.number(row[role], metric) for role in ("base", "adapted"))
-        change = report.interval(row["difference"], metric)
-        verdict = chip(row["verdict"])
-        rows.append((html.escape(row["group"]), str(row["n"]), *values, change, _p(row["difference"]["p"]), verdict))
-    labels = tuple(models[role]["label"] for role in ("base", "adapted"))
-    caption = (
-        f"{metric['label']} by group, {benchmark['title']}; intervals are of each group alone, p and verdicts are "
-        "corrected for the number of groups (Holm)"
-    )
-    return _table(caption, ("Group", "Prompts", *labels, "Difference", "p", "Verdict"), rows)
+        values = (report.number(row[each], metric) for each in ("base", role))
+        gap, verdict = row["against"][role]["difference"], chip(row["against"][role]["verdict"])
+        change = report.interval(gap, metric)
+        rows.append((html.escape(row["group"]), str(row["n"]), *values, change, _p(gap["p"]), verdict))
+    labels = tuple(models[each]["label"] for each in ("base", role))
+    name = f"{metric['label']} of {labels[1]} by group, {benchmark['title']}"
+    caption = f"{name}; intervals are of each group alone, p and verdicts are corrected for the number of groups (Holm)"
+    return name, _table(caption, ("Group", "Prompts", *labels, "Difference", "p", "Verdict"), rows)
 
 
 def _training(loss_png: Path | None) -> str:

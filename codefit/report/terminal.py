@@ -7,7 +7,8 @@ from typing import Any
 from codefit import cli, report, slices
 
 WIDTH = 100
-SLICES = ("group", "prompts", "base", "adapted", "difference [95 %]", "verdict")
+LABEL = 24  # characters of a model's name in a table
+AGAINST = ("difference [95 %]", "verdict")
 
 
 def table(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
@@ -41,23 +42,33 @@ def _chapter(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
     if "compat" in benchmark:
         parts.append(markdown_table(report.compat_header(models), report.compat_rows(benchmark)))
     parts += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in _lines(benchmark, models)]
-    groups = [(f"{slices.TITLES[row['kind']]}: {row['group']}", *_slice(row, benchmark)) for row in benchmark["slices"]]
-    parts += [f"{benchmark['metrics'][0]['label']} by group; verdicts corrected for their number:"]
-    parts += [markdown_table(SLICES, groups)]
+    for role in report.fitted(benchmark) if benchmark["slices"] else ():
+        label = models[role]["label"]
+        groups = [
+            (f"{slices.TITLES[row['kind']]}: {row['group']}", *_slice(row, role, benchmark))
+            for row in benchmark["slices"]
+        ]
+        parts += [f"{benchmark['metrics'][0]['label']} of {label} by group; verdicts corrected for their number:"]
+        parts += [markdown_table(("group", "prompts", models["base"]["label"], label, *AGAINST), groups)]
     how = f"|{benchmark['decoding']}"
     signatures = ", ".join(f"`{row['signature'].removesuffix(how)}`" for row in _shown(benchmark))
     asked = [f"Asked: `{benchmark['decoding']}`"] if benchmark["decoding"] else []
     return [*parts, *asked, f"Signatures: {signatures}" + (", each with how it was asked" if asked else "")]
 
 
-def _lines(benchmark: dict[str, Any], models: dict[str, Any]) -> tuple[str, ...]:
-    return report.floors(benchmark), report.stopping(benchmark, models), _endings(benchmark, models)
+def _lines(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
+    return [
+        report.floors(benchmark),
+        *report.stopping(benchmark, models),
+        *report.groups(benchmark, models),
+        _endings(benchmark, models),
+    ]
 
 
-def _slice(row: dict[str, Any], benchmark: dict[str, Any]) -> tuple[str, ...]:
-    metric = benchmark["metrics"][0]
-    values = (report.number(row[role], metric) for role in ("base", "adapted"))
-    return (str(row["n"]), *values, report.interval(row["difference"], metric), row["verdict"])
+def _slice(row: dict[str, Any], role: str, benchmark: dict[str, Any]) -> tuple[str, ...]:
+    metric, against = benchmark["metrics"][0], row["against"][role]
+    values = (report.number(row[each], metric) for each in ("base", role))
+    return (str(row["n"]), *values, report.interval(against["difference"], metric), against["verdict"])
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -76,16 +87,16 @@ def scores(benchmark: dict[str, Any], models: dict[str, Any]) -> tuple[tuple[str
     """Return header and rows of the table of scores: a row per metric, or with several models one per model."""
     rows = _shown(benchmark)
     if len(models) == 2:
-        labels = (f"{model['label']} [95 %]" for model in models.values())
+        labels = [f"{model['label']} [95 %]" for model in models.values()]
         pair = [
             (row["label"], *(report.score(row, role) for role in models), report.difference(row), row["verdict"])
             for row in rows
         ]
-        return ("metric", *labels, "difference [95 %]", "verdict"), pair
+        return ("metric", *labels, *AGAINST), pair
     return ("metric", "model", "score [95 %]", "against base [95 %]", "verdict"), [
         (
             row["label"] if role == "base" else "",
-            models[role]["label"],
+            _short(models[role]["label"]),
             report.score(row, role),
             *(
                 ("", "")
@@ -98,8 +109,9 @@ def scores(benchmark: dict[str, Any], models: dict[str, Any]) -> tuple[tuple[str
     ]
 
 
-def _against(row: dict[str, Any], role: str) -> tuple[str, str]:
-    return report.difference(row, role), report.against_base(row, role)["verdict"]
+def _short(label: str) -> str:
+    """Return the name of a model for a table; of a long one both ends."""
+    return label if len(label) <= LABEL else f"{label[: LABEL // 2 - 1]}…{label[-LABEL // 2 :]}"
 
 
 def _endings(benchmark: dict[str, Any], models: dict[str, Any]) -> str:

@@ -59,6 +59,11 @@ def headline(task: str) -> Metric:
     return next(iter(metrics(task).values()))
 
 
+def in_sentence(label: str) -> str:
+    """Return a label for the middle of a sentence: "edit similarity", but "BLEU" and "chrF"."""
+    return label if label[:2].isupper() else label[0].lower() + label[1:]
+
+
 def task_of(items: Sequence[Prediction]) -> str:
     """Return the task of items; where they are of different ones, all are scored as completions."""
     found = {item.task for item in items}
