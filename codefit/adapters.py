@@ -149,5 +149,7 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype, wei
     if weights is None:
         models.save(model, tokenizer, folder, dtype)
     else:
-        model.save_pretrained(folder, state_dict={name: tensor.to(dtype) for name, tensor in weights.items()})
+        tied = model.all_tied_weights_keys  # an output layer that is the embedding was gathered twice
+        kept = {name: tensor.to(dtype) for name, tensor in weights.items() if name not in tied}
+        model.save_pretrained(folder, state_dict=kept)
         tokenizer.save_pretrained(folder)

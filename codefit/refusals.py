@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def refuse(
     """
     refuse_kind(args, given, scratch, adapter)
     refuse_adapter(args)
+    refuse_sharding(args)
     refuse_schedule(args, given)
     refuse_watching(args, given)
     refuse_places(args)
@@ -66,6 +68,22 @@ def refuse_adapter(args: argparse.Namespace) -> None:
         raise UserError(f"--use_dora cannot begin with {init}; leave out one of them.")
     if "all-linear" in args.lora_target_modules and len(args.lora_target_modules) > 1:
         raise UserError("--lora_target_modules all-linear means all of them; leave out the other names.")
+
+
+def refuse_sharding(args: argparse.Namespace) -> None:
+    """Raise UserError for what `accelerate launch --use_fsdp` cannot shard."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() not in ("1", "true", "yes"):
+        return
+    if args.from_scratch:
+        raise UserError(
+            "a model from scratch is trained by Muon, which needs whole matrices, and FSDP shards them; "
+            "start without --use_fsdp."
+        )
+    if args.init_lora_weights in SVD_INITS:
+        raise UserError(
+            f"--init_lora_weights {args.init_lora_weights} cannot be stored from weights that FSDP shards; "
+            "leave it out, or start without --use_fsdp."
+        )
 
 
 def refuse_new_tokens(args: argparse.Namespace, tokens: Collection[str]) -> None:

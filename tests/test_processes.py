@@ -6,21 +6,26 @@ import subprocess
 import sys
 
 import pytest
+import sharded
+import torch
+from safetensors.torch import load_file
 from test_training import command
 
 import train
 from codefit import models
+from codefit.cli import UserError
 
 BATCH = ["--max_length", "256", "--max_prompt_tokens", "64", "--max_steps", "3", "--eval_steps", "2"]
 BATCH += ["--eval_predictions", "3", "--per_device_train_batch_size"]
+KINDS = {"adapter": [], "whole": ["--full_finetuning"]}
 
 
-def launch(words):
-    """Run train.py on two processes of this CPU. `accelerate launch --cpu` starts one only, so torchrun does."""
+def launch(script, words):
+    """Run a script on two processes of this CPU. `accelerate launch --cpu` starts one only, so torchrun does."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     place = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     return subprocess.run(
-        [*launcher, train.__file__, *words], capture_output=True, text=True, env=place, timeout=400, check=False
+        [*launcher, script, *words], capture_output=True, text=True, env=place, timeout=400, check=False
     )
 
 
@@ -29,21 +34,55 @@ def log_of(folder):
     return [row for row in log if "loss" in row], [row for row in log if "eval_loss" in row]
 
 
-@pytest.fixture(scope="module")
-def alone(tiny_base, prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone") / "adapter"
-    train.main(command(tiny_base, prepared, folder, *BATCH, "2"))
-    return folder
-
-
-def test_two_processes_have_the_losses_of_one(alone, tiny_base, prepared, tmp_path):
-    both = tmp_path / "both"
-    done = launch(command(tiny_base, prepared, both, *BATCH, "1"))
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("output:  ") == 1
-    (one_losses, one_evals), (two_losses, two_evals) = log_of(alone), log_of(both)
+def assert_same_losses(one, both):
+    (one_losses, one_evals), (two_losses, two_evals) = log_of(one), log_of(both)
     for name in ("loss", "grad_norm"):
         assert [row[name] for row in two_losses] == pytest.approx([row[name] for row in one_losses], rel=1e-3)
     for name in ("eval_loss", "eval_accuracy", "eval_edit_similarity"):
         assert [row[name] for row in two_evals] == pytest.approx([row[name] for row in one_evals], rel=1e-3, abs=1e-3)
     models.load(str(both))
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_base, prepared, tmp_path_factory):
+    """A folder with what one process trained, one of each kind."""
+    folder = tmp_path_factory.mktemp("alone")
+    for kind, words in KINDS.items():
+        train.main(command(tiny_base, prepared, folder / kind, *BATCH, "2", *words))
+    return folder
+
+
+def test_two_processes_have_the_losses_of_one(alone, tiny_base, prepared, tmp_path):
+    both = tmp_path / "both"
+    done = launch(train.__file__, command(tiny_base, prepared, both, *BATCH, "1"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("output:  ") == 1
+    assert_same_losses(alone / "adapter", both)
+
+
+def test_sharded_weights_have_the_losses_of_whole_ones_and_are_saved_whole(alone, tiny_base, prepared, tmp_path):
+    adapter, whole = (
+        command(tiny_base, prepared, tmp_path / kind, *BATCH, "1", *words) for kind, words in KINDS.items()
+    )
+    done = launch(sharded.__file__, [*adapter, "then", *whole])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("weights: FSDP") == 2
+    for kind, file in (("adapter", "adapter_model.safetensors"), ("whole", "model.safetensors")):
+        assert_same_losses(alone / kind, tmp_path / kind)
+        one, both = (load_file(folder / kind / file) for folder in (alone, tmp_path))
+        assert set(one) == set(both)
+        for name, weight in one.items():
+            torch.testing.assert_close(both[name], weight, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--from_scratch"], "trained by Muon, which needs whole matrices, and FSDP shards them; start without"),
+        (["--init_lora_weights", "olora"], "olora cannot be stored from weights that FSDP shards; leave it out"),
+    ],
+)
+def test_what_cannot_be_sharded_is_one_sentence(tiny_base, prepared, tmp_path, monkeypatch, flags, message):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match=message):
+        train.main(command(tiny_base, prepared, tmp_path / "out", *flags))
