@@ -36,7 +36,7 @@ def build_parser() -> cli.Parser:
     add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
     add("--hf_repository", nargs="+", help="adapted models: folders or Hub ids of adapters or merged models")
     add("--model_name_or_path", help="their base; when absent, what the adapted model's metadata name")
-    add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue or others, or JSONL files of pairs")
+    add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue, or JSONL files: docs/benchmark.md")
     add("--dataset", help="prepared data set; when absent, the one of the training, or data/kotlin_prepared_dataset")
     add("--split", default="test", help="split of the data set; with test, test_overlap is asked too where it is there")
     add("--forgetting", metavar="DATA", help="data set or JSONL of unrelated code: was anything forgotten?")
@@ -154,7 +154,8 @@ def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run |
     by_role = contenders.resolve(args)
     asked = load_questions(args, manifest)
     about: dict[str, dict[str, Any]] = {
-        each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING} for each in asked
+        each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING, "format": each.format}
+        for each in asked
     }
     manifest.update(models=by_role, benchmarks=about, dataset=args.dataset, load_in_4bit=args.load_in_4bit)
     encoders = contenders.encoders(by_role, args.max_prompt_tokens)
@@ -200,7 +201,7 @@ def check(parser: cli.Parser, args: argparse.Namespace) -> None:
         parser.error("--hf_repository is needed: the adapter or merged model to measure")
     if unknown := [name for name in args.benchmark if not questions.is_known(name)]:
         known = ", ".join(("heldout", *benchmarks.NAMES))
-        parser.error(f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl file of pairs")
+        parser.error(f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

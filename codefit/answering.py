@@ -72,7 +72,7 @@ def ask(args: argparse.Namespace, model: Any, asked: Questions, encoder: Encoder
         UserError: a batch does not fit into the memory of the GPU.
     """
     try:
-        stop = stopping.of_tasks(pair.task for pair in asked.pairs)
+        stop = asked.stop or stopping.of_tasks(pair.task for pair in asked.pairs)
         return predict(
             model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch, stop, with_cache=not args.no_cache
         )

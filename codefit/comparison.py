@@ -57,16 +57,15 @@ def scores(
         facts = {"title": asked[name]["title"], **compare(by_role, models, seed, stored.get(name, {}), decoding)}
         if asked[name].get("forgetting"):
             facts["forgetting"] = _forgetting(facts)
-        if compat := _compat(name, by_role, profile):
+        if compat := _compat(asked[name].get("format", "pairs"), by_role, profile):
             facts["compat"] = compat
         found[name] = facts
     return {"models": models, "benchmarks": found}
 
 
-def _compat(name: str, by_role: ByRole, profile: str) -> dict[str, Any]:
+def _compat(form: str, by_role: ByRole, profile: str) -> dict[str, Any]:
     """Return by role the numbers of a benchmark's own code; {} where it has none and none were asked for."""
-    module = benchmarks.module(name) if name in benchmarks.NAMES else None
-    score = getattr(module, "scores", codexglue.scores if profile == "compat" else None)
+    score = getattr(benchmarks.module(form), "scores", codexglue.scores if profile == "compat" else None)
     if score is None:
         return {}
     return {

@@ -13,23 +13,35 @@ from codefit.records import Pair
 
 FORGETTING = "forgetting"
 EXAMPLE = 400  # characters of a prompt that an example shows
+FILES = (".jsonl", ".json", ".jsonl.gz")  # CodeXGLUE's line completion is called test.json, and is JSONL
 OVERLAP = "test_overlap"  # the test files that resemble training files, as preprocess_data.py sets them aside
 SPLITS = {"test": "held-out code", OVERLAP: "held-out code that resembles training code"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Questions:
-    """The pairs of one benchmark; `title` stands in the middle of a sentence, a prediction is cut at `new_tokens`."""
+    """The pairs of one benchmark.
+
+    Attributes:
+        name: what it is called.
+        title: what it is called in the middle of a sentence.
+        pairs: what is asked.
+        new_tokens: where a prediction is cut.
+        format: the module of codefit.benchmarks that read them.
+        stop: a rule of codefit.stopping; "" for that of the pairs' tasks.
+    """
 
     name: str
     title: str
     pairs: Sequence[Pair]
     new_tokens: int
+    format: str = "pairs"
+    stop: str = ""
 
 
 def is_known(name: str) -> bool:
     """Return whether a word can follow --benchmark."""
-    return name == "heldout" or name in benchmarks.NAMES or name.endswith(".jsonl")
+    return name == "heldout" or name in benchmarks.NAMES or name.endswith(FILES)
 
 
 def load(
@@ -54,19 +66,34 @@ def load(
             found += _heldout(dataset, split, new_tokens, manifest)
         elif name in benchmarks.NAMES:
             module = benchmarks.module(name)
-            limit = getattr(module, "NEW_TOKENS", new_tokens)
-            found.append(Questions(name, module.TITLE, module.load(), limit))
+            found.append(_questions(name, module.TITLE, name, module.load(), new_tokens))
         else:
-            manifest.add_input(_existing(name))
-            found.append(Questions(_name(name), Path(name).name, pairs.load(Path(name)), new_tokens))
-    if path := _forgetting(forgetting, dataset):
-        manifest.add_input(path)
-        title = f"unrelated code ({Path(forgetting or path).name})"
-        found.append(Questions(FORGETTING, title, pairs.load(path), new_tokens))
+            path = _existing(name)
+            manifest.add_input(path)
+            found.append(_of_file(path, new_tokens))
+    if unrelated := _forgetting(forgetting, dataset):
+        manifest.add_input(unrelated)
+        title = f"unrelated code ({Path(forgetting or unrelated).name})"
+        found.append(Questions(FORGETTING, title, pairs.load(unrelated), new_tokens))
     taken = [questions.name for questions in found]
     if twice := [name for name in taken if taken.count(name) > 1]:
         raise UserError(f"two benchmarks are called {twice[0]}; rename one of the files.")
     return found
+
+
+def _of_file(path: Path, new_tokens: int) -> Questions:
+    """Return what a file asks, in whatever format of codefit.benchmarks it is."""
+    form = benchmarks.format_of(path)
+    module = benchmarks.module(form)
+    title = path.name if form == "pairs" else f"{module.TITLE} ({path.name})"
+    return _questions(_name(path), title, form, module.load(path), new_tokens)
+
+
+def _questions(name: str, title: str, form: str, asked: list[Pair], new_tokens: int) -> Questions:
+    """Return the pairs of a benchmark with what its module says of them."""
+    module = benchmarks.module(form)
+    stop = module.stop(asked) if hasattr(module, "stop") else ""
+    return Questions(name, title, asked, getattr(module, "NEW_TOKENS", new_tokens), form, stop)
 
 
 def _heldout(dataset: str, split: str, new_tokens: int, manifest: cli.Manifest) -> list[Questions]:
@@ -88,9 +115,9 @@ def _existing(name: str) -> Path:
     return Path(name)
 
 
-def _name(path: str) -> str:
+def _name(path: Path) -> str:
     """Return the name of a file's benchmark: its stem, in letters that any file system takes."""
-    return re.sub(r"[^\w.-]+", "_", Path(path).stem)
+    return re.sub(r"[^\w.-]+", "_", Path(path.name.removesuffix(".gz")).stem)
 
 
 def _forgetting(source: str | None, dataset: str) -> Path | None:

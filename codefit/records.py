@@ -6,7 +6,9 @@ A broken line is reported with its file and line number. Unknown fields are igno
 
 import dataclasses
 import functools
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,13 +91,14 @@ def read_jsonl(path: Path, kind: type[Record]) -> Iterator[Record]:
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the objects of a JSONL file, each with its place "file:line" for the sentences of errors.
+    """Yield the objects of a JSONL file, gzipped or not, each with its place "file:line" for the sentences of errors.
 
     Raises:
-        UserError: the file is missing or not UTF-8, or a line is not a JSON object.
+        UserError: the file is missing, not UTF-8 or no whole gzip, or a line is not a JSON object.
     """
     try:
-        file = path.open(encoding="utf-8", newline="\n")
+        opening: Any = gzip.open if path.suffix == ".gz" else open
+        file = opening(path, "rt", encoding="utf-8", newline="\n")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path.") from None
     with file:
@@ -105,6 +108,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     yield f"{path}:{number}", _object(line, f"{path}:{number}")
         except UnicodeDecodeError:
             raise UserError(f"{path} is not UTF-8 text; a JSONL file is needed.") from None
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise UserError(f"{path} is not a whole gzip file; get it again.") from None
 
 
 def _object(line: str, place: str) -> dict[str, Any]:

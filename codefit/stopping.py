@@ -2,13 +2,15 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from codefit import tasks
 from codefit.structure import end_of_body
 
-RULES = ("end", "line", "body")
+RULES = ("end", "line", "body", "statement")
+STATEMENT = re.compile(r"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)|([;}])|(\{)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,8 +25,8 @@ def rule(name: str, encoder: Any) -> StopRule | None:
     """Return the rule of a name; None for "end", where only end-of-sequence ends a completion.
 
     "line": the end of the first line with text ends it too, for models that know no end-of-sequence and for
-    benchmarks of single lines. "body": the end of the function whose head was the prompt ends it too. The last token
-    may run over that end: see `text_until`.
+    benchmarks of single lines. "body": the end of the function whose head was the prompt ends it too.
+    "statement": `;`, `}` or `{` does. The last token may run over that end: see `text_until`.
 
     Args:
         name: one of RULES.
@@ -41,7 +43,15 @@ def rule(name: str, encoder: Any) -> StopRule | None:
         return StopRule(
             "body", lambda ids: any(map(breaks_line, ids[-2:])) and end_of_body(encoder.decode(ids)) is not None
         )
+    if name == "statement":
+        return StopRule("statement", lambda ids: _end_of_statement(encoder.decode(ids)) is not None)
     return StopRule("line", lambda ids: breaks_line(ids[-1]) and "\n" in encoder.decode(ids).lstrip())
+
+
+def _end_of_statement(text: str) -> int | None:
+    """Return where the first `;` or `}` ends, or the first `{` begins, outside of strings; None without one."""
+    found = next((match for match in STATEMENT.finditer(text) if match.lastindex), None)
+    return found and (found.end() if found[1] else found.start())
 
 
 def of_tasks(names: Iterable[str]) -> str:
@@ -56,5 +66,7 @@ def text_until(name: str, text: str) -> str:
         return text
     if name == "body":
         return text[: end_of_body(text)]
+    if name == "statement":
+        return text[: _end_of_statement(text)].rstrip()
     written = text.lstrip()
     return text[: len(text) - len(written)] + written.partition("\n")[0]

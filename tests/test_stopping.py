@@ -34,7 +34,7 @@ def test_a_line_ends_where_its_text_does(encoder, text, kept):
 def test_end_of_sequence_needs_no_rule(encoder):
     assert stopping.rule("end", encoder) is None
     assert stopping.rule("line", encoder).name == "line"
-    assert stopping.RULES == ("end", "line", "body")
+    assert stopping.RULES == ("end", "line", "body", "statement")
 
 
 @pytest.mark.parametrize(

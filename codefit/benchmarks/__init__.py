@@ -1,19 +1,33 @@
-"""Benchmarks: a module of this folder is one, named after its file; `--benchmark` takes its name.
+"""Benchmarks: a module of this folder is one, named after its file; `--benchmark` takes its name, or a file's path.
 
 A module has a TITLE for the middle of a sentence and `load() -> list[Pair]`, which raises UserError where the data
-cannot be had. It may have NEW_TOKENS, where a prediction is cut, and `scores(predictions, references)`: the numbers of
-the benchmark's own code, rounded as there, with `n` and `signatures` (the profile "compat"). The pairs of a prepared
-data set (heldout) and of a JSONL file (pairs) come from a path instead.
+cannot be had. It may have NEW_TOKENS, where a prediction is cut, `stop(pairs)`, a rule of codefit.stopping, and
+`scores(predictions, references)`: the numbers of the benchmark's own code, rounded as there, with `n` and `signatures`
+(the profile "compat"). Those of FROM_PATHS are given as a path only. A file is read by the module whose FIELDS its
+rows have.
 """
 
 import importlib
 from pathlib import Path
 from types import ModuleType
 
-FROM_PATHS = ("heldout", "pairs")
+from codefit.records import read_rows
+
+FROM_PATHS = ("codexglue_line", "heldout", "humaneval_infilling", "pairs")
+FORMATS = ("codexglue", "codexglue_line", "humaneval_infilling")  # of files, beside pairs
 NAMES = tuple(sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py") if file.stem not in FROM_PATHS))
 
 
 def module(name: str) -> ModuleType:
-    """Return the module of a benchmark; the names are NAMES."""
+    """Return the module of a benchmark."""
     return importlib.import_module(f"codefit.benchmarks.{name}")
+
+
+def format_of(path: Path) -> str:
+    """Return the name of the module that reads a file: the one whose FIELDS its first row has, or "pairs".
+
+    Raises:
+        UserError: the file is missing, or its first row is broken.
+    """
+    _, row = next(read_rows(path), ("", {}))
+    return next((name for name in FORMATS if set(module(name).FIELDS) <= set(row)), "pairs")

@@ -94,7 +94,7 @@ def prompt(signature: str, docstring: str) -> str:
 def restore(code: str, depth: int = 0) -> str:
     """Return normalised code as Python source, indented from `depth` levels on; a masked literal becomes 0 or empty."""
     lines = []
-    for line in _with_literals(code).split("<EOL>"):
+    for line in with_literals(code).split("<EOL>"):
         depth += line.count("<INDENT>") - line.count("<DEDENT>")
         lines.append((INDENT * depth + _without_marks(line).strip()).rstrip())
     return "\n".join(lines)
@@ -104,7 +104,8 @@ def _without_marks(code: str) -> str:
     return code.replace("<INDENT>", " ").replace("<DEDENT>", " ")
 
 
-def _with_literals(code: str) -> str:
+def with_literals(code: str) -> str:
+    """Return code with its masked literals restored: 0 or empty where only the mask is known."""
     for mask, literal in UNNAMED.items():
         code = code.replace(mask, literal)
     for named in list(LITERAL.finditer(code)):
@@ -117,11 +118,11 @@ def _with_literals(code: str) -> str:
 
 def post_process(code: str) -> str:
     """Return code as CodeXGLUE compares it: literals restored, everything on one line with single spaces."""
-    return " ".join(_with_literals(_without_marks(code.replace("<EOL>", "\n"))).split())
+    return " ".join(with_literals(_without_marks(code.replace("<EOL>", "\n"))).split())
 
 
 def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Return `edit_similarity` and `bleu` as CodeXGLUE reports them, with `n` and `signatures`.
+    """Return `editsimilarity` and `bleu` as CodeXGLUE reports them, with `n` and `signatures`.
 
     Both sides are post-processed for both scores, as in CodeXGLUE's pipeline, which writes post-processed files for
     its evaluator. Edit similarity is the mean of integers: each item is rounded half to even.
@@ -133,14 +134,15 @@ def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, A
     n = len(wanted)
     counts = gather(bleu, found, wanted).sum(axis=0)
     return {
-        "edit_similarity": round(sum(map(_similarity, found, wanted)) / n, 2),
+        "edit_similarity": round(sum(map(similarity, found, wanted)) / n, 2),
         "bleu": round(float(bleu.value(counts)), 2),
         "n": n,
         "signatures": _signatures(n),
     }
 
 
-def _similarity(found: str, wanted: str) -> int:
+def similarity(found: str, wanted: str) -> int:
+    """Return the edit similarity of two texts as CodeXGLUE rounds it."""
     return round(100 * Levenshtein.ratio(found, wanted))
 
 
@@ -148,6 +150,6 @@ def _signatures(n: int) -> dict[str, str]:
     similarity, counting = (f"{name} {importlib.metadata.version(name)}" for name in ("Levenshtein", "sacrebleu"))
     end = f"pp:codexglue|round:2|n:{n}|lib"
     return {
-        "edit_similarity": f"edit_similarity|sim:indel|item:integer-half-even|{end}:{similarity}",
+        "edit_similarity": f"editsimilarity|sim:indel|item:integer-half-even|{end}:{similarity}",
         "bleu": f"bleu|tok:whitespace|order:4|smooth:add-1-all|{end}:{counting}",
     }
