@@ -122,7 +122,7 @@ def post_process(code: str) -> str:
 
 
 def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Return `editsimilarity` and `bleu` as CodeXGLUE reports them, with `n` and `signatures`.
+    """Return `edit_similarity` and `bleu` as CodeXGLUE reports them, with `n` and `signatures`.
 
     Both sides are post-processed for both scores, as in CodeXGLUE's pipeline, which writes post-processed files for
     its evaluator. Edit similarity is the mean of integers: each item is rounded half to even.
@@ -150,6 +150,6 @@ def _signatures(n: int) -> dict[str, str]:
     similarity, counting = (f"{name} {importlib.metadata.version(name)}" for name in ("Levenshtein", "sacrebleu"))
     end = f"pp:codexglue|round:2|n:{n}|lib"
     return {
-        "edit_similarity": f"editsimilarity|sim:indel|item:integer-half-even|{end}:{similarity}",
+        "edit_similarity": f"edit_similarity|sim:indel|item:integer-half-even|{end}:{similarity}",
         "bleu": f"bleu|tok:whitespace|order:4|smooth:add-1-all|{end}:{counting}",
     }
