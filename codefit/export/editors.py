@@ -52,15 +52,29 @@ def template(infill: FimFormat | None, prefix: str, suffix: str) -> str:
 def server_command(model: list[str], infill: FimFormat | None, context: int) -> str:
     """Return the command that serves a model to an editor.
 
+    Of what an editor sends to /infill, the server keeps a batch around the cursor, and of other files as much as leaves
+    room for twice --predict. With its own values (2048, and no end) a file longer than the context would be refused.
+
     Args:
         model: how llama-server is told which: -m and a file, or -hf and a repository.
         infill: the model's format.
         context: the tokens that the model reads.
     """
-    words = ["llama-server", *model, "--port", str(PORT), "--ctx-size", str(context), "--cache-reuse", "256"]
+    words = ["llama-server", *model, "--port", str(PORT), "--ctx-size", str(context)]
+    words += ["--batch-size", str(batch(context)), "--predict", str(longest(context)), "--cache-reuse", "256"]
     if infill and infill.order == "SPM":
         words.append("--spm-infill")
     return shlex.join(words)
+
+
+def batch(context: int) -> int:
+    """Return how many tokens around the cursor are read, of all that a model reads; 1024 is llama.cpp's own preset."""
+    return min(1024, context // 2)
+
+
+def longest(context: int) -> int:
+    """Return the tokens of the longest completion."""
+    return min(256, context // 8)
 
 
 def write(folder: Path, file: str, name: str, infill: FimFormat | None, eos: str, context: int) -> None:

@@ -1,0 +1,51 @@
+"""llama.cpp's own HTTP server with one model, on the loopback interface, as an editor finds it.
+
+It is the server of llama-server, compiled into the package xllamacpp. It computes as Transformers does: keys and values
+in float32, and no flash attention, which rounds on the way.
+"""
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import xllamacpp
+
+from codefit.export import editors
+
+
+class LlamaServer:
+    """A GGUF file, served until the object is deleted."""
+
+    def __init__(self, file: Path, context: int = 256) -> None:
+        settings = xllamacpp.CommonParams()
+        settings.model.path = str(file)
+        settings.n_ctx, settings.n_batch, settings.n_predict = context, editors.batch(context), editors.longest(context)
+        settings.n_parallel = 1
+        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+        settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        settings.warmup, settings.verbosity = False, -1
+        self.server = xllamacpp.Server(settings)
+
+    def post(self, path: str, **body: Any) -> Any:
+        """Return the answer to a request, or the error that the server gives: {"error": {"code": 501, ...}}."""
+        request = urllib.request.Request(
+            self.server.listening_address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+
+    def tokens(self, text: str, *, bos: bool = False) -> list[int]:
+        """Return the ids of a text; sentinels in it are text."""
+        answer = self.post("/tokenize", content=text, add_special=bos, parse_special=False)
+        return [int(token) for token in answer["tokens"]]
+
+    def greedy(self, prompt: list[int], new_tokens: int) -> list[int]:
+        """Return the likeliest tokens after a prompt, without end-of-sequence."""
+        asked = {"n_predict": new_tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False}
+        return [int(token) for token in self.post("/completion", prompt=prompt, **asked)["tokens"]]
