@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,13 @@ from codefit.curation import Options as Curation
 from codefit.curation import batched, curate_all
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.filters import PROFILES, parsed_rule
+from codefit.curation.neighbours import Neighbours
 from codefit.curation.split import UNITS, Splitting, moment
 from codefit.engine import ENGINES, Engine
 from codefit.languages import LANGUAGES
 from codefit.records import SPLITS
 from codefit.sources import Rejection
-from codefit.tasks import TASKS, Options, build_batch, load_task
+from codefit.tasks import MIN_PROMPT_TOKENS, TASKS, Built, Options, build_batch, build_in_repository, load_task
 
 
 def build_parser() -> cli.Parser:
@@ -47,6 +48,8 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--model_name_or_path", default="microsoft/phi-1_5", help="model whose tokenizer counts")
     parser.add_argument("--max_prompt_tokens", type=cli.number(int, 16), default=512, help="longest prompt")
     parser.add_argument("--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion")
+    parser.add_argument("--repository_context", type=cli.number(int, 0), default=0, metavar="N",
+                        help="task completion: tokens of the prompt for other files of the repository")  # fmt: skip
     parser.add_argument("--window_step", type=cli.number(int, 1), default=128, help="tokens between two cuts")
     parser.add_argument("--max_pairs_per_file", type=cli.number(int, 1), default=40, help="cuts in one file")
     parser.add_argument("--lines_before", type=cli.number(int, 1), default=15, help="task line: lines that are known")
@@ -112,6 +115,10 @@ def checked(parser: cli.Parser, args: argparse.Namespace) -> argparse.Namespace:
         parser.error("--validation_since must not be later than --test_since")
     if args.ray_address and args.engine != "ray":
         parser.error("--ray_address needs --engine ray")
+    if args.repository_context and args.task != "completion":
+        parser.error("--repository_context needs --task completion")
+    if args.repository_context > args.max_prompt_tokens - MIN_PROMPT_TOKENS:
+        parser.error(f"--repository_context is a part of --max_prompt_tokens; leave {MIN_PROMPT_TOKENS} for the prompt")
     if args.codexglue and (args.task != "method" or "python" not in (args.language or ["python"])):
         parser.error("--codexglue needs --task method and Python, since its format has no other")
     return args
@@ -177,12 +184,17 @@ def select(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[
 def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
     """Write the pairs of one split and return what was counted."""
     options = Options(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
-    build = functools.partial(build_batch, task=args.task, tokenizer=tokenizer, options=options)
+    settings = {"task": args.task, "tokenizer": tokenizer, "options": options}
     skipped: Counter[str] = Counter()
     counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
     with file.open("w", encoding="utf-8", newline="\n") as lines:
         numbers = cli.progress(corpus.of_split(split), f"pairs for {split}", unit="file")
-        for _, built in engine_of(args).run(build, batched(map(corpus.document, numbers))):
+        batches: Iterable[Any] = batched(map(corpus.document, numbers))
+        build: Callable[..., Built] = build_batch
+        if args.repository_context:
+            near = Neighbours(corpus, split, args.repository_context).of
+            batches, build = ((batch, list(map(near, batch))) for batch in batches), build_in_repository
+        for _, built in engine_of(args).run(functools.partial(build, **settings), batches):
             lines.write(built.lines)
             counts.update(built.counts)
             skipped.update(built.skipped)
@@ -241,6 +253,8 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
     skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
         yield "cuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+    if with_context := sum(c.get("pairs_with_context", 0) for c in splits.values()):
+        yield f"{with_context} pairs begin with other files of their repository and split"
     if moved := splits["test"]["pairs_moved_to_test_overlap"]:
         yield f"{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
     if counts.get("boundaries"):

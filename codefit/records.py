@@ -17,6 +17,7 @@ import orjson
 
 from codefit.cli import UserError
 
+TYPES = {"scores": (dict, "an object"), "context": (list, "a list")}  # of fields that are no texts
 SPLITS = ("train", "validation", "test")
 
 
@@ -40,7 +41,8 @@ class Pair:
 
     `finish_reason` is "stop" when the completion runs to its natural end, where a model should stop too, and "length"
     when the limit cut it. `suffix` is the text behind the cursor, for fill-in-the-middle. `prompt_format` is "chat"
-    where the prompt is the message of a user, to be laid out with the model's chat template.
+    where the prompt is the message of a user, to be laid out with the model's chat template. `context` lists the other
+    files that the prompt begins with: `path` and `characters` of each.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Pair:
     path: str = ""
     language: str = ""
     prompt_format: str | None = None
+    context: list[dict[str, Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], pl
         if required and name not in values:
             have = ", ".join(list(row)[:8]) or "nothing"
             raise UserError(f'{place}: the field "{name}" of a {kind.__name__} is missing (it has {have}).')
-        wanted, words = (dict, "an object") if name == "scores" else (str, "text")
+        wanted, words = TYPES.get(name, (str, "text"))
         if name in values and not isinstance(values[name], wanted):
             raise UserError(f'{place}: the field "{name}" must be {words}, not {type(values[name]).__name__}.')
     return kind(**values)

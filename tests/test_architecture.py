@@ -16,7 +16,7 @@ from codefit.cli import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("cli", "engine", "records", "languages", "lexer", "structure", "syntax", "vocabulary"),
+    *("cli", "engine", "records", "languages", "lexer", "structure", "syntax", "vocabulary", "repository_context"),
     *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring", "prediction_cache", "stopping"),
     *("models", "sentinels", "adapters", "kv_cache", "generation", "sampling", "likelihood", "predicting", "merging"),
     *("scratch_flags", "scratch", "curriculum", "packing", "rows"),

@@ -15,6 +15,7 @@ from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
 from codefit.curation.overlap import overlapping
 from codefit.curation.split import split_at, unit_of
+from codefit.repository_context import pieces
 
 Texts = Callable[[], Iterator[tuple[str, str, str]]]
 
@@ -82,6 +83,7 @@ class Prepared:
         self.completions: list[str] = []
         self.splits: dict[str, str] = {}
         self.units: dict[str, str] = {}
+        self.taken: dict[str, set[tuple[int, bytes]]] = {}  # of a file that is context: how much of it, and its hash
 
     def leaks(self) -> Iterator[str]:
         """Yield a sentence for each kind of leak that there is."""
@@ -90,6 +92,7 @@ class Prepared:
         if leaks:
             one = f"{leaks[0].train} resembles {leaks[0].evaluation} ({leaks[0].similarity:.2f})"
             yield f"{len(leaks)} train files resemble evaluation files ({one})"
+        yield from self._wrong_context()
         yield from self._misplaced_in_time()
         yield from self._benchmarks()
         train = (document.content for split, document in self.documents() if split == "train")
@@ -105,10 +108,28 @@ class Prepared:
             for pair in records.read_jsonl(file, records.Pair) if name == split or file.is_file() else ():
                 if name == "test":
                     self.completions.append(pair.completion)
-                unit = unit_of(pair.repository, pair.path, "file" if by == "time" else by)
-                if self.units.setdefault(unit, split) != split:
-                    yield f"{unit} is in {self.units[unit]} and in {split}"
-                self.splits[_name(pair)] = split
+                yield from self._read_context(pair)
+                for path in (pair.path, *(file["path"] for file in pair.context or [])):
+                    unit = unit_of(pair.repository, path, "file" if by == "time" else by)
+                    if self.units.setdefault(unit, split) != split:
+                        yield f"{unit} is in {self.units[unit]} and in {split}"
+                    self.splits[f"{pair.repository}/{path}"] = split
+
+    def _read_context(self, pair: records.Pair) -> Iterator[str]:
+        try:
+            for path, text in pieces(pair):
+                self.taken.setdefault(f"{pair.repository}/{path}", set()).add((len(text), content_id(text)))
+                if path == pair.path:
+                    yield f"{pair.id} has its own file as context"
+        except ValueError as error:
+            yield str(error)
+
+    def _wrong_context(self) -> Iterator[str]:
+        """Yield the files of which a prompt holds something else than what stands at their beginning."""
+        for _, document in self.documents() if self.taken else ():
+            for length, found in self.taken.get(_name(document), ()):
+                if content_id(document.content[:length]) != found:
+                    yield f"a prompt holds a text that is not in {_name(document)}"
 
     def _misplaced_in_time(self) -> Iterator[str]:
         since = self.manifest.get("boundaries") or {}

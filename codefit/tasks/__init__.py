@@ -11,18 +11,20 @@ where `starts` holds the character at which each token of the document begins (e
 """
 
 import bisect
+import dataclasses
 import hashlib
 import importlib
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from codefit.records import Document, Pair, to_line
+from codefit.repository_context import Context, Near, lay_out
 from codefit.syntax import Definition
 from codefit.vocabulary import token_starts
 
@@ -47,6 +49,7 @@ class Options:
     lines_before: int = 15
     lines_after: int = 10
     prompt_format: str = "plain"
+    repository_context: int = 0  # of max_prompt_tokens
 
 
 class Task(Protocol):
@@ -76,14 +79,26 @@ class Built:
     skipped: Counter[str]
 
 
-def build_batch(documents: Sequence[Document], task: str, tokenizer: Any, options: Options) -> Built:
+def build_in_repository(batch: tuple[Sequence[Document], Sequence[Near]], **settings: Any) -> Built:
+    """Return the pairs of documents, those of each with files near it before the prompt; see `build_batch`."""
+    documents, near = batch
+    return build_batch(documents, near=near, **settings)
+
+
+def build_batch(
+    documents: Sequence[Document], task: str, tokenizer: Any, options: Options, near: Iterable[Near] | None = None
+) -> Built:
     """Return the pairs of documents; the tokenizer is None for a task that needs no tokens."""
     counts, skipped = Counter(documents=len(documents)), Counter[str]()
     starts = token_starts(tokenizer, [document.content for document in documents]) if tokenizer else repeat([])
     lines: list[str] = []
-    for document, start in zip(documents, starts, strict=False):
-        pairs = list(load_task(task).build_pairs(document, start, options, skipped))
+    for document, start, files in zip(documents, starts, near or repeat(()), strict=False):
+        context = lay_out(document, files, tokenizer, options.repository_context) if files else Context()
+        own = dataclasses.replace(options, max_prompt_tokens=options.max_prompt_tokens - context.tokens)
+        pairs = [context.before(pair) for pair in load_task(task).build_pairs(document, start, own, skipped)]
         lines += map(to_line, pairs)
+        if near is not None:
+            counts.update(pairs_with_context=len(pairs) if context.files else 0)
         counts.update(documents_without_pair=not pairs, tokens=len(start), pairs=len(pairs))
         counts.update(natural_ends=sum(pair.finish_reason == "stop" for pair in pairs))
     return Built("".join(lines), counts, skipped)
