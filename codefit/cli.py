@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import difflib
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -297,6 +296,8 @@ def _git(*words: str) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that can change a result."""
+    import importlib.metadata  # not cheap, and --help needs none of it
+
     found = {"python": platform.python_version()}
     for name in ("torch", "transformers", "peft", "bitsandbytes", "datasets", "tokenizers", "sacrebleu", "RapidFuzz"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -1,6 +1,7 @@
-"""Stage 1 against what it replaces, on a git bundle: paired, in one run, with alternating repeats.
+"""Stages 1 and 2 against what they replace, on a git bundle: paired, in one run, with alternating repeats.
 
-    python speed/data.py --bundle kotlin.bundle --language kotlin java --repeats 5
+    pip install langchain-text-splitters==1.1.0
+    python speed/data.py --bundle kotlin.bundle --language kotlin --repeats 5
 
 Three ways to the same files of one commit, each from the bundle to its end:
 
@@ -9,11 +10,21 @@ Three ways to the same files of one commit, each from the bundle to its end:
 - bare: `git clone --bare` and the wanted blobs through `git cat-file --batch`, written nowhere. It makes nothing of
   them, and is as fast as it can be.
 
-A ratio is the median of the ratios within a repeat, where all ways meet the same noise; the spread is its range.
+Then what stage 2 does with these documents, against the tokenising that it cannot do without:
+
+- `preprocess_data.py`: the whole script with its defaults, from the start of Python to the data set on the disk;
+- tokenising: `encode_batch` of the same texts, once, with all cores, and nothing else;
+- `build_pairs`: the pairs of the documents alone, as stage 2 builds them;
+- LangChain: its recursive splitter that counts tokens, with windows of the same size and step.
+
+The splitter takes long, so `build_pairs` and it share a seeded sample of the documents. A ratio is the median of the
+ratios within a repeat, where all ways meet the same noise; the spread is its range.
 """
 
 import argparse
+import functools
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -22,12 +33,22 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from codefit import cli  # noqa: E402
+from codefit import cli, records  # noqa: E402
+from codefit.curation import batched  # noqa: E402
+from codefit.engine import Engine  # noqa: E402
 from codefit.languages import LANGUAGES, language_of  # noqa: E402
+from codefit.tasks import Options, build_batch  # noqa: E402
+from codefit.vocabulary import load_tokenizer  # noqa: E402
+
+BASE = ROOT / "data" / "base"
+LIMITS = Options(max_prompt_tokens=512, max_completion_tokens=64, window_step=128, max_pairs_per_file=40, seed=0)
+
+Way = Callable[[Path], Any]
 
 
 def build_parser() -> cli.Parser:
@@ -35,11 +56,19 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--bundle", type=Path, required=True, help="git bundle with one branch")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=["kotlin"], help="languages to read")
     parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="times that every way is gone")
+    parser.add_argument("--sample", type=cli.number(int, 1), default=500, help="documents that LangChain splits")
     return parser
 
 
-def git(*words: object, stdin: int | None = None) -> bytes:
+# ------------------------------------------------------------------------------------------- stage 1
+
+
+def git(*words: object, stdin: Any = None) -> bytes:
     return subprocess.run(["git", *map(str, words)], stdin=stdin, capture_output=True, check=True).stdout
+
+
+def script(name: str, *words: object) -> None:
+    subprocess.run([sys.executable, str(ROOT / name), *map(str, words)], capture_output=True, check=True)
 
 
 def wanted(path: str, languages: list[str]) -> bool:
@@ -48,9 +77,8 @@ def wanted(path: str, languages: list[str]) -> bool:
 
 
 def stage_1(folder: Path, args: argparse.Namespace) -> None:
-    words = ["--repository", args.bundle, "--language", *args.language, "--output", folder / "raw.jsonl"]
-    command = [sys.executable, str(ROOT / "parse_data.py"), *map(str, words)]
-    subprocess.run(command, capture_output=True, check=True)
+    output = folder / "raw.jsonl"
+    script("parse_data.py", "--repository", args.bundle, "--language", *args.language, "--output", output)
 
 
 def worktree(folder: Path, args: argparse.Namespace) -> None:
@@ -73,38 +101,89 @@ def bare(folder: Path, args: argparse.Namespace) -> None:
         subprocess.run(command, stdin=file, stdout=subprocess.DEVNULL, check=True)
 
 
-WAYS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
-    "parse_data.py": stage_1,
-    "worktree clone + read": worktree,
-    "bare clone + cat-file": bare,
-}
+def sources(args: argparse.Namespace) -> dict[str, Way]:
+    """Return the ways of stage 1, the own one first."""
+    ways = {"parse_data.py": stage_1, "worktree clone + read": worktree, "bare clone + cat-file": bare}
+    return {name: functools.partial(way, args=args) for name, way in ways.items()}
 
 
-def measure(args: argparse.Namespace) -> dict[str, list[float]]:
+# ------------------------------------------------------------------------------------------- stage 2
+
+
+def preprocess(raw: Path) -> dict[str, Way]:
+    """Return the ways of the whole of stage 2, the own one first."""
+    texts = [document.content for document in records.read_documents(str(raw))]
+    tokenizer = load_tokenizer(str(BASE))
+    return {
+        "preprocess_data.py": lambda folder: script(
+            "preprocess_data.py", "--input", raw, "--model_name_or_path", BASE, "--output", folder / "pairs"
+        ),
+        "encode_batch of the same text": lambda _: tokenizer.encode_batch(texts, add_special_tokens=False),
+    }
+
+
+def windows(raw: Path, sample: int) -> dict[str, Way]:
+    """Return the ways to windows over files, the own one first."""
+    try:
+        from langchain_text_splitters import RecursiveCharacterTextSplitter
+    except ImportError:
+        raise cli.UserError(
+            "LangChain's splitter is not installed; run: pip install langchain-text-splitters==1.1.0"
+        ) from None
+    documents = list(records.read_documents(str(raw)))
+    documents = random.Random(0).sample(documents, min(sample, len(documents)))
+    tokenizer = load_tokenizer(str(BASE))
+    size = LIMITS.max_prompt_tokens + LIMITS.max_completion_tokens
+    splitter = RecursiveCharacterTextSplitter(
+        chunk_size=size,
+        chunk_overlap=size - LIMITS.window_step,
+        length_function=lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
+    )
+    build = functools.partial(build_batch, task="completion", tokenizer=tokenizer, options=LIMITS)
+    return {
+        "build_pairs": lambda _: list(Engine().run(build, batched(iter(documents)))),
+        "LangChain": lambda _: [splitter.split_text(document.content) for document in documents],
+    }
+
+
+# ------------------------------------------------------------------------------------------- both
+
+
+def measure(ways: dict[str, Way], repeats: int) -> dict[str, list[float]]:
     """Return the seconds of each way, a number a repeat; who begins changes from repeat to repeat."""
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    for repeat in cli.progress(range(args.repeats), "repeats"):
-        names = list(WAYS)[repeat % len(WAYS) :] + list(WAYS)[: repeat % len(WAYS)]
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in cli.progress(range(repeats), "repeats"):
+        names = list(ways)[repeat % len(ways) :] + list(ways)[: repeat % len(ways)]
         for name in names:
             folder = Path(tempfile.mkdtemp(prefix="codefit-speed-"))
             began = time.perf_counter()
-            WAYS[name](folder, args)
+            ways[name](folder)
             seconds[name].append(time.perf_counter() - began)
             shutil.rmtree(folder)
     return seconds
+
+
+def report(title: str, seconds: dict[str, list[float]]) -> None:
+    """Print the seconds of each way and its ratio to the first."""
+    own = next(iter(seconds.values()))
+    rows = []
+    for name, times in seconds.items():
+        ratios = [other / mine for other, mine in zip(times, own, strict=True)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        rows.append([name, f"{statistics.median(times):.2f}", f"{statistics.median(ratios):.2f}", spread])
+    print(cli.table(rows, [title, "seconds", f"times {next(iter(seconds))}", "spread"]) + "\n")
 
 
 def main() -> None:
     args = build_parser().parse_args()
     heads = git("bundle", "list-heads", args.bundle).decode().split()[1::2]
     args.branch = next(name for name in heads if name.startswith("refs/heads/")).removeprefix("refs/heads/")
-    seconds = measure(args)
-    rows = []
-    for name, times in seconds.items():
-        ratios = [other / own for other, own in zip(times, seconds["parse_data.py"], strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        rows.append([name, f"{statistics.median(times):.2f}", f"{statistics.median(ratios):.2f}", spread])
-    print(cli.table(rows, ["way", "seconds", "times stage 1", "spread"]))
+    report("stage 1", measure(sources(args), args.repeats))
+    with tempfile.TemporaryDirectory(prefix="codefit-speed-") as folder:
+        stage_1(Path(folder), args)
+        raw = Path(folder) / "raw.jsonl"
+        report("stage 2", measure(preprocess(raw), args.repeats))
+        report("windows over files", measure(windows(raw, args.sample), args.repeats))
 
 
 if __name__ == "__main__":

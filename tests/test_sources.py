@@ -3,9 +3,11 @@
 import gzip
 import io
 import os
+import random
 import subprocess
 import tarfile
 import zipfile
+from datetime import datetime
 
 import pytest
 
@@ -65,6 +67,14 @@ def zip_of(path, files):
         for name, content in files.items():
             file.writestr(name, content)
     return path
+
+
+def renamed_zip(name):
+    """Return a zip whose only file has a name that is said to be UTF-8, and is whatever it is."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("é", b"val a = 1\n")
+    return packed.getvalue().replace("é".encode(), name)
 
 
 def read(text, revision=None, limit=LIMIT):
@@ -248,6 +258,40 @@ def test_bombs_are_refused_by_size_and_by_number(tmp_path, monkeypatch, suffix):
         read(path)
 
 
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.zip"])
+def test_bombs_are_refused_by_how_much_they_grow(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    if name == "x.zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("a.kt", b"0" * 300_000)
+    else:
+        tar_of(path, {"a.kt": b"0" * 300_000})
+    assert 200 * path.stat().st_size < 300_000
+    assert read(path)[0] == {"a.kt": "too large"}  # small enough to do no harm
+    monkeypatch.setattr(archive, "HARMLESS", 250_000)
+    with pytest.raises(UserError, match="200 times its size or 1,000,000 files and is refused"):
+        read(path)
+    assert read(tar_of(tmp_path / "y.tar.gz", {"a.kt": random.Random(0).randbytes(400_000)}))[0]
+
+
+@pytest.mark.parametrize("form", ["tar.gz", "zip"])
+def test_an_archive_that_git_made_states_its_commit(tmp_path, repository, form):
+    path = tmp_path / f"x.{form}"
+    git(repository, "archive", f"--format={form}", "--prefix=x-1.0/", f"--output={path}", "v1")
+    with open_source(locate(str(path))) as packed, open_source(locate(str(repository)), "v1") as original:
+        assert packed.commit == original.commit
+        assert datetime.fromisoformat(packed.committed_at) == datetime.fromisoformat(original.committed_at)
+
+
+@pytest.mark.parametrize("comment", ["", "made by hand", "1" * 39, "g" * 40])
+def test_other_archives_have_neither_commit_nor_date(tmp_path, comment):
+    path = zip_of(tmp_path / "x.zip", {"a.kt": b"val a = 1\n"})
+    with zipfile.ZipFile(path, "a") as file:
+        file.comment = comment.encode()
+    with open_source(locate(str(path))) as source:
+        assert (source.commit, source.committed_at) == ("", "")
+
+
 def test_a_damaged_member_is_unreadable_and_the_others_are_read(tmp_path):
     path = zip_of(tmp_path / "x.zip", {"a.kt": b"val a = 1\n", "b.kt": b"val b = 2\n"})
     path.write_bytes(path.read_bytes().replace(b"val a = 1\n", b"val a = 9\n"))  # its checksum is now wrong
@@ -322,6 +366,7 @@ def test_git_problems_are_one_sentence(repository, make, revision, message):
         (b"text", "x.bundle", "is no git bundle"),
         (b"text", "x.tar.gz", "is damaged or no archive"),
         (b"text", "x.zip", "is damaged or no archive"),
+        (renamed_zip(b"\xff\xfe"), "x.zip", "is damaged or no archive .*codec can't decode"),
         (gzip.compress(b"x" * 5000, mtime=0)[:-9], "x.tgz", "is damaged or no archive"),
         (b"# v2 git bundle\n" + b"1" * 40 + b" refs/heads/main\n\nPACK", "x.bundle", "git cannot read .*x.bundle"),
     ],

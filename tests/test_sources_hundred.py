@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import tarfile
+import zipfile
 
 import pytest
 from test_parse_data import parse
@@ -109,7 +110,22 @@ def as_archive(tmp_path):
     return path, {**rules, "../../up.kt": "unsafe path"}
 
 
-@pytest.mark.parametrize("make", [as_folder, as_git, as_archive])
+def as_zip(tmp_path):
+    """As a zip, whose names are text: the one that is not UTF-8 cannot be in it."""
+    path, folder = tmp_path / "bad.zip", fill(tmp_path / "bad")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for whole in sorted(folder.rglob("*")):
+            name = os.path.relpath(whole, folder)
+            if "\udcff" not in name:
+                info = zipfile.ZipInfo(f"bad/{name}")
+                info.external_attr = whole.lstat().st_mode << 16
+                if whole.is_symlink() or whole.is_file():
+                    file.writestr(info, os.readlink(whole) if whole.is_symlink() else whole.read_bytes())
+        file.writestr("bad/../../up.kt", b"u")
+    return path, {"../../up.kt": "unsafe path", "\\xff\\xfe.kt": None}
+
+
+@pytest.mark.parametrize("make", [as_folder, as_git, as_archive, as_zip])
 def test_a_hundred_bad_files(tmp_path, make):
     assert len(FILES) >= 100
     source, extra = make(tmp_path)
@@ -119,6 +135,7 @@ def test_a_hundred_bad_files(tmp_path, make):
     rejected = {row["path"]: row["rule"] for row in map(json.loads, lines)}  # one line each, whatever the name
     expected = {name.decode("utf-8", "backslashreplace"): rule for name, (_, rule) in FILES.items()}
     expected |= {"loop.kt": "symlink", "out.kt": "symlink", **extra}
+    expected = {path: rule for path, rule in expected.items() if rule is not None}
     assert rejected == {path: rule for path, rule in expected.items() if rule}
     assert documents.keys() == {path for path, rule in expected.items() if not rule}
     for path, content in documents.items():

@@ -41,7 +41,7 @@ class Member:
 
 
 class Source(Protocol):
-    """An open source. `commit` and `committed_at` are "" where there is no git."""
+    """An open source. `commit` and `committed_at` are "" where git left no word of them."""
 
     commit: str
     committed_at: str

@@ -1,11 +1,14 @@
 """Archives (.tar.gz, .tgz, .zip, .whl, sdists), read in place and never unpacked.
 
-An archive that would unpack to more than `MAX_TOTAL` bytes or `MAX_MEMBERS` files is refused as a bomb: by the size it
-declares for zip (which Python does not read beyond), by the bytes that really come out for gzip.
+An archive that would unpack to more than `MAX_TOTAL` bytes or `MAX_MEMBERS` files is refused as a bomb, and so is one
+that would grow more than `MAX_RATIO`-fold beyond `HARMLESS` bytes: by the size it declares for zip (which Python does
+not read beyond), by the bytes that really come out for gzip. Archives inside an archive are files like others.
 """
 
 import contextlib
+import datetime
 import gzip
+import re
 import stat
 import tarfile
 import tempfile
@@ -20,22 +23,30 @@ from codefit.sources import Member, Rejection, named
 
 MAX_TOTAL = 4 << 30
 MAX_MEMBERS = 1_000_000
+MAX_RATIO, HARMLESS = 200, 256 << 20  # source code shrinks to a fifth or a tenth, deflate's limit is 1,032
 CHUNK = 1 << 20
-BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+UNIX_TIME = b"UT\x05\x00\x01"  # begins the extra field of Info-ZIP that holds the seconds since 1970
+BROKEN = (
+    *(OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError),
+    UnicodeDecodeError,  # a name in a zip that is said to be UTF-8
+)
 
 
 class Archive:
-    """An open archive. A single folder that holds everything (`name-1.0/`) is left out of the paths."""
+    """An open archive. A single folder that holds everything (`name-1.0/`) is left out of the paths.
 
-    commit = ""
-    committed_at = ""
+    What `git archive` made, as GitHub does, states its commit; every file then has the date of the commit. The dates in
+    other archives can be anything, and are not taken for one.
+    """
 
-    def __init__(self, file: tarfile.TarFile | zipfile.ZipFile) -> None:
+    def __init__(self, file: tarfile.TarFile | zipfile.ZipFile, most: int) -> None:
         self.file = file
         infos = file.infolist() if isinstance(file, zipfile.ZipFile) else list(_limited(file))
-        if len(infos) > MAX_MEMBERS or sum(_size(info) for info in infos) > MAX_TOTAL:
+        if len(infos) > MAX_MEMBERS or sum(_size(info) for info in infos) > most:
             raise _bomb()
         self.infos = infos
+        self.commit = _commit(file)
+        self.committed_at = _date(infos[0]) if self.commit and infos else ""
 
     def members(self) -> list[Member]:
         """Return every file, sorted by path; links and special files carry their rejection."""
@@ -83,6 +94,24 @@ def _size(info: Any) -> int:
     return int(info.file_size if isinstance(info, zipfile.ZipInfo) else info.size)
 
 
+def _commit(file: tarfile.TarFile | zipfile.ZipFile) -> str:
+    """Return the id that `git archive` left in the comment of an archive, or ""."""
+    comment = (
+        file.comment.decode("latin-1") if isinstance(file, zipfile.ZipFile) else file.pax_headers.get("comment", "")
+    )
+    return comment if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", comment) else ""
+
+
+def _date(info: Any) -> str:
+    """Return when a file was changed, or "" for a file of a zip that states local time only."""
+    if isinstance(info, zipfile.ZipInfo):
+        at = info.extra.find(UNIX_TIME)
+        seconds = int.from_bytes(info.extra[at + 5 : at + 9], "little") if at >= 0 else None
+    else:
+        seconds = info.mtime
+    return "" if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
+
+
 def _is_folder(info: Any) -> bool:
     return bool(info.is_dir() if isinstance(info, zipfile.ZipInfo) else info.isdir())
 
@@ -96,8 +125,8 @@ def _limited(file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 def _bomb() -> UserError:
     return UserError(
-        f"the archive would unpack to more than {MAX_TOTAL >> 30} GiB or {MAX_MEMBERS:,} files and is refused; "
-        "unpack what you trust and give the folder."
+        f"the archive would unpack to more than {MAX_TOTAL >> 30} GiB, {MAX_RATIO} times its size or {MAX_MEMBERS:,} "
+        "files and is refused; unpack what you trust and give the folder."
     )
 
 
@@ -110,20 +139,21 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """
     with contextlib.ExitStack() as stack:
         try:
+            most = min(MAX_TOTAL, max(HARMLESS, MAX_RATIO * path.stat().st_size))
             if path.name.lower().endswith((".zip", ".whl")):
-                archive = Archive(stack.enter_context(zipfile.ZipFile(path)))
+                archive = Archive(stack.enter_context(zipfile.ZipFile(path)), most)
             else:
                 plain = stack.enter_context(tempfile.TemporaryFile())
-                _copy_limited(stack.enter_context(gzip.open(path)), plain)
-                archive = Archive(stack.enter_context(tarfile.open(fileobj=plain, mode="r:")))
+                _copy_limited(stack.enter_context(gzip.open(path)), plain, most)
+                archive = Archive(stack.enter_context(tarfile.open(fileobj=plain, mode="r:")), most)
         except BROKEN as error:
             raise UserError(f"{path} is damaged or no archive ({error}); get it again.") from None
         yield archive
 
 
-def _copy_limited(compressed: IO[bytes] | Any, plain: IO[bytes]) -> None:
+def _copy_limited(compressed: IO[bytes] | Any, plain: IO[bytes], most: int) -> None:
     """Uncompress to a temporary file, because a gzip stream cannot be read in any order but its own."""
-    left = MAX_TOTAL
+    left = most
     while block := compressed.read(CHUNK):
         left -= len(block)
         if left < 0:

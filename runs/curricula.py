@@ -1,0 +1,63 @@
+"""The table of runs/curricula.sh: what each order of the documents came to, over its seeds.
+
+    python runs/curricula.py outputs/curricula
+
+A difference is that of runs with the same seed, against random order; its interval is Student's t over the seeds. It
+says what another seed would do, and nothing about other documents.
+"""
+
+import math
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from codefit import cli  # noqa: E402
+
+CONTROL = "random"
+# 97.5 % quantiles of Student's t by degrees of freedom (any table of it)
+QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+def validations(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
+    """Return the validation of every run by order and seed; a run lies in the folder ORDER-SEED."""
+    found: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
+    for file in sorted(folder.glob("*-[0-9]*/manifest.json")):
+        order, _, seed = file.parent.name.rpartition("-")
+        found[order][int(seed)] = cli.read_manifest(file.parent)["validation"]
+    if CONTROL not in found:
+        raise cli.UserError(f"{folder} holds no runs in random order; run sh runs/curricula.sh first.")
+    return found
+
+
+def interval(differences: list[float]) -> str:
+    """Return the mean of differences with its 95 % interval, as text; of one seed without."""
+    mean = statistics.fmean(differences)
+    if len(differences) < 2:
+        return f"{mean:+.4f}"
+    half = QUANTILES[len(differences) - 1] * statistics.stdev(differences) / math.sqrt(len(differences))
+    return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
+
+
+def main() -> None:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("folder", type=Path, help="where runs/curricula.sh wrote")
+    found = validations(parser.parse_args().folder)
+    rows = []
+    for order, seeds in sorted(found.items(), key=lambda item: item[0] != CONTROL):
+        bits = [seeds[seed]["eval_bits_per_byte"] for seed in sorted(seeds)]
+        control = [found[CONTROL][seed]["eval_bits_per_byte"] for seed in sorted(seeds)]
+        differences = [own - other for own, other in zip(bits, control, strict=True)]
+        names = ("eval_perplexity", "eval_top_5_accuracy")
+        perplexity, top_5 = (statistics.fmean(run[name] for run in seeds.values()) for name in names)
+        against = "" if order == CONTROL else interval(differences)
+        each = " ".join(f"{value:.4f}" for value in bits)
+        rows.append([order, each, f"{statistics.fmean(bits):.4f}", f"{perplexity:.1f}", f"{top_5:.1%}", against])
+    print(cli.table(rows, ["order", "bits/byte, a seed each", "mean", "perplexity", "top 5", f"against {CONTROL}"]))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Does the order of the documents matter? A small model from scratch in random order and in each curriculum, several seeds,
+# the same documents, tokenizer flags, steps and rows for all; then a table with intervals over the seeds.
+# The documents: Python files of 1 to 100 KB from the installed packages, formatted, without duplicates.
+#
+#   sh runs/curricula.sh                      half an hour on one CPU core
+#   SEEDS="0 1 2 3 4" BY=loss sh runs/curricula.sh --max_steps 300
+#
+# Before them, a search shows what a learning rate is worth beside an order. OUT is where everything goes; further
+# arguments go to every train.py.
+set -eu
+cd "$(dirname "$0")/.."
+
+OUT=${OUT:-outputs/curricula}
+SEEDS=${SEEDS:-0 1 2}
+BY=${BY:-rarity}
+TRIALS=${TRIALS:-6}
+installed=$(python -c 'import importlib.util; print(importlib.util.find_spec("transformers").submodule_search_locations[0])')/..
+
+python parse_data.py --repository "$installed/transformers" "$installed/datasets" "$installed/accelerate" \
+    "$installed/huggingface_hub" "$installed/peft" --language python --min_bytes 1000 --max_bytes 100000 \
+    --output "$OUT/raw.jsonl"
+python preprocess_data.py --input "$OUT/raw.jsonl" --task document --format --output "$OUT/documents"
+
+train() {
+    python train.py --from_scratch --dataset "$OUT/documents" --vocab_size 4096 --hidden_size 128 --num_hidden_layers 3 \
+        --intermediate_size 512 --max_length 384 --per_device_train_batch_size 16 --gradient_accumulation_steps 1 \
+        --learning_rate 3e-3 --weight_decay 0.1 --warmup_steps 10 --max_steps 160 --eval_steps 40 --logging_steps 10 \
+        --validation_samples 128 "$@"
+}
+
+train --output_dir "$OUT/search" --trials "$TRIALS" --search learning_rate=3e-4..1e-2 weight_decay=0.02,0.1 "$@"
+
+for seed in $SEEDS; do
+    train --output_dir "$OUT/random-$seed" --seed "$seed" "$@"
+    for curriculum in sequential reversed sliding_window hybrid; do
+        train --output_dir "$OUT/$curriculum-$seed" --seed "$seed" --curriculum "$curriculum" --curriculum_by "$BY" "$@"
+    done
+done
+
+python runs/curricula.py "$OUT"
