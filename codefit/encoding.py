@@ -9,6 +9,7 @@ the completion has come to its natural end. Where labels begin is known from len
 import bisect
 import collections
 import dataclasses
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -102,7 +103,7 @@ class Encoder:
         prefix_ids, suffix_ids = self.ids([prompt, suffix or ""])
         return self._prompt(prefix_ids, suffix_ids if suffix is not None else None)[0]
 
-    def _prompt(self, prefix: list[int], suffix: list[int] | None) -> tuple[list[int], int]:
+    def _prompt(self, prefix: list[int], suffix: list[int] | None, suffix_first: bool = False) -> tuple[list[int], int]:
         """Return prompt ids within the limit, and how many tokens were cut."""
         if suffix is None:
             room = self.max_prompt_tokens - len(self.head)
@@ -119,7 +120,7 @@ class Encoder:
         kept = prefix[len(prefix) - min(len(prefix), room - len(tail)) :]
         pieces = {"prefix": kept, "suffix": tail}
         ids = list(self.head)
-        for kind, value in self.fim.parts("prefix", "suffix"):
+        for kind, value in self.fim.parts("prefix", "suffix", suffix_first):
             ids += [self.special[value]] if kind == "token" else pieces[value]
         return ids, len(prefix) + len(suffix) - len(kept) - len(tail)
 
@@ -142,8 +143,12 @@ class Encoder:
         kept = message[-room:]
         return [*head, *kept, *tail], len(message) - len(kept)
 
-    def samples(self, pairs: Sequence[Pair]) -> Iterator[Sample]:
-        """Yield the sample of each pair, in order."""
+    def samples(self, pairs: Sequence[Pair], both_orders: bool = False) -> Iterator[Sample]:
+        """Yield the sample of each pair, in order.
+
+        With `both_orders` the id of a pair decides whether its suffix comes first, for a family that knows both orders.
+        """
+        both_orders = both_orders and self.fim is not None and self.fim.both
         prompts = self.ids([pair.prompt for pair in pairs])
         completions = self.ids([pair.completion for pair in pairs])
         suffixes = self.ids([self._suffix(pair) or "" for pair in pairs])
@@ -151,14 +156,19 @@ class Encoder:
             if pair.prompt_format == "chat":
                 prompt, cut = self._chat(before)
             else:
-                prompt, cut = self._prompt(before, behind if self._suffix(pair) is not None else None)
+                suffix_first = both_orders and zlib.crc32(pair.id.encode("utf-8", "surrogatepass")) % 2 == 1
+                prompt, cut = self._prompt(before, behind if self._suffix(pair) is not None else None, suffix_first)
             end = self.eos_ids if pair.finish_reason == "stop" else []
             ids = np.asarray(prompt + middle + end, dtype=np.int32)
             yield Sample(ids, len(prompt), cut, len(pair.completion.encode()))
 
 
 def encode(
-    pairs: Iterable[Pair], encoder: Encoder, max_length: int, enough_tokens: float = float("inf")
+    pairs: Iterable[Pair],
+    encoder: Encoder,
+    max_length: int,
+    enough_tokens: float = float("inf"),
+    both_orders: bool = False,
 ) -> tuple[list[Sample], dict[str, int]]:
     """Encode pairs and keep the ledger of rows: read = trained + dropped by reason.
 
@@ -167,6 +177,7 @@ def encode(
         encoder: the tokenizer and its limit.
         max_length: rows longer than this are dropped, with a count: cutting one would lose the end of its completion.
         enough_tokens: stop encoding once the samples hold this many tokens; what is left is counted as not needed.
+        both_orders: see `Encoder.samples`; for what is trained, since a model is asked in one order.
 
     Returns:
         The samples and the ledger.
@@ -179,7 +190,7 @@ def encode(
         if tokens >= enough_tokens:
             ledger["not needed"] += len(chunk)
             continue
-        for pair, sample in zip(chunk, encoder.samples(chunk), strict=True):
+        for pair, sample in zip(chunk, encoder.samples(chunk, both_orders), strict=True):
             if not pair.completion:
                 ledger["empty completion"] += 1
             elif len(sample.ids) > max_length:

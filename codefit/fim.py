@@ -3,6 +3,10 @@
 PSM feeds the prefix, then the suffix, then asks for the middle; SPM feeds the suffix first. The spellings are those of
 the model cards: bigcode/starcoder2-7b, codellama/CodeLlama-7b-hf, deepseek-ai/deepseek-coder-6.7b-base,
 Qwen/Qwen2.5-Coder-7B, google/codegemma-7b, mistralai/Codestral-22B-v0.1. Phi, CodeGen and plain Llama have none.
+
+StarCoder and CodeLlama saw half of their examples in either order (arXiv 2305.06161, 2308.12950), and so they do in
+training here: each order helps the other (arXiv 2207.14255). They are served with the prefix first. Every other family
+is trained in the one order in which it is served.
 """
 
 import dataclasses
@@ -11,18 +15,27 @@ from collections.abc import Container
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FimFormat:
-    """Sentinels of one family of models. `middle` is "" where the family marks the middle with nothing."""
+    """Sentinels of one family of models.
+
+    `middle` is "" where the family marks the middle with nothing; `both` says that it knows both orders.
+    """
 
     name: str
     prefix: str
     suffix: str
     middle: str
     order: str = "PSM"
+    both: bool = False
 
-    def parts(self, prefix: str, suffix: str) -> list[tuple[str, str]]:
-        """Return the prompt as ("token", sentinel) and ("text", code) parts, in the order in which it is served."""
+    def parts(self, prefix: str, suffix: str, suffix_first: bool = False) -> list[tuple[str, str]]:
+        """Return the prompt as ("token", sentinel) and ("text", code) parts, in the order in which it is served.
+
+        `suffix_first` gives the other order of a family that knows both: the middle goes on where the prefix ends.
+        """
         before, behind = [("token", self.prefix), ("text", prefix)], [("token", self.suffix), ("text", suffix)]
         middle = [("token", self.middle)] if self.middle else []
+        if suffix_first:
+            return [before[0], *behind, *middle, before[1]]
         return [*before, *behind, *middle] if self.order == "PSM" else [*behind, *before, *middle]
 
     @property
@@ -32,10 +45,10 @@ class FimFormat:
 
 
 FORMATS = (
-    FimFormat("starcoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    FimFormat("starcoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", both=True),
     FimFormat("qwen2.5-coder, codegemma", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
     FimFormat("deepseek-coder", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
-    FimFormat("codellama", "▁<PRE>", "▁<SUF>", "▁<MID>"),
+    FimFormat("codellama", "▁<PRE>", "▁<SUF>", "▁<MID>", both=True),
     FimFormat("codestral", "[PREFIX]", "[SUFFIX]", "", order="SPM"),
 )
 

@@ -84,7 +84,7 @@ def _read_own(
     if any(pair.task == "document" for pair in train):
         raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
     reading = cli.progress(train, "encode", unit="pair")
-    samples, ledger = encoding.encode(reading, encoder, args.max_length, needed)
+    samples, ledger = encoding.encode(reading, encoder, args.max_length, needed, both_orders=True)
     fixed = validation[: args.validation_samples]
     held_out, _ = encoding.encode(fixed, encoder, args.max_length)
     return samples, held_out, [pair for pair in fixed if pair.completion], ledger
@@ -103,7 +103,7 @@ def _read_replay(
         ledger = {"read": len(train), "trained": len(samples)}
     else:
         reading = cli.progress(train, "encode replay", unit="pair")
-        samples, ledger = encoding.encode(reading, encoder, args.max_length, wanted)
+        samples, ledger = encoding.encode(reading, encoder, args.max_length, wanted, both_orders=True)
         held_out, _ = encoding.encode(fixed, encoder, args.max_length)
         samples, ledger = _no_more_than(wanted, samples, ledger)
     if not held_out or (wanted and not samples):

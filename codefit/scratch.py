@@ -165,10 +165,11 @@ def _document(
 def _middle_moved(text: str, encoder: Encoder, chance: random.Random) -> list[int]:
     first, second = sorted(chance.randrange(len(text) + 1) for _ in range(2))
     prefix, middle, suffix = encoder.ids([text[:first], text[first:second], text[second:]])
-    before, behind, ask = (encoder.special[token] for token in fim.BASE.sentinels)
-    if chance.random() < 0.5:
-        return [before, *prefix, behind, *suffix, ask, *middle, *encoder.eos_ids]
-    return [before, behind, *suffix, ask, *prefix, *middle, *encoder.eos_ids]
+    pieces = {"prefix": prefix, "suffix": suffix}
+    ids: list[int] = []
+    for kind, value in fim.BASE.parts("prefix", "suffix", suffix_first=chance.random() >= 0.5):
+        ids += [encoder.special[value]] if kind == "token" else pieces[value]
+    return [*ids, *middle, *encoder.eos_ids]
 
 
 # ---------------------------------------------------------------------------------------------- optimizer

@@ -1,12 +1,15 @@
 """Pairs become ids as inference makes them; labels come from lengths; packing loses nothing."""
 
+import argparse
+import dataclasses
+
 import numpy as np
 import pytest
 
-from codefit import encoding, fim
+from codefit import encoding, fim, rows
 from codefit.cli import UserError
 from codefit.encoding import IGNORE, Encoder, Sample
-from codefit.records import Pair
+from codefit.records import Pair, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,54 @@ def test_infill_keeps_every_sentinel_and_the_text_at_the_cursor(encoder):
     text = encoder.decode(ids)
     assert "nearhere" in text
     assert "first" in text
+
+
+def gaps(count):
+    return [Pair(f"gap {n}", "infill", f"before{n} ", f"gap{n}", suffix=f" behind{n}") for n in range(count)]
+
+
+def test_half_of_what_is_trained_has_its_suffix_first(encoder):
+    before, behind, ask = (encoder.special[token] for token in fim.BASE.sentinels)
+    pairs = gaps(200)
+    trained, ledger = encoding.encode(pairs, encoder, 100, both_orders=True)
+    swapped = 0
+    for pair, sample in zip(pairs, trained, strict=True):
+        prefix, middle, suffix = encoder.ids([pair.prompt, pair.completion, pair.suffix])
+        served = [before, *prefix, behind, *suffix, ask]
+        other = [before, behind, *suffix, ask, *prefix]
+        prompt = sample.ids[: sample.start].tolist()
+        assert prompt in (served, other)
+        assert sample.ids[sample.start :].tolist() == [*middle, *encoder.eos_ids]
+        swapped += prompt == other
+    assert 80 < swapped < 120
+    assert ledger["trained"] == 200
+    again, _ = encoding.encode(reversed(pairs), encoder, 100, both_orders=True)
+    assert [sample.ids.tolist() for sample in reversed(again)] == [sample.ids.tolist() for sample in trained]
+    asked = [sample.ids[: sample.start].tolist() for sample in encoder.samples(pairs)]
+    assert asked == [encoder.prompt_ids(pair.prompt, pair.suffix) for pair in pairs]
+
+
+def test_a_family_of_one_order_is_trained_in_it(tiny_tokenizer):
+    encoder = Encoder(tiny_tokenizer, 24)
+    encoder.fim = dataclasses.replace(fim.BASE, both=False)
+    trained, served = (
+        [sample.ids.tolist() for sample in encoder.samples(gaps(20), both_orders=both)] for both in (True, False)
+    )
+    assert trained == served
+
+
+def test_training_has_both_orders_and_validation_the_one_that_is_asked(encoder, tmp_path):
+    for split in ("train", "validation"):
+        write_jsonl(tmp_path / f"{split}.jsonl", gaps(40))
+    args = argparse.Namespace(
+        seed=0, max_steps=None, from_scratch=False, curriculum=False, max_length=100, validation_samples=40
+    )
+    found = rows.read(args, tmp_path, None, encoder)
+    behind = encoder.special[fim.BASE.suffix]
+    first = {name: sum(sample.ids[1] == behind for sample in samples) for name, samples in vars(found).items()
+             if name in ("train", "validation")}  # fmt: skip
+    assert 10 < first["train"] < 30
+    assert first["validation"] == 0
 
 
 def test_infill_without_sentinels_names_the_way_out(tiny_tokenizer):
@@ -172,6 +223,11 @@ def test_every_fim_format_is_found_by_its_sentinels_and_serves_in_its_order(row)
     texts = [value for kind, value in parts if kind == "text"]
     assert texts == (["P", "S"] if row.order == "PSM" else ["S", "P"])
     assert sorted(value for kind, value in parts if kind == "token") == sorted(row.sentinels)
+    if row.both:
+        other = row.parts("P", "S", suffix_first=True)
+        assert sorted(other) == sorted(parts)
+        assert [value for kind, value in other if kind == "text"] == ["S", "P"]
+        assert other[-1] == ("text", "P")
 
 
 @pytest.mark.parametrize("vocabulary", [set(), {"<fim_prefix>", "<fim_suffix>"}])
