@@ -103,8 +103,8 @@ def _add_watching_flags(group: Any) -> None:
     add("--save_steps", type=positive, help="steps between two checkpoints (default: 200, or --eval_steps with "
         "--load_best_model_at_end)")  # fmt: skip
     add("--validation_samples", type=positive, default=256, help="a fixed sample of the validation split")
-    add("--eval_predictions", type=cli.number(int, 0), default=32, metavar="N", help="of these, prompts that the model "
-        "completes at each validation, for edit similarity, exact match and next line; 0 is none")  # fmt: skip
+    add("--eval_predictions", type=cli.number(int, 0), default=128, metavar="N", help="of these, prompts that the "
+        "model completes at each validation, for edit similarity, exact match and next line; 0 is none")  # fmt: skip
     add("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
     add("--metric_for_best_model", choices=BEST, default="loss", help="what is best, in validation")
     add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations that were not better")
@@ -298,11 +298,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     preflight.refuse_full_disk(args, model)
     if args.dry_run:
         settings.training_arguments(args, work)
-        known = {"max_length": "model", "load_in_4bit": "machine"}
-        if "max_prompt_tokens" in cli.read_manifest(dataset).get("arguments", {}):
-            known["max_prompt_tokens"] = "data set"
-        hidden = parser.group("adapter" if args.from_scratch or args.full_finetuning else "from scratch")
-        preflight.foresee(args, model, packed, preflight.sources(args, given, known, hidden | {"dry_run"}))
+        preflight.foresee(args, model, packed, preflight.sources(args, parser, given, dataset))
         return
     trainer = build_trainer(args, work, model, encoder, packed, found)
     for callback in watching:
@@ -313,12 +309,14 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         return
     hand_on(args, manifest, dataset, replay)
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
+    peak = preflight.peak_memory()
     counts = encoding.counts(found.train)
-    manifest.update(ledger=found.ledger, **counts, steps=result.global_step, validation=final, **measured)
+    measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
+    manifest.update(ledger=found.ledger, **counts, **measured)
     manifest.write(work)
     cli.commit(work, args.output_dir)
     checkpoints.tidy(args.output_dir)
-    report(args, trainer, result, final)
+    report(args, trainer, result, final, preflight.size(peak))
     if args.hf_repository:
         from codefit import hub
 
@@ -368,9 +366,9 @@ def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[s
     return result, trainer.evaluate()
 
 
-def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str, float]) -> None:
-    """Say what came out, and what to run next."""
-    print(f"trained {result.global_step} steps in {cli.duration(result.metrics['train_runtime'])}: ", end="")
+def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str, float], peak: str) -> None:
+    """Say what came out, how much memory it took at the peak, and what to run next."""
+    print(f"trained {result.global_step} steps in {cli.duration(result.metrics['train_runtime'])}, {peak} at the peak:")
     print(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
     print(
         f"perplexity {final['eval_perplexity']:.4g}, next token right in {final['eval_accuracy']:.1%}, "

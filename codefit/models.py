@@ -104,17 +104,18 @@ def load_model(
 
 
 def use_flash_attention(model: Any) -> None:
-    """Switch a model, or the base of an adapter, to flash-attention 2 where it is installed and can run.
-
-    It needs a GPU of compute capability 8.0 (Ampere) or newer and arithmetic in half precision.
-    """
+    """Switch a model, or the base of an adapter, to flash-attention 2 where it is installed and can run."""
     from transformers.utils.import_utils import is_flash_attn_2_available
 
     base = model.get_base_model() if hasattr(model, "peft_config") else model
-    if not is_flash_attn_2_available() or device().type != "cuda" or not base._supports_flash_attn:
-        return
-    if torch.cuda.get_device_capability() >= (8, 0):
+    capability = torch.cuda.get_device_capability() if device().type == "cuda" else (0, 0)
+    if base._supports_flash_attn and takes_flash_attention(is_flash_attn_2_available(), device().type, capability):
         base.set_attn_implementation("flash_attention_2")
+
+
+def takes_flash_attention(installed: bool, device_type: str, capability: tuple[int, int]) -> bool:
+    """Return whether flash-attention 2 is used: it needs a GPU of compute capability 8.0 (Ampere) or newer."""
+    return installed and device_type == "cuda" and capability >= (8, 0)
 
 
 def flash_attention(model: Any) -> bool:

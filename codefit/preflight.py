@@ -2,7 +2,10 @@
 
 import argparse
 import os
+import resource
 import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +15,8 @@ import torch
 
 from codefit import cli, encoding, models
 from codefit.cli import UserError
-from codefit.packing import PackedRows
+from codefit.encoding import IGNORE
+from codefit.packing import Collator, PackedRows
 from codefit.refusals import SVD_INITS
 
 NF4_BYTES = 4.127 / 8  # of a weight: 4 bits, and the scales after double quantisation (arXiv 2305.14314)
@@ -21,19 +25,25 @@ CHECKPOINTS = 3  # two are kept, and a third is being written
 EFFICIENCY = 0.5  # of a training, as a share of the speed of a plain matrix product
 FULL = 0.9  # of a memory: the rest is what the system and the libraries need
 ARITHMETIC_SECONDS = 0.3  # for which the speed is measured
+LOOKED_AT = 8  # batches, of which the largest is taken for the peak
+FRAGMENTED = 2.0  # on a CPU: what a process holds for activations, as a multiple of them; measured, docs/training.md
 
 
 def sources(
-    args: argparse.Namespace, given: Collection[str], known: Mapping[str, str], hidden: Collection[str]
+    args: argparse.Namespace, parser: cli.Parser, given: Collection[str], dataset: Path
 ) -> list[tuple[str, str, str]]:
-    """Return name, value and source of every setting that has a value.
+    """Return name, value and source of every setting that has a value and plays a part.
 
     Args:
         args: the settings, resolved.
+        parser: of train.py.
         given: names of those that stand in the command.
-        known: where those come from that were left open and filled: "data set", "model", "machine".
-        hidden: names of those that play no part.
+        dataset: the prepared data set, whose manifest says how it was made.
     """
+    known = {"max_length": "model", "load_in_4bit": "machine"}
+    if "max_prompt_tokens" in cli.read_manifest(dataset).get("arguments", {}):
+        known["max_prompt_tokens"] = "data set"
+    hidden = parser.group("adapter" if args.from_scratch or args.full_finetuning else "from scratch") | {"dry_run"}
     rows = []
     for name, value in vars(args).items():
         if value is not None and value is not False and name not in hidden:
@@ -43,31 +53,46 @@ def sources(
     return rows
 
 
-def memory(model: Any, args: argparse.Namespace, label_share: float) -> dict[str, float]:
+def memory(model: Any, args: argparse.Namespace, data: PackedRows) -> dict[str, float]:
     """Return the bytes that a training needs at its peak, by what they are for. The model may be an outline.
 
     Activations are counted, not guessed: one forward pass without arithmetic on the meta device says which tensors the
-    backward pass will need. Attention matrices are left out on a GPU, whose
-    attention is fused.
+    backward pass will need, for the largest of the first batches as they will be laid out. Attention matrices are left
+    out on a GPU, whose attention is fused.
 
     Args:
         model: with its trainable parts.
         args: the flags of train.py.
-        label_share: share of tokens with a label; logits are computed for these only.
+        data: the rows that will be trained.
     """
-    rows, tokens = args.per_device_train_batch_size, args.per_device_train_batch_size * args.max_length
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     config = model.config.get_text_config()
-    saved = activations(model, rows, args.max_length)
+    (rows, width), labels = largest_batch(data, args, config.hidden_size)
+    saved = activations(model, rows, width)
     if args.activation_checkpointing:  # one layer is computed again at a time; of the others only the input is kept
         layers = config.num_hidden_layers
-        saved = saved / layers + layers * tokens * config.hidden_size * 4
-    return {
+        saved = saved / layers + layers * rows * width * config.hidden_size * 4
+    parts = {
         "weights": weight_bytes(model, args.load_in_4bit),
         "gradients and optimizer": trained * (4 + ADAM_BYTES),
         "activations": saved,
-        "logits": tokens * label_share * config.vocab_size * 4 * 3,  # float32, their softmax, their gradient
+        "logits": labels * config.vocab_size * 4 * 3.0,  # float32, their softmax, their gradient
     }
+    if models.device().type == "cpu":
+        parts["libraries"] = resident_bytes()
+        parts["freed, not given back"] = (FRAGMENTED - 1) * (parts["activations"] + parts["logits"])
+    return parts
+
+
+def largest_batch(data: PackedRows, args: argparse.Namespace, hidden_size: int) -> tuple[tuple[int, int], int]:
+    """Return rows and width of the largest of the first batches, and how many logits are computed in it."""
+    collate = Collator(data, hidden_size, fixed=args.torch_compile)
+    size, found = args.per_device_train_batch_size, []
+    for start in range(0, min(len(data.rows), LOOKED_AT * size), size):
+        labels = collate([[data.samples[i] for i in row] for row in data.rows[start : start + size]])["labels"]
+        positions = labels.numel() if args.torch_compile else int((labels != IGNORE).sum())
+        found.append(((labels.shape[0], labels.shape[1]), positions))
+    return max(found, key=lambda batch: batch[0][0] * batch[0][1] * (6 * hidden_size + batch[0][1]))
 
 
 def weight_bytes(model: Any, in_4bit: bool) -> float:
@@ -131,6 +156,23 @@ def speed() -> float:
         (a @ b)[0, 0].item()
         done += 1
     return done * 2 * size**3 / (time.perf_counter() - started)
+
+
+def resident_bytes() -> float:
+    """Return the bytes of memory that this process holds now, or, where the system does not tell, held at most."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return peak_memory()
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def peak_memory() -> float:
+    """Return the bytes that this process held at most: of the GPU, or of the machine where there is none."""
+    if models.device().type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def memory_there() -> float:
@@ -211,12 +253,12 @@ def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Map
 def foresee(args: argparse.Namespace, model: Any, rows: PackedRows, settings: Sequence[tuple[str, str, str]]) -> None:
     """Say what the run would take, and every setting with its source."""
     steps, per_step = length(args, rows)
-    share = encoding.counts(rows.samples)["label_tokens"] / (len(rows.rows) * rows.row_tokens)
-    parts = memory(model, args, share)
+    parts = memory(model, args, rows)
     needed, there = sum(parts.values()), memory_there()
     fits = "fits into" if needed < FULL * there else "may not fit into"
     print(f"memory      about {size(needed)} at the peak, which {fits} {size(there)}:")
-    print("            " + ", ".join(f"{name} {size(count)}" for name, count in parts.items()))
+    listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
+    print(textwrap.indent(textwrap.fill(listed, 88, break_on_hyphens=False), " " * 12))
     took = cli.duration(seconds(model, args, steps * per_step * args.max_length / cli.processes()))
     print(f"time        about {took} on this {models.device().type}, validation aside: the operations, at")
     print(

@@ -16,7 +16,7 @@ from codefit.cli import UserError
 def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArguments:
     """Return the flags of train.py as the Trainer's settings."""
     dtype = models.compute_dtype()
-    liger = models.device().type == "cuda" and is_liger_kernel_available() and not args.torch_compile
+    liger = takes_liger(is_liger_kernel_available(), models.device().type, args.torch_compile)
     return TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=args.per_device_train_batch_size,
@@ -56,6 +56,11 @@ def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArgument
         ddp_find_unused_parameters=False,  # every trained weight takes part in every step
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def takes_liger(installed: bool, device_type: str, compiled: bool) -> bool:
+    """Return whether Liger's kernels are used; in a compiled model the compiler makes its own."""
+    return installed and device_type == "cuda" and not compiled
 
 
 def optimizer_factory(args: argparse.Namespace) -> Any:

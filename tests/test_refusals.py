@@ -4,12 +4,15 @@ import importlib.util
 import json
 import re
 import shutil
+import weakref
 
 import pytest
+import torch
 from test_training import command
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import train
-from codefit import preflight
+from codefit import preflight, training
 from codefit.cli import UserError
 from codefit.records import Pair, read_jsonl, write_jsonl
 
@@ -183,6 +186,51 @@ def test_at_least_fifty_are_known():
 )
 def test_bytes_as_people_say_them(count, text):
     assert preflight.size(count) == text
+
+
+class Tensors(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made within it and still alive, and the most there ever were."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.peak, self.known = 0, 0, set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        torch.utils._pytree.tree_map_only(torch.Tensor, self.count, result)
+        return result
+
+    def count(self, tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.alive += storage.nbytes()
+            self.peak = max(self.peak, self.alive)
+            weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+
+    def forget(self, key, size):
+        self.known.discard(key)
+        self.alive -= size
+
+
+@pytest.mark.parametrize("flags", [[], ["--full_finetuning"], ["--per_device_train_batch_size", "6"]])
+def test_the_memory_that_is_foreseen_is_that_of_a_step(tiny_base, prepared, tmp_path, monkeypatch, capsys, flags):
+    """In tensors, which can be counted: of the activations and logits of a batch, and of the gradients."""
+    real, peaks, foreseen = training.Trainer.training_step, [], []
+
+    def step(self, model, inputs, *rest):
+        with Tensors() as tensors:
+            loss = real(self, model, inputs, *rest)
+        peaks.append(tensors.peak)
+        return loss
+
+    memory = preflight.memory
+    monkeypatch.setattr(preflight, "memory", lambda *words: foreseen.append(memory(*words)) or foreseen[0])
+    monkeypatch.setattr(training.Trainer, "training_step", step)
+    words = [*command(tiny_base, prepared, tmp_path / "adapter"), "--max_steps", "4", "--eval_predictions", "0", *flags]
+    train.main([*words, "--dry_run"])
+    train.main(words)
+    assert max(peaks) == pytest.approx(foreseen[0]["activations"] + foreseen[0]["logits"], rel=0.3)
 
 
 def test_a_dry_run_foresees_and_names_the_source_of_every_setting(tiny_base, prepared, tmp_path, capsys):

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 import train
-from codefit import adapters, cli, models, packing, training
+from codefit import adapters, cli, models, packing, settings, training
 from codefit.cli import UserError
 from codefit.encoding import IGNORE, Sample
 
@@ -25,6 +25,7 @@ CONFIGS = {
         **SHAPE, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=128, resid_pdrop=0, embd_pdrop=0
     ),
     "starcoder2": transformers.Starcoder2Config(**SHAPE, **SIZE, num_key_value_heads=2),
+    "gpt_neox": transformers.GPTNeoXConfig(**SHAPE, **SIZE),
 }
 
 
@@ -118,6 +119,29 @@ def test_flash_attention_is_seen_from_the_config(model):
     models.use_flash_attention(model)  # stays as it is where there is no GPU
     named = types.SimpleNamespace(config=types.SimpleNamespace(_attn_implementation="flash_attention_2"))
     assert models.flash_attention(named)
+
+
+@pytest.mark.parametrize(
+    ("installed", "device", "capability", "taken"),
+    [
+        (True, "cuda", (8, 0), True),
+        (True, "cuda", (9, 0), True),
+        (True, "cuda", (7, 5), False),  # a T4
+        (False, "cuda", (9, 0), False),
+        (True, "cpu", (0, 0), False),
+        (True, "mps", (0, 0), False),
+    ],
+)
+def test_flash_attention_is_for_new_gpus_where_it_is_installed(installed, device, capability, taken):
+    assert models.takes_flash_attention(installed, device, capability) is taken
+
+
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("device", ["cuda", "cpu", "mps"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_liger_is_for_gpus_where_it_is_installed_and_nothing_is_compiled(installed, device, compiled):
+    taken = settings.takes_liger(installed, device, compiled)
+    assert taken is (installed and device == "cuda" and not compiled)
 
 
 def test_evaluation_is_a_mean_over_tokens(model, tmp_path):

@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import random
+import socket
 
+import huggingface_hub
 import pytest
 from test_training import command
+from transformers.integrations import integration_utils
 
 import train
 from codefit import answering, callbacks, generation, models, predicting, records, scoring, stopping
@@ -137,3 +140,37 @@ def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared
             for metric in predicting.METRICS
         }
     assert found["line"]["edit_similarity"] != found["completion"]["edit_similarity"]
+
+
+# ---------------------------------------------------------------------------------------------- elsewhere
+
+
+def test_tensorboard_shows_the_losses_of_the_log(tiny_base, prepared, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    words = [*SMALL, "--max_steps", "3", "--eval_steps", "3", "--eval_predictions", "0", "--report_to", "tensorboard"]
+    train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    log = log_of(tmp_path / "adapter")
+    for shown, logged in (("train/loss", "loss"), ("train/grad_norm", "grad_norm"), ("eval/loss", "eval_loss")):
+        wanted = {row["step"]: row[logged] for row in log if logged in row}
+        assert {event.step: event.value for event in events.Scalars(shown)} == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_training_reports_to_nobody_and_calls_nobody(tiny_base, prepared, tmp_path, monkeypatch):
+    """Whatever is installed and whoever is logged in; the Hub may be asked here, and is not."""
+    called, trainers = [], []
+    for place, name in ((socket, "create_connection"), (socket, "getaddrinfo"), (socket.socket, "connect")):
+        monkeypatch.setattr(place, name, lambda *address, **more: called.append(address))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: True)
+    run = train.run
+    monkeypatch.setattr(train, "run", lambda args, work, trainer: trainers.append(trainer) or run(args, work, trainer))
+    words = [*SMALL, "--max_steps", "2", "--eval_predictions", "2"]
+    train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
+    assert called == []
+    reporting = set(integration_utils.INTEGRATION_TO_CALLBACK.values())
+    assert reporting
+    assert not [one for one in trainers[0].callback_handler.callbacks if type(one) in reporting]
