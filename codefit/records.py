@@ -42,7 +42,7 @@ class Pair:
     `finish_reason` is "stop" when the completion runs to its natural end, where a model should stop too, and "length"
     when the limit cut it. `suffix` is the text behind the cursor, for fill-in-the-middle. `prompt_format` is "chat"
     where the prompt is the message of a user, to be laid out with the model's chat template. `context` lists the other
-    files that the prompt begins with: `path` and `characters` of each.
+    files that the prompt begins with: `path`, `start` and `characters` of each.
     """
 
     id: str

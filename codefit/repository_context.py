@@ -2,7 +2,7 @@
 
 Every file stands under its path, as a comment line (as DeepSeek-Coder was trained, arXiv 2401.14196), the nearest one
 last, and then the path of the file that is completed. A file is whole, or its first lines are. A pair says in `context`
-how many characters of which file its prompt begins with, so that this can be checked.
+which characters of which files its prompt begins with, so that this can be checked.
 """
 
 import dataclasses
@@ -13,12 +13,18 @@ from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
 from codefit.vocabulary import token_starts
 
-Near = Sequence[tuple[str, str]]  # path and text of other files, the nearest first
+Near = Sequence[tuple[str, int, str]]  # of other files: path, where the text begins in it, text; the nearest first
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Context:
-    """The text before a prompt, how many tokens it has, and which files it is made of: `path` and `characters`."""
+    """The text before a prompt, and which files it is made of.
+
+    Attributes:
+        text: the files, and the path of the file that is completed.
+        tokens: of the text.
+        files: `path`, `start` and `characters` of each, in the order of the text.
+    """
 
     text: str = ""
     tokens: int = 0
@@ -35,8 +41,8 @@ def lay_out(document: Document, near: Near, tokenizer: Any, limit: int) -> Conte
     """Return the context of a document: of the nearest files as much as fits into `limit` tokens."""
     own = _header(document.path, document.language)
     left = limit - len(token_starts(tokenizer, [own])[0])
-    taken: list[tuple[str, str, str]] = []
-    for path, text in near:
+    taken: list[tuple[str, int, str, str]] = []
+    for path, start, text in near:
         header = _header(path, document.language)
         starts = token_starts(tokenizer, [header + _closed(text)])[0]
         if len(starts) > left:
@@ -44,18 +50,19 @@ def lay_out(document: Document, near: Near, tokenizer: Any, limit: int) -> Conte
             text = text[: max(text.rfind("\n", 0, max(last - len(header), 0)) + 1, 0)]
             starts = starts[:left]
         if text.strip():
-            taken.append((path, header, text))
+            taken.append((path, start, header, text))
         left -= len(starts)
         if left <= 0:
             break
     if not taken:
         return Context()
-    files = tuple({"path": path, "characters": len(text)} for path, _, text in reversed(taken))
-    return Context("".join(header + _closed(text) for _, header, text in reversed(taken)) + own, limit - left, files)
+    files = tuple({"path": path, "start": start, "characters": len(text)} for path, start, _, text in reversed(taken))
+    text = "".join(header + _closed(text) for _, _, header, text in reversed(taken))
+    return Context(text + own, limit - left, files)
 
 
-def pieces(pair: Pair) -> Iterator[tuple[str, str]]:
-    """Yield path and text of each file that the prompt of a pair begins with.
+def pieces(pair: Pair) -> Iterator[tuple[str, int, str]]:
+    """Yield path, beginning in the file, and text of each piece of a file that the prompt of a pair begins with.
 
     Raises:
         ValueError: the prompt does not begin with what the pair says.
@@ -67,7 +74,7 @@ def pieces(pair: Pair) -> Iterator[tuple[str, str]]:
             raise ValueError(f"{pair.id} does not begin with {file['path']}")
         at += len(header)
         text = pair.prompt[at : at + file["characters"]]
-        yield file["path"], text
+        yield file["path"], file["start"], text
         at += len(_closed(text))
     if pair.context and not pair.prompt.startswith(_header(pair.path, pair.language), at):
         raise ValueError(f"{pair.id} begins with more than its context")

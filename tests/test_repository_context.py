@@ -48,10 +48,10 @@ def corpus_of(files, tmp_path, repository="me/one"):
 def test_imported_files_are_nearest_and_then_the_folders_around(tmp_path):
     near = Neighbours(corpus_of(FILES, tmp_path), "train", 1000)
     asked = Document(FILES["a/b/asked.py"], "a/b/asked.py", "me/one", language="python")
-    assert [path for path, _ in near.of(asked)] == [
+    assert [path for path, *_ in near.of(asked)] == [
         "a/b/c/named.py", "d/named.py", "a/b/beside.py", "a/b/c/below.py", "a/above.py", "top.py",
     ]  # fmt: skip
-    assert near.of(asked)[2][1] == FILES["a/b/beside.py"]
+    assert near.of(asked)[2][2] == FILES["a/b/beside.py"]
     assert near.of(Document("", "a/b/asked.py", "me/other", language="python")) == []
 
 
@@ -60,16 +60,32 @@ def test_files_of_other_splits_are_not_there(tmp_path):
     for entry in corpus.entries:
         entry.split = "test" if entry.path in {"a/b/beside.py", "d/named.py"} else "train"
     asked = Document(FILES["a/b/asked.py"], "a/b/asked.py", "me/one", language="python")
-    assert [path for path, _ in Neighbours(corpus, "test", 1000).of(asked)] == ["d/named.py", "a/b/beside.py"]
-    assert [path for path, _ in Neighbours(corpus, "validation", 1000).of(asked)] == []
+    assert [path for path, *_ in Neighbours(corpus, "test", 1000).of(asked)] == ["d/named.py", "a/b/beside.py"]
+    assert [path for path, *_ in Neighbours(corpus, "validation", 1000).of(asked)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("package a\n\nimport b.C\nimport d\n\n\nfun e() {}\n", "fun e() {}\n"),
+        ('"""Doc."""\nfrom a import (\n    b,\n)\nimport c\n\ndef d():\n    import e\n', "def d():\n    import e\n"),
+        ("from a import b\nfrom c import d", ""),
+        ("important = 1\n", "important = 1\n"),
+    ],
+)
+def test_a_file_begins_behind_its_imports(tmp_path, text, kept):
+    asked = Document("", "a.py", "me/one", language="python")
+    ((path, start, found),) = Neighbours(corpus_of({"b.py": text}, tmp_path), "train", 100).of(asked)
+    assert (path, found) == ("b.py", kept)
+    assert text[start:] == kept
 
 
 def test_no_more_is_read_than_could_be_of_use(tmp_path):
     files = {f"f{n:03}.py": f"x = {n}\n" * 100 for n in range(100)}
     found = Neighbours(corpus_of(files, tmp_path), "train", 200).of(Document("", "g.py", "me/one", language="python"))
-    assert [path for path, _ in found] == ["f000.py", "f001.py", "f002.py"]
-    assert sum(len(text) for _, text in found) <= 1600
-    assert all(text.endswith("\n") for _, text in found)
+    assert [path for path, *_ in found] == ["f000.py", "f001.py", "f002.py"]
+    assert sum(len(text) for *_, text in found) <= 1600
+    assert all(text.endswith("\n") for *_, text in found)
 
 
 # ------------------------------------------------------------------------------------------- how they are laid out
@@ -79,19 +95,22 @@ ASKED = Document("asked = 1\n", "a/asked.py", "me/one", language="python")
 
 
 def test_the_nearest_file_stands_last_and_each_under_its_path(tokenizer):
-    context = repository_context.lay_out(ASKED, [("near.py", "x = 1\n"), ("far.py", "y = 2")], tokenizer, 1000)
+    context = repository_context.lay_out(ASKED, [("near.py", 0, "x = 1\n"), ("far.py", 9, "y = 2")], tokenizer, 1000)
     assert context.text == "# far.py\ny = 2\n# near.py\nx = 1\n# a/asked.py\n"
-    assert context.files == ({"path": "far.py", "characters": 5}, {"path": "near.py", "characters": 6})
+    assert context.files == (
+        {"path": "far.py", "start": 9, "characters": 5},
+        {"path": "near.py", "start": 0, "characters": 6},
+    )
     assert context.tokens == sum(map(len, token_starts(tokenizer, context.text.splitlines(keepends=True))))
     pair = context.before(Pair("i", "completion", "ask", "ed", path="a/asked.py", language="python"))
     assert pair.prompt == context.text + "ask"
-    assert list(repository_context.pieces(pair)) == [("far.py", "y = 2"), ("near.py", "x = 1\n")]
+    assert list(repository_context.pieces(pair)) == [("far.py", 9, "y = 2"), ("near.py", 0, "x = 1\n")]
 
 
 @pytest.mark.parametrize("limit", [0, 5, 12, 20, 60, 150, 400])
 def test_no_more_tokens_are_taken_than_there_are(tokenizer, limit):
     text = kotlin_file(1)
-    context = repository_context.lay_out(ASKED, [("b.py", text), ("c.py", text)], tokenizer, limit)
+    context = repository_context.lay_out(ASKED, [("b.py", 0, text), ("c.py", 0, text)], tokenizer, limit)
     assert len(token_starts(tokenizer, [context.text])[0]) <= limit
     assert context.tokens <= limit
     for file in context.files:
@@ -105,7 +124,7 @@ def test_a_prompt_that_is_not_what_it_says_is_found():
     pair = Pair("i", "completion", "# b.py\nx\n# a.py\ny", "z", path="a.py", language="python")
     for context, words in (("c.py", 2), "i does not begin with c.py"), (("b.py", 1), "begins with more than"):
         wrong = Pair(**{**{name: getattr(pair, name) for name in pair.__slots__},
-                        "context": [{"path": context[0], "characters": context[1] - 1}]})  # fmt: skip
+                        "context": [{"path": context[0], "start": 0, "characters": context[1] - 1}]})  # fmt: skip
         with pytest.raises(ValueError, match=words):
             list(repository_context.pieces(wrong))
 
@@ -118,11 +137,12 @@ def output(tmp_path_factory, vocabulary):
     folder = tmp_path_factory.mktemp("context")
     files = [*documents(40), *documents(12, "me/two")]
     marked = [
-        Document(f"{file.content}\n// secret{number}x\n", file.path, file.repository)
-        for number, file in enumerate(files)
+        Document(
+            file.content.replace("package demo", f"package demo\n\nval secret{n}x = {n}"), file.path, file.repository
+        )
+        for n, file in enumerate(files)
     ]
-    write_jsonl(folder / "documents.jsonl", [Document(f"// secret{n}x\n{d.content}", d.path, d.repository) for n, d in
-                                             enumerate(marked)])  # fmt: skip
+    write_jsonl(folder / "documents.jsonl", marked)
     words = ["--input", folder / "documents.jsonl", "--model_name_or_path", vocabulary, "--max_prompt_tokens", 256,
              "--repository_context", LIMIT, "--test_share", 0.3, "--validation_share", 0.2]  # fmt: skip
     for name, workers in (("one", 1), ("two", 2)):
@@ -160,7 +180,7 @@ def test_the_context_is_a_part_of_the_longest_prompt(output, tokenizer):
     assert max(lengths) <= 256 + 4  # a cut can part a token
     manifest = json.loads((output / "manifest.json").read_text())
     with_context = sum(pair.context is not None for pair in pairs_of(output)["train"])
-    assert manifest["splits"]["train"]["pairs_with_context"] == with_context > 50
+    assert manifest["splits"]["train"]["pairs_with_context"] == with_context > 20
 
 
 def test_verify_reads_the_context(output, capsys):
@@ -186,14 +206,17 @@ def test_verify_finds_a_context_that_is_not_as_it_says(output, kind, words):
     file = pair.context[0]
     if kind == "other split":
         other = next(p.path for p in pairs["train"] if p.repository == "me/one")
-        row |= {"prompt": f"// {other}\n\n" + pair.prompt, "context": [{"path": other, "characters": 1}, *pair.context]}
+        row |= {
+            "prompt": f"// {other}\n\n" + pair.prompt,
+            "context": [{"path": other, "start": 0, "characters": 1}, *pair.context],
+        }
     elif kind == "other text":
         row["prompt"] = pair.prompt.replace("fun", "val", 1)
     elif kind == "other length":
         row["context"] = [*pair.context[:-1], {**pair.context[-1], "characters": file["characters"] + 1}]
     else:
         row |= {"prompt": f"// {pair.path}\n\n" + pair.prompt,
-                "context": [{"path": pair.path, "characters": 1}, *pair.context]}  # fmt: skip
+                "context": [{"path": pair.path, "start": 0, "characters": 1}, *pair.context]}  # fmt: skip
     write_jsonl(path, [row])
     try:
         with pytest.raises(UserError, match=words):

@@ -83,7 +83,7 @@ class Prepared:
         self.completions: list[str] = []
         self.splits: dict[str, str] = {}
         self.units: dict[str, str] = {}
-        self.taken: dict[str, set[tuple[int, bytes]]] = {}  # of a file that is context: how much of it, and its hash
+        self.taken: dict[str, set[tuple[int, int, bytes]]] = {}  # of a file that is context: start, length and hash
 
     def leaks(self) -> Iterator[str]:
         """Yield a sentence for each kind of leak that there is."""
@@ -117,18 +117,18 @@ class Prepared:
 
     def _read_context(self, pair: records.Pair) -> Iterator[str]:
         try:
-            for path, text in pieces(pair):
-                self.taken.setdefault(f"{pair.repository}/{path}", set()).add((len(text), content_id(text)))
+            for path, start, text in pieces(pair):
+                self.taken.setdefault(f"{pair.repository}/{path}", set()).add((start, len(text), content_id(text)))
                 if path == pair.path:
                     yield f"{pair.id} has its own file as context"
         except ValueError as error:
             yield str(error)
 
     def _wrong_context(self) -> Iterator[str]:
-        """Yield the files of which a prompt holds something else than what stands at their beginning."""
+        """Yield the files of which a prompt holds something else than what stands in them."""
         for _, document in self.documents() if self.taken else ():
-            for length, found in self.taken.get(_name(document), ()):
-                if content_id(document.content[:length]) != found:
+            for start, length, found in self.taken.get(_name(document), ()):
+                if content_id(document.content[start : start + length]) != found:
                     yield f"a prompt holds a text that is not in {_name(document)}"
 
     def _misplaced_in_time(self) -> Iterator[str]:

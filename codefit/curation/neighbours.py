@@ -3,6 +3,7 @@
 First the files that it imports, as far as an import names them (`import a.Reader` and `Reader.kt`, `from .reader import
 x` and `reader.py`), those that share most folders with it before others. Then those of its folder and below, those of
 the folder above and below that, and so on, by depth and path. So the same files are near whatever the engine is.
+What stands above the last import of a file says little about it, and is left out.
 """
 
 import posixpath
@@ -15,6 +16,7 @@ from codefit.records import Document
 
 CHARACTERS = 8  # that a token of code has at most, on average: more text than this is never looked at
 IMPORT = re.compile(r"^[ \t]*(?:import|from|export)\b.*|.*\brequire\(.*", re.MULTILINE)
+HEAD = re.compile(r"^(?:package|import|from)\b[^\n(]*(?:\([^)]*\))?[^\n]*(?:\n+|\Z)", re.MULTILINE)
 Key = tuple[str, str, str]
 
 
@@ -34,18 +36,20 @@ class Neighbours:
             stem = posixpath.splitext(posixpath.basename(entry.path))[0]
             self.called[entry.repository, entry.language, stem].append(number)
 
-    def of(self, document: Document) -> list[tuple[str, str]]:
-        """Return path and text of the nearest files of a document, as many as could be of use."""
-        found: list[tuple[str, str]] = []
+    def of(self, document: Document) -> list[tuple[str, int, str]]:
+        """Return the nearest files of a document, as many as could be of use: path, where the text begins, text."""
+        found: list[tuple[str, int, str]] = []
         room = self.characters
         for number in dict.fromkeys(self._ranked(document)):
             path = self.corpus.entries[number].path
             if path == document.path:
                 continue
-            text = self.corpus.text(number)
+            whole = self.corpus.text(number)
+            start = max((match.end() for match in HEAD.finditer(whole)), default=0)
+            text = whole[start:]
             if len(text) > room:
                 text = text[: text.rfind("\n", 0, room) + 1]
-            found.append((path, text))
+            found.append((path, start, text))
             room -= len(text) + len(path)
             if room < self.characters // 8:
                 break
