@@ -48,6 +48,7 @@ def build_parser() -> cli.Parser:
         "--max_prompt_tokens", type=positive, help="a longer prompt is cut on the left; when absent: as in the training"
     )
     add("--tokens_per_batch", type=positive, default=16384, help="rows times longest row; less needs less memory")
+    add("--backend", choices=["transformers", "vllm"], default="transformers", help="what writes the completions")
     add("--no_cache", action="store_true", help="ask anew what a model was asked before, and do not store it")
     add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="when absent: as the adapter was trained")
     add("--seed", type=count, default=0, help="seed of the sample and of the intervals")
@@ -152,6 +153,11 @@ def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run |
     from codefit.report import results
 
     by_role = contenders.resolve(args)
+    if args.backend == "vllm":
+        from codefit import vllm_engine
+
+        adapters = [model["folder"] for model in by_role.values() if model.get("kind") == "adapter"]
+        vllm_engine.refuse_what_it_cannot(adapters, args.load_in_4bit)
     asked = load_questions(args, manifest)
     about: dict[str, dict[str, Any]] = {
         each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING, "format": each.format}

@@ -10,7 +10,6 @@ import torch
 
 from codefit import (
     contenders,
-    encoding,
     generation,
     likelihood,
     models,
@@ -19,12 +18,16 @@ from codefit import (
     slices,
     stopping,
     suspicion,
+    vllm_engine,
 )
 from codefit.cli import UserError
 from codefit.encoding import Encoder
+from codefit.generation import Completion
 from codefit.questions import Questions
 from codefit.records import Pair, Prediction
 from codefit.retrieval import TrainingData
+
+TRANSFORMERS = f"transformers {importlib.metadata.version('transformers')}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +40,17 @@ class Answers:
 
     items: list[Prediction]
     decoding: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """The completions of one model, of those that were asked again in other batches how many differ, and by whom."""
+
+    completions: list[Completion]
+    differ: int
+    again: int
+    by: str
+    dtype: str
 
 
 def of_models(
@@ -52,55 +66,88 @@ def of_models(
         UserError: a prompt is too long for a model, or a batch does not fit into the memory of the GPU.
     """
     found: dict[str, dict[str, Answers]] = {each.name: {} for each in asked}
+    written = by_vllm(args, by_role, asked, encoders, training) if args.backend == "vllm" else {}
     for role, model in contenders.loaded(by_role, args.load_in_4bit):
+        label, context = by_role[role]["label"], models.context_of(model)
         for each in asked:
-            print(f"{by_role[role]['label']} model, {each.name}: {len(each.pairs)} prompts")
-            refuse_long_prompts(args, by_role[role]["label"], model, each.new_tokens)
-            if role == contenders.FEW_SHOT and training:
-                answers = ask_with_examples(args, model, each, encoders[role], training)
-            else:
-                answers = ask(args, model, each, encoders[role])
-            noted = note_training(answers.items, training)
-            found[each.name][role] = dataclasses.replace(answers, items=noted)
+            print(f"{label} model, {each.name}: {len(each.pairs)} prompts")
+            shown, encoder = as_shown(args, role, label, each, encoders[role], context, training)
+            answers = ask(args, model, shown, encoder, written.get((role, each.name)))
+            pairs = zip(answers.items, each.pairs, strict=True)
+            items = [dataclasses.replace(item, prompt=pair.prompt) for item, pair in pairs]  # without the examples
+            found[each.name][role] = dataclasses.replace(answers, items=note_training(items, training))
     return {name: {role: answers[role] for role in by_role} for name, answers in found.items()}
 
 
-def ask(args: argparse.Namespace, model: Any, asked: Questions, encoder: Encoder) -> Answers:
-    """Return what one model answers.
+def by_vllm(
+    args: argparse.Namespace,
+    by_role: dict[str, Any],
+    asked: Sequence[Questions],
+    encoders: dict[str, Encoder],
+    training: TrainingData | None,
+) -> dict[tuple[str, str], Written]:
+    """Return the completions of every model by role and benchmark, one model in memory at a time."""
+    adapters = {role: facts["folder"] for role, facts in by_role.items() if facts.get("kind") == "adapter"}
+    base = (by_role["base"]["name"], by_role["base"]["revision"])
+    wholes: dict[tuple[str, str | None], list[str]] = {}
+    for role, facts in by_role.items():
+        wholes.setdefault((facts["name"], None) if facts.get("kind") == "merged" else base, []).append(role)
+    found = {}
+    for (name, revision), roles in wholes.items():
+        outline = models.load_model(name, revision=revision, place=torch.device("meta"))
+        engine = vllm_engine.Engine(name, revision, [adapters[role] for role in roles if role in adapters])
+        for role in roles:
+            for each in asked:
+                label, context = by_role[role]["label"], models.context_of(outline)
+                print(f"{label} model by vLLM, {each.name}: {len(each.pairs)} prompts")
+                shown, encoder = as_shown(args, role, label, each, encoders[role], context, training)
+                found[role, each.name] = write_by_vllm(engine, encoder, shown, adapters.get(role))
+        engine.close()
+    return found
+
+
+def as_shown(
+    args: argparse.Namespace,
+    role: str,
+    label: str,
+    asked: Questions,
+    encoder: Encoder,
+    context: int,
+    training: TrainingData | None,
+) -> tuple[Questions, Encoder]:
+    """Return a benchmark as one model sees it, with examples before its prompts where it is the few-shot base.
+
+    Raises:
+        UserError: the model cannot read prompts of that length.
+    """
+    room = args.max_prompt_tokens
+    if room + asked.new_tokens > context:
+        raise UserError(
+            f"the {label} model reads {context} tokens, fewer than a prompt of {room} and "
+            f"{asked.new_tokens} new ones; set --max_prompt_tokens to at most {context - asked.new_tokens}."
+        )
+    if role != contenders.FEW_SHOT or training is None:
+        return asked, encoder
+    room = min(context - asked.new_tokens, room * (args.few_shot + 1))
+    longer = questions.with_examples(asked, training.examples(args.few_shot, args.seed))
+    return longer, Encoder(encoder.tokenizer, room, encoder.prompt_only)
+
+
+def ask(
+    args: argparse.Namespace, model: Any, asked: Questions, encoder: Encoder, written: Written | None = None
+) -> Answers:
+    """Return what one model answers, or has written already.
 
     Raises:
         UserError: a batch does not fit into the memory of the GPU.
     """
     try:
-        stop = asked.stop or stopping.of_tasks(pair.task for pair in asked.pairs)
-        return predict(
-            model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch, stop, with_cache=not args.no_cache
-        )
+        ways: dict[str, Any] = {"stop": _stop(asked), "with_cache": not args.no_cache, "written": written}
+        return predict(model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch, **ways)
     except torch.OutOfMemoryError:
         raise UserError(
             f"a batch of {args.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
         ) from None
-
-
-def ask_with_examples(
-    args: argparse.Namespace, model: Any, asked: Questions, encoder: Encoder, training: TrainingData
-) -> Answers:
-    """Return what a model answers with examples before its prompts, as predictions for the prompts without them."""
-    room = min(models.context_of(model) - asked.new_tokens, args.max_prompt_tokens * (args.few_shot + 1))
-    longer = questions.with_examples(asked, training.examples(args.few_shot, args.seed))
-    found = ask(args, model, longer, encoding.Encoder(encoder.tokenizer, room, encoder.prompt_only))
-    pairs = zip(found.items, asked.pairs, strict=True)
-    return dataclasses.replace(found, items=[dataclasses.replace(item, prompt=pair.prompt) for item, pair in pairs])
-
-
-def refuse_long_prompts(args: argparse.Namespace, label: str, model: Any, new_tokens: int) -> None:
-    """Raise UserError before anything is asked if the prompts of a benchmark do not fit into a model."""
-    context = models.context_of(model)
-    if args.max_prompt_tokens + new_tokens > context:
-        raise UserError(
-            f"the {label} model reads {context} tokens, fewer than a prompt of {args.max_prompt_tokens} and "
-            f"{new_tokens} new ones; set --max_prompt_tokens to at most {context - new_tokens}."
-        )
 
 
 def predict(
@@ -111,23 +158,16 @@ def predict(
     tokens_per_batch: int,
     stop: str = "end",
     with_cache: bool = True,
+    written: Written | None = None,
 ) -> Answers:
     """Return a prediction per pair, with the nats of its reference. A prediction never holds any of the prompt.
 
-    `stop` is a rule of codefit.stopping. With the cache, what this model was asked before is not asked again.
+    `stop` is a rule of codefit.stopping. With the cache, what this model was asked before is not asked again. What was
+    `written` by another engine already is taken as it is; the nats are always those of this model.
     """
     cache = prediction_cache.PredictionCache(models.fingerprint(model)) if with_cache else None
-    prompts = [sample.ids[: sample.start].tolist() for sample in encoder.samples(pairs)]
-    ways: dict[str, Any] = {
-        "max_new_tokens": limit,
-        "eos_ids": encoder.eos_ids,
-        "pad_id": encoder.pad_id,
-        "stop": stopping.rule(stop, encoder),
-        "cache": cache,
-    }
-    completions = generation.generate(model, prompts, tokens_per_batch=tokens_per_batch, do_progress=True, **ways)
-    differ, again = generation.flips(model, prompts, completions, **ways)
-    print(f"in other batches {differ} of {again} completions are different")
+    written = written or write(model, encoder, pairs, limit, tokens_per_batch, stop, cache)
+    print(f"in other batches {written.differ} of {written.again} completions are different")
     measured = likelihood.completion_nats(model, encoder, pairs, tokens_per_batch, cache, do_progress=True)
     if cache and cache.found:
         print(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
@@ -145,20 +185,66 @@ def predict(
             task=pair.task,
             language=pair.language,
         )
-        for pair, completion, (nats, tokens) in zip(pairs, completions, measured, strict=True)
+        for pair, completion, (nats, tokens) in zip(pairs, written.completions, measured, strict=True)
     ]
-    quantised = getattr(model, "is_loaded_in_4bit", False)
     decoding = {
         "decode": "greedy",
         "stop": stop,
         "new": str(limit),
         "prompt": str(encoder.max_prompt_tokens),
-        "by": f"transformers {importlib.metadata.version('transformers')}",
-        "dtype": "nf4" if quantised else str(model.dtype).removeprefix("torch."),
+        "by": written.by,
+        "dtype": written.dtype,
         "device": model.device.type,
-        "flips": f"{differ}/{again}",
+        "flips": f"{written.differ}/{written.again}",
     }
     return Answers(items, decoding)
+
+
+def write(
+    model: Any,
+    encoder: Encoder,
+    pairs: Sequence[Pair],
+    limit: int,
+    tokens_per_batch: int,
+    stop: str,
+    cache: prediction_cache.PredictionCache | None,
+) -> Written:
+    """Return the completions of a loaded model."""
+    prompts = _prompts(encoder, pairs)
+    ways: dict[str, Any] = {
+        "max_new_tokens": limit,
+        "eos_ids": encoder.eos_ids,
+        "pad_id": encoder.pad_id,
+        "stop": stopping.rule(stop, encoder),
+        "cache": cache,
+    }
+    completions = generation.generate(model, prompts, tokens_per_batch=tokens_per_batch, do_progress=True, **ways)
+    dtype = "nf4" if getattr(model, "is_loaded_in_4bit", False) else str(model.dtype).removeprefix("torch.")
+    return Written(completions, *generation.flips(model, prompts, completions, **ways), TRANSFORMERS, dtype)
+
+
+def write_by_vllm(engine: vllm_engine.Engine, encoder: Encoder, asked: Questions, adapter: str | None) -> Written:
+    """Return the completions of a model in vLLM."""
+    prompts = _prompts(encoder, asked.pairs)
+    stop = stopping.rule(_stop(asked), encoder)
+    ways: dict[str, Any] = {
+        "max_new_tokens": asked.new_tokens,
+        "eos_ids": encoder.eos_ids,
+        "stop": stop,
+        "adapter": adapter,
+    }
+    completions = engine.complete(prompts, do_progress=True, **ways)
+    by = f"{engine.version}, likelihood by {TRANSFORMERS}"
+    return Written(completions, *engine.flips(prompts, completions, **ways), by, engine.dtype)
+
+
+def _stop(asked: Questions) -> str:
+    """Return the rule that ends the answers: the benchmark's own, or that of its tasks."""
+    return asked.stop or stopping.of_tasks(pair.task for pair in asked.pairs)
+
+
+def _prompts(encoder: Encoder, pairs: Sequence[Pair]) -> list[list[int]]:
+    return [sample.ids[: sample.start].tolist() for sample in encoder.samples(pairs)]
 
 
 def note_training(items: list[Prediction], training: TrainingData | None) -> list[Prediction]:

@@ -4,7 +4,6 @@ Empty, constant and random answers show where a metric begins, the nearest train
 references, turned into tokens and back as predictions are, must score 100: less means that the pipeline loses text.
 """
 
-import dataclasses
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,15 +34,12 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
     if CEILING not in stored:
         answers[CEILING] = [item.reference for item in items]
     table = scoring.text_metrics(scoring.task_of(items))
-    found = []
+    lines: list[dict[str, Any]] = []
     for baseline in (baseline for baseline in LABELS if baseline in answers):
-        pairs = zip(items, answers[baseline], strict=True)
-        answered = [dataclasses.replace(item, prediction=text) for item, text in pairs]
-        values = {
-            name: float(metric.value(scoring.measure(metric, answered).sum(axis=0))) for name, metric in table.items()
-        }
-        found.append({"baseline": baseline, "label": LABELS[baseline], "values": values})
-    return found
+        stats = {name: scoring.measure(metric, items, answers[baseline]) for name, metric in table.items()}
+        values = {name: float(table[name].value(found.sum(axis=0))) for name, found in stats.items()}
+        lines.append({"baseline": baseline, "label": LABELS[baseline], "values": values})
+    return lines
 
 
 def _others(items: Sequence[Prediction], seed: int) -> list[str]:

@@ -231,8 +231,7 @@ def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
 
 
 def _cut(metric: scoring.Metric, rule: str, items: Sequence[Prediction]) -> Array:
-    texts = zip(items, stop_rules.texts(rule, items), strict=True)
-    return scoring.measure(metric, [dataclasses.replace(item, prediction=text) for item, text in texts])
+    return scoring.measure(metric, items, stop_rules.texts(rule, items))
 
 
 def _only_stopping(row: dict[str, Any], stops: dict[str, Any], role: str, word: str) -> list[str]:
@@ -254,10 +253,7 @@ def _only_looking_up(
     if "nearest" not in stored:
         return []
     metric = scoring.headline(scoring.task_of(adapted))
-    looked_up = [
-        dataclasses.replace(item, prediction=text) for item, text in zip(adapted, stored["nearest"], strict=True)
-    ]
-    before, after = scoring.measure(metric, looked_up), scoring.measure(metric, adapted)
+    before, after = scoring.measure(metric, adapted, stored["nearest"]), scoring.measure(metric, adapted)
     found = _difference(metric, before, after, _clusters(adapted), seed)
     if found["verdict"] == "better":
         return []

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from codefit import slices
 from codefit.records import Prediction
+from codefit.scoring import statistics
 
 IN_TRAINING = "in_training"  # in the scores of a prediction: 1 if the training data hold its prompt and reference
-LEAKED = 0.01  # a share of prompts that are in the training data above which there is a finding
+# Chance and boilerplate put up to 1 % of innocent prompts into the training data: 2 of 200 and of 500 in three demos.
+LEAKED = 0.01  # a share of prompts that are in the training data; more of them than it allows for is a finding
+SURE = 0.05  # the chance of so many under that share, below which there are more than it allows for
 LONG = 40  # characters of a reference that nobody guesses, a name in it that the prompt does not hold
 FEWEST = 5  # such references, below which nothing is concluded
 VERBATIM = 0.5  # a share of them written exactly, from which on there is a finding
@@ -26,10 +29,10 @@ def findings(
     items = next(iter(by_role.values()))
     found = []
     leaked = sum(item.scores.get(IN_TRAINING, 0) > 0 for item in items)
-    if leaked > LEAKED * len(items):
+    if statistics.at_least(leaked, len(items), LEAKED) < SURE:
         found.append(
-            f"{leaked} of {len(items)} prompts stand in the training data with the very same answer: this measures "
-            "memory; prepare the data again and check it with preprocess_data.py --verify."
+            f"{leaked} of {len(items)} prompts stand in the training data with the very same answer, so that memory is "
+            "measured too; preprocess_data.py --verify says whether the split leaks."
         )
     for role, predictions in by_role.items():
         found += _verbatim(predictions, words[role])

@@ -47,7 +47,9 @@ def main() -> None:
     marks = [(time.perf_counter(), time.process_time())]
     scored = comparison.score_items(base), comparison.score_items(adapted)
     marks.append((time.perf_counter(), time.process_time()))
-    comparison.scores({"heldout": scored}, {}, 0)
+    by_role = dict(zip(("base", "adapted"), scored, strict=True))
+    models = {role: {"label": role} for role in by_role}
+    comparison.scores({"heldout": by_role}, models, {"heldout": {"title": "held-out code"}}, {}, 0)
     marks.append((time.perf_counter(), time.process_time()))
     rows = [
         [name, f"{marks[end][0] - marks[start][0]:.2f}", f"{marks[end][1] - marks[start][1]:.2f}"]

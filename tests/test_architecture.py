@@ -19,7 +19,7 @@ ROOMS = (
     *("cli", "engine", "records", "languages", "lexer", "structure", "syntax", "vocabulary", "repository_context"),
     *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring", "prediction_cache", "stopping"),
     *("models", "sentinels", "adapters", "kv_cache", "generation", "sampling", "likelihood", "predicting", "merging"),
-    *("scratch_flags", "scratch", "curriculum", "packing", "rows"),
+    *("vllm_engine", "scratch_flags", "scratch", "curriculum", "packing", "rows"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
     *("pathology", "slices", "stop_rules", "suspicion", "answering", "baselines", "comparison", "report"),
@@ -29,7 +29,18 @@ ROOMS = (
 TORCH_ROOMS = {
     *("models", "sentinels", "adapters", "scratch", "rows", "kv_cache", "generation", "likelihood"),
     *("predicting", "merging"),
-    *("preflight", "packing", "settings", "callbacks", "training", "contenders", "answering", "sampling", "search"),
+    *(
+        "preflight",
+        "packing",
+        "settings",
+        "callbacks",
+        "training",
+        "contenders",
+        "answering",
+        "vllm_engine",
+        "sampling",
+        "search",
+    ),
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 from test_report import ADAPTED, BASE, MODELS, PROMPT, prediction, wrong
 
-from codefit import baselines, comparison, report, slices, stop_rules
+from codefit import baselines, comparison, report, slices, stop_rules, suspicion
 from codefit.records import Prediction
 from codefit.report import html as page
 from codefit.report import terminal
@@ -307,3 +307,9 @@ def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():
     assert compat["adapted"]["edit_similarity"] == 100.0
     assert compat["base"]["signatures"]["bleu"].endswith("sacrebleu 2.6.0")
     assert "compat" not in found(VAGUE, GOOD)[0]["benchmarks"]["heldout"]
+
+
+@pytest.mark.parametrize(("leaked", "found"), [(0, 0), (1, 0), (2, 1), (30, 1)])
+def test_a_few_prompts_that_training_held_by_chance_are_no_leak(leaked, found):
+    items = [dataclasses.replace(item, scores={"in_training": float(n < leaked)}) for n, item in enumerate(VAGUE)]
+    assert len(suspicion.findings({"base": items}, {"base": "base model"}, {})) == found

@@ -190,3 +190,10 @@ def test_items_and_clusters_must_match(clusters: list[str]) -> None:
 def test_other_items_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="the same items"):
         sure.compare(np.ones((3, 2)), np.ones((4, 2)), ["a"] * 3, sure.mean)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "chance"), [(0, 10, 1.0), (1, 10, 1 - 0.99**10), (10, 10, 1e-20), (2, 200, 0.595), (3, 100_000, 1.0)]
+)
+def test_the_chance_of_so_many_hits(hits, n, chance):
+    assert sure.at_least(hits, n, 0.01) == pytest.approx(chance, abs=1e-3)

@@ -76,12 +76,15 @@ def applicable(items: Sequence[Prediction]) -> dict[str, Metric]:
     return {name: metric for name, metric in table.items() if not hasattr(metric, "applies") or metric.applies(items)}
 
 
-def measure(metric: Metric, items: Sequence[Prediction]) -> Array:
-    """Return the statistics of n items, shape (n, k), whatever the metric needs of them."""
+def measure(metric: Metric, items: Sequence[Prediction], texts: Sequence[str] | None = None) -> Array:
+    """Return the statistics of n items, shape (n, k), whatever the metric needs of them.
+
+    `texts`, where they are given, are scored in the place of the items' predictions.
+    """
     if hasattr(metric, "of_item"):
         return np.array([metric.of_item(item) for item in items], np.float64)
-    texts = [item.prediction for item in items], [item.reference for item in items]
-    return gather(cast(TextMetric, metric), *texts)
+    found = [item.prediction for item in items] if texts is None else texts
+    return gather(cast(TextMetric, metric), found, [item.reference for item in items])
 
 
 def gather(metric: TextMetric, predictions: Sequence[str], references: Sequence[str]) -> Array:

@@ -115,6 +115,19 @@ def mcnemar(hits_a: Sequence[float] | Array, hits_b: Sequence[float] | Array) ->
     return min(1.0, 2 * tail / (1 << tosses))
 
 
+def at_least(hits: int, n: int, share: float) -> float:
+    """Return the chance of so many hits or more among n items that are hit independently with this share (0 to 1)."""
+    logs = (
+        math.lgamma(n + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(n - k + 1)
+        + k * math.log(share)
+        + (n - k) * math.log1p(-share)
+        for k in range(hits)
+    )
+    return max(0.0, 1 - sum(map(math.exp, logs)))
+
+
 def holm(values: Sequence[float]) -> list[float]:
     """Return p values corrected for their number: below 0.05, one false alarm in twenty whole tables.
 
