@@ -322,28 +322,21 @@ def without_merge(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> None:
     """Merge into a folder aside, and move it to its place only when it is proven."""
     manifest = cli.Manifest(args)
-    work = cli.partial(output)
-    cli.make_folder(work, empty=True)
-    try:
-        measured = merge(plan, work, args.max_shard_size)
-    except UserError:
-        shutil.rmtree(work)
-        raise
-    for name in ("trainer_state.json", "loss.png"):
-        if (plan.adapter / name).is_file():
-            shutil.copy(plan.adapter / name, work / name)
-    manifest.update(
-        base_model=plan.base,
-        base_revision=plan.revision,
-        adapter=args.hf_repository,
-        adapter_sha256=weights,
-        dataset=plan.dataset,
-        max_prompt_tokens=plan.max_prompt_tokens,
-        merge=measured,
-    )
-    manifest.write(work)
-    write_card(args, plan, work, output)
-    cli.commit(work, output)
+    with cli.new_directory(output) as work:
+        manifest.update(
+            base_model=plan.base,
+            base_revision=plan.revision,
+            adapter=args.hf_repository,
+            adapter_sha256=weights,
+            dataset=plan.dataset,
+            max_prompt_tokens=plan.max_prompt_tokens,
+            merge=merge(plan, work, args.max_shard_size),
+        )
+        for name in ("trainer_state.json", "loss.png"):
+            if (plan.adapter / name).is_file():
+                shutil.copy(plan.adapter / name, work / name)
+        manifest.write(work)
+        write_card(args, plan, work, output)
     print(f"\nmerged   {output}")
 
 

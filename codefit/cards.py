@@ -108,7 +108,7 @@ def adapter_card(folder: Path, repo_id: str, scores: Sequence[Score] = (), licen
         f'model = PeftModel.from_pretrained(base, "{repo_id}").eval()'
     )
     made = [cli.read_manifest(folder)]
-    model = _Model(repo_id, base, "adapter", made, scores, prompt_format(folder), licence)
+    model = _Model(repo_id, base, "adapter", made, scores, prompt_format(folder), licence, lora=True)
     return _model_card(model, f"A LoRA adapter that fits {_linked(base)} to a codebase.", load)
 
 
@@ -130,7 +130,7 @@ def merged_card(
         f'model = AutoModelForCausalLM.from_pretrained("{repo_id}", dtype="auto").eval()'
     )
     made = [cli.read_manifest(path) for path in (adapter, folder) if path]
-    model = _Model(repo_id, base, "finetune", made, scores, prompt_format(folder), licence)
+    model = _Model(repo_id, base, "finetune", made, scores, prompt_format(folder), licence, lora=adapter is not None)
     sentence = (
         f"This is {_linked(base)}, fitted to a codebase." if base else "A small code model, trained from scratch."
     )
@@ -187,6 +187,7 @@ class _Model:
     scores: Sequence[Score]
     prompt_format: str
     licence: str
+    lora: bool
 
     @property
     def dataset(self) -> str:
@@ -227,7 +228,7 @@ class _Model:
             license=provenance.hub_licence(self.licence) if self.licence else None,
             language=["code"],
             datasets=[dataset] if dataset else None,
-            tags=[*TAGS, *provenance.languages(self.prepared), *(["lora"] if self.base else [])],
+            tags=[*TAGS, *provenance.languages(self.prepared), *(["lora"] if self.lora else [])],
             model_name=_name(self.repo_id) if results else None,
             eval_results=results or None,
         )

@@ -164,11 +164,15 @@ def partial(output: Path) -> Path:
 def new_directory(output: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; when the block ends well it is fsynced and becomes `output`.
 
-    A killed run leaves only `output.partial`, so that an output that exists is a complete one.
+    A killed run leaves only `output.partial`, so an output that exists is a complete one; a UserError leaves nothing.
     """
     aside = partial(output)
     make_folder(aside, empty=True)
-    yield aside
+    try:
+        yield aside
+    except UserError:
+        _remove(aside)
+        raise
     commit(aside, output)
 
 

@@ -49,9 +49,8 @@ def preflight(repo_id: str, kind: Kind, *, private: bool | None = None, create: 
     def ask() -> None:
         api = hub_client.connect()
         hub_client.patiently(lambda: hub_client.refuse_reader(api, repo_id))
-        if create:
-            hub_client.patiently(lambda: hub_client.open_repository(api, repo_id, kind, private))
         if create or hub_client.patiently(lambda: api.repo_exists(repo_id, repo_type=kind)):
+            hub_client.patiently(lambda: hub_client.open_repository(api, repo_id, kind, private))
             hub_client.patiently(lambda: hub_client.try_writing(api, repo_id, kind))
 
     hub_client.explained(ask, repo_id, f"cannot push to {repo_id}", "nothing was started.")

@@ -68,10 +68,10 @@ def _session() -> "httpx2.Client":
 
 
 def _end_busy_loop(response: "httpx2.Response") -> None:
-    """Raise for the one answer on which the client would ask again at once and for ever."""
+    """Raise for a 409 that does not say that the repository exists: the client asks again at once, some for ever."""
     if response.status_code == 409 and response.url.path == "/api/repos/create":
         response.read()
-        if "conflicting operation" in response.text:
+        if '"url"' not in response.text:
             response.raise_for_status()
 
 
@@ -165,7 +165,7 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, ConnectionError):  # of xet, which has tried for more than a minute by itself
         return False
     if isinstance(error, RuntimeError):  # of a file: sent six times already, unless the right to send it ran out
-        return status is not None and status < 500
+        return status is not None and status < 500 and status != 413
     return isinstance(error, json.JSONDecodeError | httpx2.TransportError) or status in PASSING
 
 
@@ -202,9 +202,10 @@ def _reason(error: BaseException, repo_id: str) -> str:
 
 
 def _reason_of_status(error: BaseException, status: int, repo_id: str) -> str:
-    if isinstance(error, RuntimeError) and status < 500:
+    if isinstance(error, RuntimeError) and status < 500 and status not in {413, 429}:
         return f"the storage of the Hub does not take the files ({status}); wait a minute"
     said = _one_line(getattr(error, "server_message", None) or "")
+    said = "" if said.startswith("<") else said  # a web page
     default = "the Hub itself has trouble ({status}); see https://status.huggingface.co, and wait"
     template = REASONS.get(status, default if status >= 500 else "the Hub refuses the request ({status})")
     seconds = f"{_asked_wait(error)} s" if _asked_wait(error) else "a few minutes"

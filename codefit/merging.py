@@ -271,7 +271,7 @@ def write_shards(
         dtype: what the weights are rounded to.
         shard_bytes: a single weight may be larger; it gets a file of its own.
     """
-    _refuse_full_disk(folder, sum(sizes.values()) * dtype.itemsize)
+    refuse_full_disk(folder, sum(sizes.values()) * dtype.itemsize, "merged model")
     plan = plan_shards({name: number * dtype.itemsize for name, number in sizes.items()}, shard_bytes)
     files = [f"model-{n:05}-of-{len(plan):05}.safetensors" for n in range(1, len(plan) + 1)]
     files = files if len(plan) > 1 else ["model.safetensors"]
@@ -286,11 +286,12 @@ def write_shards(
         (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _refuse_full_disk(folder: Path, needed: int) -> None:
+def refuse_full_disk(folder: Path, needed: int, what: str) -> None:
+    """Raise UserError unless the disk of a folder has room for the bytes that are needed."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"the merged model needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left; free some, or "
+            f"the {what} needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left; free some, or "
             "name another --output_dir."
         )
 

@@ -148,10 +148,7 @@ def test_a_hub_that_says_nothing_is_given_up_and_asked_again(server: HubServer, 
 
 CREATE, COMMIT = "POST /api/repos/create", "POST .*/commit/"
 FAILURES = {
-    "bad token": (Fault(CREATE, status=401), "1", "does not accept the token (401", "`hf auth login`"),
     "no room": (Fault(COMMIT, status=402), "1", "no room left (402", "free some"),
-    "no right": (Fault(COMMIT, status=403), "1", "may not write to tester/kotlin-phi (403", "the role write"),
-    "not there": (Fault("preupload", status=404), "1", "does not exist or the token may not see it (404", "check"),
     "busy for ever": (
         Fault(CREATE, status=409, body="another conflicting operation is in progress"),
         "1",
@@ -159,16 +156,8 @@ FAILURES = {
         "wait a minute",
     ),
     "others never stop": (Fault(COMMIT, status=412), "1", "changed by others in the meantime (412", "wait until"),
-    "too large": (Fault(COMMIT, status=413), "1", "too large for the Hub (413", "smaller pieces"),
-    "limited": (Fault(COMMIT, status=429, headers={"Retry-After": "9"}), "1", "too many requests (429", "wait 9 s"),
     "limited for long": (Fault(COMMIT, status=429, headers={"Retry-After": "3600"}), "1", "(429", "wait 3600 s"),
-    "broken": (Fault(COMMIT, status=500), "1", "the Hub itself has trouble (500", "status.huggingface.co"),
     "down, with xet": (Fault(COMMIT, status=503), "0", "the Hub itself has trouble (503", "status.huggingface.co"),
-    "commit dropped": (Fault(COMMIT, action="drop"), "1", "the connection to http://127.0.0.1", "check the network"),
-    "upload cut": (Fault("PUT /large", action="cut"), "1", "the connection to http://127.0.0.1", "check the network"),
-    "upload refused": (Fault("PUT /large", status=403), "1", "does not take the files (403)", "wait a minute"),
-    "storage down": (Fault("PUT /large", status=500), "1", "the Hub itself has trouble (500", "status.huggingface.co"),
-    "web page": (Fault("validate-yaml", status=200, body="<html>"), "1", "a web page instead of data", "HF_ENDPOINT"),
     "no right, with xet": (
         Fault("xet-write-token", status=403),
         "0",
@@ -273,6 +262,21 @@ def test_preflight_is_not_content_with_a_public_repository_of_somebody_else(serv
     error = error_of(run(server, tmp_path, preflight("google/gemma")))
     assert "may not write to google/gemma (403" in error
     assert server.count("preupload") == 1
+
+
+def test_a_dry_preflight_changes_nothing(server: HubServer, tmp_path: Path) -> None:
+    assert run(server, tmp_path, preflight(create=False)).returncode == 0
+    assert not server.api.repositories
+    server.add_repository("model", REPO, private=False)
+    server.add_repository("model", "google/gemma", private=False)
+    assert run(server, tmp_path, preflight(create=False)).returncode == 0
+    refused = {
+        "the repository is public and private was asked for": preflight(create=False, private=True),
+        "may not write to google/gemma (403": preflight("google/gemma", create=False),
+    }
+    for reason, call in refused.items():
+        assert reason in error_of(run(server, tmp_path, call))
+    assert titles(server) == ["initial commit"]
 
 
 @pytest.mark.parametrize(("there", "asked"), [(False, True), (True, False)])

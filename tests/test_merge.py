@@ -111,6 +111,25 @@ def test_an_adapter_too_small_for_bfloat16_is_saved_in_float32(adapter, tmp_path
     assert manifest["merge"]["dtype"] == "float32"
 
 
+def test_a_disk_without_room_is_one_sentence(adapter, tmp_path, monkeypatch):
+    """Nothing half-written stays: not of the merge, and not of the GGUF file of a merge that had room."""
+    words = ["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged")]
+    usage = shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+        message = (
+            r"the merged model needs 0\.0 GB and the disk has 0\.0 GB left; free some, or name another --output_dir"
+        )
+        with pytest.raises(UserError, match=message):
+            merge_lora.main(words)
+        assert list(tmp_path.iterdir()) == []
+    merge_lora.main(words)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    with pytest.raises(UserError, match="the GGUF file needs"):
+        merge_lora.main([*words, "--gguf"])
+    assert [path.name for path in tmp_path.iterdir()] == ["merged"]
+
+
 def test_running_twice_does_nothing_twice(adapter, tmp_path, capsys):
     words = ["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged")]
     merge_lora.main(words)

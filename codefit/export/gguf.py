@@ -81,11 +81,11 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
         name: of the model, for the metadata.
 
     Raises:
-        UserError: the architecture, its rope scaling or its tokenizer has no equivalent.
+        UserError: the architecture, its rope scaling or its tokenizer has no equivalent, or the disk is full.
     """
     import gguf
 
-    from codefit.merging import Checkpoint
+    from codefit.merging import Checkpoint, refuse_full_disk
 
     config = read_config(folder)
     refuse(config, folder)
@@ -102,6 +102,7 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
     names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
     stored = [each for each in checkpoint.file_of if not _is_left_out(each, config)]
     types = {each: _type_of(checkpoint.shape(each), kind) for each in stored}
+    needed = 0
     for each in stored:
         shape, place = checkpoint.shape(each), names.get_name(each, try_suffixes=(".weight", ".bias"))
         if place is None:
@@ -109,6 +110,8 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
         block, nbytes = gguf.GGML_QUANT_SIZES[types[each]]
         size = int(np.prod(shape)) // block * nbytes
         writer.add_tensor_info(place, shape, np.dtype(np.float32), size, types[each])
+        needed += size
+    refuse_full_disk(file.parent, needed, "GGUF file")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

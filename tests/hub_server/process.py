@@ -28,6 +28,54 @@ cli.run(main)
 """
 
 
+# The same in one process for many calls: a line of JSON comes for each, and goes back for each. A failed one is logged
+# with its traceback, as a careless program would.
+LOOP = """
+import json, logging, os, sys, time
+from pathlib import Path
+sleep = time.sleep
+time.sleep = lambda seconds: sleep(0.001)
+from codefit import hub
+from codefit.cli import UserError
+for line in sys.stdin:
+    name, arguments = json.loads(line)
+    arguments |= {key: Path(value) for key, value in arguments.items() if key == "folder"}
+    try:
+        said = {"url": getattr(hub, name)(**arguments)}
+    except UserError as error:
+        logging.exception("failed")
+        said = {"error": str(error)}
+    print(json.dumps(said), flush=True)
+"""
+
+
+class Client:
+    """A process that makes one call after the other, so that a table of many is quick."""
+
+    def __init__(self, server: HubServer, tmp_path: Path, **changes: str) -> None:
+        self.log = (tmp_path / "client.log").open("w+")
+        env = environment(server, tmp_path, **changes)
+        command = [sys.executable, "-c", LOOP]
+        self.process = subprocess.Popen(
+            command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log
+        )
+
+    def ask(self, call: Call) -> str:
+        """Return the error of a call, "" if it succeeded."""
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps(call), file=self.process.stdin, flush=True)
+        return str(json.loads(self.process.stdout.readline()).get("error", ""))
+
+    def close(self) -> str:
+        """End the process and return all that it logged."""
+        self.process.communicate()
+        assert self.process.returncode == 0
+        self.log.seek(0)
+        with self.log:
+            return self.log.read()
+
+
 def environment(server: HubServer, tmp_path: Path, **changes: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     ours = {"HF_ENDPOINT": server.endpoint, "HF_TOKEN": WRITE_TOKEN, "HF_HOME": str(tmp_path / "hf_home")}
