@@ -180,6 +180,20 @@ def test_files_that_pages_include(line, expected):
     assert blocks("docs/en/docs/page.md", f"Text.\n\n{line}\n\nText.\n", files) == [(1, None, "", expected)]
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "--8<--\na.py\n\nb.py:2\n--8<--\n",
+        "Text.\n\n--8<--\n\na.py\n\n\nb.py\n\n--8<--\n\nMore.\n",
+        "```python\n--8<--\na.py\n\nb.py\n--8<--\n```\n",
+        "!!! note\n\n    --8<--\n    a.py\n\n    b.py\n    --8<--\n",
+    ],
+)
+def test_a_list_of_includes_may_have_blank_lines(page):
+    found = blocks("page.md", page, {"a.py", "b.py"})
+    assert [block[3] for block in found] == [("a.py",), ("b.py",)]
+
+
 def test_several_includes_and_what_is_none():
     files = {"a.py", "b.py"}
     listed = blocks("page.md", "--8<--\na.py\nb.py:2\n--8<--\n", files)

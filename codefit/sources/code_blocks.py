@@ -26,6 +26,7 @@ INCLUDE = re.compile(
     """,
     re.X,
 )
+LISTING = re.compile(r"^([ \t]*)-+8<-+[ \t]*\n(.*?)\n[ \t]*-+8<-+[ \t]*$", re.M | re.S)  # paths between two
 SECTION = re.compile(r":[\w.:-]*$")  # of a snippet: lines, or the name of a section
 FENCE = re.compile(r"^[ \t]*(?:```|~~~|\{[*!]|-+8<)", re.M)  # or an include
 DIRECTIVE = re.compile(r"^(\s*)\.\. (code-block|code|sourcecode|literalinclude)::[ \t]*(\S*)[^\n]*$")
@@ -109,7 +110,7 @@ def _resolved(page: str, target: str, files: Container[str]) -> str | Rejection:
 def _markdown(text: str, depth: int = 0) -> Iterator[_Found]:
     from markdown_it import MarkdownIt
 
-    for token in MarkdownIt("commonmark").disable("inline").parse(text):  # blocks are enough
+    for token in MarkdownIt("commonmark").disable("inline").parse(LISTING.sub(_singly, text)):  # blocks are enough
         if token.type == "fence":
             yield from _fence(token.info.strip(), token.content)
         elif token.type == "inline":
@@ -132,15 +133,16 @@ def _fence(said: str, content: str) -> Iterator[_Found]:
 
 
 def _includes(text: str) -> Iterator[str]:
-    """Yield the paths of the includes that stand alone in a line, and of those between two `--8<--`."""
-    listing = False
+    """Yield the paths of the includes that stand alone in a line."""
     for line in map(str.strip, text.splitlines()):
-        if line.strip("-") == "8<" and line.startswith("-"):
-            listing = not listing
-        elif listing and line:
-            yield SECTION.sub("", line)
-        elif match := INCLUDE.fullmatch(line):
+        if match := INCLUDE.fullmatch(line):
             yield match["fastapi"] or match["mdx"] or SECTION.sub("", match["snippet"])
+
+
+def _singly(listing: re.Match[str]) -> str:
+    """Return a list of paths between two `--8<--`, which may hold blank lines, as an include for each."""
+    paths = filter(None, map(str.strip, listing[2].splitlines()))
+    return "\n".join(f'{listing[1]}--8<-- "{path}"' for path in paths)
 
 
 # ------------------------------------------------------------------------------------------- RST
