@@ -191,6 +191,8 @@ def _difference(
 ) -> dict[str, Any]:
     found = statistics.compare(before, after, clusters, metric.value, metric.HIGHER_IS_BETTER, seed)
     difference = {"value": found.difference, "low": found.low, "high": found.high, "p": found.p}
+    if metric.UNIT == "%":  # with few files the interval runs over what two percentages can differ by
+        difference |= {"low": max(-100.0, found.low), "high": min(100.0, found.high)}
     if metric.NAME in BINARY:
         difference["mcnemar_p"] = statistics.mcnemar(before[:, 0], after[:, 0])
     return {"difference": {**difference, "smallest": found.smallest}, "verdict": found.verdict}

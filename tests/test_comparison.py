@@ -313,3 +313,11 @@ def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():
 def test_a_few_prompts_that_training_held_by_chance_are_no_leak(leaked, found):
     items = [dataclasses.replace(item, scores={"in_training": float(n < leaked)}) for n, item in enumerate(VAGUE)]
     assert len(suspicion.findings({"base": items}, {"base": "base model"}, {})) == found
+
+
+def test_a_difference_of_percentages_is_at_most_100():
+    two = [dataclasses.replace(item, path=f"f{n // 15}.py") for n, item in enumerate(GOOD)]
+    half = [dataclasses.replace(item, prediction="") if n < 15 else item for n, item in enumerate(two)]
+    for row in found(half, two)[0]["benchmarks"]["heldout"]["metrics"]:
+        if row["unit"] == "%":
+            assert (row["difference"]["low"], row["difference"]["high"]) == (-100, 100)
