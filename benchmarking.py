@@ -47,6 +47,9 @@ def build_parser() -> cli.Parser:
     add(
         "--max_prompt_tokens", type=positive, help="a longer prompt is cut on the left; when absent: as in the training"
     )
+    add("--temperature", type=cli.number(float, 0.01), help="draw the tokens; when absent, and --top_p: greedy")
+    add("--top_p", type=cli.number(float, 0.01, 1), help="draw among the likeliest tokens of this probability together")
+    add("--generation_seed", type=count, default=0, help="seed of what is drawn")
     add("--tokens_per_batch", type=positive, default=16384, help="rows times longest row; less needs less memory")
     add("--backend", choices=["transformers", "vllm"], default="transformers", help="what writes the completions")
     add("--no_cache", action="store_true", help="ask anew what a model was asked before, and do not store it")
@@ -205,6 +208,10 @@ def check(parser: cli.Parser, args: argparse.Namespace) -> None:
 
     if not (args.rescore or args.compare or args.hf_repository):
         parser.error("--hf_repository is needed: the adapter or merged model to measure")
+    if args.generation_seed and args.temperature is None and args.top_p is None:
+        parser.error("--generation_seed needs something to draw: add --temperature or --top_p")
+    if args.backend == "vllm" and not (args.temperature is None and args.top_p is None):
+        parser.error("--backend vllm answers greedily; leave out --temperature and --top_p, or the backend")
     if unknown := [name for name in args.benchmark if not questions.is_known(name)]:
         known = ", ".join(("heldout", *benchmarks.NAMES))
         parser.error(f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file")

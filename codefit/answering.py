@@ -1,4 +1,4 @@
-"""What the models of a benchmark answer: greedy completions, and how likely each model finds the references."""
+"""What the models of a benchmark answer, greedily or drawn, and how likely each finds the references."""
 
 import argparse
 import dataclasses
@@ -23,6 +23,7 @@ from codefit import (
 from codefit.cli import UserError
 from codefit.encoding import Encoder
 from codefit.generation import Completion
+from codefit.nucleus import Nucleus
 from codefit.questions import Questions
 from codefit.records import Pair, Prediction
 from codefit.retrieval import TrainingData
@@ -142,12 +143,19 @@ def ask(
         UserError: a batch does not fit into the memory of the GPU.
     """
     try:
-        ways: dict[str, Any] = {"stop": _stop(asked), "with_cache": not args.no_cache, "written": written}
-        return predict(model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch, **ways)
+        ways: dict[str, Any] = {"stop": _stop(asked), "nucleus": nucleus_of(args), "with_cache": not args.no_cache}
+        return predict(model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch, written=written, **ways)
     except torch.OutOfMemoryError:
         raise UserError(
             f"a batch of {args.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
         ) from None
+
+
+def nucleus_of(args: argparse.Namespace) -> Nucleus | None:
+    """Return how tokens are drawn, or None where completions are greedy."""
+    if args.temperature is None and args.top_p is None:
+        return None
+    return Nucleus(args.temperature or 1.0, args.top_p or 1.0, args.generation_seed)
 
 
 def predict(
@@ -157,6 +165,7 @@ def predict(
     limit: int,
     tokens_per_batch: int,
     stop: str = "end",
+    nucleus: Nucleus | None = None,
     with_cache: bool = True,
     written: Written | None = None,
 ) -> Answers:
@@ -166,7 +175,7 @@ def predict(
     `written` by another engine already is taken as it is; the nats are always those of this model.
     """
     cache = prediction_cache.PredictionCache(models.fingerprint(model)) if with_cache else None
-    written = written or write(model, encoder, pairs, limit, tokens_per_batch, stop, cache)
+    written = written or write(model, encoder, pairs, limit, tokens_per_batch, stop, nucleus, cache)
     print(f"in other batches {written.differ} of {written.again} completions are different")
     measured = likelihood.completion_nats(model, encoder, pairs, tokens_per_batch, cache, do_progress=True)
     if cache and cache.found:
@@ -188,7 +197,7 @@ def predict(
         for pair, completion, (nats, tokens) in zip(pairs, written.completions, measured, strict=True)
     ]
     decoding = {
-        "decode": "greedy",
+        "decode": nucleus.name if nucleus else "greedy",
         "stop": stop,
         "new": str(limit),
         "prompt": str(encoder.max_prompt_tokens),
@@ -207,6 +216,7 @@ def write(
     limit: int,
     tokens_per_batch: int,
     stop: str,
+    nucleus: Nucleus | None,
     cache: prediction_cache.PredictionCache | None,
 ) -> Written:
     """Return the completions of a loaded model."""
@@ -216,6 +226,7 @@ def write(
         "eos_ids": encoder.eos_ids,
         "pad_id": encoder.pad_id,
         "stop": stopping.rule(stop, encoder),
+        "nucleus": nucleus,
         "cache": cache,
     }
     completions = generation.generate(model, prompts, tokens_per_batch=tokens_per_batch, do_progress=True, **ways)

@@ -1,4 +1,4 @@
-"""Many prompts to many completions, greedily and fast: length-sorted batches that rows leave when they have ended.
+"""Many prompts to many completions, greedy or drawn, and fast: length-sorted batches that rows leave when they end.
 
 Prompts are padded on the left, so that every row of a batch writes its next token in the same column; the attention
 mask and the positions hide the padding. Prompts with a long common beginning (the examples of a few-shot prompt, the
@@ -14,6 +14,7 @@ import torch
 
 from codefit import cli
 from codefit.kv_cache import Rows, is_plain, left_padded, new_cache, read
+from codefit.nucleus import Nucleus
 from codefit.prediction_cache import PredictionCache
 from codefit.stopping import StopRule
 
@@ -42,10 +43,11 @@ def generate(
     pad_id: int,
     tokens_per_batch: int = 16384,
     stop: StopRule | None = None,
+    nucleus: Nucleus | None = None,
     cache: PredictionCache | None = None,
     do_progress: bool = False,
 ) -> list[Completion]:
-    """Return the greedy completion of each prompt, in the order of the prompts.
+    """Return the completion of each prompt, in the order of the prompts.
 
     Args:
         model: a causal language model in eval mode.
@@ -55,6 +57,7 @@ def generate(
         pad_id: any valid id; what it is has no influence.
         tokens_per_batch: rows times (longest prompt + max_new_tokens) stays within this, but a batch has at least one.
         stop: what else ends a completion; the token that does is part of it.
+        nucleus: how tokens are drawn; without it the completion is greedy.
         cache: answers of this model; batches that are in it are not asked again, the others are added.
         do_progress: show a progress bar.
 
@@ -69,12 +72,16 @@ def generate(
             rows = [prompts[index] for index in batch]
             settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
             question = {"kind": "completions", **settings, "shared": shared, "rows": rows}
+            if nucleus:
+                question["nucleus"] = nucleus.name
             answer = cache.get(question) if cache else None
             if answer is not None:
                 yield from ((index, Completion(*entry)) for index, entry in zip(batch, answer, strict=True))
                 continue
             found: dict[int, Completion] = {}
-            for row, completion in _batch(model, rows, shared, max_new_tokens, frozenset(eos_ids), stop, pad_id):
+            for row, completion in _batch(
+                model, rows, shared, max_new_tokens, frozenset(eos_ids), stop, nucleus, pad_id
+            ):
                 found[row] = completion
                 yield batch[row], completion
             if cache:
@@ -172,6 +179,7 @@ def _batch(
     max_new_tokens: int,
     eos_ids: frozenset[int],
     stop: StopRule | None,
+    nucleus: Nucleus | None,
     pad_id: int,
 ) -> Iterator[tuple[int, Completion]]:
     """Yield (row, completion) of one batch as rows end."""
@@ -179,11 +187,12 @@ def _batch(
     state = left_padded(prompts, pad_id, model.device, shared)
     written: dict[int, list[int]] = {row: [] for row in range(len(prompts))}
     rows = list(written)  # which row of the batch each row of the tensors is
+    numbers = [nucleus.numbers(prompt) for prompt in prompts] if nucleus else []
     logits = read(model, cache, prompts[0][:shared], state)
     for step in range(max_new_tokens):
         if step:
             logits = state.forward(model, cache)[:, -1]
-        chosen = logits.argmax(-1)
+        chosen = nucleus.draw(logits, [numbers[row].random() for row in rows]) if nucleus else logits.argmax(-1)
         yield from _ended(rows, chosen.tolist(), written, eos_ids, stop)
         if not written:
             return

@@ -14,18 +14,17 @@ cd "$(dirname "$0")/.."
 OUT=${OUT:-outputs/curricula}
 SEEDS=${SEEDS:-0 1 2}
 BY=${BY:-rarity}
-TRIALS=${TRIALS:-6}
-installed=$(python -c 'import importlib.util; print(importlib.util.find_spec("transformers").submodule_search_locations[0])')/..
+TRIALS=${TRIALS:-4}
+installed=$(python -c 'import importlib.util; print(importlib.util.find_spec("datasets").submodule_search_locations[0])')/..
 
-python parse_data.py --repository "$installed/transformers" "$installed/datasets" "$installed/accelerate" \
-    "$installed/huggingface_hub" "$installed/peft" --language python --min_bytes 1000 --max_bytes 100000 \
-    --output "$OUT/raw.jsonl"
+python parse_data.py --repository "$installed/datasets" "$installed/accelerate" "$installed/huggingface_hub" \
+    "$installed/peft" --language python --min_bytes 1000 --max_bytes 100000 --output "$OUT/raw.jsonl"
 python preprocess_data.py --input "$OUT/raw.jsonl" --task document --format --output "$OUT/documents"
 
 train() {
     python train.py --from_scratch --dataset "$OUT/documents" --vocab_size 4096 --hidden_size 128 --num_hidden_layers 3 \
-        --intermediate_size 512 --max_length 384 --per_device_train_batch_size 16 --gradient_accumulation_steps 1 \
-        --learning_rate 3e-3 --weight_decay 0.1 --warmup_steps 10 --max_steps 160 --eval_steps 40 --logging_steps 10 \
+        --intermediate_size 512 --max_length 384 --per_device_train_batch_size 8 --gradient_accumulation_steps 1 \
+        --learning_rate 3e-3 --weight_decay 0.1 --warmup_steps 10 --max_steps 100 --eval_steps 25 --logging_steps 10 \
         --validation_samples 128 "$@"
 }
 

@@ -18,7 +18,8 @@ from codefit.cli import ROOT
 ROOMS = (
     *("cli", "engine", "records", "languages", "lexer", "structure", "syntax", "vocabulary", "repository_context"),
     *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring", "prediction_cache", "stopping"),
-    *("models", "sentinels", "adapters", "kv_cache", "generation", "sampling", "likelihood", "predicting", "merging"),
+    *("models", "sentinels", "adapters", "kv_cache", "nucleus", "generation", "sampling"),
+    *("likelihood", "predicting", "merging"),
     *("vllm_engine", "scratch_flags", "scratch", "curriculum", "packing", "rows"),
     *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
     *("benchmarks", "questions", "contenders", "retrieval"),
@@ -27,7 +28,7 @@ ROOMS = (
     *("export", "provenance", "cards", "hub_client", "hub"),
 )
 TORCH_ROOMS = {
-    *("models", "sentinels", "adapters", "scratch", "rows", "kv_cache", "generation", "likelihood"),
+    *("models", "sentinels", "adapters", "scratch", "rows", "kv_cache", "nucleus", "generation", "likelihood"),
     *("predicting", "merging"),
     *(
         "preflight",

@@ -193,6 +193,18 @@ def test_predictions_do_not_depend_on_the_batches(finished, made, tmp_path):
         assert [item.scores["nats"] for item in ours] == pytest.approx(nats, rel=1e-4)
 
 
+def test_drawn_predictions_have_a_seed_that_the_signature_names(finished, made, tmp_path):
+    flags = ("--temperature", "0.9", "--top_p", "0.95", "--generation_seed")
+    for name, seed in (("one", "1"), ("again", "1"), ("two", "2")):
+        run(made, tmp_path / name, *flags, seed)
+    one, again, two = ([item.prediction for item in predictions(tmp_path / n, "base")] for n in ("one", "again", "two"))
+    assert one == again
+    assert one != two
+    assert one != [item.prediction for item in predictions(finished, "base")]
+    assert "decode:t0.9,p0.95,seed2" in (tmp_path / "two" / "scores.json").read_text()
+    assert "decode:greedy" in (finished / "scores.json").read_text()
+
+
 def test_a_merged_model_is_compared_with_its_base(finished, made, tmp_path):
     run(made, tmp_path / "merged", model="merged")
     assert not (tmp_path / "merged" / "loss.png").exists()  # this merged model came without one

@@ -1,0 +1,56 @@
+"""Draws among the likeliest tokens, for whole batches: temperature and top-p, the same whatever batch a prompt is in.
+
+Each prompt has numbers of its own, one a token, from the seed and its ids alone. A number picks a token by the running
+sum of the probabilities, the likeliest first (nucleus sampling, arXiv 1904.09751). So what is drawn for a prompt
+depends neither on the other prompts nor on how they are batched, as far as the probabilities do not.
+"""
+
+import dataclasses
+import hashlib
+import random
+from collections.abc import Sequence
+
+import torch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Nucleus:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: logits are divided by it; above 0.
+        top_p: draw among the likeliest tokens that together have this probability; above 0, at most 1.
+        seed: of the numbers.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What stands in signatures and in the questions of the cache."""
+        return f"t{self.temperature:g},p{self.top_p:g},seed{self.seed}"
+
+    def numbers(self, prompt: Sequence[int]) -> random.Random:
+        """Return the source of the numbers of a prompt."""
+        digest = hashlib.blake2b(f"{self.seed}\0{list(prompt)}".encode(), digest_size=8).digest()
+        return random.Random(digest)
+
+    def draw(self, logits: torch.Tensor, numbers: Sequence[float]) -> torch.Tensor:
+        """Return a token of each row.
+
+        Args:
+            logits: shape (rows, vocabulary).
+            numbers: one in [0, 1) a row.
+
+        Returns:
+            token ids, shape (rows,).
+        """
+        shares, tokens = (logits.float() / self.temperature).softmax(-1).sort(descending=True, stable=True)
+        sums = shares.cumsum(-1)
+        inside = sums - shares < self.top_p  # a token is in while those before it have not reached top_p
+        total = (shares * inside).sum(-1, keepdim=True)
+        wanted = torch.tensor(numbers, dtype=sums.dtype, device=sums.device)[:, None] * total
+        places = (sums <= wanted).sum(-1, keepdim=True).minimum(inside.sum(-1, keepdim=True) - 1)
+        return tokens.gather(-1, places)[:, 0]

@@ -1,0 +1,131 @@
+"""Two steps of runs/adaptation.sh: the history of a project from its releases, and the table and plot of the study.
+
+    python runs/adaptation.py history outputs/adaptation 0.10.0 0.14.0 0.21.2
+    python runs/adaptation.py compare outputs/adaptation 256
+
+A file belongs to the release that added its path; what later releases did to it is left out. Predictions are cut to the
+lines of their reference, for all models alike, so that nothing is gained by stopping. Intervals are 95 %, paired over
+the prompts that all models were asked, by resampling files.
+"""
+
+import dataclasses
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from codefit import cli, records, scoring, stop_rules  # noqa: E402
+from codefit.records import Document, Prediction  # noqa: E402
+from codefit.scoring import statistics  # noqa: E402
+
+MODELS = ("base", "base with context", "adapted", "adapted with context")
+METRICS = ("edit_similarity", "exact_match", "bits_per_byte")
+
+
+# ------------------------------------------------------------------------------------------- history
+
+
+def released(wheel: Path) -> datetime:
+    """Return when a release was packed: the newest date of its files."""
+    with zipfile.ZipFile(wheel) as file:
+        return max(datetime(*info.date_time, tzinfo=UTC) for info in file.infolist())
+
+
+def history(folder: Path, releases: Sequence[str]) -> None:
+    """Write history.jsonl: every file as the release had it that added it, with the date of that release."""
+    documents: dict[str, Document] = {}
+    for release in releases:
+        (wheel,) = (folder / "wheels").glob(f"*-{release}-*.whl")
+        date = released(wheel)
+        for document in records.read_documents(str(folder / "releases" / f"{release}.jsonl")):
+            stated = dataclasses.replace(document, repository="project", committed_at=date.isoformat())
+            documents.setdefault(document.path, stated)
+        print(f"{release} of {date:%Y-%m-%d}: {len(documents)} files so far")
+    records.write_jsonl(folder / "history.jsonl", documents.values())
+
+
+# ------------------------------------------------------------------------------------------- comparison
+
+
+def predictions(folder: Path, context: str) -> dict[str, list[Prediction]]:
+    """Return what each model wrote, its predictions cut, for the prompts that all were asked, in one order."""
+    found: dict[str, dict[str, Prediction]] = {}
+    for name in MODELS:
+        shown = context if "context" in name else "0"
+        file = folder / f"context-{shown}" / "benchmark" / f"predictions-{name.split()[0]}-heldout.jsonl"
+        items = list(records.read_jsonl(file, Prediction))
+        cut = stop_rules.texts("reference_lines", items)
+        found[name] = {
+            item.id: dataclasses.replace(item, prediction=text) for item, text in zip(items, cut, strict=True)
+        }
+    common = sorted(set.intersection(*map(set, found.values())))
+    return {name: [items[id_] for id_ in common] for name, items in found.items()}
+
+
+def compare(folder: Path, context: str) -> None:
+    """Print the scores and the differences that the study asks about, and draw them."""
+    found = predictions(folder, context)
+    metrics = scoring.metrics("completion")
+    files = [item.path for item in found["base"]]
+    print(f"{len(files)} prompts from {len(set(files))} files\n")
+    drawn: dict[str, dict[str, Any]] = {}
+    questions = [*((MODELS[0], name) for name in MODELS[1:]), *((name, MODELS[3]) for name in MODELS[1:3])]
+    for name in METRICS:
+        metric = metrics[name]
+        stats = {model: scoring.measure(metric, items) for model, items in found.items()}
+        scored = {model: statistics.intervals(table, files, metric.value) for model, table in stats.items()}
+        drawn[metric.LABEL] = scored
+        print(
+            cli.table([[model, shown(it.value, it.low, it.high)] for model, it in scored.items()], [metric.LABEL, ""])
+        )
+        rows = []
+        for one, other in questions:
+            it = statistics.compare(stats[one], stats[other], files, metric.value, metric.HIGHER_IS_BETTER)
+            rows.append([f"{one} → {other}", shown(it.difference, it.low, it.high, "+"), it.verdict])
+        print("\n" + cli.table(rows, ["", "difference [95 %]", "verdict"]) + "\n")
+    draw(drawn, folder / "adaptation.png")
+    print(f"plot: {folder / 'adaptation.png'}")
+
+
+def shown(value: float, low: float, high: float, sign: str = "") -> str:
+    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def draw(scored: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw each metric in a panel of its own: a model a row, its score as a dot on its interval."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(scored), figsize=(11, 2.6), sharey=True, layout="constrained")
+    for panel, (label, models) in zip(panels, scored.items(), strict=True):
+        for row, (model, it) in enumerate(reversed(models.items())):
+            colour = "#8a8a8a" if model.startswith("base") else "#1f6feb"
+            panel.plot([it.low, it.high], [row, row], color=colour, linewidth=3, alpha=0.4)
+            panel.plot(it.value, row, "o", color=colour)
+        panel.set_title(label, fontsize=10)
+        panel.set_yticks(range(len(models)), [*reversed(models)])
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("step", choices=("history", "compare"), help="what is to be done")
+    parser.add_argument("folder", type=Path, help="where runs/adaptation.sh writes")
+    parser.add_argument("of", nargs="+", help="the releases, oldest first; or the tokens of context")
+    args = parser.parse_args()
+    if args.step == "history":
+        history(args.folder, args.of)
+    else:
+        compare(args.folder, args.of[0])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,44 @@
+#!/bin/sh
+# A project and its own past: how much does fitting a model to a project help with the files that come later, and how much
+# does it help to show the model other files of the project instead, or as well?
+#
+# The project is PEFT, from its releases on PyPI: the files of the first one train, those that a later one added validate,
+# those that the last one added are the test. Four models are asked the same prompts: the base and an adapter, each with
+# and without the beginnings of near files in front. The packages are opened as archives: nothing of them is run.
+#
+#   sh runs/adaptation.sh                     the embedded base, twenty minutes on one CPU core
+#   BASE=Qwen/Qwen2.5-Coder-0.5B OWN=512 CONTEXT=1024 sh runs/adaptation.sh --max_steps 400
+#
+# OUT is where everything goes; further arguments go to both trainings.
+set -eu
+cd "$(dirname "$0")/.."
+
+BASE=${BASE:-data/base}
+OUT=${OUT:-outputs/adaptation}
+OWN=${OWN:-160}         # tokens before the cursor
+CONTEXT=${CONTEXT:-256} # tokens of other files, where they are shown
+RELEASES="0.10.0 0.14.0 0.21.2"
+SECOND=2024-12-06 # when the second and the third were packed
+THIRD=2026-10-01
+
+for release in $RELEASES; do
+    python -m pip download --quiet --no-deps --only-binary :all: --dest "$OUT/wheels" "peft==$release"
+    python parse_data.py --repository "$OUT/wheels/peft-$release-py3-none-any.whl" --language python \
+        --output "$OUT/releases/$release.jsonl"
+done
+# shellcheck disable=SC2086  # several releases are several words
+python runs/adaptation.py history "$OUT" $RELEASES
+
+for context in 0 "$CONTEXT"; do
+    folder=$OUT/context-$context
+    prompt=$(expr "$OWN" + "$context")
+    python preprocess_data.py --input "$OUT/history.jsonl" --output "$folder/pairs" --model_name_or_path "$BASE" \
+        --split_by time \
+        --validation_since $SECOND --test_since $THIRD --max_prompt_tokens "$prompt" --repository_context "$context"
+    python preprocess_data.py --output "$folder/pairs" --verify
+    python train.py --dataset "$folder/pairs" --model_name_or_path "$BASE" --output_dir "$folder/adapter" \
+        --learning_rate 3e-3 --lora_r 32 --max_steps 120 --eval_steps 40 --validation_samples 96 --eval_predictions 0 "$@"
+    python benchmarking.py --hf_repository "$folder/adapter" --sample 400 --output_dir "$folder/benchmark"
+done
+
+python runs/adaptation.py compare "$OUT" "$CONTEXT"
