@@ -15,10 +15,12 @@ cd "$(dirname "$0")/.."
 
 BASE=${BASE:-data/base}
 OUT=${OUT:-outputs/adaptation}
-OWN=${OWN:-160}         # tokens before the cursor
-CONTEXT=${CONTEXT:-256} # tokens of other files, where they are shown
+# tokens before the cursor, and of other files where they are shown
+OWN=${OWN:-160}
+CONTEXT=${CONTEXT:-256}
+# the days are those on which the second and the third were packed
 RELEASES="0.10.0 0.14.0 0.21.2"
-SECOND=2024-12-06 # when the second and the third were packed
+SECOND=2024-12-06
 THIRD=2026-10-01
 
 for release in $RELEASES; do
@@ -31,10 +33,10 @@ python runs/adaptation.py history "$OUT" $RELEASES
 
 for context in 0 "$CONTEXT"; do
     folder=$OUT/context-$context
-    prompt=$(expr "$OWN" + "$context")
+    prompt=$((OWN + context))
     python preprocess_data.py --input "$OUT/history.jsonl" --output "$folder/pairs" --model_name_or_path "$BASE" \
-        --split_by time \
-        --validation_since $SECOND --test_since $THIRD --max_prompt_tokens "$prompt" --repository_context "$context"
+        --split_by time --validation_since $SECOND --test_since $THIRD \
+        --max_prompt_tokens "$prompt" --repository_context "$context"
     python preprocess_data.py --output "$folder/pairs" --verify
     python train.py --dataset "$folder/pairs" --model_name_or_path "$BASE" --output_dir "$folder/adapter" \
         --learning_rate 3e-3 --lora_r 32 --max_steps 120 --eval_steps 40 --validation_samples 96 --eval_predictions 0 "$@"

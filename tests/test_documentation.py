@@ -66,13 +66,13 @@ CALL = re.compile(r"(?:^|[;&|]|\bdo\b|\bthen\b)\s*(?:\$ )?(?:\w+=\S* )*(?:\S*/)?
 def commands(text: str) -> list[list[str]]:
     """Return every command of a shell text that runs a script of Python, as words: the script first.
 
-    A variable has its default, or the first value of its loop, where that is one plain word; whatever else the shell
-    would fill in becomes a placeholder; "$@" is nothing.
+    A variable has its value, its default, or the first value of its loop, where that is one plain word; whatever else
+    the shell would fill in becomes a placeholder; "$@" is nothing.
     """
     text = re.sub(r"\\\n\s*", " ", text)
     text = re.sub(r'"?\$[@*]"?', "", text)
-    known = *re.findall(r"^(\w+)=\$\{\1:-([\w./-]+)\}$", text, re.M), *re.findall(r"\bfor (\w+) in ([\w./-]+)", text)
-    for name, value in known:
+    known = re.findall(r"^(\w+)=\$\{\1:-([\w./-]+)\}$", text, re.M) + re.findall(r"^(\w+)=([\w./-]+)$", text, re.M)
+    for name, value in known + re.findall(r"\bfor (\w+) in ([\w./-]+)", text):
         text = re.sub(rf"\${name}\b", value, text)
     text = re.sub(r"\$\([^()]*\)|\$\{[^{}]*\}|\$\w+", PLACEHOLDER, text)
     found = []
@@ -104,6 +104,7 @@ def words_until_operator(lexer: shlex.shlex) -> Iterator[str]:
             'X=${X:-a b}\nY=${Y:-c/d}\npython a.py --x $X --y "$Y/e" --z $Z',
             [["a.py", *["--x", "100", "--y", "c/d/e", "--z", "100"]]],
         ),
+        ("D=2024-12-06\npython a.py --since $D", [["a.py", "--since", "2024-12-06"]]),
         ('  python a.py --input "$OUT"/w/*.whl "$@"', [["a.py", "--input", "100/w/*.whl"]]),
         ("python a.py --x $(nproc) --y ${Y:-3}", [["a.py", "--x", "100", "--y", "100"]]),
         ("python a.py --x '' --y 1", [["a.py", "--x", "", "--y", "1"]]),
