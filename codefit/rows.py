@@ -122,11 +122,11 @@ def _no_more_than(wanted: float, samples: list[Sample], ledger: dict[str, int]) 
 
 
 def tokens_needed(args: argparse.Namespace) -> float:
-    """Return how many tokens --max_steps can use, or infinity when epochs rule."""
+    """Return how many tokens --max_steps can use, on all processes together, or infinity when epochs rule."""
     if args.max_steps is None:
         return float("inf")
     step: int = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.max_length
-    return float(args.max_steps * step)
+    return float(args.max_steps * step * cli.processes())
 
 
 def refuse_losses(ledger: dict[str, int]) -> None:

@@ -126,6 +126,13 @@ def test_training_has_both_orders_and_validation_the_one_that_is_asked(encoder, 
     assert first["validation"] == 0
 
 
+@pytest.mark.parametrize(("processes", "tokens"), [("1", 3 * 2 * 4 * 100), ("8", 8 * 3 * 2 * 4 * 100)])
+def test_steps_need_the_tokens_of_all_processes(monkeypatch, processes, tokens):
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    args = argparse.Namespace(max_steps=3, per_device_train_batch_size=2, gradient_accumulation_steps=4, max_length=100)
+    assert rows.tokens_needed(args) == tokens
+
+
 def test_infill_without_sentinels_names_the_way_out(tiny_tokenizer):
     encoder = Encoder(tiny_tokenizer, 24)
     encoder.fim = None
