@@ -30,7 +30,7 @@ class Nucleus:
     @property
     def name(self) -> str:
         """What stands in signatures and in the questions of the cache."""
-        return f"t{self.temperature:g},p{self.top_p:g},seed{self.seed}"
+        return f"t{self.temperature},p{self.top_p},seed{self.seed}"
 
     def numbers(self, prompt: Sequence[int]) -> random.Random:
         """Return the source of the numbers of a prompt."""

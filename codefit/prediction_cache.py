@@ -17,8 +17,8 @@ from typing import Any
 
 from codefit import cli
 
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "vllm")
-CODE = ("generation.py", "kv_cache.py", "likelihood.py", "stopping.py", "structure.py")
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
+CODE = ("generation.py", "kv_cache.py", "likelihood.py", "nucleus.py", "stopping.py", "structure.py")
 
 
 def folder() -> Path:

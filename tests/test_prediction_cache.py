@@ -1,8 +1,10 @@
 """Stored answers: found by everything that could move them, damaged ones ignored, nothing half-written."""
 
+import ast
+
 import pytest
 
-from codefit import prediction_cache
+from codefit import cli, prediction_cache
 from codefit.prediction_cache import PredictionCache
 
 QUESTION = {"kind": "completions", "rows": [[1, 2], [3]]}
@@ -38,6 +40,20 @@ def test_whatever_could_move_an_answer_is_part_of_its_name(tmp_path, monkeypatch
     if changed == "code":
         monkeypatch.setattr(prediction_cache, "CODE", ("generation.py",))
     assert PredictionCache({"model": "b" if changed == "facts" else "a"}, tmp_path).get(QUESTION) is None
+
+
+def test_the_code_that_makes_an_answer_is_part_of_its_name():
+    # these work before and behind it, name a rule, or serve other parts of a module that is imported
+    around = {"cli", "encoding", "prediction_cache", "records", "tasks", "languages", "lexer"}
+    imported = set()
+    for name in prediction_cache.CODE:
+        tree = ast.parse((cli.ROOT / "codefit" / name).read_text(encoding="utf-8"))
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)):
+            package, _, module = (node.module or "").partition(".")
+            if package == "codefit":
+                imported |= {module} if module else {alias.name for alias in node.names}
+    assert "nucleus" in imported
+    assert {f"{name}.py" for name in imported - around} <= set(prediction_cache.CODE)
 
 
 @pytest.mark.parametrize("harm", [b"", b"{", b"[]", b"\xff\xfe", b'{"sha256": "0", "answer": [1]}', "cut", "bit"])
