@@ -1,5 +1,6 @@
 """A hundred bad files go through every kind of source: each is a document or has its reason, and nothing of it runs."""
 
+import errno
 import io
 import json
 import os
@@ -10,6 +11,9 @@ import zipfile
 import pytest
 from test_parse_data import parse
 from test_sources import git
+
+from codefit.cli import UserError
+from codefit.sources.directory import Directory
 
 GOOD = "fun main() {\n    println(%d)\n}\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 1\n"
@@ -188,3 +192,18 @@ def test_nothing_that_a_repository_plants_is_run(tmp_path):
     (folder / ".gitmodules").unlink()
     subprocess.run(["git", "-C", str(folder), "status"], capture_output=True, check=False)
     assert witness.exists()  # and it would have been run
+
+
+@pytest.mark.parametrize("closed", ["source", "below"])
+def test_a_folder_that_cannot_be_listed_is_one_sentence(tmp_path, monkeypatch, closed):
+    (tmp_path / "source" / "below").mkdir(parents=True)
+    listed = os.scandir
+
+    def refusing(path):
+        if os.fsdecode(path).endswith(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match=rf"^cannot read \S+{closed}: Permission denied; check its permissions\.$"):
+        Directory(tmp_path / "source").members()

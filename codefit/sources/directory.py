@@ -23,14 +23,10 @@ class Directory:
     def members(self) -> list[Member]:
         """Return every file, sorted by path; links and special files carry their rejection."""
         found = []
-        for folder, folders, files in os.walk(os.fsencode(self.root), onerror=self._refuse_root):
+        for folder, folders, files in os.walk(os.fsencode(self.root), onerror=_refuse):
             folders[:] = [name for name in folders if os.fsdecode(name) not in SKIPPED_FOLDERS]
             found += [self._member(os.path.join(folder, name)) for name in files]
         return sorted(found, key=lambda member: member.path)
-
-    def _refuse_root(self, error: OSError) -> None:
-        if Path(os.fsdecode(error.filename)) == self.root:
-            raise UserError(f"cannot read {self.root}: {error.strerror}; check its permissions.")
 
     def _member(self, file: bytes) -> Member:
         mode = os.lstat(file).st_mode
@@ -51,3 +47,8 @@ class Directory:
                     yield file.read() if size <= max_bytes else Rejection("too large", size)
             except OSError as error:
                 yield Rejection("unreadable", error.strerror)
+
+
+def _refuse(error: OSError) -> None:
+    """Raise UserError for a folder that cannot be listed: nobody could say which files of it are left out."""
+    raise UserError(f"cannot read {os.fsdecode(error.filename)}: {error.strerror}; check its permissions.")
