@@ -13,9 +13,9 @@ from codefit.scoring.statistics import Array
 BINARY = ("exact_match", "next_line")
 BASE, ADAPTED = "base", "adapted"  # the first two roles; further models have roles of their own
 RESOLVED = 0.05
-KEPT = 2.0  # points of the headline metric: a loss that is surely smaller is none that a reader of code would notice
-
-# "Out of the BLEU" (Evtikhiev et al., JSS 2023) finds that people do not see differences below 2 to 5 points.
+# Points of the headline metric: a loss that is surely smaller is none that a reader of code would notice. "Out of the
+# BLEU" (Evtikhiev et al., JSS 2023) finds that people do not see differences below 2 to 5 points.
+KEPT = 2.0
 
 ByRole = Mapping[str, Sequence[Prediction]]  # predictions of each model for the same items in the same order
 
