@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from codefit import models
+from codefit import cli, models
 from codefit.cli import UserError
 
 
@@ -58,8 +58,9 @@ def add_lora(
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        reason = " ".join(str(error).split("\n")[0].split())
-        raise UserError(f"--lora_target_modules: {reason}; the default all-linear fits every architecture.") from None
+        raise UserError(
+            f"--lora_target_modules: {cli.first_line(error)}; the default all-linear fits every architecture."
+        ) from None
 
 
 @torch.no_grad()

@@ -142,6 +142,11 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(1)
 
 
+def first_line(error: BaseException) -> str:
+    """Return what a library says of an error, as a part of a sentence: its first line without the full stop."""
+    return " ".join(str(error).strip().split("\n")[0].split()).rstrip(".") or type(error).__name__
+
+
 # ---------------------------------------------------------------------------------------------- outputs
 
 

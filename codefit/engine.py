@@ -1,6 +1,6 @@
 """Run a pure function over batches, here or on a cluster; the results come in the order of the batches.
 
-- `local`: processes of this machine, with nothing to install and 0.05 s to start;
+- `local`: processes of this machine, with nothing to install;
 - `daft`: Daft on this machine;
 - `ray`: Daft on a Ray cluster, whose machines have the packages of requirements.txt and get codefit sent.
 
@@ -22,7 +22,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from codefit.cli import ROOT, UserError
+from codefit.cli import ROOT, UserError, first_line
 
 ENGINES = ("local", "daft", "ray")
 INSTALL = "pip install --no-deps daft==0.7.26 && pip install ray==2.60.0"
@@ -144,8 +144,9 @@ def _connect(address: str | None) -> None:
     try:
         ray.init(address=address, runtime_env=sent, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).strip().split("\n")[0].split()).rstrip(".")
-        raise UserError(f"cannot reach a Ray cluster at {address} ({reason}); check --ray_address.") from None
+        raise UserError(
+            f"cannot reach a Ray cluster at {address} ({first_line(error)}); check --ray_address."
+        ) from None
 
 
 def _on_daft(

@@ -98,7 +98,7 @@ def flips(
     """Return how many completions of a sub-sample differ when they are written in other batches, and of how many.
 
     Rounding depends on the shape of a batch, and a token that is as likely as another can flip; in float32 hardly
-    any do, in 16 bits some per cent. FLIP_SAMPLE prompts, evenly spread, are asked again in batches of FLIP_ROWS.
+    any do, in 16 bits some per cent. Those of `flip_sample` are asked again in batches of FLIP_ROWS.
 
     Args:
         model: the model that wrote the completions.
@@ -106,10 +106,15 @@ def flips(
         completions: what it wrote.
         settings: those of `generate` that it was asked with.
     """
-    sample = sorted({at * len(prompts) // FLIP_SAMPLE for at in range(FLIP_SAMPLE)}) if prompts else []
+    sample = flip_sample(len(prompts))
     longest = max((len(prompts[at]) for at in sample), default=0) + settings["max_new_tokens"]
     again = generate(model, [prompts[at] for at in sample], tokens_per_batch=FLIP_ROWS * longest, **settings)
     return sum(completions[at] != new for at, new in zip(sample, again, strict=True)), len(sample)
+
+
+def flip_sample(count: int) -> list[int]:
+    """Return which of `count` prompts are asked again: FLIP_SAMPLE of them, evenly spread."""
+    return sorted({at * count // FLIP_SAMPLE for at in range(FLIP_SAMPLE)}) if count else []
 
 
 # ---------------------------------------------------------------------------------------------- batches

@@ -1,4 +1,4 @@
-"""Loading tokenizers, base models and adapters, and merging them. From here down torch is imported.
+"""Loading and saving tokenizers, base models and adapters. From here down torch is imported.
 
 Weights are read from safetensors only, and no code of a model repository ever runs.
 """
@@ -161,7 +161,7 @@ def loading(what: str, name: str) -> Iterator[None]:
             f"the model {name} does not fit into the GPU; load it in 4 bits, or take a smaller one."
         ) from None
     except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())
+        reason = cli.first_line(error)
         if isinstance(error, SafetensorError):
             reason = f"its weights are damaged ({reason})"
         elif "safetensors" in reason:
@@ -216,14 +216,14 @@ def _hub_file(repository: str, file: str) -> Path | None:
     except LocalEntryNotFoundError as error:  # no connection; a repository that is cached may be known not to have it
         if try_to_load_from_cache(repository, "config.json") or try_to_load_from_cache(repository, ADAPTER_CONFIG):
             return None
-        reason = " ".join(str(error).split("\n")[0].split())
+        reason = cli.first_line(error)
         raise UserError(
             f"{repository} is not a local folder, and the Hub cannot be reached ({reason}); check the name."
         ) from None
     except EntryNotFoundError:
         return None
     except Exception as error:  # the client raises OSError, ValueError and bare transport errors for one thing
-        reason = " ".join(str(error).split("\n")[0].split())
+        reason = cli.first_line(error)
         raise UserError(
             f"{repository} is neither a local folder nor readable on the Hub ({reason}); check the name and your login."
         ) from None
@@ -278,7 +278,7 @@ def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False)
         grow(model, rows_of(adapter))
         return PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())
+        reason = cli.first_line(error)
         raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from codefit.cli import UserError
+from codefit.cli import UserError, first_line
 
 TYPES = {"scores": (dict, "an object"), "context": (list, "a list")}  # of fields that are no texts
 SPLITS = ("train", "validation", "test")
@@ -207,7 +207,7 @@ def rows_of_parquet(path: Path, wanted: Sequence[str] = ()) -> Iterator[dict[str
         for batch in file.iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"cannot read {path} as Parquet ({_first_line(error)}); write it again.") from None
+        raise UserError(f"cannot read {path} as Parquet ({first_line(error)}); write it again.") from None
 
 
 def _rows_of_hub(name: str) -> Iterator[dict[str, Any]]:
@@ -218,12 +218,8 @@ def _rows_of_hub(name: str) -> Iterator[dict[str, Any]]:
             yield dict(row)
     except Exception as error:  # the client raises a dozen unrelated types, here or while it streams
         raise UserError(
-            f"cannot read the data set {name} from the Hub ({_first_line(error)}); give a local file instead."
+            f"cannot read the data set {name} from the Hub ({first_line(error)}); give a local file instead."
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).strip().split("\n")[0].split()).rstrip(".") or type(error).__name__
 
 
 def dataset_folder(name: str) -> Path:
@@ -247,6 +243,6 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl", "manifest.json"]))
     except Exception as error:  # OSError, ValueError and bare transport errors, all for "cannot be had"
         raise UserError(
-            f"{name} is neither a local folder nor a data set on the Hub ({_first_line(error)}); "
+            f"{name} is neither a local folder nor a data set on the Hub ({first_line(error)}); "
             "write one with preprocess_data.py."
         ) from None

@@ -1,6 +1,6 @@
 """Several completions of one prompt, drawn or searched: temperature, top-k, top-p, beams.
 
-For a person who tries a model; the greedy completions of a benchmark are generation.py's. The decoding is transformers'
+For a person who tries a model; the completions of a benchmark are generation.py's. The decoding is transformers'
 own, with none of the defaults that a model's generation_config brings along: what is not asked for is off.
 """
 

@@ -336,5 +336,4 @@ def make_trainer(
             callbacks=[EarlyStoppingCallback(patience)] if patience else None,
         )
     except (ValueError, RuntimeError, ImportError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())
-        raise UserError(f"the Trainer refuses these settings: {reason}; see --help.") from None
+        raise UserError(f"the Trainer refuses these settings: {cli.first_line(error)}; see --help.") from None

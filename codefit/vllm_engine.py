@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from codefit import models
-from codefit.cli import UserError
-from codefit.generation import FLIP_ROWS, FLIP_SAMPLE, Completion
+from codefit.cli import UserError, first_line
+from codefit.generation import FLIP_ROWS, Completion, flip_sample
 from codefit.stopping import StopRule
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for; an adapter takes the next larger one
@@ -74,7 +74,7 @@ class Engine:
         try:
             self._engine = vllm.LLM(name, revision=revision, generation_config="vllm", seed=0, **options)
         except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"vLLM cannot load {name}: {_reason(error)}; leave --backend vllm out.") from None
+            raise UserError(f"vLLM cannot load {name}: {first_line(error)}; leave --backend vllm out.") from None
 
     @property
     def version(self) -> str:
@@ -112,7 +112,7 @@ class Engine:
             found = self._engine.generate(asked, greedy, lora_request=request, use_tqdm=do_progress)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"vLLM cannot ask {adapter or 'the model'}: {_reason(error)}; leave --backend vllm out."
+                f"vLLM cannot ask {adapter or 'the model'}: {first_line(error)}; leave --backend vllm out."
             ) from None
         return [_completion(list(answer.outputs[0].token_ids), frozenset(eos_ids), stop) for answer in found]
 
@@ -120,7 +120,7 @@ class Engine:
         self, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
     ) -> tuple[int, int]:
         """Return how many completions of a sub-sample differ in small batches, as `codefit.generation.flips` does."""
-        sample = sorted({at * len(prompts) // FLIP_SAMPLE for at in range(FLIP_SAMPLE)}) if prompts else []
+        sample = flip_sample(len(prompts))
         batches = [sample[at : at + FLIP_ROWS] for at in range(0, len(sample), FLIP_ROWS)]
         again = [new for batch in batches for new in self.complete([prompts[at] for at in batch], **settings)]
         return sum(completions[at] != new for at, new in zip(sample, again, strict=True)), len(sample)
@@ -147,7 +147,3 @@ def _completion(ids: list[int], eos_ids: frozenset[int], stop: StopRule | None) 
     ended = (at for at in range(1, len(written) + 1) if stop and stop.has_ended(written[:at]))
     cut = next(ended, None)
     return Completion(written[:cut], "length" if end is cut is None else "stop")
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split("\n")[0].split())

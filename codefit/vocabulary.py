@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit.cli import UserError
+from codefit.cli import UserError, first_line
 
 FILE = "tokenizer.json"
 
@@ -42,7 +42,7 @@ def _downloaded(name: str) -> Path:
             f"{name} is neither a folder nor the id of a model on the Hub; check --model_name_or_path."
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise UserError(f"cannot get {FILE} of {name} from the Hub ({reason}); give a local model folder.") from None
 
 

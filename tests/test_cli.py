@@ -204,6 +204,18 @@ def test_a_reader_that_goes_away_is_no_defect(lines: int) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("no  such\tfile.\nmore"), "no such file"),
+        (OSError("\n  a cause"), "a cause"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_what_a_library_says_is_a_part_of_a_sentence(error: Exception, said: str) -> None:
+    assert cli.first_line(error) == said
+
+
 def test_run_switches_the_telemetry_of_libraries_off(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY")
     for name in names:

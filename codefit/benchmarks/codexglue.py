@@ -60,7 +60,7 @@ def _hub_rows() -> Iterator[tuple[str, dict[str, Any]]]:
 
         rows = datasets.load_dataset(DATASET, data_files={"test": "test.jsonl"}, split="test", revision=REVISION)
     except Exception as error:  # the client raises a dozen unrelated types here; the first line of each is what counts
-        reason = str(error).strip().split("\n")[0]
+        reason = cli.first_line(error)
         raise cli.UserError(
             f"the CodeXGLUE test set cannot be had: {LOCAL} is missing and {DATASET} on the Hub failed ({reason}); "
             "put its test.jsonl there under that name, or connect to the Hub."
