@@ -33,13 +33,13 @@ def validations(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
     return found
 
 
-def interval(differences: list[float]) -> str:
+def interval(differences: list[float], digits: int = 4) -> str:
     """Return the mean of differences with its 95 % interval, as text; of one seed without."""
     mean = statistics.fmean(differences)
     if len(differences) < 2:
-        return f"{mean:+.4f}"
+        return f"{mean:+.{digits}f}"
     half = QUANTILES[len(differences) - 1] * statistics.stdev(differences) / math.sqrt(len(differences))
-    return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
+    return f"{mean:+.{digits}f} [{mean - half:+.{digits}f}, {mean + half:+.{digits}f}]"
 
 
 def main() -> None:

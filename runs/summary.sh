@@ -1,6 +1,7 @@
 #!/bin/sh
 # The documentation of classes from their code, Apache Airflow: asked simply, and verbosely in words. LoRA of rank 16 on
-# the attention, eight steps accumulated, three epochs; chrF and ROUGE-L. Two fifths of the files are the test.
+# the attention, eight steps accumulated, three epochs; chrF and ROUGE-L. Two fifths of the files are the test. Answers are
+# greedy, and then drawn from the nucleus with each of SEEDS.
 #
 #   sh runs/summary.sh                                          meta-llama/Llama-3.2-1B, with a network
 #   BASE=data/base PROMPT=384 SOURCE=airflow.tar.gz sh runs/summary.sh --learning_rate 3e-3
@@ -15,6 +16,7 @@ BASE=${BASE:-meta-llama/Llama-3.2-1B}
 OUT=${OUT:-outputs/summary}
 PROMPT=${PROMPT:-768}
 COMPLETION=${COMPLETION:-192}
+SEEDS=${SEEDS:-0 1 2 3 4}
 
 if [ -z "${SOURCE:-}" ]; then
     SOURCE=$OUT/apache_airflow-2.10.5.tar.gz
@@ -39,4 +41,11 @@ for format in plain verbose; do
 
     python benchmarking.py --hf_repository "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" \
         --output_dir "$OUT/$format/benchmark"
+
+    for seed in $SEEDS; do
+        python benchmarking.py --hf_repository "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" \
+            --temperature 0.8 --top_p 0.95 --generation_seed "$seed" --output_dir "$OUT/$format/drawn-$seed"
+    done
 done
+
+python runs/summary.py "$OUT"

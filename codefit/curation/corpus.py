@@ -13,7 +13,7 @@ from codefit.curation.dedup import shingles
 from codefit.records import Document
 from codefit.sources import Rejection
 
-CACHED_SETS = 4096  # shingle sets that are kept for comparisons, about 10 kB each
+CACHED_SETS = 512  # shingle sets that are kept for comparisons, about 10 kB each
 
 
 class RejectionLog:
