@@ -5,7 +5,7 @@
 
 Four ways to complete the same prompts greedily:
 
-    codefit        sorted by length, read in pieces, rows leave when they end; an adapter is merged first, as in a benchmark
+    codefit        sorted by length, read in pieces, rows leave when they end; an adapter is merged, as in a benchmark
     batch 32, 96   transformers' `generate` in file order, 64 new tokens, stops when every row has ended
     the loop       transformers' `generate` in batches of 10 in file order, 512 new tokens, no stop rule
 
