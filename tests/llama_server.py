@@ -46,6 +46,6 @@ class LlamaServer:
         return [int(token) for token in answer["tokens"]]
 
     def greedy(self, prompt: list[int], new_tokens: int) -> list[int]:
-        """Return the likeliest tokens after a prompt, without end-of-sequence."""
+        """Return the likeliest tokens after a prompt, end-of-sequence included."""
         asked = {"n_predict": new_tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False}
         return [int(token) for token in self.post("/completion", prompt=prompt, **asked)["tokens"]]
