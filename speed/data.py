@@ -1,6 +1,6 @@
 """Stages 1 and 2 against what they replace, on a git bundle: paired, in one run, with alternating repeats.
 
-    pip install langchain-text-splitters==1.1.0
+    pip install langchain-text-splitters==1.1.3
     python speed/data.py --bundle kotlin.bundle --language kotlin --repeats 5
 
 Three ways to the same files of one commit, each from the bundle to its end:
@@ -128,7 +128,7 @@ def windows(raw: Path, sample: int) -> dict[str, Way]:
         from langchain_text_splitters import RecursiveCharacterTextSplitter
     except ImportError:
         raise cli.UserError(
-            "LangChain's splitter is not installed; run: pip install langchain-text-splitters==1.1.0"
+            "LangChain's splitter is not installed; run: pip install langchain-text-splitters==1.1.3"
         ) from None
     documents = list(records.read_documents(str(raw)))
     documents = random.Random(0).sample(documents, min(sample, len(documents)))
