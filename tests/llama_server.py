@@ -1,10 +1,14 @@
 """llama.cpp's own HTTP server with one model, on the loopback interface, as an editor finds it.
 
 It is the server of llama-server, compiled into the package xllamacpp. It computes as Transformers does: keys and values
-in float32, and no flash attention, which rounds on the way.
+in float32, and no flash attention, which rounds on the way. It has a process of its own, which can be killed: in a
+process that goes on, ending it can wait for ever.
 """
 
 import json
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,27 +16,46 @@ from typing import Any
 
 import xllamacpp
 
+from codefit.cli import ROOT
 from codefit.export import editors
+
+
+def serve(file: str, context: int) -> None:
+    """Serve a GGUF file, say where, and end when nobody holds the other end of standard input any more."""
+    settings = xllamacpp.CommonParams()
+    settings.model.path = file
+    settings.n_ctx, settings.n_batch, settings.n_predict = context, editors.batch(context), editors.longest(context)
+    settings.n_parallel = 1
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+    settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    settings.warmup, settings.verbosity = False, -1
+    server = xllamacpp.Server(settings)
+    print(server.listening_address, flush=True)
+    sys.stdin.read()
+    os._exit(0)
 
 
 class LlamaServer:
     """A GGUF file, served until the object is deleted."""
 
     def __init__(self, file: Path, context: int = 256) -> None:
-        settings = xllamacpp.CommonParams()
-        settings.model.path = str(file)
-        settings.n_ctx, settings.n_batch, settings.n_predict = context, editors.batch(context), editors.longest(context)
-        settings.n_parallel = 1
-        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
-        settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-        settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        settings.warmup, settings.verbosity = False, -1
-        self.server = xllamacpp.Server(settings)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, str(file), str(context)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.address = next((line.strip() for line in self.process.stdout if line.startswith("http")), "")
+        assert self.address, f"llama.cpp does not serve {file}"
+
+    def __del__(self) -> None:
+        self.process.kill()
+        self.process.communicate()
 
     def post(self, path: str, **body: Any) -> Any:
         """Return the answer to a request, or the error that the server gives: {"error": {"code": 501, ...}}."""
         request = urllib.request.Request(
-            self.server.listening_address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            self.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         try:
             with urllib.request.urlopen(request, timeout=300) as answer:
@@ -49,3 +72,7 @@ class LlamaServer:
         """Return the likeliest tokens after a prompt, end-of-sequence included."""
         asked = {"n_predict": new_tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False}
         return [int(token) for token in self.post("/completion", prompt=prompt, **asked)["tokens"]]
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))
