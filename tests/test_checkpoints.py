@@ -155,7 +155,9 @@ def test_out_of_memory_goes_on_with_the_same_effective_batch(tiny_base, prepared
         "out of memory at step 2: going on from here with activation checkpointing and 2 x 1 row instead of 2 at once"
     )
     assert capsys.readouterr().err.count(said) == 1
-    assert made == [2, 2, 2, 2, *[1] * 12]  # step 2 is made anew from its first batch
+    assert made[:4] == [2, 2, 2, 2]
+    assert len(made) == 4 + 12  # step 2 is made anew from its first batch, and every step has twice as many
+    assert sum(made[4:]) < 2 * 12  # a row of short samples may be laid out as two
     whole, rescued = (losses(tmp_path / name) for name in ("whole", "rescued"))
     assert rescued == pytest.approx(whole, rel=1e-4)
 

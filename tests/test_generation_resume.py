@@ -45,16 +45,20 @@ def test_a_killed_benchmark_goes_on_to_the_same_bytes(made, tmp_path, cache, cap
     assert same_files(tmp_path / "whole", output) == ["manifest.json"]
 
 
-def test_the_base_is_asked_once_for_all_its_adapters(made, tmp_path, cache, monkeypatch):
+def test_nothing_is_asked_twice(made, tmp_path, cache, monkeypatch):
+    """The base is that of the adapter, and in float32 the adapter was merged: all is known of the merged model."""
     run(made, tmp_path / "adapter")
     asked = []
     batch = generation._batch
     monkeypatch.setattr(generation, "_batch", lambda model, *rest: asked.append(model) or batch(model, *rest))
     run(made, tmp_path / "merged", model="merged")
-    assert asked  # the merged model is another
+    assert asked == []
+    run(made, tmp_path / "anew", "--no_cache", model="merged")
+    assert asked
     assert all(not isinstance(model, peft.PeftModel) for model in asked)
     names = {models.fingerprint(model)["model"] for model in asked}
-    assert models.fingerprint(models.load_model(str(made / "base")))["model"] not in names
+    assert models.fingerprint(models.load_model(str(made / "base")))["model"] in names
+    assert len(names) == 2
 
 
 def test_a_fingerprint_is_of_what_is_computed(made):
