@@ -42,11 +42,14 @@ def device() -> torch.device:
 
 
 def compute_dtype() -> torch.dtype:
-    """Return bfloat16 where this machine multiplies it fast, else float32."""
+    """Return bfloat16 where this machine multiplies it fast, else float32.
+
+    Of processors only those with AMX do: two matrices of 640 x 2048 and 2048 x 8192 took an Intel Xeon that has
+    avx512_bf16 and no AMX 1.9 times as long in bfloat16 as in float32 (82 and 153 billion operations a second).
+    """
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    fast_on_cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast_on_cpu else torch.float32
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> Any:

@@ -6,7 +6,7 @@
 
 The data set is prepared with `--model_name_or_path data/base --max_prompt_tokens 100 --max_completion_tokens 36`.
 `phi` is a random model of phi's architecture, 4 layers of width 512 with the vocabulary of data/base. Every training
-has a process and a thread of its own, as many examples in a step, and LoRA of rank 16 on all linear layers:
+has a process and a thread of its own, the same examples, each once, and LoRA of rank 16 on all linear layers:
 
 - `train.py`: its trainer, with its settings;
 - bare loop: the very batches of train.py, made in advance, logits at labels alone, nothing else. It is the limit;
@@ -22,6 +22,7 @@ import argparse
 import itertools
 import multiprocessing
 import os
+import random
 import resource
 import statistics
 import sys
@@ -39,7 +40,6 @@ from codefit import cli  # noqa: E402
 BASE = ROOT / "data" / "base"
 ROW_TOKENS = 640  # the context of data/base
 PADDED = 512
-EXAMPLES = 500  # more than a training sees
 
 
 def build_parser() -> cli.Parser:
@@ -71,17 +71,26 @@ def new_model(name: str) -> Any:
     return adapters.add_lora(model, r=16, alpha=32, dropout=0.0, targets="all-linear")
 
 
-def read_samples(dataset: Path) -> list[Any]:
+def read_samples(args: argparse.Namespace) -> list[Any]:
+    """Return as many examples, drawn by seed, as the rows of all steps hold when they are packed."""
     from codefit import encoding, models
     from codefit.records import Pair, read_jsonl
 
+    pairs = list(read_jsonl(args.dataset / "train.jsonl", Pair))
+    random.Random(0).shuffle(pairs)
     encoder = encoding.Encoder(models.load_tokenizer(str(BASE)), 100)
-    pairs = itertools.islice(read_jsonl(dataset / "train.jsonl", Pair), EXAMPLES)
-    return encoding.encode(pairs, encoder, ROW_TOKENS)[0]
+    rows = args.rows * args.steps
+    samples = encoding.encode(pairs, encoder, ROW_TOKENS, rows * ROW_TOKENS)[0]
+    lengths = [len(sample.ids) for sample in samples]
+    while len(encoding.pack(lengths, ROW_TOKENS)) > rows or len(lengths) % args.steps:
+        lengths.pop()
+    if len(encoding.pack(lengths, ROW_TOKENS)) < rows:
+        raise cli.UserError(f"{args.dataset} does not fill {rows} rows; prepare more files, or take fewer --steps.")
+    return samples[: len(lengths)]
 
 
 class Counting:
-    """A collator that counts what the first batches hold; trainers fetch one more than they use."""
+    """A collator that counts what the first batches hold; a trainer may fetch one more than it uses."""
 
     def __init__(self, collator: Any, batches: int) -> None:
         self.collator, self.batches = collator, batches
@@ -175,13 +184,8 @@ def listed(samples: list[Any]) -> list[dict[str, list[int]]]:
     return [{"input_ids": ids, "labels": [-100] * start + ids[start:]} for ids, start in rows]
 
 
-def in_a_step(args: argparse.Namespace, samples: list[Any]) -> int:
-    """Return how many examples fill the rows of a step."""
-    return round(args.rows * ROW_TOKENS / statistics.mean(len(sample.ids) for sample in samples))
-
-
 def settings(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> dict[str, Any]:
-    count = in_a_step(args, samples)
+    count = len(samples) // args.steps
     common = {"max_steps": args.steps, "learning_rate": 2e-4, "seed": seed, "report_to": [], "save_strategy": "no"}
     return common | {"output_dir": folder, "per_device_train_batch_size": count, "use_cpu": True, "bf16": False}
 
@@ -260,7 +264,7 @@ def measure(args: argparse.Namespace) -> dict[str, list[tuple[float, int, int, f
     from codefit import adapters, training  # noqa: F401
 
     torch.set_num_threads(1)
-    samples = read_samples(args.dataset)
+    samples = read_samples(args)
     context = multiprocessing.get_context("fork")
     found: dict[str, list[tuple[float, int, int, float]]] = {way: [] for way in WAYS}
     for way, repeat in cli.progress(list(turns(args.repeats)), "repeats"):
