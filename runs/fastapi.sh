@@ -1,6 +1,7 @@
 #!/bin/sh
 # Line prediction on the code of a documentation: FastAPI's pages and the examples they include; every line is asked
-# with the 15 lines before it and the 10 behind it. LoRA of rank 8; 80 % of the files train, 10 % validate, 10 % test.
+# with the 15 lines before it and the 10 behind it. LoRA of rank 8; 80 % train, 10 % validate, 10 % test: of the folders,
+# since the examples of a documentation come in variants, and those of one page lie in one folder. SPLIT_BY=file divides them.
 #
 #   sh runs/fastapi.sh                                          Salesforce/codegen-350M-mono, with a network
 #   BASE=data/base FORMAT=plain PROMPT=384 SOURCE=fastapi.bundle sh runs/fastapi.sh --learning_rate 2e-3
@@ -18,12 +19,13 @@ FORMAT=${FORMAT:-verbose}
 OUT=${OUT:-outputs/fastapi}
 PROMPT=${PROMPT:-640}
 SAMPLE=${SAMPLE:-500}
+SPLIT_BY=${SPLIT_BY:-directory}
 
 python parse_data.py --repository "$SOURCE" --language python --code_blocks --output "$OUT/raw.jsonl"
 
 python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --model_name_or_path "$BASE" \
     --task line --lines_before 15 --lines_after 10 --prompt_format "$FORMAT" --max_prompt_tokens "$PROMPT" \
-    --max_pairs_per_file 1000 --validation_share 0.1 --test_share 0.1
+    --max_pairs_per_file 1000 --split_by "$SPLIT_BY" --validation_share 0.1 --test_share 0.1
 
 python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --verify
 
