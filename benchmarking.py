@@ -50,7 +50,7 @@ def build_parser() -> cli.Parser:
     add("--temperature", type=cli.number(float, 0.01), help="draw the tokens; when absent, and --top_p: greedy")
     add("--top_p", type=cli.number(float, 0.01, 1), help="draw among the likeliest tokens of this probability together")
     add("--generation_seed", type=count, default=0, help="seed of what is drawn")
-    add("--tokens_per_batch", type=positive, default=16384, help="rows times longest row; less needs less memory")
+    add("--tokens_per_batch", type=positive, help="rows times longest row (default: 4 GB of keys and values, or 32768)")
     add("--backend", choices=["transformers", "vllm"], default="transformers", help="what writes the completions")
     add("--no_cache", action="store_true", help="ask anew what a model was asked before, and do not store it")
     add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="when absent: as the adapter was trained")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from codefit import fim, models
+from codefit import fim, generation, models
 from codefit.cli import UserError
 from codefit.encoding import Encoder
 
@@ -45,6 +45,9 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     args.forgetting = args.forgetting or _replayed(made.get("replay"))
     if args.load_in_4bit is None:
         args.load_in_4bit = first["kind"] == "adapter" and bool(made.get("load_in_4bit"))
+    if args.tokens_per_batch is None:
+        outline = models.load_model(base, revision=revision, place=torch.device("meta"))
+        args.tokens_per_batch = generation.tokens_that_fit(outline)
     by_role = {"base": {"name": base, "revision": revision, "label": "base"}}
     labels = _labels([model for model, _ in found])
     for number, ((model, _), label) in enumerate(zip(found, labels, strict=True), 1):

@@ -42,7 +42,6 @@ def build_parser() -> cli.Parser:
     )
     parser.add_argument("--slow_prompts", type=positive, default=30, help="prompts that the loop is measured on")
     parser.add_argument("--max_new_tokens", type=positive, default=64, help="where a prediction is cut")
-    parser.add_argument("--tokens_per_batch", type=positive, default=16384, help="as in benchmarking.py")
     return parser
 
 
@@ -97,7 +96,7 @@ def main() -> None:
         own = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
         return generation.generate(
             own, prompts, max_new_tokens=args.max_new_tokens, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id,
-            tokens_per_batch=args.tokens_per_batch,
+            tokens_per_batch=generation.tokens_that_fit(own),
         )  # fmt: skip
 
     def batch_of(size: int) -> Callable[[], list[list[int]]]:

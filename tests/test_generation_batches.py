@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from test_generation import EOS, PAIRS, Letters, direct_nats, model, prompts_of, reference, run  # noqa: F401
 
 from codefit import generation, kv_cache, likelihood, stopping
@@ -145,3 +146,24 @@ def test_nats_do_not_depend_on_the_pieces(model, monkeypatch):
     monkeypatch.setattr(kv_cache, "TOKENS_AT_ONCE_ON_CPU", 30)
     found = likelihood.completion_nats(model, Letters(), PAIRS)
     assert [nats for nats, _ in found] == pytest.approx([direct_nats(model, pair) for pair in PAIRS], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "tokens"),
+    [
+        ({"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}, 32768),  # 8 KB a token
+        ({"hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 32}, 10172),  # 393,216 bytes: phi-1.5's
+        ({"hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 32, "num_key_value_heads": 8}, 32768),
+        ({"hidden_size": 8192, "num_hidden_layers": 200, "num_attention_heads": 64, "head_dim": 4096}, 9),
+    ],
+)
+def test_a_batch_holds_4_gb_of_keys_and_values(shape, tokens):
+    with torch.device("meta"):
+        outline = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=8, intermediate_size=8, **shape))
+    assert generation.tokens_that_fit(outline) == tokens
+
+
+def test_architectures_that_name_their_shape_otherwise_are_measured_too():
+    with torch.device("meta"):
+        outline = transformers.CodeGenForCausalLM(transformers.CodeGenConfig(n_layer=20, n_embd=1024, n_head=16))
+    assert generation.tokens_that_fit(outline) == 4e9 // (2 * 20 * 1024 * 4)
