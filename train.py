@@ -354,6 +354,8 @@ def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[s
     Raises:
         UserError: it was stopped by a signal; a checkpoint is saved.
     """
+    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+
     checkpoint = checkpoints.last(work)
     if checkpoint:
         print(f"continuing from {checkpoint}")
@@ -363,6 +365,8 @@ def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[s
             f"stopped at step {result.global_step} of {trainer.state.max_steps} with a checkpoint; continue with: "
             + cli.command()
         )
+    for tracker in get_reporting_integration_callbacks(trainer.args.report_to):  # it would open a second run for this
+        trainer.remove_callback(tracker)
     return result, trainer.evaluate()
 
 

@@ -151,6 +151,7 @@ def test_tensorboard_shows_the_losses_of_the_log(tiny_base, prepared, tmp_path, 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
     words = [*SMALL, "--max_steps", "3", "--eval_steps", "3", "--eval_predictions", "0", "--report_to", "tensorboard"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
+    assert len(list((tmp_path / "events").rglob("events.*"))) == 1, "the last validation opens no run of its own"
     events = EventAccumulator(str(tmp_path / "events")).Reload()
     log = log_of(tmp_path / "adapter")
     for shown, logged in (("train/loss", "loss"), ("train/grad_norm", "grad_norm"), ("eval/loss", "eval_loss")):
