@@ -66,7 +66,8 @@ def value(sums: Array) -> Array:
     precision = (shared / np.maximum(found, 1)).sum(axis=-1) / orders
     recall = (shared / np.maximum(wanted, 1)).sum(axis=-1) / orders
     weighted = BETA**2 * precision + recall
-    return np.asarray(100 * (1 + BETA**2) * precision * recall / np.where(weighted > 0, weighted, 1))
+    share = (1 + BETA**2) * precision * recall / np.where(weighted > 0, weighted, 1)
+    return np.asarray(100 * share)  # in sacrebleu's order, so that the last digit is the same
 
 
 def signature(n: int) -> str:
