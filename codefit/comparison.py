@@ -23,12 +23,10 @@ ByRole = Mapping[str, Sequence[Prediction]]  # predictions of each model for the
 def score_items(predictions: Sequence[Prediction]) -> list[Prediction]:
     """Return the predictions with each metric of texts per item; what the model measured (nats) is kept."""
     table = scoring.text_metrics(scoring.task_of(predictions))
-    columns = {name: metric.value(scoring.measure(metric, predictions)) for name, metric in table.items()}
+    columns = [metric.value(scoring.measure(metric, predictions)).tolist() for metric in table.values()]
+    rows = (dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True))
     return [
-        dataclasses.replace(
-            item, scores={**item.scores, **{name: float(column[at]) for name, column in columns.items()}}
-        )
-        for at, item in enumerate(predictions)
+        dataclasses.replace(item, scores={**item.scores, **row}) for item, row in zip(predictions, rows, strict=True)
     ]
 
 

@@ -74,6 +74,8 @@ def echoes(text: str, prompt: str) -> bool:
 
 def repeats(text: str, prompt: str) -> bool:
     """Return whether one run of four tokens, a word among them, stands in the text four times or more."""
+    if max(collections.Counter(re.findall(r"\w+", text)).values(), default=0) < 4:  # nearly always, and soon found
+        return False
     tokens = re.findall(r"\w+|[^\w\s]", text)
     runs = collections.Counter(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
     return any(count >= 4 and any(token[0].isalnum() for token in run) for run, count in runs.items())

@@ -12,7 +12,7 @@ import sacrebleu
 
 from codefit import scoring, tasks
 from codefit.records import Prediction
-from codefit.scoring import bits_per_byte, bleu, chrf, edit_similarity, exact_match, next_line, perplexity
+from codefit.scoring import bits_per_byte, bleu, chrf, edit_similarity, exact_match, next_line, ngrams, perplexity
 
 FOLDER = list(pkgutil.iter_modules(scoring.__path__))
 ALPHABETS = ("ab (", "abcdef_().=: \n", "été привет 日本語 👋\t", "x")
@@ -219,7 +219,7 @@ def test_chrf_of_one_item_is_sacrebleus_sentence_score() -> None:
 @pytest.mark.parametrize("case", ["many batches", "too many characters for 64 bits", "nothing but empty texts"])
 def test_chrf_counts_the_same_in_batches(case: str) -> None:
     if case == "many batches":
-        predictions, references = (random_texts(seed, 2 * chrf.BATCH + 1, "ab ") for seed in (1, 2))
+        predictions, references = (random_texts(seed, 2 * ngrams.BATCH + 1, "ab ") for seed in (1, 2))
     elif case == "nothing but empty texts":
         predictions, references = [""] * 3, [" "] * 3
     else:
