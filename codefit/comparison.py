@@ -116,7 +116,7 @@ def compare(
         "stop_rules": stops,
         "slices": _slices({role: by_role[role] for role in (BASE, *fitted)}, seed),
         "findings": [
-            *pathology.findings(checks, fitted),
+            *pathology.findings(checks, fitted, words[BASE]),
             *(found for role, word in fitted.items() for found in _only_stopping(rows[0], stops, role, word)),
             *(found for role, word in fitted.items() for found in _only_looking_up(by_role[role], stored, seed, word)),
             *suspicion.findings(by_role, words, losses),
