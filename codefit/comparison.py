@@ -191,9 +191,12 @@ def _difference(
     difference = {"value": found.difference, "low": found.low, "high": found.high, "p": found.p}
     if metric.UNIT == "%":  # with few files the interval runs over what two percentages can differ by
         difference |= {"low": max(-100.0, found.low), "high": min(100.0, found.high)}
+    verdict = found.verdict
     if metric.NAME in BINARY:
         difference["mcnemar_p"] = statistics.mcnemar(before[:, 0], after[:, 0])
-    return {"difference": {**difference, "smallest": found.smallest}, "verdict": found.verdict}
+        if difference["mcnemar_p"] >= RESOLVED:  # no resample of a few hits of one model alone has a loss
+            verdict = "not resolved"
+    return {"difference": {**difference, "smallest": found.smallest}, "verdict": verdict}
 
 
 # ---------------------------------------------------------------------------------------------- stop rules

@@ -174,6 +174,16 @@ def test_a_little_better_is_not_the_same():
     assert written == [50.01, 50.04]  # both are shown as 50.0
 
 
+def test_a_few_hits_of_one_model_alone_are_no_verdict():
+    base = [wrong(number) for number in range(30)]
+    for hits, verdict in ((5, "not resolved"), (6, "better")):  # McNemar's p of 0.06 and of 0.03
+        right = range(0, 5 * hits, 5)
+        adapted = [prediction(number) if number in right else wrong(number) for number in range(30)]
+        rows = {row["metric"]: row for row in compared(base, adapted)[0]["benchmarks"]["heldout"]["metrics"]}
+        assert rows["exact_match"]["difference"]["low"] > 0
+        assert rows["exact_match"]["verdict"] == verdict
+
+
 def test_items_keep_what_the_model_measured():
     item = comparison.score_items([prediction(3)])[0]
     assert item.scores["nats"] == 13.0
