@@ -4,8 +4,8 @@
     python bleu.py --input predictions.jsonl
 
 A text file holds one item a line; an empty line is an empty item. A predictions file of benchmarking.py is scored
-twice: "compat" holds CodeXGLUE's rounded numbers, "honest" every metric of texts, unrounded. Each number has a
-signature that says how it was made.
+twice: "compat" holds CodeXGLUE's rounded numbers, "honest" every metric of texts of their task, unrounded. Each number
+has a signature that says how it was made.
 """
 
 import json
@@ -63,7 +63,8 @@ def score_records(path: Path) -> dict[str, Any]:
     if not records:
         raise cli.UserError(f"{path} has no predictions; it needs one JSON object a line.")
     found, wanted = [record.prediction for record in records], [record.reference for record in records]
-    return {"compat": codexglue.scores(found, wanted), "honest": scoring.scores(found, wanted)}
+    honest = scoring.scores(found, wanted, scoring.task_of(records))
+    return {"compat": codexglue.scores(found, wanted), "honest": honest}
 
 
 def main(argv: list[str] | None = None) -> None:

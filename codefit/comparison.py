@@ -23,12 +23,10 @@ ByRole = Mapping[str, Sequence[Prediction]]  # predictions of each model for the
 def score_items(predictions: Sequence[Prediction]) -> list[Prediction]:
     """Return the predictions with each metric of texts per item; what the model measured (nats) is kept."""
     table = scoring.text_metrics(scoring.task_of(predictions))
-    columns = {name: metric.value(scoring.measure(metric, predictions)) for name, metric in table.items()}
+    columns = [metric.value(scoring.measure(metric, predictions)).tolist() for metric in table.values()]
+    rows = (dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True))
     return [
-        dataclasses.replace(
-            item, scores={**item.scores, **{name: float(column[at]) for name, column in columns.items()}}
-        )
-        for at, item in enumerate(predictions)
+        dataclasses.replace(item, scores={**item.scores, **row}) for item, row in zip(predictions, rows, strict=True)
     ]
 
 
@@ -118,7 +116,7 @@ def compare(
         "stop_rules": stops,
         "slices": _slices({role: by_role[role] for role in (BASE, *fitted)}, seed),
         "findings": [
-            *pathology.findings(checks, fitted),
+            *pathology.findings(checks, fitted, words[BASE]),
             *(found for role, word in fitted.items() for found in _only_stopping(rows[0], stops, role, word)),
             *(found for role, word in fitted.items() for found in _only_looking_up(by_role[role], stored, seed, word)),
             *suspicion.findings(by_role, words, losses),
@@ -193,9 +191,12 @@ def _difference(
     difference = {"value": found.difference, "low": found.low, "high": found.high, "p": found.p}
     if metric.UNIT == "%":  # with few files the interval runs over what two percentages can differ by
         difference |= {"low": max(-100.0, found.low), "high": min(100.0, found.high)}
+    verdict = found.verdict
     if metric.NAME in BINARY:
         difference["mcnemar_p"] = statistics.mcnemar(before[:, 0], after[:, 0])
-    return {"difference": {**difference, "smallest": found.smallest}, "verdict": found.verdict}
+        if difference["mcnemar_p"] >= RESOLVED:  # no resample of a few hits of one model alone has a loss
+            verdict = "not resolved"
+    return {"difference": {**difference, "smallest": found.smallest}, "verdict": verdict}
 
 
 # ---------------------------------------------------------------------------------------------- stop rules

@@ -74,6 +74,8 @@ def echoes(text: str, prompt: str) -> bool:
 
 def repeats(text: str, prompt: str) -> bool:
     """Return whether one run of four tokens, a word among them, stands in the text four times or more."""
+    if max(collections.Counter(re.findall(r"\w+", text)).values(), default=0) < 4:  # nearly always, and soon found
+        return False
     tokens = re.findall(r"\w+|[^\w\s]", text)
     runs = collections.Counter(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
     return any(count >= 4 and any(token[0].isalnum() for token in run) for run, count in runs.items())
@@ -91,25 +93,29 @@ def share(count: dict[str, int]) -> float:
     return count["count"] / count["of"] if count["of"] else 0.0
 
 
-def findings(table: Sequence[dict[str, Any]], words: Mapping[str, str]) -> list[str]:
+def findings(table: Sequence[dict[str, Any]], words: Mapping[str, str], base: str) -> list[str]:
     """Return a sentence for everything that a reader must know of a model before believing its scores.
 
     Args:
         table: of `rows`.
         words: what a model is called in a sentence ("adapted model"), by role; only these are looked at.
+        base: what the base is called; its share stands beside, since what it does too was not learned.
     """
     sentences = []
     for role, word in words.items():
         for row in table:
-            reference, found = share(row["reference"]), share(row[role])
+            reference, before, found = (share(row[whose]) for whose in ("reference", "base", role))
             if row["check"] in TEXT_CHECKS and found > reference + TOLERATED:
                 what = FINDINGS[row["check"]]
                 sentences.append(
                     f"{100 * found:.0f} % of the predictions of the {word} {what} "
-                    f"({100 * reference:.0f} % of the references)."
+                    f"({base} {100 * before:.0f} %, references {100 * reference:.0f} %)."
                 )
             if row["check"] == "stops_at_natural_end" and row[role]["of"] and found < STOPPED_WELL:
-                sentences.append(f"The {word} stops by itself at only {100 * found:.0f} % of the natural ends.")
+                sentences.append(
+                    f"The {word} stops by itself at only {100 * found:.0f} % of the natural ends "
+                    f"({base} {100 * before:.0f} %)."
+                )
     return sentences
 
 

@@ -34,17 +34,19 @@ def findings(
             f"{leaked} of {len(items)} prompts stand in the training data with the very same answer, so that memory is "
             "measured too; preprocess_data.py --verify says whether the split leaks."
         )
+    hard = [
+        at
+        for at, item in enumerate(items)
+        if len(item.reference.strip()) >= LONG and slices.new_names(item) != slices.ALL_IN_PROMPT
+    ]
     for role, predictions in by_role.items():
-        found += _verbatim(predictions, words[role])
+        found += _verbatim([predictions[at] for at in hard], words[role])
         if role in validation:
             found += _too_likely(predictions, words[role], validation[role])
     return found
 
 
-def _verbatim(items: Sequence[Prediction], word: str) -> list[str]:
-    hard = [
-        item for item in items if len(item.reference.strip()) >= LONG and slices.new_names(item) != slices.ALL_IN_PROMPT
-    ]
+def _verbatim(hard: Sequence[Prediction], word: str) -> list[str]:
     hits = sum(item.prediction.strip() == item.reference.strip() for item in hard)
     if len(hard) < FEWEST or hits < VERBATIM * len(hard):
         return []

@@ -52,7 +52,7 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": {**MODELS["adapted"], "validation_loss"
             [wrong(n) for n in range(30)],
             [prediction(n, PROMPT + "x = 1\n") for n in range(30)],
             {},
-            ["100 % of the predictions of the adapted model contain the prompt (0 % of the references)."],
+            ["100 % of the predictions of the adapted model contain the prompt (base model 0 %, references 0 %)."],
         ),
         (
             [dataclasses.replace(item, prediction=item.prediction + "a = 3\nb = 4\nc = 5\n" * 3) for item in BETTER],

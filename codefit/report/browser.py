@@ -59,7 +59,7 @@ def _item(benchmark: dict[str, Any], answers: Sequence[Prediction]) -> dict[str,
 
 def _answer(item: Prediction, headline: str) -> dict[str, Any]:
     return {
-        "score": round(item.scores[headline], 1),
+        "score": round(item.scores[headline], 6),  # the page shows one decimal, and calls equal only what is equal
         "end": "stopped by itself" if item.finish_reason == "stop" else "cut by the limit",
         "parts": differing(_cut(item.prediction), _cut(item.reference)),
     }

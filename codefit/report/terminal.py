@@ -21,7 +21,12 @@ def table(benchmark: dict[str, Any], models: dict[str, Any]) -> str:
     notes = [*_lines(benchmark, models), *(f"note: {finding}" for finding in benchmark["findings"])]
     if "forgetting" in benchmark:
         notes.insert(0, f"forgetting: {benchmark['forgetting']['verdict']}")
-    return "\n".join([*lines, *(textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes)])
+    return "\n".join([*lines, *map(_wrapped, notes)])
+
+
+def _wrapped(note: str) -> str:
+    """Return a sentence in lines; a number and its % stay together."""
+    return textwrap.fill(note.replace(" %", "\xa0%"), WIDTH, subsequent_indent="  ").replace("\xa0%", " %")
 
 
 def markdown(content: dict[str, Any]) -> str:

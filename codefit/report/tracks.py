@@ -8,10 +8,10 @@ from codefit import report
 LOOKED_UP = "nearest"  # the baseline that a track shows
 TOP, STEP = 13, 20  # pixels: where the first model's mark lies, and from one to the next
 
-# The shapes of the marks, the base's first; their size is that of the text.
+# The shapes of the marks, the base's first, as in the plots; their size is that of the text.
 SHAPES = (
-    '<rect x="-5" y="-5" width="10" height="10" rx="1"/>',
     '<circle r="5.5"/>',
+    '<rect x="-5" y="-5" width="10" height="10" rx="1"/>',
     '<path d="M0-7 7 0 0 7-7 0Z"/>',
     '<path d="M0-6.5 6.5 5.5-6.5 5.5Z"/>',
     '<path d="M0 6.5 6.5-5.5-6.5-5.5Z"/>',

@@ -19,7 +19,6 @@ LABEL = "BLEU"
 UNIT = "%"
 HIGHER_IS_BETTER = True
 ORDER = 4
-BATCH = 1000  # items whose n-grams are sorted together; they then fit the processor's cache
 LIBRARY = f"sacrebleu {importlib.metadata.version('sacrebleu')}"
 
 
@@ -34,23 +33,24 @@ def statistics(prediction: str, reference: str) -> tuple[float, ...]:
     return (*matches, *totals, found_tokens, wanted_tokens)
 
 
+@ngrams.in_batches
 def batch(predictions: Sequence[str], references: Sequence[str]) -> Array:
-    """Return `statistics` of n items as an array of shape (n, 10), several times as fast."""
-    starts = range(0, len(predictions), BATCH)
-    return np.concatenate([_block(predictions[at : at + BATCH], references[at : at + BATCH]) for at in starts])
+    """Return `statistics` of n items as an array of shape (n, 10), many times as fast."""
+    found, wanted = ([text.split() for text in texts] for texts in (predictions, references))
+    counts = ngrams.counts(found, wanted, ORDER, _shared)
+    return np.column_stack([counts[..., 2], counts[..., 0], counts[:, 0, :2]])
 
 
-def _block(predictions: Sequence[str], references: Sequence[str]) -> Array:
-    n = len(predictions)
-    texts = [text.split() for text in (*predictions, *references)]
+def _shared(found: list[list[str]], wanted: list[list[str]]) -> Array:
+    n = len(found)
+    texts = [*found, *wanted]
     known: list[dict[str, int]] = [{} for _ in range(n)]  # a token's number is that of its first place in its item
     digits = [known[at % n].setdefault(token, len(known[at % n])) for at, text in enumerate(texts) for token in text]
-    base = max(1, *map(len, known))
+    base = max(map(len, known))
     if not ngrams.fit(n, base, ORDER):  # too many different tokens in one item
-        return np.array([statistics(*pair) for pair in zip(predictions, references, strict=True)], np.float64)
-    lengths = np.array([len(text) for text in texts])
-    counts = ngrams.counts(np.array(digits, np.uint64), base, lengths, ORDER)
-    return np.column_stack([counts[..., 2], counts[..., 0], lengths[:n], lengths[n:]])
+        pairs = ([" ".join(tokens) for tokens in texts] for texts in zip(found, wanted, strict=True))
+        return np.array([statistics(*pair)[:ORDER] for pair in pairs], np.float64)
+    return ngrams.count_shared(np.array(digits, np.uint64), base, np.array([len(text) for text in texts]), ORDER)
 
 
 def value(sums: Array) -> Array:

@@ -1,18 +1,62 @@
 """n-grams of many items counted at once, by sorting: what BLEU and chrF are made of."""
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from codefit.scoring.statistics import Array
 
+BATCH = 1000  # items whose n-grams are sorted together; they then fit the processor's cache
+
+Text = TypeVar("Text", str, list[str])  # characters, or tokens
+
+
+def in_batches(
+    block: Callable[[Sequence[str], Sequence[str]], Array],
+) -> Callable[[Sequence[str], Sequence[str]], Array]:
+    """Return a function of any number of predictions and references from one of at most BATCH."""
+
+    @functools.wraps(block)
+    def batch(predictions: Sequence[str], references: Sequence[str]) -> Array:
+        starts = range(0, len(predictions), BATCH)
+        return np.concatenate([block(predictions[at : at + BATCH], references[at : at + BATCH]) for at in starts])
+
+    return batch
+
+
+def counts(
+    found: Sequence[Text], wanted: Sequence[Text], orders: int, shared: Callable[[list[Text], list[Text]], Array]
+) -> Array:
+    """Return for n items the n-grams of the prediction, those of the reference, and those they share: (n, orders, 3).
+
+    Equal texts share all of theirs and an empty one shares none, so that only the others have to be compared.
+
+    Args:
+        found: the predictions.
+        wanted: the references.
+        orders: n-grams of 1 to this many tokens are counted.
+        shared: says of some items what prediction and reference share, shape (items, orders).
+    """
+    lengths = np.array([(len(prediction), len(reference)) for prediction, reference in zip(found, wanted, strict=True)])
+    counted = np.zeros((len(found), orders, 3))
+    counted[..., :2] = np.maximum(lengths[:, np.newaxis] - np.arange(orders)[:, np.newaxis], 0)
+    counted[..., 2] = counted[..., :2].min(axis=-1)
+    differ = [at for at, texts in enumerate(zip(found, wanted, strict=True)) if all(texts) and texts[0] != texts[1]]
+    if differ:
+        counted[differ, :, 2] = shared([found[at] for at in differ], [wanted[at] for at in differ])
+    return counted
+
 
 def fit(items: int, base: int, orders: int) -> bool:
-    """Return whether `counts` can number these n-grams in 64 bits."""
+    """Return whether `count_shared` can number these n-grams in 64 bits."""
     return bool(2 * items * base**orders < 2**64)
 
 
-def counts(digits: NDArray[np.uint64], base: int, lengths: NDArray[np.int64], orders: int) -> Array:
-    """Return for n items the n-grams of the prediction, those of the reference, and those they share.
+def count_shared(digits: NDArray[np.uint64], base: int, lengths: NDArray[np.int64], orders: int) -> Array:
+    """Return how many n-grams of each order both texts of n items have, shape (n, orders).
 
     An n-gram is the number whose digits are its item, its tokens and its side; equal ones lie together when sorted.
 
@@ -21,32 +65,25 @@ def counts(digits: NDArray[np.uint64], base: int, lengths: NDArray[np.int64], or
         base: how many different tokens there can be.
         lengths: tokens of each of the 2n texts.
         orders: n-grams of 1 to this many tokens are counted.
-
-    Returns:
-        shape (n, orders, 3).
     """
     n = len(lengths) // 2
     owner = np.repeat(np.arange(2 * n, dtype=np.uint64), lengths)
     room = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(owner))  # tokens from here to the text's end
-    numbers, of_reference = owner % np.uint64(n), owner // np.uint64(n)
-    found = np.zeros((n, orders, 3))
+    numbers, side = np.uint64(2) * (owner % np.uint64(n)), owner // np.uint64(n)
+    step = np.uint64(2) * digits - np.uint64(base - 1) * side  # from 2 * number + side to that of one token more
+    numbers += side
+    found = np.zeros((n, orders))
     for order in range(orders):
-        numbers = numbers[: max(len(digits) - order, 0)] * np.uint64(base) + digits[order:]
-        whole = np.flatnonzero(room[: len(numbers)] > order)
-        left = np.maximum(lengths - order, 0)
-        found[:, order, 0], found[:, order, 1] = left[:n], left[n:]
-        found[:, order, 2] = _shared(numbers[whole] * np.uint64(2) + of_reference[whole], n, base ** (order + 1))
+        numbers = numbers[: max(len(digits) - order, 0)] * np.uint64(base) + step[order:]
+        found[:, order] = _in_both(numbers[room[: len(numbers)] > order], n, base ** (order + 1))
     return found
 
 
-def _shared(numbers: NDArray[np.uint64], n: int, scale: int) -> Array:
+def _in_both(numbers: NDArray[np.uint64], n: int, scale: int) -> Array:
     """Return per item how many n-grams both sides have; the last bit of a number is its side, item = number/2/scale."""
-    if not len(numbers):
-        return np.zeros(n)
     numbers.sort()
-    ngrams = numbers >> np.uint64(1)
-    starts = np.flatnonzero(np.r_[True, ngrams[1:] != ngrams[:-1]])
-    wanted = np.add.reduceat((numbers & np.uint64(1)).astype(np.int64), starts)
-    found = np.diff(np.r_[starts, len(ngrams)]) - wanted
-    items = (ngrams[starts] // np.uint64(scale)).astype(np.int64)
-    return np.bincount(items, weights=np.minimum(found, wanted), minlength=n).astype(np.float64)
+    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]][: len(numbers)])
+    runs, sizes = numbers[starts], np.diff(starts, append=len(numbers))
+    at = np.flatnonzero(runs[1:] ^ runs[:-1] == 1)  # an n-gram of the prediction, and the same one of the reference
+    items = (runs[at] // np.uint64(2 * scale)).astype(np.int64)
+    return np.bincount(items, weights=np.minimum(sizes[at], sizes[at + 1]), minlength=n).astype(np.float64)

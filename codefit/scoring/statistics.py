@@ -143,10 +143,17 @@ def holm(values: Sequence[float]) -> list[float]:
 def _cluster_sums(stats: Array, clusters: Sequence[str]) -> Array:
     if len(clusters) != len(stats) or not len(stats):
         raise ValueError(f"{len(stats)} items with {len(clusters)} clusters cannot be resampled")
-    names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    if len(names) == 1:
+    count, index = _numbered(tuple(clusters))
+    if count == 1:
         return stats
-    return np.stack([np.bincount(index, weights=column, minlength=len(names)) for column in stats.T], axis=1)
+    return np.stack([np.bincount(index, weights=column, minlength=count) for column in stats.T], axis=1)
+
+
+@functools.lru_cache(maxsize=1)  # all metrics of a report have the same files
+def _numbered(clusters: tuple[str, ...]) -> tuple[int, NDArray[np.intp]]:
+    """Return how many clusters there are, and the number of each item's."""
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    return len(names), index
 
 
 @functools.lru_cache(maxsize=1)  # all metrics of a report share the resamples: their verdicts are about the same draws
@@ -156,13 +163,23 @@ def _weights(count: int, seed: int) -> NDArray[np.uint8]:
     A byte holds it: a weight above 255 has a chance below 1e-500.
     """
     random = np.random.default_rng(seed)
-    draws = (random.integers(count, size=count) for _ in range(RESAMPLES))
-    return np.stack([np.bincount(draw, minlength=count).astype(np.uint8) for draw in draws])
+    weights = np.empty((RESAMPLES, count), np.uint8)
+    for block in np.array_split(weights, 20):  # all draws at once would need 8 times the memory
+        draws = random.integers(count, size=block.shape) + count * np.arange(len(block))[:, np.newaxis]
+        block[:] = np.bincount(draws.ravel(), minlength=block.size).reshape(block.shape)
+    return weights
 
 
 def _resampled(sums: Array, seed: int) -> Array:
-    blocks = np.array_split(_weights(len(sums), seed), 20)  # a whole matrix of floats would need 8 times the memory
-    return np.concatenate([block.astype(np.float64) @ sums for block in blocks])
+    """Return the sums over each resample, shape (RESAMPLES, k)."""
+    return _drawn(np.asarray(sums, np.float64).tobytes(), sums.shape[1], seed)
+
+
+@functools.lru_cache(maxsize=4)  # a model's interval and its differences to others need the same
+def _drawn(sums: bytes, k: int, seed: int) -> Array:
+    of_clusters = np.frombuffer(sums).reshape(-1, k)
+    blocks = np.array_split(_weights(len(of_clusters), seed), 20)  # as floats the whole would need 8 times the memory
+    return np.concatenate([block.astype(np.float64) @ of_clusters for block in blocks])
 
 
 def _stretched(observed: float, resampled: Array, count: int) -> Array:
