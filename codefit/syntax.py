@@ -60,7 +60,8 @@ class Syntax:
         self._characters = None if len(self._source) == len(text) else _characters(self._source)
         marks = Counter(COMMENT_MARK.findall(text))
         hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
-        self.root = _parser(self.grammar).parse(b"" if hopeless else self._source).root_node
+        # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
+        self.root = _parser(self.grammar).parse(b"" if hopeless else self._source + b"\n").root_node
         self.has_error: bool = hopeless or self.root.has_error
 
     def span(self, node: Any) -> Span:

@@ -1,12 +1,15 @@
 """The tree of a file, and the tasks that are built on it, in every language of the table."""
 
 import dataclasses
+import subprocess
+import sys
 import time
 from collections import Counter
 
 import pytest
 
 from codefit import scoring, stopping
+from codefit.cli import ROOT
 from codefit.languages import LANGUAGES
 from codefit.records import Document, Pair
 from codefit.syntax import Syntax
@@ -338,3 +341,15 @@ def test_lines_over_a_limit_are_counted_and_long_surroundings_cut():
 def test_an_id_names_line_and_column():
     document = document_of("python", "a\nbc\n")
     assert [id_of(document, at).split(":", 1)[1] for at in (0, 2, 3)] == ["1:1", "2:1", "2:2"]
+
+
+@pytest.mark.parametrize("text", ["class A\n@B", "/** a */\n@C(x = 1)\nopen class A\n@B", "class A\n@"])
+def test_an_annotation_at_the_very_end_of_kotlin_is_parsed(text):
+    """Kotlin's grammar went on for ever; in a process of its own, as nothing in this one could stop it."""
+    code = (
+        f"from codefit import syntax, languages; print(syntax.Syntax({text!r}, languages.LANGUAGES['kotlin']).errors())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
+    )
+    assert int(found.stdout) >= 0
