@@ -23,7 +23,7 @@ FOREVER = -1
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[HubServer]:
-    with HubServer(tmp_path / "xet") as running:
+    with HubServer() as running:
         yield running
         assert running.api.unknown == []
 
@@ -115,6 +115,8 @@ PASSING_FAULTS = {
     ),
     "the connection is cut in an upload": (Fault("PUT /large", action="cut"), "1", "Retrying in 1s"),
     "the right to upload ran out": (Fault("PUT /large", status=403), "1", "the Hub: 403"),
+    "the right to upload ran out, with xet": (Fault("POST .*/xorb-grants/", status=401), "0", "the Hub: 401"),
+    "a storage is busy, with xet": (Fault("POST .*/shards", status=409), "0", "the Hub: 409"),
     "somebody else commits in between": (Fault("POST .*/commit/", status=412), "0", "the Hub: 412"),
     "the answer of a creation is lost": (Fault("POST /api/repos/create", action="lose"), "1", "RemoteProtocolError"),
     "the answer of a commit is lost": (Fault("POST .*/commit/", action="lose"), "1", "RemoteProtocolError"),
@@ -164,6 +166,22 @@ FAILURES = {
         "may not write to tester/kotlin-phi (403",
         "role",
     ),
+    "no storage there, with xet": (
+        Fault(
+            "xet-write-token",
+            status=200,
+            body='{"accessToken": "x", "exp": 4102444800, "casUrl": "http://127.0.0.1:9"}',
+        ),
+        "0",
+        "the connection to http://127.0.0.1:9 failed",
+        "check the network",
+    ),
+    "a storage that is silent, with xet": (
+        Fault("xorb-grants", action="stall", seconds=1),
+        "0",
+        "the connection to http://localhost",
+        "check the network",
+    ),
     "token in an answer": (
         Fault(COMMIT, status=400, headers={"X-Error-Message": f"Bad\nrequest of {WRITE_TOKEN}"}),
         "1",
@@ -182,7 +200,7 @@ def test_a_failure_is_one_sentence_and_loses_nothing(
     server.faults.append(Fault(**{**vars(fault), "times": FOREVER, "headers": header}))
     before = contents(folder)
 
-    done = run(server, tmp_path, push(folder), HF_HUB_DISABLE_XET=no_xet)
+    done = run(server, tmp_path, push(folder), HF_HUB_DISABLE_XET=no_xet, HF_XET_CLIENT_READ_TIMEOUT="200ms")
 
     error = error_of(done)
     assert error.startswith(f"error: {folder} was not pushed to {REPO}: ")
