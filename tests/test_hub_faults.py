@@ -4,13 +4,15 @@ One process makes all calls, one after the other, and logs all that the client t
 """
 
 import contextlib
+import dataclasses
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hub_server import WRITE_TOKEN, XET_TOKEN, Fault, HubServer
-from hub_server.process import Client
+from hub_server.process import Client, error_of, run
 from test_hub import COMMIT, CREATE, FOREVER, contents, folder, push, titles  # noqa: F401
 
 # Every call that a push makes, as the client words it: to the Hub, and with large files without xet and with it.
@@ -141,3 +143,26 @@ def test_every_call_that_fails_in_every_way(
     assert "<html" not in error
     if ("model", repo) in server.api.repositories:
         assert titles(server, "model", repo) == ["initial commit"]
+
+
+def no_storage(server: HubServer) -> Fault:
+    return Fault(
+        "xet-write-token", body=json.dumps({**server.api.xet.token(""), "casUrl": "http://127.0.0.1:9"}), status=200
+    )
+
+
+def silence(server: HubServer) -> Fault:
+    return Fault("POST .*/xorb-grants/", action="stall", seconds=0.5)
+
+
+@pytest.mark.parametrize(("fault", "address"), [(no_storage, "http://127.0.0.1:9 "), (silence, "http://localhost:")])
+def test_a_storage_that_is_not_there_or_says_nothing(
+    tmp_path: Path, folder: Path, fault: Callable[[HubServer], Fault], address: str
+) -> None:
+    with HubServer() as server:
+        server.faults.append(dataclasses.replace(fault(server), times=FOREVER))
+        short = {"HF_HUB_DISABLE_XET": "0", "HF_XET_CLIENT_READ_TIMEOUT": "200ms"}
+        error = error_of(run(server, tmp_path, push(folder), **short))
+    assert f"the connection to {address}" in error
+    assert "failed; check the network; all files are safe in that folder; continue with: hf upload" in error
+    assert titles(server) == ["initial commit"]
