@@ -158,14 +158,28 @@ def _status(error: BaseException) -> int | None:
     return int(in_text[1]) if in_text and isinstance(error, ConnectionError) else None
 
 
+def _of_storage(error: BaseException) -> bool:
+    """Say whether an error comes from where large files go, not from the Hub itself."""
+    of_xet = isinstance(error, ConnectionError) and "/xet-write-token/" not in str(error)
+    return of_xet or isinstance(error, RuntimeError)
+
+
+def _is_garbled(error: BaseException) -> bool:
+    """Say whether an answer was no data: a web page, as a proxy gives it. Xet says so in its text only."""
+    if isinstance(error, json.JSONDecodeError):
+        return True
+    signs = "error decoding response body|Invalid response|failed to fill whole buffer"
+    return _response(error) is None and re.search(signs, str(error)) is not None
+
+
 def _may_pass(error: BaseException) -> bool:
     import httpx2
 
     status = _status(error)
-    if isinstance(error, ConnectionError):  # of xet, which has tried for more than a minute by itself
-        return False
-    if isinstance(error, RuntimeError):  # of a file: sent six times already, unless the right to send it ran out
+    if _of_storage(error):  # sent several times already, unless the right to send it ran out
         return status is not None and status < 500 and status != 413
+    if isinstance(error, ConnectionError):  # of xet, which asks the Hub several times by itself, but not after a 409
+        return status == 409
     return isinstance(error, json.JSONDecodeError | httpx2.TransportError) or status in PASSING
 
 
@@ -188,8 +202,9 @@ def _reason(error: BaseException, repo_id: str) -> str:
     status = _status(error)
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE forbids it; unset that variable"
-    if isinstance(error, json.JSONDecodeError):
-        return f"{constants.ENDPOINT} answers with a web page instead of data; check HF_ENDPOINT and the proxy"
+    if _is_garbled(error):
+        at = constants.ENDPOINT if isinstance(error, json.JSONDecodeError) else "the Hub or its storage"
+        return f"{at} answers with a web page instead of data; check HF_ENDPOINT and the proxy"
     if isinstance(error, ValueError) and not isinstance(error, httpx2.HTTPError):  # of the card, found by its check
         return f"{_one_line(str(error))}; correct it"
     if status:
@@ -197,12 +212,13 @@ def _reason(error: BaseException, repo_id: str) -> str:
     if isinstance(error, httpx2.TimeoutException):
         return f"{constants.ENDPOINT} was silent for {TIMEOUT:g} s; check the network"
     if isinstance(error, httpx2.TransportError | ConnectionError | RuntimeError):
-        return f"the connection to {constants.ENDPOINT} failed; check the network"
+        asked = re.search(r"https?://[^/\s)]+", str(error))  # by xet, whose storage has another address
+        return f"the connection to {asked[0] if asked else constants.ENDPOINT} failed; check the network"
     return _one_line(str(error))
 
 
 def _reason_of_status(error: BaseException, status: int, repo_id: str) -> str:
-    if isinstance(error, RuntimeError) and status < 500 and status not in {413, 429}:
+    if _of_storage(error) and status < 500 and status not in {413, 429}:
         return f"the storage of the Hub does not take the files ({status}); wait a minute"
     said = _one_line(getattr(error, "server_message", None) or "")
     said = "" if said.startswith("<") else said  # a web page

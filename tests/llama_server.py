@@ -7,6 +7,7 @@ process that goes on, ending it can wait for ever.
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import urllib.error
@@ -22,10 +23,13 @@ from codefit.export import editors
 
 def serve(file: str, context: int) -> None:
     """Serve a GGUF file, say where, and end when nobody holds the other end of standard input any more."""
+    words = shlex.split(editors.server_command(["-m", file], None, context))[1:]
+    printed = dict(zip(words[::2], words[1::2], strict=True))  # what the export tells the user to write
     settings = xllamacpp.CommonParams()
-    settings.model.path = file
-    settings.n_ctx, settings.n_batch, settings.n_predict = context, editors.batch(context), editors.longest(context)
-    settings.n_parallel = 1
+    settings.model.path = printed["-m"]
+    settings.n_ctx, settings.n_batch = int(printed["--ctx-size"]), int(printed["--batch-size"])
+    settings.n_predict, settings.n_parallel = int(printed["--predict"]), int(printed["--parallel"])
+    settings.n_cache_reuse = int(printed["--cache-reuse"])
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
     settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED

@@ -364,7 +364,7 @@ print("both ran")
 
 
 def test_the_code_in_the_cards_runs(tmp_path: Path) -> None:
-    with HubServer(tmp_path / "xet") as server:
+    with HubServer() as server:
         command = [sys.executable, "-c", MAKE_AND_PUSH, str(tmp_path)]
         done = subprocess.run(command, env=environment(server, tmp_path), capture_output=True, text=True)
         assert done.stdout.endswith("both ran\n"), done.stderr

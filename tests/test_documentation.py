@@ -31,6 +31,7 @@ FOREIGN_FLAGS = {
     "--batch-size",
     "--ctx-size",
     "--predict",
+    "--parallel",
     "--port",
     "--cpu",
     "--machine_rank",

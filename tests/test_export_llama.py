@@ -1,5 +1,6 @@
 """A GGUF file, served by llama.cpp itself, is read and continued as Transformers reads and continues the model."""
 
+import concurrent.futures
 import shutil
 import tomllib
 
@@ -199,21 +200,33 @@ def test_every_way_to_ask_for_the_middle_is_the_same_prompt(exported):
     assert answer["content"] == tokenizer.decode(wanted)
 
 
-def test_a_file_larger_than_the_context_is_answered_too(exported):
-    """llama.vim sends 256 lines before the cursor, 64 behind it and pieces of other files, whatever the context is."""
-    _, server = exported
+def ask_as_llama_vim_does(server, prompt):
+    """It sends 256 lines before the cursor, 64 behind it and pieces of other files, whatever the context is."""
     lines = "".join(TEXTS).splitlines(keepends=True)
-    answer = server.post(
+    return server.post(
         "/infill",
         input_prefix="".join(lines[:256]),
         input_suffix="".join(lines[256:320]),
         input_extra=[{"text": "".join(lines[at : at + 64]), "filename": "other.py"} for at in range(320, 1344, 64)],
-        prompt="    def ",
+        prompt=prompt,
         n_indent=4,
         n_predict=16,
         samplers=["top_k", "top_p", "infill"],
         t_max_predict_ms=10_000,
     )
+
+
+def test_requests_at_one_time_are_all_answered(exported):
+    """As an editor sends them that does not wait for an answer before the next key."""
+    _, server = exported
+    with concurrent.futures.ThreadPoolExecutor(4) as keys:
+        answers = list(keys.map(lambda word: ask_as_llama_vim_does(server, word), ("d", "de", "def", "def ")))
+    assert not [answer for answer in answers if "error" in answer]
+
+
+def test_a_file_larger_than_the_context_is_answered_too(exported):
+    _, server = exported
+    answer = ask_as_llama_vim_does(server, "    def ")
     assert "error" not in answer
     assert editors.batch(640) < answer["tokens_evaluated"] < 640 - editors.longest(640)
 

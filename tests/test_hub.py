@@ -23,7 +23,7 @@ FOREVER = -1
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[HubServer]:
-    with HubServer(tmp_path / "xet") as running:
+    with HubServer() as running:
         yield running
         assert running.api.unknown == []
 
@@ -115,6 +115,8 @@ PASSING_FAULTS = {
     ),
     "the connection is cut in an upload": (Fault("PUT /large", action="cut"), "1", "Retrying in 1s"),
     "the right to upload ran out": (Fault("PUT /large", status=403), "1", "the Hub: 403"),
+    "the right to upload ran out, with xet": (Fault("POST .*/xorb-grants/", status=401), "0", "the Hub: 401"),
+    "a storage is busy, with xet": (Fault("POST .*/shards", status=409), "0", "the Hub: 409"),
     "somebody else commits in between": (Fault("POST .*/commit/", status=412), "0", "the Hub: 412"),
     "the answer of a creation is lost": (Fault("POST /api/repos/create", action="lose"), "1", "RemoteProtocolError"),
     "the answer of a commit is lost": (Fault("POST .*/commit/", action="lose"), "1", "RemoteProtocolError"),

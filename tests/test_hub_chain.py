@@ -42,7 +42,7 @@ for other in (of_merged, of_base):
 
 @pytest.fixture
 def server(tmp_path):
-    with HubServer(tmp_path / "xet") as running:
+    with HubServer() as running:
         yield running
         assert running.api.unknown == []
 

@@ -1,28 +1,44 @@
-"""Every call to the Hub fails in every way that a Hub can fail, with the real client over HTTP.
+"""Every call to the Hub fails in every way that a Hub can fail, with the real client over HTTP, with xet and without.
 
 One process makes all calls, one after the other, and logs all that the client tells in its most talkative mode.
 """
 
-from collections.abc import Iterator
+import contextlib
+import dataclasses
+import json
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import WRITE_TOKEN, Fault, HubServer
-from hub_server.process import Client
+from hub_server import WRITE_TOKEN, XET_TOKEN, Fault, HubServer
+from hub_server.process import Client, error_of, run
 from test_hub import COMMIT, CREATE, FOREVER, contents, folder, push, titles  # noqa: F401
 
-# Every call that we make, as the client words it.
-CALLS = {
+# Every call that a push makes, as the client words it: to the Hub, and with large files without xet and with it.
+HUB = {
     "whoami": "GET /api/whoami",
     "create": CREATE,
-    "repository": "GET /api/models/",
+    "repository": "GET /api/models/[^/]+/[^/]+$",
     "card": "POST /api/validate-yaml",
     "preupload": "POST .*/preupload/",
+    "commit": COMMIT,
+}
+PLAIN = {
     "batch": "POST .*/lfs/objects/batch",
     "file": "PUT /large",
     "verify": "POST /large/.*/verify",
-    "commit": COMMIT,
 }
+XET = {
+    "xet token": "GET .*/xet-write-token/",
+    "chunk": "GET /xet/v1/chunks/",
+    "grant": "POST /xet/v1/xorb-grants/",
+    "block": "PUT /granted/|POST /xet/v1/xorbs/",  # the second is tried when the first fails
+    "confirm": "POST /xet/v1/xorb-commits/",
+    "table": "POST /xet/v./shards",
+}
+STORED = [call for call in XET if call != "xet token"]  # what goes to the storage, not to the Hub
+CALLS = {**HUB, **PLAIN, **XET}
 # What goes wrong, and what the sentence then says.
 WRONG = {
     "401": ({"status": 401}, "does not accept the token (401", "`hf auth login`"),
@@ -42,39 +58,69 @@ WRONG = {
     "cut": ({"action": "cut"}, "the connection to http://127.0.0.1", "check the network"),
 }
 STORAGE = "the storage of the Hub does not take the files"
-CELLS = [(call, wrong) for call in CALLS for wrong in WRONG if wrong != "cut" or call == "file"]
-# A storage that answers an upload with a web page took nothing: the next question finds no file.
+CELLS = [
+    (xet, call, wrong)
+    for xet, calls in (("without xet", HUB | PLAIN), ("with xet", HUB | XET))
+    for call in calls
+    for wrong in WRONG
+    if wrong != "cut" or call in {"file", "block"}
+]
+# A storage that answers an upload with a web page took nothing: the next question finds no file, or no block of it.
 OTHER_WORDS = {
-    **{("file", wrong): STORAGE for wrong in ("401", "403", "404", "409")},
+    **{
+        (call, wrong): STORAGE
+        for call in ("file", *XET)
+        for wrong in ("401", "403", "404", "409")
+        if call != "xet token"
+    },
+    **{(call, "429"): "too many requests (429); wait a few minutes" for call in XET},
+    **{(call, wrong): "the connection to http://localhost" for call in STORED for wrong in ("no answer", "cut")},
     ("file", "web page"): f"{STORAGE} (404)",
+    ("grant", "web page"): f"{STORAGE} (400)",
+    ("confirm", "web page"): f"{STORAGE} (400)",
     ("card", "502"): "a web page instead of data",
 }
-# The file is there, and the next attempt needs no word on it.
-MADE_GOOD = {("verify", wrong) for wrong in ("401", "403", "404", "409", "429", "web page")}
+# The file is there, and the next attempt needs no word on it. Xet sends a chunk whether or not the storage may have it,
+# and a block in another way where there are no grants.
+MADE_GOOD = {
+    *(("verify", wrong) for wrong in ("401", "403", "404", "409", "429", "web page")),
+    *(("chunk", wrong) for wrong in WRONG if wrong != "web page"),
+    *(("grant", "404"), ("confirm", "404")),
+}
 
 
 @pytest.fixture(scope="module")
-def talker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubServer, Client]]:
-    """A Hub and its client. Nothing that is logged holds the token, tracebacks included."""
-    place = tmp_path_factory.mktemp("talker")
-    with HubServer(place / "xet") as server:
-        client = Client(server, place, HF_DEBUG="1", HF_HUB_VERBOSITY="debug")
+def talkers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[HubServer, Client]]]:
+    """A Hub and its client, without xet and with it."""
+    places = {name: tmp_path_factory.mktemp("talker") for name in ("without xet", "with xet")}
+    with contextlib.ExitStack() as both:
+        yield {name: both.enter_context(talking(place, name)) for name, place in places.items()}
+
+
+@contextlib.contextmanager
+def talking(place: Path, xet: str) -> Iterator[tuple[HubServer, Client]]:
+    """Nothing that a client logs or leaves behind holds a token, tracebacks included."""
+    no_xet = "1" if xet == "without xet" else "0"
+    with HubServer() as server:
+        client = Client(server, place, HF_DEBUG="1", HF_HUB_VERBOSITY="debug", HF_HUB_DISABLE_XET=no_xet)
         yield server, client
         log = client.close()
         assert "Traceback" in log
         assert "/api/" in log
-        assert WRITE_TOKEN not in log
+        written = [path for path in place.rglob("*") if path.is_file()]
+        for token in (WRITE_TOKEN, XET_TOKEN):
+            assert not [path for path in written if token.encode() in path.read_bytes()]
         assert server.api.unknown == []
 
 
-@pytest.mark.parametrize(("call", "wrong"), CELLS)
+@pytest.mark.parametrize(("xet", "call", "wrong"), CELLS)
 def test_every_call_that_fails_in_every_way(
-    talker: tuple[HubServer, Client], folder: Path, call: str, wrong: str
+    talkers: dict[str, tuple[HubServer, Client]], folder: Path, xet: str, call: str, wrong: str
 ) -> None:
-    server, client = talker
+    server, client = talkers[xet]
     fault, happened, to_do = WRONG[wrong]
-    repo = f"tester/{call}-{CELLS.index((call, wrong))}"
-    server.api.large.clear()
+    repo = f"tester/{call}-{wrong}".replace(" ", "-")
+    (folder / "model.safetensors").write_bytes(random.Random(repo).randbytes(100_000))  # nothing that was sent before
     server.faults[:] = [Fault(CALLS[call], times=FOREVER, **fault)]  # type: ignore[arg-type]
     before, asked = contents(folder), server.count(CALLS[call])
 
@@ -86,6 +132,7 @@ def test_every_call_that_fails_in_every_way(
     if (call, wrong) in MADE_GOOD:
         assert not error
         assert titles(server, "model", repo) == ["initial commit", "A push"]
+        assert server.files("model", repo)["model.safetensors"] == before["model.safetensors"]
         return
     assert error.startswith(f"cannot push to {repo}: " if early else f"{folder} was not pushed to {repo}: ")
     said = OTHER_WORDS.get((call, wrong), happened)
@@ -96,3 +143,26 @@ def test_every_call_that_fails_in_every_way(
     assert "<html" not in error
     if ("model", repo) in server.api.repositories:
         assert titles(server, "model", repo) == ["initial commit"]
+
+
+def no_storage(server: HubServer) -> Fault:
+    return Fault(
+        "xet-write-token", body=json.dumps({**server.api.xet.token(""), "casUrl": "http://127.0.0.1:9"}), status=200
+    )
+
+
+def silence(server: HubServer) -> Fault:
+    return Fault("POST .*/xorb-grants/", action="stall", seconds=0.5)
+
+
+@pytest.mark.parametrize(("fault", "address"), [(no_storage, "http://127.0.0.1:9 "), (silence, "http://localhost:")])
+def test_a_storage_that_is_not_there_or_says_nothing(
+    tmp_path: Path, folder: Path, fault: Callable[[HubServer], Fault], address: str
+) -> None:
+    with HubServer() as server:
+        server.faults.append(dataclasses.replace(fault(server), times=FOREVER))
+        short = {"HF_HUB_DISABLE_XET": "0", "HF_XET_CLIENT_READ_TIMEOUT": "200ms"}
+        error = error_of(run(server, tmp_path, push(folder), **short))
+    assert f"the connection to {address}" in error
+    assert "failed; check the network; all files are safe in that folder; continue with: hf upload" in error
+    assert titles(server) == ["initial commit"]

@@ -54,6 +54,7 @@ def server_command(model: list[str], infill: FimFormat | None, context: int) -> 
 
     Of what an editor sends to /infill, the server keeps a batch around the cursor, and of other files as much as leaves
     room for twice --predict. With its own values (2048, and no end) a file longer than the context would be refused.
+    By itself it answers four requests at a time from the one context, and says that it is exceeded: they must queue.
 
     Args:
         model: how llama-server is told which: -m and a file, or -hf and a repository.
@@ -62,6 +63,7 @@ def server_command(model: list[str], infill: FimFormat | None, context: int) -> 
     """
     words = ["llama-server", *model, "--port", str(PORT), "--ctx-size", str(context)]
     words += ["--batch-size", str(batch(context)), "--predict", str(longest(context)), "--cache-reuse", "256"]
+    words += ["--parallel", "1"]
     if infill and infill.order == "SPM":
         words.append("--spm-infill")
     return shlex.join(words)

@@ -1,6 +1,6 @@
 """A small Hub on the loopback interface, for tests: it speaks what `huggingface_hub` speaks when it pushes and fetches.
 
-    with HubServer(tmp_path) as hub:
+    with HubServer() as hub:
         hub.faults.append(Fault("POST .*/commit/", status=503))
         subprocess.run([...], env={**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": WRITE_TOKEN})
         assert hub.files("model", "tester/kotlin-phi")["README.md"] == b"..."
@@ -10,5 +10,6 @@ It has no git, no pull requests and no pages of results; it keeps everything in 
 
 from hub_server.server import Fault, HubServer
 from hub_server.store import READ_TOKEN, WRITE_TOKEN
+from hub_server.xet import XET_TOKEN
 
-__all__ = ["READ_TOKEN", "WRITE_TOKEN", "Fault", "HubServer"]
+__all__ = ["READ_TOKEN", "WRITE_TOKEN", "XET_TOKEN", "Fault", "HubServer"]

@@ -1,71 +1,25 @@
 """The endpoints of the loopback Hub: from a request to an answer, without sockets."""
 
 import base64
-import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from hub_server import card_rules
 from hub_server.store import USERS, File, HubError, Repository, git_blob, is_large
+from hub_server.wire import Answer, Request, as_error, as_json
 from hub_server.xet import XetStore
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What came over the wire."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def path(self) -> str:
-        return urlsplit(self.target).path
-
-    @property
-    def token(self) -> str:
-        return self.headers.get("authorization", "").removeprefix("Bearer ")
-
-    def flag(self, name: str) -> bool:
-        return parse_qs(urlsplit(self.target).query).get(name, [""])[0].lower() in {"1", "true"}
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """What goes back."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-def as_json(value: object, status: int = 200, **headers: str) -> Answer:
-    """Return an answer that holds JSON."""
-    return Answer(status, json.dumps(value).encode(), {"Content-Type": "application/json", **headers})
-
-
-def as_error(error: HubError) -> Answer:
-    """Return the answer of an error, with the headers that the client reads."""
-    headers = {"X-Error-Message": error.message}
-    if error.code:
-        headers["X-Error-Code"] = error.code
-    return as_json({"error": error.message, **error.body}, error.status, **headers)
 
 
 class Api:
     """The state of the Hub and its endpoints; `endpoint` is its address, known once the server listens."""
 
-    def __init__(self, xet: XetStore) -> None:
+    def __init__(self) -> None:
         self.endpoint = ""
-        self.xet = xet
+        self.xet = XetStore()
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.large: dict[str, bytes] = {}
         self.unknown: list[str] = []  # requests that no endpoint takes
@@ -85,6 +39,7 @@ class Api:
             ("POST", r"/(datasets/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", self.large_batch),
             ("PUT", "/large/([0-9a-f]{64})", self.put_large),
             ("POST", "/large/([0-9a-f]{64})/verify", self.verify_large),
+            *self.xet.routes,
             ("HEAD|GET", "/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.resolve),
         ]
 
@@ -216,7 +171,7 @@ class Api:
 
     def xet_token(self, request: Request, kind: str, repo_id: str, revision: str) -> Answer:
         self.writer(request, repo_id)
-        return as_json(self.xet.token())
+        return as_json(self.xet.token(self.endpoint))
 
     def large_batch(self, request: Request, kind: str | None, repo_id: str) -> Answer:
         self.writer(request, repo_id)
@@ -224,7 +179,7 @@ class Api:
         for asked in request.json()["objects"]:
             url = f"{self.endpoint}/large/{asked['oid']}"
             actions = {"upload": {"href": url}, "verify": {"href": url + "/verify"}}
-            there = asked["oid"] in self.large or self.xet.find(asked["oid"])
+            there = asked["oid"] in self.large or self.xet.size(asked["oid"])
             objects.append({**asked, "authenticated": True, **({} if there else {"actions": actions})})
         return as_json({"transfer": "basic", "objects": objects})
 
@@ -261,8 +216,8 @@ class Api:
             del files[path]
         elif value["oid"] in self.large:
             files[path] = File.large(value["oid"], len(self.large[value["oid"]]))
-        elif found := self.xet.find(value["oid"]):
-            files[path] = File.large(value["oid"], found[1])
+        elif found := self.xet.size(value["oid"]):
+            files[path] = File.large(value["oid"], found)
         else:
             raise HubError(400, f"the content of {path} was never uploaded")
 

@@ -29,12 +29,13 @@ cli.run(main)
 
 
 # The same in one process for many calls: a line of JSON comes for each, and goes back for each. A failed one is logged
-# with its traceback, as a careless program would.
+# with its traceback, as a careless program would. The client's upload looks after its queue every half a second.
 LOOP = """
-import json, logging, os, sys, time
+import json, logging, os, queue, sys, time
 from pathlib import Path
-sleep = time.sleep
+sleep, get = time.sleep, queue.Queue.get
 time.sleep = lambda seconds: sleep(0.001)
+queue.Queue.get = lambda self, block=True, timeout=None: get(self, block, timeout and 0.005)
 from codefit import hub
 from codefit.cli import UserError
 for line in sys.stdin:
@@ -79,7 +80,8 @@ class Client:
 def environment(server: HubServer, tmp_path: Path, **changes: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     ours = {"HF_ENDPOINT": server.endpoint, "HF_TOKEN": WRITE_TOKEN, "HF_HOME": str(tmp_path / "hf_home")}
-    return {**kept, **ours, "HF_HUB_DISABLE_XET": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT), **changes}
+    xet = {"HF_HUB_DISABLE_XET": "1", "HF_XET_XORB_COMPRESSION_POLICY": "none", "HF_XET_CLIENT_RETRY_BASE_DELAY": "1ms"}
+    return {**kept, **ours, **xet, "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT), **changes}
 
 
 def run(server: HubServer, tmp_path: Path, *calls: Call, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -7,11 +7,10 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
-from hub_server.api import Answer, Api, Request
+from hub_server.api import Api
 from hub_server.store import File, Repository
-from hub_server.xet import XetStore
+from hub_server.wire import Answer, Request
 
 
 @dataclasses.dataclass
@@ -36,8 +35,8 @@ class Fault:
 class HubServer:
     """A Hub on a free port of this machine, for the length of a `with` block."""
 
-    def __init__(self, folder: Path) -> None:
-        self.api = Api(XetStore(folder))
+    def __init__(self) -> None:
+        self.api = Api()
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.lock = threading.Lock()
