@@ -69,6 +69,7 @@ class Syntax:
         return self._character(node.start_byte), self._character(node.end_byte)
 
     def _character(self, byte: int) -> int:
+        byte = min(byte, len(self._source))  # a node may hold the line end that the parser was given behind the text
         return byte if self._characters is None else int(self._characters[byte])
 
     def _byte(self, character: int) -> int:
