@@ -6,7 +6,6 @@ Nothing here imports a heavy package, so that `--help` answers at once.
 import argparse
 import contextlib
 import difflib
-import fcntl
 import hashlib
 import json
 import math
@@ -16,15 +15,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from codefit import locks
+
 MANIFEST = "manifest.json"
-PATIENCE = 3  # seconds for the worker processes of a killed run to end, which hold its lock
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -193,55 +191,14 @@ def alone(output: Path) -> Iterator[None]:
     Raises:
         UserError: another run is writing the output, or nothing can be written there.
     """
-    lock = output.with_name(output.name + ".lock")
-    until = time.monotonic() + PATIENCE
-    try:
-        with contextlib.suppress(FileExistsError):  # a file, of which the lock then says that it is no folder
-            output.parent.mkdir(parents=True, exist_ok=True)
-        while (held := _locked(lock)) is None and time.monotonic() < until:
-            time.sleep(0.05)
-    except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
-    if held is None:
-        raise UserError(f"another run is writing {output}; wait until it has ended, or choose another place.")
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(held)
-
-
-def _locked(lock: Path) -> int | None:
-    """Return a descriptor that holds a lock until it is closed or the process ends; None if somebody else holds it."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(lock)):  # otherwise its holder has just removed it
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Yield an empty folder that is gone when the block ends; those of killed runs are removed first."""
-    place = Path(tempfile.gettempdir())
-    for lock in place.glob("codefit-*.lock"):
-        with contextlib.suppress(OSError):  # of another user
-            if (held := _locked(lock)) is not None:
-                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-                if not lock.with_suffix("").exists():  # git may still be writing into it
-                    lock.unlink()
-                os.close(held)
-    folder = place / f"codefit-{uuid.uuid4().hex}"
-    with alone(folder):  # before it is there, so that nobody takes it for a left one
-        folder.mkdir(mode=0o700)
+    with contextlib.ExitStack() as stack:
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            held = stack.enter_context(locks.beside(output))
+        except OSError as error:
+            raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
+        if not held:
+            raise UserError(f"another run is writing {output}; wait until it has ended, or choose another place.")
+        yield
 
 
 def make_folder(folder: Path, empty: bool = False) -> None:

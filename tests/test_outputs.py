@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from codefit import cli
+from codefit import cli, locks
 from codefit.cli import UserError
 
 # ---------------------------------------------------------------------------------------------- outputs
@@ -92,8 +92,8 @@ def test_an_existing_output_is_replaced_only_at_the_end(tmp_path: Path, fails: b
 BEGUN = """
 import sys
 from pathlib import Path
-from codefit import cli
-with cli.new_directory(Path(sys.argv[1])) as folder, cli.temporary_folder() as temporary:
+from codefit import cli, locks
+with cli.new_directory(Path(sys.argv[1])) as folder, locks.temporary_folder() as temporary:
     (folder / "half.txt").write_text("half")
     (temporary / "clone").mkdir()
     print("begun", flush=True)
@@ -127,7 +127,7 @@ def test_a_killed_run_leaves_no_output_and_the_next_removes_what_it_left(
     assert files_of(cli.partial(output)) == {"half.txt": "half"}
     assert not output.exists()
     assert len(list((tmp_path / "temporary").iterdir())) == 2
-    with cli.new_directory(output) as folder, cli.temporary_folder() as temporary:
+    with cli.new_directory(output) as folder, locks.temporary_folder() as temporary:
         assert files_of(folder) == {}
         assert list(temporary.iterdir()) == []
         assert {path.stem for path in (tmp_path / "temporary").iterdir()} == {temporary.name}
@@ -137,14 +137,14 @@ def test_a_killed_run_leaves_no_output_and_the_next_removes_what_it_left(
 def test_nothing_of_a_run_that_is_alive_is_removed(
     tmp_path: Path, begin: Callable[[Path], subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "PATIENCE", 0.1)
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
     output = tmp_path / "output"
     with begin(output) as run:
         before = sorted(tmp_path.rglob("*"))
         message = f"^another run is writing {output}; wait until it has ended, or choose another place.$"
         with pytest.raises(UserError, match=message), cli.new_directory(output):
             pytest.fail("the block must not start")
-        with cli.temporary_folder() as one, cli.temporary_folder() as other:
+        with locks.temporary_folder() as one, locks.temporary_folder() as other:
             assert one.is_dir()
             assert other.is_dir()
         assert sorted(tmp_path.rglob("*")) == before

@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
-from codefit.cli import UserError, temporary_folder
+from codefit.cli import UserError
+from codefit.locks import temporary_folder
 from codefit.sources import Member, Rejection, Unreachable, named
 
 SYMLINK, SUBMODULE = b"120000", b"160000"
