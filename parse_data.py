@@ -215,8 +215,8 @@ def main(argv: list[str] | None = None) -> None:
     cli.refuse_existing(output, args.overwrite)
     manifest = cli.Manifest(args)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        tallies = write_output(args, repositories, manifest)
+        with cli.alone(output):
+            tallies = write_output(args, repositories, manifest)
     except OSError as error:  # what goes wrong with a source is stated where it is read
         raise cli.UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
     print(summary(tallies))

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from codefit import locks
+
 MANIFEST = "manifest.json"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -172,13 +174,31 @@ def new_directory(output: Path) -> Iterator[Path]:
     A killed run leaves only `output.partial`, so an output that exists is a complete one; a UserError leaves nothing.
     """
     aside = partial(output)
-    make_folder(aside, empty=True)
-    try:
-        yield aside
-    except UserError:
-        _remove(aside)
-        raise
-    commit(aside, output)
+    with alone(output):
+        make_folder(aside, empty=True)
+        try:
+            yield aside
+        except UserError:
+            _remove(aside)
+            raise
+        commit(aside, output)
+
+
+@contextlib.contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Keep other runs away from an output and what lies beside it for it. A killed run keeps nobody away.
+
+    Raises:
+        UserError: another run is writing the output, or nothing can be written there.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(locks.beside(output))
+        except OSError as error:
+            raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
+        if not held:
+            raise UserError(f"another run is writing {output}; wait until it has ended, or choose another place.")
+        yield
 
 
 def make_folder(folder: Path, empty: bool = False) -> None:

@@ -16,7 +16,18 @@ from codefit.cli import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("cli", "engine", "records", "languages", "lexer", "structure", "syntax", "vocabulary", "repository_context"),
+    *(
+        "locks",
+        "cli",
+        "engine",
+        "records",
+        "languages",
+        "lexer",
+        "structure",
+        "syntax",
+        "vocabulary",
+        "repository_context",
+    ),
     *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring", "prediction_cache", "stopping"),
     *("models", "sentinels", "adapters", "kv_cache", "nucleus", "generation", "sampling"),
     *("likelihood", "predicting", "merging"),

@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from codefit import cli
+from codefit import cli, locks
 from codefit.cli import UserError
 
 # ---------------------------------------------------------------------------------------------- outputs
@@ -87,22 +89,68 @@ def test_an_existing_output_is_replaced_only_at_the_end(tmp_path: Path, fails: b
         assert files_of(tmp_path) == {"output/new.txt": "new"}
 
 
-def test_a_killed_run_leaves_no_output_and_the_next_starts_empty(tmp_path: Path) -> None:
+BEGUN = """
+import sys
+from pathlib import Path
+from codefit import cli, locks
+with cli.new_directory(Path(sys.argv[1])) as folder, locks.temporary_folder() as temporary:
+    (folder / "half.txt").write_text("half")
+    (temporary / "clone").mkdir()
+    print("begun", flush=True)
+    input()
+"""
+
+
+@pytest.fixture
+def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], subprocess.Popen[str]]:
+    """A function that starts a run, which then waits in the middle; its temporary folders lie in `temporary`."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+    def begin(output: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", BEGUN, str(output)]
+        run = subprocess.Popen(command, cwd=cli.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert run.stdout is not None
+        assert run.stdout.readline() == "begun\n"
+        return run
+
+    return begin
+
+
+def test_a_killed_run_leaves_no_output_and_the_next_removes_what_it_left(
+    tmp_path: Path, begin: Callable[[Path], subprocess.Popen[str]]
+) -> None:
     output = tmp_path / "output"
-    code = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from codefit import cli\n"
-        "with cli.new_directory(Path(sys.argv[1])) as folder:\n"
-        "    (folder / 'half.txt').write_text('half')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(output)], cwd=cli.ROOT, check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert files_of(tmp_path) == {"output.partial/half.txt": "half"}
-    with cli.new_directory(output) as folder:
+    with begin(output) as run:
+        run.send_signal(signal.SIGKILL)
+    assert files_of(cli.partial(output)) == {"half.txt": "half"}
+    assert not output.exists()
+    assert len(list((tmp_path / "temporary").iterdir())) == 2
+    with cli.new_directory(output) as folder, locks.temporary_folder() as temporary:
         assert files_of(folder) == {}
-    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+        assert list(temporary.iterdir()) == []
+        assert {path.stem for path in (tmp_path / "temporary").iterdir()} == {temporary.name}
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["output", "temporary"]
+
+
+def test_nothing_of_a_run_that_is_alive_is_removed(
+    tmp_path: Path, begin: Callable[[Path], subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    output = tmp_path / "output"
+    with begin(output) as run:
+        before = sorted(tmp_path.rglob("*"))
+        message = f"^another run is writing {output}; wait until it has ended, or choose another place.$"
+        with pytest.raises(UserError, match=message), cli.new_directory(output):
+            pytest.fail("the block must not start")
+        with locks.temporary_folder() as one, locks.temporary_folder() as other:
+            assert one.is_dir()
+            assert other.is_dir()
+        assert sorted(tmp_path.rglob("*")) == before
+        run.communicate("go on\n")
+    assert run.returncode == 0
+    assert files_of(tmp_path) == {"output/half.txt": "half"}
 
 
 def test_a_file_in_the_way_of_building_is_replaced(tmp_path: Path) -> None:

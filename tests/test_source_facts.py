@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from test_parse_data import parse
 from test_sources import read, write
 
 from codefit.sources import unsafe
@@ -35,6 +36,48 @@ def test_packages_side_by_side_have_no_common_licence(tmp_path):
     one = {"a-1.dist-info/METADATA": b"License-Expression: MIT\n", "a.py": b"x = 1\n"}
     assert read(write(tmp_path / "one", one))[1][2] == "MIT"
     assert read(write(tmp_path / "two", {**one, "b-1.dist-info/METADATA": b"License-Expression: MIT\n"}))[1][2] == ""
+
+
+MIT_TEXT = b"Permission is hereby granted, free of charge, ... The above copyright notice and this permission notice"
+INSTALLED = {
+    "a/x.py": b"a = 1\n",
+    "a/left_over.py": b"a = 2\n",
+    "shared/of_a.py": b"a = 3\n",
+    "a-1.dist-info/METADATA": b"Name: a\nLicense-Expression: Apache-2.0 OR MIT\n\nApache License Version 2.0\n",
+    "a-1.dist-info/RECORD": b'a/x.py,sha256=1,6\nshared/of_a.py,,\n"a/y, z.py",,\n../../bin/a,,\n',
+    "b.py": b"b = 1\n",
+    "shared/of_b.py": b"b = 2\n",
+    "b-1.dist-info/METADATA": b"Name: b\n",
+    "b-1.dist-info/RECORD": b"b.py,,\nshared/of_b.py,,\n",
+    "b-1.dist-info/licenses/LICENSE.txt": MIT_TEXT,
+    "c/d/x.py": b"c = 1\n",
+    "c_one.py": b"c = 2\n",
+    "c-1.dist-info/METADATA": b"License: ISC\r\n Apache License Version 2.0\r\n"
+    b"Classifier: License :: OSI Approved :: ISC License (ISCL)\r\n",
+    "c-1.dist-info/top_level.txt": b"c\nc_one\n",
+    "e/x.py": b"e = 1\n",
+    "e-1.dist-info/METADATA": b"License: as you like\n",
+    "e-1.dist-info/RECORD": b"e/x.py,,\n",
+}
+
+
+def test_files_of_installed_packages_have_the_licence_of_their_package(tmp_path):
+    rows = parse(tmp_path / "raw.jsonl", write(tmp_path / "site-packages", INSTALLED), "--language", "python")
+    assert {row.path: row.license for row in rows} == {
+        "a/x.py": "Apache-2.0 OR MIT",
+        "a/left_over.py": "",
+        "shared/of_a.py": "Apache-2.0 OR MIT",
+        "b.py": "MIT",
+        "shared/of_b.py": "MIT",
+        "c/d/x.py": "ISC",
+        "c_one.py": "ISC",
+        "e/x.py": "",
+    }
+
+
+def test_packages_deeper_in_a_source_are_not_looked_for(tmp_path):
+    folder = write(tmp_path / "project", {f"lib/{path}": content for path, content in INSTALLED.items()})
+    assert {row.license for row in parse(tmp_path / "raw.jsonl", folder, "--language", "python")} == {""}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The documents that are kept, on disk so that memory stays flat, and the log of those that are not."""
 
 import dataclasses
-import functools
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from codefit import records
-from codefit.curation.dedup import shingles
+from codefit.curation.dedup import Hashes, shingles
 from codefit.records import Document
 from codefit.sources import Rejection
 
-CACHED_SETS = 512  # shingle sets that are kept for comparisons, about 10 kB each
+CACHED_BYTES = 4 << 20  # of the shingle sets that are kept for comparisons, about 10 kB each
 
 
 class RejectionLog:
@@ -65,7 +64,8 @@ class Corpus:
     def __init__(self, folder: Path) -> None:
         self.texts = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the corpus
         self.entries: list[Entry] = []
-        self.shingles_of = functools.lru_cache(CACHED_SETS)(lambda number: shingles(self.text(number)))
+        self.sets: dict[int, Hashes] = {}  # of shingles, the one that was asked for last at the end
+        self.bytes_of_sets = 0
 
     def add(self, document: Document, content_id: bytes) -> None:
         data = document.content.encode()
@@ -86,6 +86,21 @@ class Corpus:
     def document(self, number: int) -> Document:
         entry = self.entries[number]
         return Document(self.text(number), entry.path, entry.repository, language=entry.language)
+
+    def shingles_of(self, number: int) -> Hashes:
+        """Return the shingle set of a document; those that were asked for last are at hand."""
+        if (found := self.sets.pop(number, None)) is None:
+            found = shingles(self.text(number))
+            self.bytes_of_sets += found.nbytes
+        self.sets[number] = found
+        while self.bytes_of_sets > CACHED_BYTES:
+            self.bytes_of_sets -= self.sets.pop(next(iter(self.sets))).nbytes
+        return found
+
+    def forget_shingles(self) -> None:
+        """Give the memory of the shingle sets back."""
+        self.sets.clear()
+        self.bytes_of_sets = 0
 
     def of_split(self, split: str) -> list[int]:
         return [number for number, entry in enumerate(self.entries) if entry.split == split]

@@ -27,6 +27,7 @@ GRAM = 5
 MIN_WORDS = 10
 BINS, BANDS, ROWS = 256, 32, 8
 SKETCHED_TOGETHER = 512
+BLOCK = 1 << 16  # bytes whose words are hashed at once
 COUNTERS = 1 << 22
 ATTEMPTS = 48  # draws of another bin for an empty one, before its neighbour is taken
 
@@ -61,7 +62,7 @@ def _mixed(hashes: Hashes) -> Hashes:
 VALUES = _values_of_bytes()
 
 
-@functools.cache
+@functools.lru_cache(2)
 def _powers(base: int, count: int) -> Hashes:
     powers = np.full(count, base, np.uint64)
     powers[0] = 1
@@ -70,11 +71,24 @@ def _powers(base: int, count: int) -> Hashes:
 
 def word_hashes(text: str) -> Hashes:
     """Return the hash of every word of a text, in order."""
-    values = VALUES[np.frombuffer(text.encode(), np.uint8)]
+    return np.concatenate([np.zeros(0, np.uint64), *map(_hashes_of_words, _blocks(text.encode()))])
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    """Yield whole lines at a time, so that what is computed beside them stays small."""
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + BLOCK) + 1 or data.find(b"\n", start + BLOCK) + 1 or len(data)
+        yield data[start:end]
+        start = end
+
+
+def _hashes_of_words(data: bytes) -> Hashes:
+    values = VALUES[np.frombuffer(data, np.uint8)]
     inside = np.concatenate(([False], values != 0, [False]))
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     starts, ends = edges[0::2], edges[1::2]
-    room = 1 << max(16, len(values).bit_length())
+    room = max(BLOCK, 1 << len(values).bit_length())
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * _powers(BASE, room)[: len(values)], out=sums[1:])
     return _mixed((sums[ends] - sums[starts]) * _powers(pow(BASE, -1, 2**64), room)[starts])
@@ -170,10 +184,10 @@ def sketch(shingle_sets: Iterable[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
     file (densification, Shrivastava and Li 2014).
     """
     keys, sizes = [np.zeros((0, BANDS), np.uint64)], [0]
-    remaining = iter(shingle_sets)
-    while chunk := list(itertools.islice(remaining, SKETCHED_TOGETHER)):
-        keys.append(_band_keys(np.stack([_smallest_by_bin(shingle_set) for shingle_set in chunk])))
-        sizes += [len(shingle_set) for shingle_set in chunk]
+    signed = ((_smallest_by_bin(shingle_set), len(shingle_set)) for shingle_set in shingle_sets)
+    while chunk := list(itertools.islice(signed, SKETCHED_TOGETHER)):
+        keys.append(_band_keys(np.stack([signature for signature, _ in chunk])))
+        sizes += [size for _, size in chunk]
     return np.concatenate(keys), np.array(sizes[1:], np.int64)
 
 
@@ -227,18 +241,17 @@ def near_duplicates(
         sizes: number of shingles of each file, shape (files,).
         shingles_of: returns the shingles of a file.
     """
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    groups = inverse.reshape(keys.shape)
-    shared = (counts > 1)[groups] & (sizes > 0)[:, None]
+    flat = np.sort(keys, axis=None)
+    shared = np.unique(flat[1:][flat[1:] == flat[:-1]])
     survivors: dict[int, list[int]] = {}
     for file in range(len(keys)):
-        mine = groups[file][shared[file]].tolist()
-        candidates = sorted({other for group in mine for other in survivors.get(group, ())})
+        mine = keys[file][is_in(shared, keys[file])[0]].tolist() if len(shared) and sizes[file] else []
+        candidates = sorted({other for key in mine for other in survivors.get(key, ())})
         if match := _first_similar(file, candidates, sizes, shingles_of):
             yield file, *match
         else:
-            for group in mine:
-                survivors.setdefault(group, []).append(file)
+            for key in mine:
+                survivors.setdefault(key, []).append(file)
 
 
 def _first_similar(

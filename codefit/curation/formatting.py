@@ -2,9 +2,10 @@
 
 import re
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from codefit.locks import temporary_folder
 
 FAILED = re.compile(r"\b(\d+)\.py\b")  # in what ruff says about a file that it could not parse
 DONE, SOME_FAILED = 0, 2  # exit codes of ruff
@@ -14,13 +15,12 @@ def formatted(texts: Sequence[str]) -> list[str | None]:
     """Return Python texts as ruff's formatter lays them out by default; None for one that does not parse."""
     if not texts:
         return []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         for number, text in enumerate(texts):
             (folder / f"{number}.py").write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")
         run = _ruff(folder)
         if run.returncode in {DONE, SOME_FAILED}:
-            failed = set(map(int, FAILED.findall(run.stderr.replace(name, ""))))
+            failed = set(map(int, FAILED.findall(run.stderr.replace(str(folder), ""))))
             files = [folder / f"{number}.py" for number in range(len(texts))]
             return [None if n in failed else file.read_text(encoding="utf-8") for n, file in enumerate(files)]
     if len(texts) == 1:  # the formatter itself broke, on nesting too deep for it

@@ -79,3 +79,4 @@ def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
     keys, sizes = sketch(kept())
     for row, survivor, similarity in near_duplicates(keys, sizes, lambda row: corpus.shingles_of(train[row])):
         corpus.reject(log, train[row], "near-duplicate", f"{similarity:.2f} {entries[train[survivor]].name}")
+    corpus.forget_shingles()

@@ -16,7 +16,7 @@ from codefit.languages import language_of
 from codefit.records import Document
 from codefit.sources import Member, Place, Rejection, Source, open_source
 from codefit.sources.code_blocks import Block, code_blocks, is_page
-from codefit.sources.licences import licence_of
+from codefit.sources.licences import licence_of, licences_of_packages
 
 OPEN_AHEAD = 8  # sources that are opened while one is read
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -51,6 +51,9 @@ class OpenSource:
         license = licence_of(source, self.members)
         self.facts = Document("", "", place.name, source.commit, source.committed_at, license=license)
         self.wanted = [member for member in self.members if selection.wants(member.path)]
+        self.packages: dict[str, str] = {}  # licences, where the source is a folder of installed packages
+        if place.kind == "directory":
+            self.packages = licences_of_packages(source, self.members, {member.path for member in self.wanted})
         source.fetch([member for member in self.wanted if member.blob not in seen])
 
     def outcomes(self, seen: dict[str, str]) -> Iterator[Outcome]:
@@ -95,7 +98,8 @@ class OpenSource:
         facts = self.facts
         seen[blob] = f"{facts.repository}/{path}"
         where, commit, date = facts.repository, facts.commit, facts.committed_at
-        return Document(text, path, where, commit, date, language, facts.license, blob)
+        license = self.packages.get(path) or self.packages.get(path.partition("/")[0]) or facts.license
+        return Document(text, path, where, commit, date, language, license, blob)
 
     # ------------------------------------------------------------------------------------------- code blocks
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from codefit.cli import UserError
+from codefit.locks import temporary_folder
 from codefit.sources import Member, Rejection, Unreachable, named
 
 SYMLINK, SUBMODULE = b"120000", b"160000"
@@ -123,7 +124,7 @@ def open_git(kind: str, where: str, revision: str | None) -> Iterator[GitReposit
                 _secure(repository.git, "none")
                 commit = _commit(repository.git, revision or "HEAD")
         else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="codefit-"))
+            folder = stack.enter_context(temporary_folder())
             repository = git.Repo.init(folder, bare=True)
             _secure(repository.git, "file:git:http:https:ssh")
             with _stated(where):

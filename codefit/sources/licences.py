@@ -1,11 +1,13 @@
-"""The SPDX id of a source, from its licence file or the metadata of its package."""
+"""The SPDX id of a source, or of each package in a folder of installed ones, from licence files or metadata."""
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from codefit.sources import Member, Source
 
 MAX_BYTES = 100_000
+MAX_RECORD = 64 << 20  # bytes of the list of a package's files
 LICENCE_FILE = re.compile(
     r"(?:(?:licen[cs]es?|[^/]+\.dist-info(?:/licen[cs]es)?)/)?(?:un)?(?:licen[cs]e|copying)[^/]*", re.I
 )
@@ -63,6 +65,41 @@ def licence_of(source: Source, members: Iterable[Member]) -> str:
     contents = [data for data in source.read(candidates, MAX_BYTES) if isinstance(data, bytes)]
     found = [spdx_id(data.decode("utf-8", "replace")) for data in contents]
     return next(filter(None, found), "")
+
+
+def licences_of_packages(source: Source, members: Iterable[Member], paths: Collection[str]) -> dict[str, str]:
+    """Return the SPDX ids of installed packages, by their files among `paths`, or by their top names.
+
+    What a package consists of is said by the `RECORD` of the `*.dist-info` folder beside it, else by `top_level.txt`;
+    what its licence is, by the expression or the classifiers of its `METADATA`, else by the licence files there. The
+    text of a licence in `METADATA` is not looked at first: it can be those of all that a package brings along.
+    """
+    folders: dict[str, dict[str, Member]] = defaultdict(dict)
+    for member in members:
+        folder, _, name = member.path.partition("/")
+        if folder.endswith(".dist-info") and not member.rejection:
+            folders[folder][name] = member
+    found: dict[str, str] = {}
+    for own in folders.values():
+        head = _text(source, own, "METADATA").replace("\r\n", "\n").partition("\n\n")[0].split("\n")
+        stated = "\n".join(line for line in head if line.startswith(("License-Expression:", "Classifier:")))
+        if licence := spdx_id(stated) or licence_of(source, own.values()):
+            found.update(dict.fromkeys(_files_or_names(source, own, paths), licence))
+    return found
+
+
+def _files_or_names(source: Source, own: Mapping[str, Member], paths: Collection[str]) -> Iterator[str]:
+    if record := _text(source, own, "RECORD"):
+        files = (line.rsplit(",", 2)[0].strip('"') for line in record.splitlines())
+        yield from (file for file in files if file in paths)
+        return
+    for name in _text(source, own, "top_level.txt").split():
+        yield from (name, f"{name}.py")
+
+
+def _text(source: Source, own: Mapping[str, Member], name: str) -> str:
+    contents = source.read([own[name]] if name in own else [], MAX_RECORD)
+    return "".join(data.decode("utf-8", "replace") for data in contents if isinstance(data, bytes))
 
 
 def spdx_id(text: str) -> str:
