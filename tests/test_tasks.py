@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from codefit.cli import UserError
 from codefit.languages import LANGUAGES
 from codefit.lexer import comment_length, leading_comment, mask
 from codefit.records import Document, Pair
@@ -283,28 +282,3 @@ def test_text_beyond_ascii_is_cut_at_characters(vocabulary):
     pairs, _ = build("completion", Document(text, "a.py", language="python"), vocabulary)
     assert len(pairs) > 100
     assert all(pair.prompt + pair.completion in text for pair in pairs)
-
-
-# --------------------------------------------------------------------------------------------- the vocabulary
-
-
-def test_token_starts_are_those_of_the_whole_text(vocabulary):
-    tokenizer = load_tokenizer(str(vocabulary))
-    (starts,) = token_starts(tokenizer, [PYTHON_TEXT])
-    assert starts[0] == 0
-    assert starts == sorted(starts)
-    assert len(starts) == len(tokenizer.encode(PYTHON_TEXT).ids) > 1000
-
-
-def test_a_model_without_a_tokenizer_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"holds no tokenizer.json; give the folder of a model with a fast tokenizer"):
-        load_tokenizer(str(tmp_path))
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match=r"tokenizer.json is no usable tokenizer .*; get it again"):
-        load_tokenizer(str(tmp_path))
-    with pytest.raises(UserError, match="is neither a folder nor the id of a model on the Hub; check --model_name"):
-        load_tokenizer("no/such/model")
-    with pytest.raises(
-        UserError, match=r"cannot get tokenizer.json of me/none from the Hub .*; give a local model folder"
-    ):
-        load_tokenizer("me/none")
