@@ -252,7 +252,7 @@ def _only_stopping(row: dict[str, Any], stops: dict[str, Any], role: str, word: 
 def _only_looking_up(
     adapted: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int, word: str
 ) -> list[str]:
-    """Return a sentence if a model is not better than the answers of the nearest training items."""
+    """Return a sentence if a model is not better than the answers of the nearest training items, or may not be."""
     if "nearest" not in stored:
         return []
     metric = scoring.headline(scoring.task_of(adapted))
@@ -261,8 +261,9 @@ def _only_looking_up(
     if found["verdict"] == "better":
         return []
     values = [float(metric.value(stats.sum(axis=0))) for stats in (before, after)]
+    shown = "shown to be " if found["difference"]["value"] > 0 else ""
     return [
-        f"The {word} ({values[1]:.1f}) is not better than a look-up of the nearest training item ({values[0]:.1f}) "
+        f"The {word} ({values[1]:.1f}) is not {shown}better than a look-up of the nearest training item ({values[0]:.1f}) "
         f"in {scoring.in_sentence(metric.LABEL)}."
     ]
 

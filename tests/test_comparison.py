@@ -74,6 +74,12 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": {**MODELS["adapted"], "validation_loss"
             ["is not better than a look-up of the nearest training item (100.0)"],
         ),
         (
+            VAGUE,
+            BETTER,
+            {"stored": {"nearest": ["", *(item.prediction for item in BETTER[1:])]}},
+            ["is not shown to be better than a look-up of the nearest training item"],
+        ),
+        (
             [dataclasses.replace(item, scores={"in_training": 1.0}) for item in VAGUE],
             BETTER,
             {},
@@ -81,7 +87,7 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": {**MODELS["adapted"], "validation_loss"
         ),
         (VAGUE, BETTER, {"stored": {"references": ["x"] * 30}}, ["The references themselves score"]),
     ],
-    ids=["nothing", "empty", "echo", "stops", "verbatim", "likely", "look-up", "leak", "ceiling"],
+    ids=["nothing", "empty", "echo", "stops", "verbatim", "likely", "look-up", "perhaps", "leak", "ceiling"],
 )
 def test_planted_models_are_called_out_everywhere(base, adapted, options, sentences):
     content, scored = found(base, adapted, **options)
