@@ -263,8 +263,8 @@ def _only_looking_up(
     values = [float(metric.value(stats.sum(axis=0))) for stats in (before, after)]
     shown = "shown to be " if found["difference"]["value"] > 0 else ""
     return [
-        f"The {word} ({values[1]:.1f}) is not {shown}better than a look-up of the nearest training item ({values[0]:.1f}) "
-        f"in {scoring.in_sentence(metric.LABEL)}."
+        f"The {word} ({values[1]:.1f}) is not {shown}better than a look-up of the nearest training item "
+        f"({values[0]:.1f}) in {scoring.in_sentence(metric.LABEL)}."
     ]
 
 

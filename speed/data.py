@@ -15,7 +15,8 @@ Then what stage 2 does with these documents, against the tokenising that it cann
 - `preprocess_data.py`: the whole script with its defaults, from the start of Python to the data set on the disk;
 - tokenising: `encode_batch` of the same texts, once, with all cores, and nothing else;
 - `build_pairs`: the pairs of the documents alone, as stage 2 builds them;
-- LangChain: its recursive splitter that counts tokens, with windows of the same size and step.
+- LangChain: its recursive splitter that counts tokens, with windows of the same size and step, made as its documentation
+  says, from the tokenizer of Transformers; and the same with the bare tokenizer, which is faster.
 
 The splitter takes long, so `build_pairs` and it share a seeded sample of the documents. A ratio is the median of the
 ratios within a repeat, where all ways meet the same noise; the spread is its range.
@@ -132,18 +133,26 @@ def windows(raw: Path, sample: int) -> dict[str, Way]:
         ) from None
     documents = list(records.read_documents(str(raw)))
     documents = random.Random(0).sample(documents, min(sample, len(documents)))
+    from transformers import AutoTokenizer
+
     tokenizer = load_tokenizer(str(BASE))
     size = LIMITS.max_prompt_tokens + LIMITS.max_completion_tokens
-    splitter = RecursiveCharacterTextSplitter(
-        chunk_size=size,
-        chunk_overlap=size - LIMITS.window_step,
-        length_function=lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
-    )
-    build = functools.partial(build_batch, task="completion", tokenizer=tokenizer, options=LIMITS)
-    return {
-        "build_pairs": lambda _: list(Engine().run(build, batched(iter(documents)))),
-        "LangChain": lambda _: [splitter.split_text(document.content) for document in documents],
+    shape = {"chunk_size": size, "chunk_overlap": size - LIMITS.window_step}
+    whole = AutoTokenizer.from_pretrained(BASE, model_max_length=sys.maxsize)  # it warns of every long text otherwise
+    splitters = {
+        "LangChain": RecursiveCharacterTextSplitter.from_huggingface_tokenizer(whole, **shape),
+        "LangChain, bare tokenizer": RecursiveCharacterTextSplitter(
+            length_function=lambda text: len(tokenizer.encode(text, add_special_tokens=False)), **shape
+        ),
     }
+    build = functools.partial(build_batch, task="completion", tokenizer=tokenizer, options=LIMITS)
+
+    def split(_: Path, splitter: Any) -> None:
+        for document in documents:
+            splitter.split_text(document.content)
+
+    peers = {name: functools.partial(split, splitter=splitter) for name, splitter in splitters.items()}
+    return {"build_pairs": lambda _: list(Engine().run(build, batched(iter(documents)))), **peers}
 
 
 # ------------------------------------------------------------------------------------------- both
