@@ -15,8 +15,8 @@ Then what stage 2 does with these documents, against the tokenising that it cann
 - `preprocess_data.py`: the whole script with its defaults, from the start of Python to the data set on the disk;
 - tokenising: `encode_batch` of the same texts, once, with all cores, and nothing else;
 - `build_pairs`: the pairs of the documents alone, as stage 2 builds them;
-- LangChain: its recursive splitter that counts tokens, with windows of the same size and step, made as its documentation
-  says, from the tokenizer of Transformers; and the same with the bare tokenizer, which is faster.
+- LangChain: its recursive splitter that counts tokens, with windows of the same size and step, from the tokenizer of
+  Transformers as its documentation has it; and the same from the bare tokenizer, which is faster.
 
 The splitter takes long, so `build_pairs` and it share a seeded sample of the documents. A ratio is the median of the
 ratios within a repeat, where all ways meet the same noise; the spread is its range.
