@@ -147,6 +147,10 @@ class ReservedLayer(DynamicLayer):
         return states.new_empty(rows, states.shape[1], length, states.shape[3])
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows only."""
-        self.memory = [memory[indices] for memory in self.memory]
-        self.look_at(slice(0, len(indices)), self.get_seq_length())
+        """Keep these rows only, in ascending order; they move up within the memory, whose end stays reserved."""
+        tokens = self.get_seq_length()
+        moved = [(to, row) for to, row in enumerate(indices.tolist()) if to != row]
+        for memory in self.memory:
+            for to, row in moved:
+                memory[to, :, :tokens] = memory[row, :, :tokens]
+        self.look_at(slice(0, len(indices)), tokens)

@@ -92,8 +92,11 @@ def main() -> None:
     prompts = prompts_of(args, encoder)
     model.generation_config.eos_token_id = None  # `generate` then stops only where it is told to
 
+    copies = [copy.deepcopy(model) for _ in range(2)]  # merging changes a model, and the others ask it as it is
+
     def codefit() -> list[generation.Completion]:
-        own = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        own = copies.pop()
+        own = own.merge_and_unload() if hasattr(own, "merge_and_unload") else own
         return generation.generate(
             own, prompts, max_new_tokens=args.max_new_tokens, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id,
             tokens_per_batch=generation.tokens_that_fit(own),
