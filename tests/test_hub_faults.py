@@ -105,8 +105,9 @@ def talking(place: Path, xet: str) -> Iterator[tuple[HubServer, Client]]:
         client = Client(server, place, HF_DEBUG="1", HF_HUB_VERBOSITY="debug", HF_HUB_DISABLE_XET=no_xet)
         yield server, client
         log = client.close()
-        assert "Traceback" in log
-        assert "/api/" in log
+        if client.errors:  # none where pytest gave all cells of this client to other processes
+            assert "Traceback" in log
+            assert "/api/" in log
         written = [path for path in place.rglob("*") if path.is_file()]
         for token in (WRITE_TOKEN, XET_TOKEN):
             assert not [path for path in written if token.encode() in path.read_bytes()]

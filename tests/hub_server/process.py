@@ -55,6 +55,7 @@ class Client:
 
     def __init__(self, server: HubServer, tmp_path: Path, **changes: str) -> None:
         self.log = (tmp_path / "client.log").open("w+")
+        self.errors = 0  # that calls ended with
         env = environment(server, tmp_path, **changes)
         command = [sys.executable, "-c", LOOP]
         self.process = subprocess.Popen(
@@ -66,7 +67,9 @@ class Client:
         assert self.process.stdin
         assert self.process.stdout
         print(json.dumps(call), file=self.process.stdin, flush=True)
-        return str(json.loads(self.process.stdout.readline()).get("error", ""))
+        error = str(json.loads(self.process.stdout.readline()).get("error", ""))
+        self.errors += bool(error)
+        return error
 
     def close(self) -> str:
         """End the process and return all that it logged."""
