@@ -7,7 +7,7 @@ from typing import Any
 from codefit import baselines, benchmarks, pathology, scoring, slices, stop_rules, suspicion
 from codefit.benchmarks import codexglue
 from codefit.records import Prediction
-from codefit.scoring import statistics
+from codefit.scoring import bits_per_byte, statistics
 from codefit.scoring.statistics import Array
 
 BINARY = ("exact_match", "next_line")
@@ -311,12 +311,18 @@ def _slices(by_role: ByRole, seed: int) -> list[dict[str, Any]]:
 
 
 def _forgetting(benchmark: dict[str, Any]) -> dict[str, Any]:
-    """Return the `verdict` of the forgetting check, and the `margin` that it was made with.
+    """Return the `verdict` of the forgetting check, its `margin`, and the `metric` that decided it.
 
-    "forgot" is a loss that is resolved, "kept" one that is surely smaller than the margin, if there is one at all.
+    "forgot" is a loss that is resolved, "kept" one that is surely smaller than the margin, if there is one at all. Both
+    the headline metric and bits per byte have to be kept: who learns to stop scores better and can have forgotten.
     """
-    row = benchmark["metrics"][0]
+    rows = benchmark["metrics"]
+    found = [_kept(row) for row in rows if row is rows[0] or row["metric"] == bits_per_byte.NAME]
+    return min(found, key=lambda each: ("forgot", "not resolved", "kept").index(each["verdict"]))
+
+
+def _kept(row: dict[str, Any]) -> dict[str, Any]:
     margin = KEPT if row["unit"] == "%" else KEPT / 100 * row["base"]["value"]
     loss = -row["difference"]["low"] if row["higher_is_better"] else row["difference"]["high"]
     verdict = "forgot" if row["verdict"] == "worse" else "kept" if loss < margin else "not resolved"
-    return {"verdict": verdict, "margin": margin}
+    return {"verdict": verdict, "margin": margin, "metric": row["metric"]}

@@ -240,6 +240,11 @@ def test_a_random_reference_is_never_ones_own():
 # ------------------------------------------------------------------------------------------- forgetting, many models
 
 
+def likely(items, nats):
+    """Return the items of a model to which every reference costs so many nats."""
+    return [dataclasses.replace(item, scores={"nats": nats, "tokens": 9}) for item in items]
+
+
 @pytest.mark.parametrize(
     ("base", "adapted", "verdict", "start"),
     [
@@ -247,8 +252,16 @@ def test_a_random_reference_is_never_ones_own():
         (VAGUE, VAGUE, "kept", "Kept: the adapted model has lost less than 2.0 on held-out code"),
         (VAGUE, BETTER, "kept", "Kept:"),
         (BASE[:9], [*ADAPTED[:3], *[prediction(n, "x") for n in (3, 4)], *BASE[5:9]], "not resolved", "Not resolved"),
+        (likely(VAGUE, 9.0), likely(BETTER, 8.0), "kept", "Kept: the adapted model has lost less than 2.0 on"),
+        (
+            likely(VAGUE, 9.0),
+            likely(BETTER, 9.9),
+            "forgot",
+            "Forgot: the adapted model is worse on held-out code: bits per",
+        ),
+        (likely(VAGUE, 9.0), [*likely(BETTER[:15], 8.5), *likely(BETTER[15:], 9.6)], "not resolved", "Not resolved"),
     ],
-    ids=["worse", "same", "better", "unclear"],
+    ids=["worse", "same", "better", "unclear", "likelier", "less likely", "a little less likely"],
 )
 def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
     content, scored = found(base, adapted, about={"forgetting": True})

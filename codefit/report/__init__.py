@@ -143,18 +143,25 @@ def groups(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
 
 
 def verdict(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
-    """Return what a benchmark found, in sentences: those about the headline metric first."""
-    row = benchmark["metrics"][0]
+    """Return what a benchmark found, in sentences: those about the metric that decides first."""
+    row = _decisive(benchmark, "adapted")
     others = [role for role in roles(row) if role not in ("base", "adapted")]
     return [
         _headline(benchmark, models, "adapted"),
-        *_others(benchmark["metrics"][1:], row["verdict"]),
+        *_others([each for each in benchmark["metrics"] if each is not row], row["verdict"]),
         *(_headline(benchmark, models, role) for role in others),
     ]
 
 
+def _decisive(benchmark: dict[str, Any], role: str) -> dict[str, Any]:
+    """Return the row that a model is judged by: of the headline metric, or the one that the forgetting check names."""
+    rows = benchmark["metrics"]
+    by = benchmark["forgetting"]["metric"] if role == "adapted" and "forgetting" in benchmark else rows[0]["metric"]
+    return next(row for row in rows if row["metric"] == by)
+
+
 def _headline(benchmark: dict[str, Any], models: dict[str, Any], role: str) -> str:
-    row = benchmark["metrics"][0]
+    row = _decisive(benchmark, role)
     found = against_base(row, role)
     gap, where, name = found["difference"], benchmark["title"], in_sentence(row["label"])
     values = tuple(number(cell(row, each)["value"], row) for each in ("base", role))
