@@ -51,7 +51,7 @@ def _downloaded(name: str) -> Path:
 def token_starts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Return for each text the character at which each of its tokens starts.
 
-    A long text is tokenised in pieces, since the tokenizer holds about 200 bytes a character. The tokens are those of
+    A long text is tokenised in pieces, since the tokenizer holds about 180 bytes a character. The tokens are those of
     the whole text: a piece ends where the tokenizer begins to look at a new word.
     """
     return [list(_starts(tokenizer, text)) for text in texts]
