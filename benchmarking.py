@@ -21,13 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codefit import cli
-from codefit.cli import UserError
+from codefit import cli, console, outputs
+from codefit.errors import UserError
+from codefit.manifest import Manifest
 
 if TYPE_CHECKING:
-    from codefit.questions import Questions
-    from codefit.report import results
-    from codefit.retrieval import TrainingData
+    from codefit.evaluation.questions import Questions
+    from codefit.evaluation.report import results
+    from codefit.evaluation.training_lookup import TrainingData
 
 
 def build_parser() -> cli.Parser:
@@ -65,18 +66,18 @@ def build_parser() -> cli.Parser:
 # ---------------------------------------------------------------------------------------------- before asking
 
 
-def load_questions(args: argparse.Namespace, manifest: cli.Manifest) -> "list[Questions]":
+def load_questions(args: argparse.Namespace, manifest: Manifest) -> "list[Questions]":
     """Return what is asked, sampled."""
-    from codefit import questions
+    from codefit.evaluation import questions
 
     found = questions.load(args.benchmark, args.dataset, args.split, args.max_new_tokens, args.forgetting, manifest)
     return [questions.draw(asked, args.sample, args.seed) for asked in found]
 
 
-def load_training(args: argparse.Namespace, manifest: cli.Manifest) -> "TrainingData | None":
+def load_training(args: argparse.Namespace, manifest: Manifest) -> "TrainingData | None":
     """Return what is kept of the training data, for baselines, examples and leaks; None where they are not here."""
     from codefit import records
-    from codefit.retrieval import TrainingData
+    from codefit.evaluation.training_lookup import TrainingData
 
     folder = records.dataset_folder(args.dataset) if "heldout" in args.benchmark else Path(args.dataset)
     path = folder / "train.jsonl"
@@ -93,7 +94,7 @@ def describe(
     args: argparse.Namespace, by_role: dict[str, Any], asked: "list[Questions]", encoder: Any
 ) -> dict[str, int]:
     """Say what will be asked, in how many batches, and return by benchmark how many prompts are cut on the left."""
-    from codefit.generation import batches
+    from codefit.generation.batched import batches
 
     for role, model in by_role.items():
         quantised = " in 4 bits" if args.load_in_4bit and role == "base" else ""
@@ -118,7 +119,8 @@ def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, lis
     Raises:
         UserError: so much of them is lost that no prediction could be like its reference.
     """
-    from codefit.scoring import edit_similarity, gather
+    from codefit.scoring import edit_similarity
+    from codefit.scoring.metric import gather
 
     found = {}
     for each in asked:
@@ -142,7 +144,7 @@ def answer_without_model(
     for each in asked:
         found[each.name] = {"references": references[each.name]}
         if training:
-            nearest = cli.progress(training.nearest(pair.prompt for pair in each.pairs), "nearest", len(each.pairs))
+            nearest = console.progress(training.nearest(pair.prompt for pair in each.pairs), "nearest", len(each.pairs))
             found[each.name] |= {"constant": [training.constant] * len(each.pairs), "nearest": list(nearest)}
     return found
 
@@ -150,17 +152,17 @@ def answer_without_model(
 # ---------------------------------------------------------------------------------------------- the story
 
 
-def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run | None":
+def ask_anew(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None":
     """Return what all models said, or None after a dry run; what was asked goes into the manifest."""
-    from codefit import answering, contenders, questions
-    from codefit.report import results
+    from codefit.evaluation import contenders, inference, questions
+    from codefit.evaluation.report import results
 
     by_role = contenders.resolve(args)
     if args.backend == "vllm":
-        from codefit import vllm_engine
+        from codefit.generation import vllm_backend
 
         adapters = [model["folder"] for model in by_role.values() if model.get("kind") == "adapter"]
-        vllm_engine.refuse_what_it_cannot(adapters, args.load_in_4bit)
+        vllm_backend.refuse_what_it_cannot(adapters, args.load_in_4bit)
     asked = load_questions(args, manifest)
     about: dict[str, dict[str, Any]] = {
         each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING, "format": each.format}
@@ -174,7 +176,7 @@ def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run |
         return None
     references = refuse_lossy_tokens(asked, encoder)
     training = load_training(args, manifest)
-    answers = answering.of_models(args, by_role, asked, encoders, training)
+    answers = inference.of_models(args, by_role, asked, encoders, training)
     for name, found in answers.items():
         about[name]["decoding"] = {role: answer.decoding for role, answer in found.items()}
     manifest.update(benchmarks=about)
@@ -183,9 +185,9 @@ def ask_anew(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run |
     return results.Run(predictions, answer_without_model(asked, training, references), manifest.content, loss_png)
 
 
-def gather(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run | None":
+def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None":
     """Return what there is to score: read again, put together from two runs, or asked anew; None after a dry run."""
-    from codefit.report import results
+    from codefit.evaluation.report import results
 
     if args.rescore:
         run = results.read(args.output_dir)
@@ -193,7 +195,7 @@ def gather(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run | N
         if args.dry_run:
             print(f"would score {', '.join(run.predictions)} in {args.output_dir} anew")
         return None if args.dry_run else run
-    cli.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
+    outputs.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
     if args.compare:
         run = results.side_by_side(args.compare[0], args.compare[1], manifest)
         if args.dry_run:
@@ -204,7 +206,8 @@ def gather(args: argparse.Namespace, manifest: cli.Manifest) -> "results.Run | N
 
 def check(parser: cli.Parser, args: argparse.Namespace) -> None:
     """Exit with 2 where the flags cannot be meant."""
-    from codefit import benchmarks, questions
+    from codefit.evaluation import questions
+    from codefit.evaluation.benchmarks import formats
 
     if not (args.rescore or args.compare or args.hf_repository):
         parser.error("--hf_repository is needed: the adapter or merged model to measure")
@@ -213,7 +216,7 @@ def check(parser: cli.Parser, args: argparse.Namespace) -> None:
     if args.backend == "vllm" and not (args.temperature is None and args.top_p is None):
         parser.error("--backend vllm answers greedily; leave out --temperature and --top_p, or the backend")
     if unknown := [name for name in args.benchmark if not questions.is_known(name)]:
-        known = ", ".join(("heldout", *benchmarks.NAMES))
+        known = ", ".join(("heldout", *formats.NAMES))
         parser.error(f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file")
 
 
@@ -222,10 +225,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = build_parser()
     args = parser.parse_args(argv)
     check(parser, args)
-    from codefit import comparison
-    from codefit.report import results, terminal
+    from codefit.evaluation import comparison
+    from codefit.evaluation.report import results, terminal
 
-    manifest = cli.Manifest(args)
+    manifest = Manifest(args)
     run = gather(args, manifest)
     if run is None:
         return
@@ -234,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = run.made
     about = (made["models"], made["benchmarks"], run.stored, made["arguments"]["seed"], args.profile)
     scores = comparison.scores(scored, *about)
-    with cli.new_directory(args.output_dir) as folder:
+    with outputs.new_directory(args.output_dir) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codefit import cli
+from codefit.errors import UserError
 from codefit.records import Prediction, read_jsonl
 
 
@@ -34,21 +35,21 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise cli.UserError(f"cannot read {path}: {error.strerror}; check the path.") from None
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path.") from None
     except UnicodeDecodeError:
-        raise cli.UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one item a line.") from None
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one item a line.") from None
     if not text:
-        raise cli.UserError(f"{path} is empty; it needs one item a line.")
+        raise UserError(f"{path} is empty; it needs one item a line.")
     return text.removesuffix("\n").split("\n")
 
 
 def score_lines(answers: Path, predictions: Path) -> dict[str, Any]:
     """Return CodeXGLUE's scores of two text files."""
-    from codefit.benchmarks import codexglue
+    from codefit.evaluation.benchmarks import codexglue
 
     wanted, found = read_lines(answers), read_lines(predictions)
     if len(wanted) != len(found):
-        raise cli.UserError(
+        raise UserError(
             f"{answers} has {len(wanted)} lines and {predictions} has {len(found)}; each answer needs one prediction."
         )
     return codexglue.scores(found, wanted)
@@ -56,14 +57,14 @@ def score_lines(answers: Path, predictions: Path) -> dict[str, Any]:
 
 def score_records(path: Path) -> dict[str, Any]:
     """Return the scores of a predictions file in both profiles."""
-    from codefit import scoring
-    from codefit.benchmarks import codexglue
+    from codefit.evaluation import task_metrics
+    from codefit.evaluation.benchmarks import codexglue
 
     records = list(read_jsonl(path, Prediction))
     if not records:
-        raise cli.UserError(f"{path} has no predictions; it needs one JSON object a line.")
+        raise UserError(f"{path} has no predictions; it needs one JSON object a line.")
     found, wanted = [record.prediction for record in records], [record.reference for record in records]
-    honest = scoring.scores(found, wanted, scoring.task_of(records))
+    honest = task_metrics.scores(found, wanted, task_metrics.task_of(records))
     return {"compat": codexglue.scores(found, wanted), "honest": honest}
 
 

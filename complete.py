@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from codefit import cli
-from codefit.cli import UserError
+from codefit.errors import UserError
 
 
 def build_parser() -> cli.Parser:
@@ -107,15 +107,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     refuse_decoding(args)
     prompt, suffix = read_prompt(args)
 
-    from codefit import models, sampling
     from codefit.encoding import Encoder
+    from codefit.generation import sampling
+    from codefit.modeling import hub_files, loading
 
-    made = models.manifest_of(args.hf_repository)
+    made = hub_files.manifest_of(args.hf_repository)
     in_4bit = bool(made.get("load_in_4bit")) if args.load_in_4bit is None else args.load_in_4bit
-    tokenizer, model = models.load(args.hf_repository, load_in_4bit=in_4bit)
-    room = models.context_of(model) - args.max_new_tokens
+    tokenizer, model = loading.load(args.hf_repository, load_in_4bit=in_4bit)
+    room = loading.context_of(model) - args.max_new_tokens
     if room < 1:
-        raise UserError(f"the model reads {models.context_of(model)} tokens; lower --max_new_tokens.")
+        raise UserError(f"the model reads {loading.context_of(model)} tokens; lower --max_new_tokens.")
     encoder = Encoder(tokenizer, min(args.max_prompt_tokens or made.get("max_prompt_tokens", 512), room))
     decoding = {field.name: getattr(args, field.name) for field in dataclasses.fields(sampling.Decoding)}
     completions = sampling.sample(

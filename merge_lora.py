@@ -22,8 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, records
-from codefit.cli import UserError
+from codefit import cli, console, outputs, records
+from codefit.errors import UserError
+from codefit.manifest import Manifest, read_manifest, sha256
 from codefit.records import Pair
 
 PROBES = 32  # prompts on which merged model and adapter are compared
@@ -88,11 +89,11 @@ def make_plan(name: str) -> Plan:
     Raises:
         UserError: the name is that of nothing that can be merged.
     """
-    from codefit import models
+    from codefit.modeling import hub_files
 
-    adapter = models.adapter_folder(name)
-    base, revision = models.base_of(str(adapter))
-    manifest = cli.read_manifest(adapter)
+    adapter = hub_files.adapter_folder(name)
+    base, revision = hub_files.base_of(str(adapter))
+    manifest = read_manifest(adapter)
     arguments = manifest.get("arguments", {})
     return Plan(
         adapter=adapter,
@@ -131,9 +132,10 @@ def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
 
 def ask(model: Any, encoder: Any, prompts: list[list[int]]) -> Answers:
     """Return what a model says to the probes."""
-    from codefit import generation, merging
+    from codefit.generation import batched
+    from codefit.modeling import merging
 
-    completions = generation.generate(
+    completions = batched.generate(
         model,
         prompts[:COMPLETED],
         max_new_tokens=NEW_TOKENS,
@@ -149,11 +151,11 @@ def ask_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]]) -
     """Return the log-probabilities of the base, and what base and adapter say, as it was trained (4-bit or not)."""
     import torch
 
-    from codefit import merging, models
+    from codefit.modeling import loading, merging
 
     dtype = base.dtype if base.load_in_4bit else torch.float32
-    model = models.load_model(base.name, revision=base.revision, load_in_4bit=base.load_in_4bit, dtype=dtype)
-    model = models.attach_adapter(model, str(plan.adapter))
+    model = loading.load_model(base.name, revision=base.revision, load_in_4bit=base.load_in_4bit, dtype=dtype)
+    model = loading.attach_adapter(model, str(plan.adapter))
     with model.disable_adapter():
         without = merging.next_token_log_probabilities(model, prompts)
     return without, ask(model, encoder, prompts)
@@ -163,9 +165,9 @@ def ask_merged(folder: Path, encoder: Any, prompts: list[list[int]]) -> Answers:
     """Return what the model in a folder says."""
     import torch
 
-    from codefit import models
+    from codefit.modeling import loading
 
-    return ask(models.load_model(str(folder), dtype=torch.float32), encoder, prompts)
+    return ask(loading.load_model(str(folder), dtype=torch.float32), encoder, prompts)
 
 
 def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
@@ -176,10 +178,10 @@ def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
     """
     import torch
 
-    from codefit import merging, models
     from codefit.encoding import Encoder
+    from codefit.modeling import loading, merging
 
-    tokenizer = models.load_tokenizer(str(plan.adapter))
+    tokenizer = loading.load_tokenizer(str(plan.adapter))
     encoder = Encoder(tokenizer, plan.max_prompt_tokens)
     prompts = probe_prompts(plan, encoder)
     base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, getattr(torch, plan.dtype))
@@ -207,7 +209,7 @@ def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
 
 def compare(wanted: Answers, said: Answers) -> dict[str, float]:
     """Return how near the answers of the merged model come to those of the adapter."""
-    from codefit import merging
+    from codefit.modeling import merging
     from codefit.scoring import edit_similarity
 
     distance, agreement = merging.divergence(wanted.log_probabilities, said.log_probabilities)
@@ -231,7 +233,7 @@ def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes
         for row in measured
     ]
     header = ("saved as", "KL to the adapter", "same first choice", "edit similarity of completions", "verdict")
-    print(cli.table(rows, header))
+    print(console.table(rows, header))
 
 
 # ---------------------------------------------------------------------------------------------- the story
@@ -242,22 +244,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     if args.gguf == []:
         args.gguf = ["q8_0"]
-    from codefit import models
-    from codefit.export import folder
+    from codefit.modeling import hub_files
+    from codefit.publishing import folder
 
-    if not models.is_adapter(args.hf_repository) and models.is_whole(args.hf_repository):
+    if not hub_files.is_adapter(args.hf_repository) and hub_files.is_whole(args.hf_repository):
         return without_merge(args)
     plan = make_plan(args.hf_repository)
     output = args.output_dir or default_output(args.hf_repository)
     settle(args, plan, output)
     if args.dry_run:
         return
-    weights = cli.sha256(plan.adapter / "adapter_model.safetensors")
-    done = cli.read_manifest(output).get("adapter_sha256") if output.is_dir() else None
+    weights = sha256(plan.adapter / "adapter_model.safetensors")
+    done = read_manifest(output).get("adapter_sha256") if output.is_dir() else None
     if done == weights and not args.overwrite:
         print("already merged and verified; nothing to do.")
     else:
-        cli.refuse_existing(output, args.overwrite)
+        outputs.refuse_existing(output, args.overwrite)
         run(args, plan, output, weights)
     if args.gguf:
         folder.write(args, output, output, plan.repository)
@@ -280,22 +282,22 @@ def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
     if args.gguf:
         import torch
 
-        from codefit import merging
-        from codefit.export import folder, gguf
+        from codefit.modeling import merging
+        from codefit.publishing import folder, gguf
 
         print(f"         {folder.beside(output)}: {', '.join(args.gguf)}")
         base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, torch.float32)
         gguf.refuse(merging.config_of(base).to_dict(), plan.adapter)
     if args.push and not args.dry_run:
-        from codefit import hub
+        from codefit.publishing import push
 
         for repository in [plan.repository, *[f"{plan.repository}-GGUF"] * bool(args.gguf)]:
-            hub.preflight(str(repository), "model", private=args.private or None)
+            push.check_repository(str(repository), "model", private=args.private or None)
 
 
 def scores_of(args: argparse.Namespace, plan: Plan, output: Path) -> list[dict[str, Any]]:
     """Return the rows of --scores; none without it."""
-    from codefit import cards
+    from codefit.publishing import cards
 
     names = {args.hf_repository, str(plan.adapter), str(output), plan.repository or args.hf_repository}
     return cards.read_scores(args.scores, names) if args.scores else []
@@ -303,7 +305,7 @@ def scores_of(args: argparse.Namespace, plan: Plan, output: Path) -> list[dict[s
 
 def without_merge(args: argparse.Namespace) -> None:
     """Export a whole model, in which there is nothing to merge."""
-    from codefit.export import folder, gguf
+    from codefit.publishing import folder, gguf
 
     model = Path(args.hf_repository)
     if not args.gguf or args.push or args.scores:
@@ -321,8 +323,8 @@ def without_merge(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> None:
     """Merge into a folder aside, and move it to its place only when it is proven."""
-    manifest = cli.Manifest(args)
-    with cli.new_directory(output) as work:
+    manifest = Manifest(args)
+    with outputs.new_directory(output) as work:
         manifest.update(
             base_model=plan.base,
             base_revision=plan.revision,
@@ -342,7 +344,7 @@ def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> Non
 
 def write_card(args: argparse.Namespace, plan: Plan, work: Path, output: Path) -> None:
     """Put a card into the merged folder, for whoever finds it; a push writes it anew, with the licence of the base."""
-    from codefit import cards
+    from codefit.publishing import cards
 
     text = cards.merged_card(work, plan.repository or output.name, scores_of(args, plan, output), "", plan.adapter)
     (work / "README.md").write_text(text, encoding="utf-8", newline="\n")
@@ -350,14 +352,13 @@ def write_card(args: argparse.Namespace, plan: Plan, work: Path, output: Path) -
 
 def push(args: argparse.Namespace, plan: Plan, output: Path) -> None:
     """Push the merged model with its adapter, and the GGUF files to a repository of their own."""
-    from codefit import hub
-    from codefit.export import folder
+    from codefit.publishing import folder, push
 
     repository, private = str(plan.repository), args.private or None
     scores = scores_of(args, plan, output)
-    print(f"pushed   {hub.push_merged(output, repository, adapter=plan.adapter, private=private, scores=scores)}")
+    print(f"pushed   {push.push_merged(output, repository, adapter=plan.adapter, private=private, scores=scores)}")
     if args.gguf:
-        url = hub.push_gguf(
+        url = push.push_gguf(
             folder.beside(output), f"{repository}-GGUF", merged=repository, model=plan.adapter, private=private
         )
         print(f"pushed   {url}")

@@ -24,12 +24,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from codefit import cli, records
-from codefit.languages import BY_SUFFIX, LANGUAGES
-from codefit.records import Document
-from codefit.sources import Place, Rejection, Unreachable, locate
+from codefit import cli, console, outputs, records
+from codefit.code.languages import BY_SUFFIX, LANGUAGES
+from codefit.errors import UserError
+from codefit.manifest import Manifest, manifest_of, toolkit_commit
+from codefit.records import Document, Rejection
 from codefit.sources.documents import Outcome, Selection, opened
 from codefit.sources.journal import Journal, Tally, write_parquet
+from codefit.sources.locate import locate
+from codefit.sources.source import Place, Unreachable
 
 DEFAULT_REPOSITORY = "https://github.com/JetBrains/kotlin"
 PARQUET_ROWS = 512
@@ -66,10 +69,10 @@ def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, 
     left = places[len(journal.tallies) :]
     with opened(left, args.revision, selection, journal.seen) as sources:
         many = len(places) > 1
-        for place, source in cli.progress(sources, "sources", len(left), "source") if many else sources:
+        for place, source in console.progress(sources, "sources", len(left), "source") if many else sources:
             tally = Tally(place)
             outcomes: Iterable[Outcome]
-            if isinstance(source, cli.UserError):
+            if isinstance(source, UserError):
                 if place.name not in searched or isinstance(source, Unreachable):
                     raise source
                 outcomes = [("", Rejection("source cannot be read", str(source)))]
@@ -79,7 +82,7 @@ def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, 
                 tally.suffixes.update(posixpath.splitext(member.path)[1].lower() for member in source.members)
                 outcomes = source.outcomes(journal.seen)
                 if not many:
-                    outcomes = cli.progress(
+                    outcomes = console.progress(
                         outcomes, place.name, None if args.code_blocks else len(source.wanted), "file"
                     )
             for path, outcome in outcomes:
@@ -99,28 +102,33 @@ def refuse_empty(tallies: Sequence[Tally], languages: Sequence[str]) -> None:
     reasons = sum((tally.rejections for tally in tallies), Counter())
     if reasons:
         listed = ", ".join(f"{count} {rule}" for rule, count in reasons.most_common(4))
-        raise cli.UserError(f"every {asked} file of {names} was rejected ({listed}); choose another source or limit.")
+        raise UserError(f"every {asked} file of {names} was rejected ({listed}); choose another source or limit.")
     suffixes = sum((tally.suffixes for tally in tallies), Counter())
     known = [(suffix, count) for suffix, count in suffixes.most_common() if suffix in BY_SUFFIX][:3]
     if not known:
-        raise cli.UserError(
-            f"{names} holds no {asked} files, nor any of {', '.join(LANGUAGES)}; choose another source."
-        )
+        raise UserError(f"{names} holds no {asked} files, nor any of {', '.join(LANGUAGES)}; choose another source.")
     held = " and ".join(f"{count} {suffix}" for suffix, count in known)
     hint = BY_SUFFIX[known[0][0]].name
-    raise cli.UserError(f"{names} holds no {asked} files; it holds {held}; add --language {hint}.")
+    raise UserError(f"{names} holds no {asked} files; it holds {held}; add --language {hint}.")
 
 
 def summary(tallies: Sequence[Tally]) -> str:
     """Return the table of sources and the table of rejections."""
     rows = [
-        [cli.shortened(t.place.name), t.place.kind, t.facts.get("license") or "unknown", t.files, t.documents, t.bytes]
+        [
+            console.shortened(t.place.name),
+            t.place.kind,
+            t.facts.get("license") or "unknown",
+            t.files,
+            t.documents,
+            t.bytes,
+        ]
         for t in tallies
     ]
-    text = cli.table(rows, ["source", "kind", "licence", "files", "documents", "bytes"])
+    text = console.table(rows, ["source", "kind", "licence", "files", "documents", "bytes"])
     reasons = sum((tally.rejections for tally in tallies), Counter())
     if reasons:
-        text += "\n\n" + cli.table(reasons.most_common(), ["rejected because", "files"])
+        text += "\n\n" + console.table(reasons.most_common(), ["rejected because", "files"])
     return text
 
 
@@ -131,27 +139,25 @@ def places_of(texts: Sequence[str], found: Sequence[Place]) -> list[Place]:
     places += [place for place in found if place.name not in named]
     for name, count in Counter(place.name for place in places).items():
         if count > 1:
-            raise cli.UserError(
-                f"{count} sources are called {name}; rename one, so that their files can be told apart."
-            )
+            raise UserError(f"{count} sources are called {name}; rename one, so that their files can be told apart.")
     return places
 
 
 def say_what_would_happen(args: argparse.Namespace, repositories: Sequence[str]) -> None:
     """Print the sources, the slices of the search and the output."""
     if places := places_of(repositories, []):
-        print(cli.table([[p.name, p.kind, p.where] for p in places], ["source", "kind", "where"]))
+        print(console.table([[p.name, p.kind, p.where] for p in places], ["source", "kind", "where"]))
     if args.github_search:
         from codefit.sources import github_search
 
         parts = github_search.slices(args.github_search, print)
-        print(cli.table([[str(part), part.count] for part in parts], ["created", "repositories"]))
+        print(console.table([[str(part), part.count] for part in parts], ["created", "repositories"]))
         print(f"{sum(part.count for part in parts):,} repositories, slices: {len(parts)}")
     kind = "code blocks" if args.code_blocks else "files"
     print(f"would write the {' and '.join(args.language)} {kind} to {args.output}")
 
 
-def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest: cli.Manifest) -> list[Tally]:
+def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest: Manifest) -> list[Tally]:
     """Search, read all sources and make the output. What a failure leaves is what the next run can go on with."""
     found: list[Place] = []
     state = Path(f"{args.output}.search.partial")
@@ -163,13 +169,13 @@ def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest
         print(f"GitHub counts {counted:,} repositories and lists {len(found):,}")
     places = places_of(repositories, found)
     chosen = {name: getattr(args, name) for name in ("revision", "language", "code_blocks", "min_bytes", "max_bytes")}
-    command = {**chosen, "toolkit": cli.toolkit_commit(), "places": [dataclasses.asdict(place) for place in places]}
+    command = {**chosen, "toolkit": toolkit_commit(), "places": [dataclasses.asdict(place) for place in places]}
     journal = Journal(args.output, command)
     try:
         with contextlib.closing(journal):
             parse_places(places, {place.name for place in found}, journal, args)
         refuse_empty(journal.tallies, args.language)
-    except cli.UserError as error:
+    except UserError as error:
         if not isinstance(error, Unreachable):
             journal.remove()
         raise
@@ -190,16 +196,16 @@ def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest
     return journal.tallies
 
 
-def finish(journal: Journal, output: Path, manifest: cli.Manifest) -> None:
+def finish(journal: Journal, output: Path, manifest: Manifest) -> None:
     """Make the output of what the journal holds; the documents come last, as the sign that all is there."""
-    aside, rejected = cli.partial(output), output.with_suffix(".rejected.jsonl")
+    aside, rejected = outputs.partial(output), output.with_suffix(".rejected.jsonl")
     if output.suffix == ".parquet":
         write_parquet(aside, records.read_jsonl(journal.documents, Document), PARQUET_ROWS)
     else:
         journal.documents.replace(aside)
-    cli.commit(journal.rejected, rejected)
+    outputs.commit(journal.rejected, rejected)
     manifest.write(output)
-    cli.commit(aside, output)
+    outputs.commit(aside, output)
     journal.remove()
 
 
@@ -207,20 +213,20 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     output: Path = args.output
     if output.suffix not in {".jsonl", ".parquet"}:
-        raise cli.UserError(f"--output {output} must end in .jsonl or .parquet.")
+        raise UserError(f"--output {output} must end in .jsonl or .parquet.")
     repositories = args.repository or ([] if args.github_search else [DEFAULT_REPOSITORY])
     if args.dry_run:
         say_what_would_happen(args, repositories)
         return
-    cli.refuse_existing(output, args.overwrite)
-    manifest = cli.Manifest(args)
+    outputs.refuse_existing(output, args.overwrite)
+    manifest = Manifest(args)
     try:
-        with cli.alone(output):
+        with outputs.alone(output):
             tallies = write_output(args, repositories, manifest)
     except OSError as error:  # what goes wrong with a source is stated where it is read
-        raise cli.UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
+        raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
     print(summary(tallies))
-    print(f"\nwrote {output}, {output.with_suffix('.rejected.jsonl').name} and {cli.manifest_of(output).name}")
+    print(f"\nwrote {output}, {output.with_suffix('.rejected.jsonl').name} and {manifest_of(output).name}")
 
 
 if __name__ == "__main__":

@@ -23,19 +23,22 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, records
-from codefit.asking import PROMPT_FORMATS
-from codefit.curation import Options as Curation
-from codefit.curation import batched, curate_all
+from codefit import cli, console, outputs, records
+from codefit.code.languages import LANGUAGES
 from codefit.curation.corpus import Corpus, RejectionLog
+from codefit.curation.curate import CurationOptions as Curation
+from codefit.curation.curate import batched, curate_all
 from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.neighbours import Neighbours
 from codefit.curation.split import UNITS, Splitting, moment
 from codefit.engine import ENGINES, Engine
-from codefit.languages import LANGUAGES
-from codefit.records import SPLITS
-from codefit.sources import Rejection
-from codefit.tasks import MIN_PROMPT_TOKENS, TASKS, Built, Options, build_batch, build_in_repository, load_task
+from codefit.errors import UserError
+from codefit.manifest import Manifest
+from codefit.records import SPLITS, Rejection
+from codefit.tasks.build import Built, build_batch, build_in_repository
+from codefit.tasks.cutting import MIN_PROMPT_TOKENS
+from codefit.tasks.instructions import PROMPT_FORMATS
+from codefit.tasks.task import TASKS, TaskOptions, load_task
 
 
 def build_parser() -> cli.Parser:
@@ -141,7 +144,7 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
     redacted: Counter[str] = Counter()
     names: set[str] = set()
     documents = (document for source in args.input for document in records.read_documents(source))
-    for document, curated in curate_all(cli.progress(documents, "curate", unit="file"), options, engine_of(args)):
+    for document, curated in curate_all(console.progress(documents, "curate", unit="file"), options, engine_of(args)):
         outcome = curated.outcome
         counts.update(curated.counts, documents_in=1)
         name = f"{document.repository}/{document.path}"
@@ -183,12 +186,12 @@ def select(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[
 
 def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
     """Write the pairs of one split and return what was counted."""
-    options = Options(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
+    options = TaskOptions(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TaskOptions)})
     settings = {"task": args.task, "tokenizer": tokenizer, "options": options}
     skipped: Counter[str] = Counter()
     counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
     with file.open("w", encoding="utf-8", newline="\n") as lines:
-        numbers = cli.progress(corpus.of_split(split), f"pairs for {split}", unit="file")
+        numbers = console.progress(corpus.of_split(split), f"pairs for {split}", unit="file")
         batches: Iterable[Any] = batched(map(corpus.document, numbers))
         build: Callable[..., Built] = build_batch
         if args.repository_context:
@@ -212,9 +215,9 @@ def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[
 
 def export_codexglue(folder: Path) -> Counter[str]:
     """Write the pairs of a data set in CodeXGLUE's format, and return what became of them."""
-    from codefit.export import codexglue
+    from codefit.evaluation.benchmarks import codexglue_export
 
-    return codexglue.export(folder, folder / "codexglue")
+    return codexglue_export.export(folder, folder / "codexglue")
 
 
 # ------------------------------------------------------------------------------------------- what is said about it
@@ -226,7 +229,7 @@ def dry_run(args: argparse.Namespace) -> None:
         if path.is_file():
             print(f"{source}: {path.stat().st_size / 1e6:.1f} MB")
         elif path.suffix or source.count("/") != 1:
-            raise cli.UserError(f"{source} is not there; run parse_data.py first, or check --input.")
+            raise UserError(f"{source} is not there; run parse_data.py first, or check --input.")
         else:
             print(f"{source}: a data set on the Hub")
     counted = f", counted with the tokenizer of {args.model_name_or_path}" if load_task(args.task).NEEDS_TOKENS else ""
@@ -240,10 +243,10 @@ def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[st
         [name, c["documents"], c["pairs"], f"{c['natural_ends'] / c['pairs']:.1%}" if c["pairs"] else "-"]
         for name, c in splits.items()
     ]
-    parts = [cli.table(rows, ["split", "documents", "pairs", "natural ends"])]
+    parts = [console.table(rows, ["split", "documents", "pairs", "natural ends"])]
     if log.files:
-        rejected = [(*row, cli.shortened(path)) for *row, path in log.rows()]
-        parts.insert(0, cli.table(rejected, ["rejected because", "files", "bytes", "for example"]) + "\n")
+        rejected = [(*row, console.shortened(path)) for *row, path in log.rows()]
+        parts.insert(0, console.table(rejected, ["rejected because", "files", "bytes", "for example"]) + "\n")
     wrapped = (textwrap.fill(line, 99, break_on_hyphens=False) for line in remarks(counts, splits))
     return "\n".join([*parts, *wrapped])
 
@@ -276,18 +279,18 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
 
 def refuse_output(args: argparse.Namespace) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
-    cli.refuse_existing(args.output, args.overwrite)
+    outputs.refuse_existing(args.output, args.overwrite)
     if args.hf_repository:
-        from codefit import hub
+        from codefit.publishing import push
 
-        hub.preflight(args.hf_repository, "dataset", private=args.private or None)
+        push.check_repository(args.hf_repository, "dataset", private=args.private or None)
 
 
 def refuse_empty(count: int, reasons: Counter[str]) -> None:
     """Raise UserError if no document, or no pair, is left."""
     if not count:
         listed = ", ".join(f"{rule}: {number}" for rule, number in reasons.most_common(4)) or "there were none"
-        raise cli.UserError(f"nothing is left to train on ({listed}); give more files, or try --profile light.")
+        raise UserError(f"nothing is left to train on ({listed}); give more files, or try --profile light.")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -302,14 +305,17 @@ def main(argv: list[str] | None = None) -> None:
         dry_run(args)
         return
     refuse_output(args)
-    manifest = cli.Manifest(args)
+    manifest = Manifest(args)
     tokenizer = None
     if load_task(args.task).NEEDS_TOKENS:
-        from codefit.vocabulary import load_tokenizer
+        from codefit.tasks.token_offsets import load_tokenizer
 
         tokenizer = load_tokenizer(args.model_name_or_path)
 
-    with cli.new_directory(args.output) as folder, contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log:
+    with (
+        outputs.new_directory(args.output) as folder,
+        contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
+    ):
         corpus = Corpus(folder)
         counts = read_and_curate(args, corpus, log)
         refuse_empty(len(corpus.entries), log.files)
@@ -328,9 +334,9 @@ def main(argv: list[str] | None = None) -> None:
     print(summary(log, counts, splits))
     print(f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected")
     if args.hf_repository:
-        from codefit import hub
+        from codefit.publishing import push
 
-        print(f"pushed to {hub.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
+        print(f"pushed to {push.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import checkpoints, cli, records, refusals, scratch_flags
-from codefit.cli import UserError
+from codefit import cli, console, distributed, outputs, records
+from codefit.errors import UserError
+from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
+from codefit.training import flag_checks, run_folder, scratch_flags
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
-INITS = ("default", "gaussian", "orthogonal", "loftq", *refusals.SVD_INITS)
-BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *refusals.PREDICTED)
+INITS = ("default", "gaussian", "orthogonal", "loftq", *flag_checks.SVD_INITS)
+BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
 BEGINNING = "beginning"  # in the folder of a run: the adapter before its first step, where the base was changed
 ROW_TOKENS = 1024
 PROMPT_TOKENS = 512  # for a data set of others, which says nothing about its prompts
@@ -108,7 +110,7 @@ def _add_watching_flags(group: Any) -> None:
     add("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
     add("--metric_for_best_model", choices=BEST, default="loss", help="what is best, in validation")
     add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations that were not better")
-    add("--report_to", nargs="+", choices=refusals.REPORT_TO, default=["none"], help="where else the log goes")
+    add("--report_to", nargs="+", choices=flag_checks.REPORT_TO, default=["none"], help="where else the log goes")
 
 
 # ---------------------------------------------------------------------------------------------- model and data
@@ -118,14 +120,14 @@ def prepare_base(args: argparse.Namespace, datasets: Sequence[Path], work: Path)
     """Return tokenizer and model of a base, with what is trained of it."""
     import torch
 
-    from codefit import adapters, models, sentinels
+    from codefit.modeling import adapters, loading, sentinels
 
     torch.manual_seed(args.seed)
-    tokenizer = models.load_tokenizer(args.model_name_or_path, args.revision)
+    tokenizer = loading.load_tokenizer(args.model_name_or_path, args.revision)
     new = sentinels.missing(tokenizer, datasets)
-    refusals.refuse_new_tokens(args, new)
+    flag_checks.refuse_new_tokens(args, new)
     looking = args.dry_run or args.preview
-    model = models.load_model(
+    model = loading.load_model(
         args.model_name_or_path,
         revision=args.revision,
         load_in_4bit=args.load_in_4bit,
@@ -150,7 +152,7 @@ def prepare_base(args: argparse.Namespace, datasets: Sequence[Path], work: Path)
     )
     if args.init_lora_weights == "loftq" and not looking:
         adapters.begin_with_loftq(model, args.model_name_or_path, args.revision)
-    if args.init_lora_weights in refusals.SVD_INITS and not looking and cli.is_first_process():
+    if args.init_lora_weights in flag_checks.SVD_INITS and not looking and distributed.is_first_process():
         adapters.keep_beginning(model, work / BEGINNING)
     return tokenizer, model
 
@@ -159,16 +161,19 @@ def prepare_new_model(args: argparse.Namespace, dataset: Path, work: Path) -> tu
     """Return a new tokenizer and a new model."""
     import torch
 
-    from codefit import models, scratch
+    from codefit.modeling import hardware, loading
+    from codefit.training import scratch
 
     torch.manual_seed(args.seed)
     only_looking = args.dry_run or args.preview
-    first = cli.is_first_process()  # the others make the same tokenizer, and never read one that is being written
+    first = (
+        distributed.is_first_process()
+    )  # the others make the same tokenizer, and never read one that is being written
     if first and (work / "tokenizer.json").is_file() and not only_looking:  # of the run that is being continued
-        tokenizer = models.load_tokenizer(str(work))
+        tokenizer = loading.load_tokenizer(str(work))
     else:
         texts = (pair.completion for pair in records.read_jsonl(dataset / "train.jsonl", Pair))
-        reading = cli.progress(texts, "train tokenizer", unit="document")
+        reading = console.progress(texts, "train tokenizer", unit="document")
         context = args.max_length or ROW_TOKENS
         tokenizer = scratch.train_tokenizer(reading, args.vocab_size, context, args.tokenizer_type)
         if first and not only_looking:
@@ -181,14 +186,14 @@ def prepare_new_model(args: argparse.Namespace, dataset: Path, work: Path) -> tu
         intermediate_size=args.intermediate_size,
         context=args.max_length or ROW_TOKENS,
     )
-    return tokenizer, model.to(models.device())
+    return tokenizer, model.to(hardware.device())
 
 
 def row_tokens(args: argparse.Namespace, model: Any) -> int:
     """Return the length of a packed row. Raises UserError when the model's context is shorter than what was asked."""
-    from codefit import models
+    from codefit.modeling import loading
 
-    context = models.context_of(model)
+    context = loading.context_of(model)
     if args.max_length and args.max_length > context:
         raise UserError(
             f"the model's context holds {context} tokens, fewer than --max_length {args.max_length}; lower it."
@@ -203,26 +208,26 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
     """Leave in the folder what a reader of the result needs, and nothing of the way there."""
     import torch
 
-    from codefit import adapters
-    from codefit.report import plots
+    from codefit.modeling import adapters
+    from codefit.training import plots
 
     weights = trainer.weights()
-    if not cli.is_first_process():
+    if not distributed.is_first_process():
         return
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     if args.from_scratch or args.full_finetuning:  # what was fitted keeps the small steps that bfloat16 would lose
         adapters.save_whole(model, tokenizer, work, torch.bfloat16 if args.from_scratch else torch.float32, weights)
     else:
-        beginning = work / BEGINNING if args.init_lora_weights in refusals.SVD_INITS else None
+        beginning = work / BEGINNING if args.init_lora_weights in flag_checks.SVD_INITS else None
         adapters.save(model, work, args.model_name_or_path, args.revision, beginning, weights)
         tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
     plots.loss_curve(trainer.state.log_history, work / "loss.png")
 
 
-def hand_on(args: argparse.Namespace, manifest: cli.Manifest, dataset: Path, replay: Path | None) -> None:
+def hand_on(args: argparse.Namespace, manifest: Manifest, dataset: Path, replay: Path | None) -> None:
     """Put into the manifest what merge_lora.py and benchmarking.py need to know."""
-    from codefit import models
+    from codefit.modeling import hardware
 
     for folder in (dataset, *([replay] if replay else [])):
         for split in ("train", "validation"):
@@ -231,7 +236,7 @@ def hand_on(args: argparse.Namespace, manifest: cli.Manifest, dataset: Path, rep
         base_model=None if args.from_scratch else args.model_name_or_path,
         base_revision=args.revision,
         load_in_4bit=args.load_in_4bit,
-        dtype=str(models.compute_dtype()),
+        dtype=str(hardware.compute_dtype()),
         dataset=args.dataset,
         max_prompt_tokens=args.max_prompt_tokens,
         replay=args.replay,
@@ -240,28 +245,28 @@ def hand_on(args: argparse.Namespace, manifest: cli.Manifest, dataset: Path, rep
 
 def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tuple[Path, Path | None]:
     """Refuse what cannot work, fill what was left open from what the data set knows, and return the folders of data."""
-    refusals.refuse(args, given, parser.group("from scratch"), parser.group("adapter"))
-    cli.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
+    flag_checks.refuse(args, given, parser.group("from scratch"), parser.group("adapter"))
+    outputs.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
     scratch_flags.refuse(args)
     dataset = records.dataset_folder(args.dataset)
     replay = records.dataset_folder(args.replay) if args.replay else None
-    prepared = cli.read_manifest(dataset).get("arguments", {})
+    prepared = read_manifest(dataset).get("arguments", {})
     args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens", PROMPT_TOKENS)
     args.save_steps = args.save_steps or (args.eval_steps if args.load_best_model_at_end else 200)
     if args.hf_repository and not args.preview:
-        from codefit import hub
+        from codefit.publishing import push
 
-        hub.preflight(args.hf_repository, "model", private=args.private or None, create=not args.dry_run)
+        push.check_repository(args.hf_repository, "model", private=args.private or None, create=not args.dry_run)
     return dataset, replay
 
 
 def quantised(args: argparse.Namespace) -> bool:
     """Return whether the base is loaded in 4 bits, where that was left open."""
-    from codefit import models
+    from codefit.modeling import hardware
 
-    if args.from_scratch or args.full_finetuning or args.init_lora_weights in refusals.SVD_INITS:
+    if args.from_scratch or args.full_finetuning or args.init_lora_weights in flag_checks.SVD_INITS:
         return False
-    return models.device().type == "cuda" or args.init_lora_weights == "loftq"
+    return hardware.device().type == "cuda" or args.init_lora_weights == "loftq"
 
 
 def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> None:
@@ -272,80 +277,83 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     if args.trials or args.search:
         return run_search(args, parser, given)
     dataset, replay = settle(args, parser, given)
-    manifest = cli.Manifest(args)
+    manifest = Manifest(args)
 
-    from codefit import curriculum, encoding, packing, preflight, rows, settings, training
+    from codefit import encoding
+    from codefit.training import curriculum, estimate, packing, samples, trainer_settings
+    from codefit.training.trainer import wait_for_others
 
     args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
-    work = cli.partial(args.output_dir)
+    work = outputs.partial(args.output_dir)
     if not (args.preview or args.dry_run):
-        if cli.is_first_process():
-            checkpoints.claim(args, [dataset, *([replay] if replay else [])], work)
-        training.wait_for_others()
+        if distributed.is_first_process():
+            run_folder.claim(args, [dataset, *([replay] if replay else [])], work)
+        wait_for_others()
     datasets = [dataset, *([replay] if replay else [])]
     tokenizer, model = (
         prepare_new_model(args, dataset, work) if args.from_scratch else prepare_base(args, datasets, work)
     )
     args.max_length = row_tokens(args, model)
     encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
-    found = rows.read(args, dataset, replay, encoder)
+    found = samples.read(args, dataset, replay, encoder)
     if args.preview:
         for sample in found.train[: args.preview]:
             print(encoding.preview(sample, encoder, sys.stdout.isatty()))
         return
     packed = packing.PackedRows(found.train, args.max_length, encoder.pad_id, curriculum.plan(args))
-    preflight.describe(args, model, packed, found.ledger)
-    preflight.refuse_full_disk(args, model)
+    estimate.describe(args, model, packed, found.ledger)
+    estimate.refuse_full_disk(args, model)
     if args.dry_run:
-        settings.training_arguments(args, work)
-        preflight.foresee(args, model, packed, preflight.sources(args, parser, given, dataset))
+        trainer_settings.training_arguments(args, work)
+        estimate.foresee(args, model, packed, estimate.sources(args, parser, given, dataset))
         return
     trainer = build_trainer(args, work, model, encoder, packed, found)
     for callback in watching:
         trainer.add_callback(callback)
     result, final = run(args, work, trainer)
     save(args, work, trainer, tokenizer)
-    if not cli.is_first_process():
+    if not distributed.is_first_process():
         return
     hand_on(args, manifest, dataset, replay)
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
-    peak = preflight.peak_memory()
+    peak = estimate.peak_memory()
     counts = encoding.counts(found.train)
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
     manifest.update(ledger=found.ledger, **counts, **measured)
     manifest.write(work)
-    cli.commit(work, args.output_dir)
-    checkpoints.tidy(args.output_dir)
-    report(args, trainer, result, final, preflight.size(peak))
+    outputs.commit(work, args.output_dir)
+    run_folder.tidy(args.output_dir)
+    report(args, trainer, result, final, estimate.size(peak))
     if args.hf_repository:
-        from codefit import hub
+        from codefit.publishing import push
 
-        push = hub.push_merged if args.from_scratch or args.full_finetuning else hub.push_adapter
-        print(f"pushed:  {push(args.output_dir, args.hf_repository, private=args.private or None)}")
+        push_result = push.push_merged if args.from_scratch or args.full_finetuning else push.push_adapter
+        print(f"pushed:  {push_result(args.output_dir, args.hf_repository, private=args.private or None)}")
 
 
 def run_search(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> None:
     """Run the trials of a hyper-parameter search."""
-    from codefit import search
+    from codefit.training import search
 
-    plan = search.plan(args, parser)
+    plan = search.plan_search(args, parser)
     dataset, replay = settle(args, parser, given)
     if not (args.dry_run or args.preview):
-        checkpoints.claim(args, [dataset, *([replay] if replay else [])], cli.partial(args.output_dir))
+        run_folder.claim(args, [dataset, *([replay] if replay else [])], outputs.partial(args.output_dir))
     search.run(args, plan, main)
 
 
 def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any, packed: Any, found: Any) -> Any:
     """Return the trainer of the samples that were found."""
-    from codefit import packing, training
-    from codefit.predicting import HeldOut
+    from codefit.training import packing
+    from codefit.training.heldout_eval import HeldOut
+    from codefit.training.trainer import make_trainer
 
     validation, replay = (
-        packing.PackedRows(samples, args.max_length, encoder.pad_id) for samples in (found.validation, found.replay)
+        packing.PackedRows(held_out, args.max_length, encoder.pad_id) for held_out in (found.validation, found.replay)
     )
     asked = found.asked[: args.eval_predictions]
     held_out = HeldOut(asked, encoder) if asked else None
-    return training.make_trainer(args, work, model, packed, validation, replay if found.replay else None, held_out)
+    return make_trainer(args, work, model, packed, validation, replay if found.replay else None, held_out)
 
 
 def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[str, float]]:
@@ -356,14 +364,14 @@ def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[s
     """
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-    checkpoint = checkpoints.last(work)
+    checkpoint = run_folder.last(work)
     if checkpoint:
         print(f"continuing from {checkpoint}")
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.stop.received and result.global_step < trainer.state.max_steps:
         raise UserError(
             f"stopped at step {result.global_step} of {trainer.state.max_steps} with a checkpoint; continue with: "
-            + cli.command()
+            + command()
         )
     for tracker in get_reporting_integration_callbacks(trainer.args.report_to):  # it would open a second run for this
         trainer.remove_callback(tracker)
@@ -372,7 +380,8 @@ def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[s
 
 def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str, float], peak: str) -> None:
     """Say what came out, how much memory it took at the peak, and what to run next."""
-    print(f"trained {result.global_step} steps in {cli.duration(result.metrics['train_runtime'])}, {peak} at the peak:")
+    took = console.duration(result.metrics["train_runtime"])
+    print(f"trained {result.global_step} steps in {took}, {peak} at the peak:")
     print(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
     print(
         f"perplexity {final['eval_perplexity']:.4g}, next token right in {final['eval_accuracy']:.1%}, "
@@ -380,7 +389,10 @@ def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str,
     )
     if trainer.held_out:
         print(f"completing {len(trainer.held_out.pairs)} validation prompts, ", end="")
-        print(f"{cli.duration(trainer.predicting_seconds)} in all: {final['eval_edit_similarity']:.1f} % edit ", end="")
+        print(
+            f"{console.duration(trainer.predicting_seconds)} in all: {final['eval_edit_similarity']:.1f} % edit ",
+            end="",
+        )
         print(f"similarity, {final['eval_exact_match']:.1f} % exact, next line {final['eval_next_line']:.1f} %")
     if trainer.replay:
         before = next(row["eval_replay_loss"] for row in trainer.state.log_history if "eval_replay_loss" in row)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from codefit import fim
-from codefit.cli import UserError
+from codefit.errors import UserError
 from codefit.records import Pair
 
 IGNORE = -100  # the label that the loss leaves out

@@ -22,7 +22,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from codefit.cli import ROOT, UserError, first_line
+from codefit.errors import UserError, first_line
+from codefit.manifest import ROOT
 
 ENGINES = ("local", "daft", "ray")
 INSTALL = "pip install --no-deps daft==0.7.26 && pip install ray==2.60.0"

@@ -10,14 +10,16 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
-from codefit.cli import UserError, first_line
+from codefit.errors import UserError, first_line
 
 TYPES = {"scores": (dict, "an object"), "context": (list, "a list")}  # of fields that are no texts
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -246,3 +248,11 @@ def _download(name: str) -> Path:
             f"{name} is neither a local folder nor a data set on the Hub ({first_line(error)}); "
             "write one with preprocess_data.py."
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why something did not go through: the name of the rule, and the value that broke it."""
+
+    rule: str
+    value: Any = None

@@ -1,7 +1,7 @@
 """Two steps of runs/adaptation.sh: the history of a project from its releases, and the table and plot of the study.
 
-    python runs/adaptation.py history outputs/adaptation 0.10.0 0.14.0 0.21.2
-    python runs/adaptation.py compare outputs/adaptation 256
+    python -m runs.adaptation history outputs/adaptation 0.10.0 0.14.0 0.21.2
+    python -m runs.adaptation compare outputs/adaptation 256
 
 A file belongs to the release that added its path; what later releases did to it is left out. Predictions are cut to the
 lines of their reference, for all models alike, so that nothing is gained by stopping. Intervals are 95 %, paired over
@@ -9,19 +9,17 @@ the prompts that all models were asked, by resampling files.
 """
 
 import dataclasses
-import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from codefit import cli, records, scoring, stop_rules  # noqa: E402
-from codefit.records import Document, Prediction  # noqa: E402
-from codefit.scoring import statistics  # noqa: E402
+from codefit import cli, console, records
+from codefit.evaluation import task_metrics, truncation
+from codefit.records import Document, Prediction
+from codefit.scoring import statistics
+from codefit.scoring.metric import measure
 
 MODELS = ("base", "base with context", "adapted", "adapted with context")
 METRICS = ("edit_similarity", "exact_match", "bits_per_byte")
@@ -59,7 +57,7 @@ def predictions(folder: Path, context: str) -> dict[str, list[Prediction]]:
         shown = context if "context" in name else "0"
         file = folder / f"context-{shown}" / "benchmark" / f"predictions-{name.split()[0]}-heldout.jsonl"
         items = list(records.read_jsonl(file, Prediction))
-        cut = stop_rules.texts("reference_lines", items)
+        cut = truncation.texts("reference_lines", items)
         found[name] = {
             item.id: dataclasses.replace(item, prediction=text) for item, text in zip(items, cut, strict=True)
         }
@@ -70,24 +68,26 @@ def predictions(folder: Path, context: str) -> dict[str, list[Prediction]]:
 def compare(folder: Path, context: str) -> None:
     """Print the scores and the differences that the study asks about, and draw them."""
     found = predictions(folder, context)
-    metrics = scoring.metrics("completion")
+    metrics = task_metrics.metrics("completion")
     files = [item.path for item in found["base"]]
     print(f"{len(files)} prompts from {len(set(files))} files\n")
     drawn: dict[str, dict[str, Any]] = {}
     questions = [*((MODELS[0], name) for name in MODELS[1:]), *((name, MODELS[3]) for name in MODELS[1:3])]
     for name in METRICS:
         metric = metrics[name]
-        stats = {model: scoring.measure(metric, items) for model, items in found.items()}
+        stats = {model: measure(metric, items) for model, items in found.items()}
         scored = {model: statistics.intervals(table, files, metric.value) for model, table in stats.items()}
         drawn[metric.LABEL] = scored
         print(
-            cli.table([[model, shown(it.value, it.low, it.high)] for model, it in scored.items()], [metric.LABEL, ""])
+            console.table(
+                [[model, shown(it.value, it.low, it.high)] for model, it in scored.items()], [metric.LABEL, ""]
+            )
         )
         rows = []
         for one, other in questions:
             it = statistics.compare(stats[one], stats[other], files, metric.value, metric.HIGHER_IS_BETTER)
             rows.append([f"{one} → {other}", shown(it.difference, it.low, it.high, "+"), it.verdict])
-        print("\n" + cli.table(rows, ["", "difference [95 %]", "verdict"]) + "\n")
+        print("\n" + console.table(rows, ["", "difference [95 %]", "verdict"]) + "\n")
     draw(drawn, folder / "adaptation.png")
     print(f"plot: {folder / 'adaptation.png'}")
 

@@ -29,7 +29,7 @@ for release in $RELEASES; do
         --output "$OUT/releases/$release.jsonl"
 done
 # shellcheck disable=SC2086  # several releases are several words
-python runs/adaptation.py history "$OUT" $RELEASES
+python -m runs.adaptation history "$OUT" $RELEASES
 
 for context in 0 "$CONTEXT"; do
     folder=$OUT/context-$context
@@ -43,4 +43,4 @@ for context in 0 "$CONTEXT"; do
     python benchmarking.py --hf_repository "$folder/adapter" --sample 400 --output_dir "$folder/benchmark"
 done
 
-python runs/adaptation.py compare "$OUT" "$CONTEXT"
+python -m runs.adaptation compare "$OUT" "$CONTEXT"

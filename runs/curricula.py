@@ -1,6 +1,6 @@
 """The table of runs/curricula.sh: what each order of the documents came to, over its seeds.
 
-    python runs/curricula.py outputs/curricula
+    python -m runs.curricula outputs/curricula
 
 A difference is that of runs with the same seed, against random order; its interval is Student's t over the seeds. It
 says what another seed would do, and nothing about other documents.
@@ -8,14 +8,12 @@ says what another seed would do, and nothing about other documents.
 
 import math
 import statistics
-import sys
 from collections import defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from codefit import cli  # noqa: E402
+from codefit import cli, console
+from codefit.errors import UserError
+from codefit.manifest import read_manifest
 
 CONTROL = "random"
 # 97.5 % quantiles of Student's t by degrees of freedom (any table of it)
@@ -27,9 +25,9 @@ def validations(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
     found: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     for file in sorted(folder.glob("*-[0-9]*/manifest.json")):
         order, _, seed = file.parent.name.rpartition("-")
-        found[order][int(seed)] = cli.read_manifest(file.parent)["validation"]
+        found[order][int(seed)] = read_manifest(file.parent)["validation"]
     if CONTROL not in found:
-        raise cli.UserError(f"{folder} holds no runs in random order; run sh runs/curricula.sh first.")
+        raise UserError(f"{folder} holds no runs in random order; run sh runs/curricula.sh first.")
     return found
 
 
@@ -56,7 +54,7 @@ def main() -> None:
         against = "" if order == CONTROL else interval(differences)
         each = " ".join(f"{value:.4f}" for value in bits)
         rows.append([order, each, f"{statistics.fmean(bits):.4f}", f"{perplexity:.1f}", f"{top_5:.1%}", against])
-    print(cli.table(rows, ["order", "bits/byte, a seed each", "mean", "perplexity", "top 5", f"against {CONTROL}"]))
+    print(console.table(rows, ["order", "bits/byte, a seed each", "mean", "perplexity", "top 5", f"against {CONTROL}"]))
 
 
 if __name__ == "__main__":

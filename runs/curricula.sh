@@ -37,4 +37,4 @@ for seed in $SEEDS; do
     done
 done
 
-python runs/curricula.py "$OUT"
+python -m runs.curricula "$OUT"

@@ -1,6 +1,6 @@
 """The table of runs/summary.sh: greedy answers beside drawn ones over several seeds, simple and verbose prompts.
 
-    python runs/summary.py outputs/summary
+    python -m runs.summary outputs/summary
 
 A drawn score is the mean over the seeds; what follows it is the standard deviation from seed to seed, which is chance
 in the answers and says nothing about other classes. The gain is adapted minus base with the same seed, with its 95 %

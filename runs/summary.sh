@@ -48,4 +48,4 @@ for format in plain verbose; do
     done
 done
 
-python runs/summary.py "$OUT"
+python -m runs.summary "$OUT"

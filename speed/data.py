@@ -1,7 +1,7 @@
 """Stages 1 and 2 against what they replace, on a git bundle: paired, in one run, with alternating repeats.
 
     pip install langchain-text-splitters==1.1.3
-    python speed/data.py --bundle kotlin.bundle --language kotlin --repeats 5
+    python -m speed.data --bundle kotlin.bundle --language kotlin --repeats 5
 
 Three ways to the same files of one commit, each from the bundle to its end:
 
@@ -36,18 +36,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from codefit import cli, console, records
+from codefit.code.languages import LANGUAGES, language_of
+from codefit.curation.curate import batched
+from codefit.engine import Engine
+from codefit.errors import UserError
+from codefit.tasks.build import build_batch
+from codefit.tasks.task import TaskOptions
+from codefit.tasks.token_offsets import load_tokenizer
 
-from codefit import cli, records  # noqa: E402
-from codefit.curation import batched  # noqa: E402
-from codefit.engine import Engine  # noqa: E402
-from codefit.languages import LANGUAGES, language_of  # noqa: E402
-from codefit.tasks import Options, build_batch  # noqa: E402
-from codefit.vocabulary import load_tokenizer  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 BASE = ROOT / "data" / "base"
-LIMITS = Options(max_prompt_tokens=512, max_completion_tokens=64, window_step=128, max_pairs_per_file=40, seed=0)
+LIMITS = TaskOptions(max_prompt_tokens=512, max_completion_tokens=64, window_step=128, max_pairs_per_file=40, seed=0)
 
 Way = Callable[[Path], Any]
 
@@ -128,7 +129,7 @@ def windows(raw: Path, sample: int) -> dict[str, Way]:
     try:
         from langchain_text_splitters import RecursiveCharacterTextSplitter
     except ImportError:
-        raise cli.UserError(
+        raise UserError(
             "LangChain's splitter is not installed; run: pip install langchain-text-splitters==1.1.3"
         ) from None
     documents = list(records.read_documents(str(raw)))
@@ -161,7 +162,7 @@ def windows(raw: Path, sample: int) -> dict[str, Way]:
 def measure(ways: dict[str, Way], repeats: int) -> dict[str, list[float]]:
     """Return the seconds of each way, a number a repeat; who begins changes from repeat to repeat."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in cli.progress(range(repeats), "repeats"):
+    for repeat in console.progress(range(repeats), "repeats"):
         names = list(ways)[repeat % len(ways) :] + list(ways)[: repeat % len(ways)]
         for name in names:
             folder = Path(tempfile.mkdtemp(prefix="codefit-speed-"))
@@ -180,7 +181,7 @@ def report(title: str, seconds: dict[str, list[float]]) -> None:
         ratios = [other / mine for other, mine in zip(times, own, strict=True)]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
         rows.append([name, f"{statistics.median(times):.2f}", f"{statistics.median(ratios):.2f}", spread])
-    print(cli.table(rows, [title, "seconds", f"times {next(iter(seconds))}", "spread"]) + "\n")
+    print(console.table(rows, [title, "seconds", f"times {next(iter(seconds))}", "spread"]) + "\n")
 
 
 def main() -> None:

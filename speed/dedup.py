@@ -1,7 +1,7 @@
 """Near-duplicate removal: codefit against datatrove and datasketch, on the same files, one process each, in one run.
 
     pip install datatrove==0.10.1 spacy datasketch==2.0.0
-    python speed/dedup.py --files 20000
+    python -m speed.dedup --files 20000
 
 The files are the Python of this installation, and seeded mutations of it until there are enough. All three find 5-grams
 of words with a similarity of 0.7; codefit's time includes the exact comparison of every candidate, which the others do
@@ -13,14 +13,11 @@ import functools
 import json
 import random
 import re
-import sys
 import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from codefit.curation.dedup import near_duplicates, shingles, sketch
 

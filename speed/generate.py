@@ -1,7 +1,7 @@
 """How fast are predictions made? codefit against transformers, on the same prompts with the same model, in one run.
 
     make demo                     # makes the adapter and the pairs
-    PYTHONPATH=. python speed/generate.py  # all sides in turn in one process
+    python -m speed.generate  # all sides in turn in one process
 
 Four ways to complete the same prompts greedily:
 
@@ -22,7 +22,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, encoding, generation, kv_cache, models, records
+from codefit import cli, console, encoding, records
+from codefit.generation import batched, kv_cache
+from codefit.modeling import loading
 
 CONTEXT = 640  # of data/base: a prompt and the loop's 512 new tokens
 SLOW_TOKENS = 512
@@ -87,26 +89,26 @@ def main() -> None:
     args = build_parser().parse_args()
     import torch
 
-    tokenizer, model = models.load(args.hf_repository)
-    encoder = encoding.Encoder(tokenizer, min(CONTEXT, models.context_of(model)) - SLOW_TOKENS)
+    tokenizer, model = loading.load(args.hf_repository)
+    encoder = encoding.Encoder(tokenizer, min(CONTEXT, loading.context_of(model)) - SLOW_TOKENS)
     prompts = prompts_of(args, encoder)
     model.generation_config.eos_token_id = None  # `generate` then stops only where it is told to
 
     copies = [copy.deepcopy(model) for _ in range(2)]  # merging changes a model, and the others ask it as it is
 
-    def codefit() -> list[generation.Completion]:
+    def codefit() -> list[batched.Completion]:
         own = copies.pop()
         own = own.merge_and_unload() if hasattr(own, "merge_and_unload") else own
-        return generation.generate(
+        return batched.generate(
             own, prompts, max_new_tokens=args.max_new_tokens, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id,
-            tokens_per_batch=generation.tokens_that_fit(own),
+            tokens_per_batch=batched.tokens_that_fit(own),
         )  # fmt: skip
 
     def batch_of(size: int) -> Callable[[], list[list[int]]]:
         return lambda: transformers_batches(model, encoder, prompts, size, args.max_new_tokens, stop=True)
 
     slow = prompts[: args.slow_prompts]
-    generation.generate(model, prompts[:8], max_new_tokens=4, eos_ids=[], pad_id=encoder.pad_id)  # wakes everything
+    batched.generate(model, prompts[:8], max_new_tokens=4, eos_ids=[], pad_id=encoder.pad_id)  # wakes everything
     found = {
         "codefit": timed("codefit", codefit),
         "batch 32": timed("batch 32", batch_of(32)),
@@ -131,7 +133,7 @@ def main() -> None:
         [name, f"{wall:.1f}", f"{cpu:.1f}", f"{wall / ours[0]:.2f}", f"{cpu / ours[1]:.2f}"]
         for name, (wall, cpu) in times.items()
     ]
-    print(cli.table(rows, ["", "wall s", "CPU s", "wall ratio", "CPU ratio"]))
+    print(console.table(rows, ["", "wall s", "CPU s", "wall ratio", "CPU ratio"]))
     print(f"The loop was measured on {len(slow)} prompts and scaled.")
 
 

@@ -1,6 +1,6 @@
 """A small reproduction of the recipe of an earlier Kotlin study, as a baseline for runs/kotlin.sh at equal wall time.
 
-    python speed/kotlin_recipe.py --dataset outputs/kotlin/pairs --model_name_or_path data/base \\
+    python -m speed.kotlin_recipe --dataset outputs/kotlin/pairs --model_name_or_path data/base \\
         --seconds 1200 --output_dir outputs/kotlin/recipe
     python benchmarking.py --hf_repository outputs/kotlin/recipe --dataset outputs/kotlin/pairs \\
         --output_dir outputs/kotlin/recipe-benchmark
@@ -14,16 +14,13 @@ are timed first, so that the schedule ends when the given seconds are over.
 import argparse
 import itertools
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from codefit import cli, models, records  # noqa: E402
-from codefit.records import Pair  # noqa: E402
+from codefit import cli, console, records
+from codefit.modeling import hardware, loading
+from codefit.records import Pair
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"]
 ROW_TOKENS = 512
@@ -37,7 +34,7 @@ def rows(dataset: Path, tokenizer: Any, count: int, seed: int) -> list[dict[str,
     random.Random(seed).shuffle(pairs)
     texts = [pair.prompt + pair.completion + tokenizer.eos_token for pair in pairs[:count]]
     options = {"max_length": ROW_TOKENS, "truncation": True, "padding": "max_length"}
-    return [tokenizer(text, **options) for text in cli.progress(texts, "encode", unit="row")]
+    return [tokenizer(text, **options) for text in console.progress(texts, "encode", unit="row")]
 
 
 def train(model: Any, tokenizer: Any, data: list[dict[str, Any]], steps: int, output: Path) -> float:
@@ -53,8 +50,8 @@ def train(model: Any, tokenizer: Any, data: list[dict[str, Any]], steps: int, ou
         logging_steps=max(1, steps // 20),
         save_strategy="no",
         report_to=[],
-        use_cpu=models.device().type == "cpu",
-        bf16=str(models.compute_dtype()) == "torch.bfloat16",
+        use_cpu=hardware.device().type == "cpu",
+        bf16=str(hardware.compute_dtype()) == "torch.bfloat16",
     )
     collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False)
     trainer = transformers.Trainer(model=model, args=options, train_dataset=data, data_collator=collator)
@@ -70,7 +67,7 @@ def adapter(name: str, seed: int) -> Any:
 
     torch.manual_seed(seed)
     config = peft.LoraConfig(r=16, lora_alpha=16, lora_dropout=0.05, target_modules=MODULES, task_type="CAUSAL_LM")
-    return peft.get_peft_model(models.load_model(name), config)
+    return peft.get_peft_model(loading.load_model(name), config)
 
 
 def main() -> None:
@@ -84,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of the order and of the adapter")
     args: argparse.Namespace = parser.parse_args()
 
-    tokenizer = models.load_tokenizer(args.model_name_or_path)
+    tokenizer = loading.load_tokenizer(args.model_name_or_path)
     tokenizer.pad_token = tokenizer.eos_token
     warm_up = rows(args.dataset, tokenizer, BATCH * TIMED_STEPS, args.seed)
     a_step = train(adapter(args.model_name_or_path, args.seed), tokenizer, warm_up, TIMED_STEPS, args.output_dir)

@@ -1,7 +1,7 @@
 """How long does scoring take? Every metric of base and adapted model, per item and in total, with paired intervals.
 
     make demo
-    PYTHONPATH=. python speed/scoring.py  # 20,000 pairs made of the demo's references, in files of eight
+    python -m speed.scoring  # 20,000 pairs made of the demo's references, in files of eight
 
 The goal is under 5 seconds on one core. The times of reading, writing and drawing a report are not in it.
 """
@@ -10,7 +10,8 @@ import random
 import time
 from pathlib import Path
 
-from codefit import cli, comparison, records
+from codefit import cli, console, records
+from codefit.evaluation import comparison
 from codefit.records import Prediction
 
 
@@ -55,7 +56,7 @@ def main() -> None:
         [name, f"{marks[end][0] - marks[start][0]:.2f}", f"{marks[end][1] - marks[start][1]:.2f}"]
         for name, start, end in (("items", 0, 1), ("intervals", 1, 2), ("together", 0, 2))
     ]
-    print(cli.table(rows, [f"{args.pairs} pairs", "wall s", "CPU s"]))
+    print(console.table(rows, [f"{args.pairs} pairs", "wall s", "CPU s"]))
 
 
 if __name__ == "__main__":

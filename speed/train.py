@@ -1,8 +1,8 @@
 """A LoRA training against what one would use instead: paired, in one run, with alternating repeats.
 
     pip install trl==1.16.0
-    python speed/train.py --dataset outputs/pairs --model data/base
-    python speed/train.py --dataset outputs/pairs --model phi
+    python -m speed.train --dataset outputs/pairs --model data/base
+    python -m speed.train --dataset outputs/pairs --model phi
 
 The data set is prepared with `--model_name_or_path data/base --max_prompt_tokens 100 --max_completion_tokens 36`.
 `phi` is a random model of phi's architecture, 4 layers of width 512 with the vocabulary of data/base. Every training
@@ -32,10 +32,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from codefit import cli, console
+from codefit.errors import UserError
 
-from codefit import cli  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 BASE = ROOT / "data" / "base"
 ROW_TOKENS = 640  # the context of data/base
@@ -59,7 +59,7 @@ def new_model(name: str) -> Any:
     import torch
     import transformers
 
-    from codefit import adapters, models
+    from codefit.modeling import adapters, loading
 
     torch.manual_seed(0)
     if name == "phi":
@@ -67,25 +67,26 @@ def new_model(name: str) -> Any:
         config = transformers.PhiConfig(**shape, vocab_size=8192, bos_token_id=None, eos_token_id=0, pad_token_id=1)
         model = transformers.AutoModelForCausalLM.from_config(config)
     else:
-        model = models.load_model(name)
+        model = loading.load_model(name)
     return adapters.add_lora(model, r=16, alpha=32, dropout=0.0, targets="all-linear")
 
 
 def read_samples(args: argparse.Namespace) -> list[Any]:
     """Return as many examples, drawn by seed, as the rows of all steps hold when they are packed."""
-    from codefit import encoding, models
+    from codefit import encoding
+    from codefit.modeling import loading
     from codefit.records import Pair, read_jsonl
 
     pairs = list(read_jsonl(args.dataset / "train.jsonl", Pair))
     random.Random(0).shuffle(pairs)
-    encoder = encoding.Encoder(models.load_tokenizer(str(BASE)), 100)
+    encoder = encoding.Encoder(loading.load_tokenizer(str(BASE)), 100)
     rows = args.rows * args.steps
     samples = encoding.encode(pairs, encoder, ROW_TOKENS, rows * ROW_TOKENS)[0]
     lengths = [len(sample.ids) for sample in samples]
     while len(encoding.pack(lengths, ROW_TOKENS)) > rows or len(lengths) % args.steps:
         lengths.pop()
     if len(encoding.pack(lengths, ROW_TOKENS)) < rows:
-        raise cli.UserError(f"{args.dataset} does not fill {rows} rows; prepare more files, or take fewer --steps.")
+        raise UserError(f"{args.dataset} does not fill {rows} rows; prepare more files, or take fewer --steps.")
     return samples[: len(lengths)]
 
 
@@ -141,14 +142,15 @@ def timed(trainer: Any, counting: Counting) -> tuple[float, int, int]:
 
 def own_trainer(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> Any:
     import train
-    from codefit import packing, training
+    from codefit.training import packing
+    from codefit.training.trainer import make_trainer
 
     words = ["--model_name_or_path", args.model, "--output_dir", folder, "--max_steps", args.steps, "--seed", seed]
     words += ["--per_device_train_batch_size", args.rows, "--gradient_accumulation_steps", 1]
     flags = train.build_parser().parse_args([*map(str, words), "--eval_steps", "1000", "--save_steps", "1000"])
     rows = packing.PackedRows(samples, ROW_TOKENS, 1)
     validation = packing.PackedRows(samples[:1], ROW_TOKENS, 1)
-    return training.make_trainer(flags, Path(folder), new_model(args.model), rows, validation)
+    return make_trainer(flags, Path(folder), new_model(args.model), rows, validation)
 
 
 def own(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
@@ -212,7 +214,7 @@ def trl(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from codefit import models
+    from codefit.modeling import loading
 
     # its own default, gradient checkpointing, saves memory for a third more time; none of the others does it
     options = settings(args, samples, seed, folder) | {"gradient_checkpointing": False}
@@ -222,7 +224,7 @@ def trl(
         model=new_model(args.model),
         args=SFTConfig(**options, max_length=ROW_TOKENS),
         train_dataset=Dataset.from_list(listed(samples)),
-        processing_class=models.load_tokenizer(str(BASE)),
+        processing_class=loading.load_tokenizer(str(BASE)),
     )
     return timed(trainer, Counting(trainer.data_collator, args.steps))
 
@@ -261,13 +263,13 @@ def measure(args: argparse.Namespace) -> dict[str, list[tuple[float, int, int, f
     import trl.trainer.sft_trainer  # noqa: F401
 
     import train  # noqa: F401
-    from codefit import adapters, training  # noqa: F401
+    from codefit.training import trainer  # noqa: F401
 
     torch.set_num_threads(1)
     samples = read_samples(args)
     context = multiprocessing.get_context("fork")
     found: dict[str, list[tuple[float, int, int, float]]] = {way: [] for way in WAYS}
-    for way, repeat in cli.progress(list(turns(args.repeats)), "repeats"):
+    for way, repeat in console.progress(list(turns(args.repeats)), "repeats"):
         here, there = context.Pipe()
         process = context.Process(target=work, args=(way, args, samples, repeat, there))
         process.start()
@@ -296,7 +298,7 @@ def main() -> None:
         rates = [f"{statistics.median(rate):,.0f}" for rate in (tokens, labels)]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
         rows.append([way, *rates, f"{repeats[-1][3]:,.0f}", f"{statistics.median(ratios):.2f}", spread])
-    print(cli.table(rows, ["way", "tokens/s", "labels/s", "peak MB", "train.py is faster by", "spread"]))
+    print(console.table(rows, ["way", "tokens/s", "labels/s", "peak MB", "train.py is faster by", "spread"]))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from typing import Any
 
 import xllamacpp
 
-from codefit.cli import ROOT
-from codefit.export import editors
+from codefit.manifest import ROOT
+from codefit.publishing import editors
 
 
 def serve(file: str, context: int) -> None:

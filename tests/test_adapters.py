@@ -11,9 +11,11 @@ import benchmarking
 import complete
 import merge_lora
 import train
-from codefit import adapters, encoding, models, packing, records, settings
-from codefit.cli import UserError
+from codefit import encoding, records
+from codefit.errors import UserError
+from codefit.modeling import adapters, loading
 from codefit.records import Pair
+from codefit.training import packing, trainer_settings
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "targets": "all-linear"}
 METHODS = {"lora": {}, "qlora": {}, "dora": {"use_dora": True}, "full": {}}
@@ -35,7 +37,7 @@ def logits_of(model):
 def fit(base, folder, method, in_4bit, tokenizer):
     """Train a few steps, save; return the logits before and after."""
     torch.manual_seed(0)
-    model = models.load_model(str(base), load_in_4bit=in_4bit, dtype=torch.float32)
+    model = loading.load_model(str(base), load_in_4bit=in_4bit, dtype=torch.float32)
     before = logits_of(model)
     beginning = None
     if method is None:
@@ -59,9 +61,9 @@ def fit(base, folder, method, in_4bit, tokenizer):
 
 def read_back(base, folder, whole, in_4bit):
     if whole:
-        return models.load_model(str(folder / "saved"), dtype=torch.float32)
-    model = models.load_model(str(base), load_in_4bit=in_4bit, dtype=torch.float32)
-    return models.attach_adapter(model, str(folder / "saved"))
+        return loading.load_model(str(folder / "saved"), dtype=torch.float32)
+    model = loading.load_model(str(base), load_in_4bit=in_4bit, dtype=torch.float32)
+    return loading.attach_adapter(model, str(folder / "saved"))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -100,8 +102,8 @@ def test_a_variant_fits_the_base_as_everybody_has_it(llama, variant, tmp_path, t
 
 @pytest.mark.parametrize("use_rslora", [False, True])
 def test_loftq_begins_nearer_to_the_base_than_4_bits_are(llama, use_rslora):
-    exact = logits_of(models.load_model(str(llama), dtype=torch.float32))
-    model = models.load_model(str(llama), load_in_4bit=True, dtype=torch.float32)
+    exact = logits_of(loading.load_model(str(llama), dtype=torch.float32))
+    model = loading.load_model(str(llama), load_in_4bit=True, dtype=torch.float32)
     plain = (logits_of(model) - exact).norm()
     model = adapters.add_lora(model, **(LORA | {"r": 16}), init="loftq", use_rslora=use_rslora)
     adapters.begin_with_loftq(model, str(llama), None)
@@ -109,7 +111,7 @@ def test_loftq_begins_nearer_to_the_base_than_4_bits_are(llama, use_rslora):
 
 
 def test_another_beginning_than_that_of_the_stopped_run_is_refused(llama, tmp_path):
-    model = adapters.add_lora(models.load_model(str(llama)), **LORA, init="pissa")
+    model = adapters.add_lora(loading.load_model(str(llama)), **LORA, init="pissa")
     adapters.keep_beginning(model, tmp_path / "beginning")
     adapters.keep_beginning(model, tmp_path / "beginning")
     next(p for name, p in model.named_parameters() if "lora_A" in name).data[0] += 1
@@ -119,8 +121,8 @@ def test_another_beginning_than_that_of_the_stopped_run_is_refused(llama, tmp_pa
 
 def test_loraplus_lets_the_second_matrix_learn_faster(llama):
     words = ["--loraplus_lr_ratio", "16", "--learning_rate", "1e-3", "--weight_decay", "0.1"]
-    factory = settings.optimizer_factory(train.build_parser().parse_args(words))
-    model = adapters.add_lora(models.load_model(str(llama)), **LORA)
+    factory = trainer_settings.optimizer_factory(train.build_parser().parse_args(words))
+    model = adapters.add_lora(loading.load_model(str(llama)), **LORA)
     rates = {id(p): group["lr"] for group in factory(model).param_groups for p in group["params"]}
     trained = {name: rates[id(p)] for name, p in model.named_parameters() if p.requires_grad}
     assert {rate for name, rate in trained.items() if "lora_A" in name} == {1e-3}
@@ -134,7 +136,7 @@ def test_what_the_script_saves_with_pissa_has_the_loss_that_was_reported(tiny_ba
     words = ["--max_steps", "4", "--init_lora_weights", "pissa", "--loraplus_lr_ratio", "4", "--eval_predictions", "0"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
     reported = json.loads((tmp_path / "adapter" / "manifest.json").read_text())["validation"]["eval_loss"]
-    tokenizer, model = models.load(str(tmp_path / "adapter"))
+    tokenizer, model = loading.load(str(tmp_path / "adapter"))
     encoder = encoding.Encoder(tokenizer, 128)
     pairs = list(records.read_jsonl(prepared / "validation.jsonl", Pair))
     trainer = trainer_of(model, samples_of([30]), tmp_path)

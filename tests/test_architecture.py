@@ -12,53 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from codefit.cli import ROOT
+from codefit.manifest import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *(
-        "locks",
-        "cli",
-        "engine",
-        "records",
-        "languages",
-        "lexer",
-        "structure",
-        "syntax",
-        "vocabulary",
-        "repository_context",
-    ),
-    *("sources", "curation", "asking", "tasks", "fim", "encoding", "scoring", "prediction_cache", "stopping"),
-    *("models", "sentinels", "adapters", "kv_cache", "nucleus", "generation", "sampling"),
-    *("likelihood", "predicting", "merging"),
-    *("vllm_engine", "scratch_flags", "scratch", "curriculum", "packing", "rows"),
-    *("refusals", "checkpoints", "settings", "callbacks", "training", "preflight"),
-    *("benchmarks", "questions", "contenders", "retrieval"),
-    *("pathology", "slices", "stop_rules", "suspicion", "answering", "baselines", "comparison", "report"),
-    *("search",),
-    *("export", "provenance", "cards", "hub_client", "hub"),
+    *("errors", "distributed", "console", "manifest", "outputs", "cli"),
+    *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
+    *("modeling", "generation", "training", "evaluation", "publishing"),
 )
-TORCH_ROOMS = {
-    *("models", "sentinels", "adapters", "scratch", "rows", "kv_cache", "nucleus", "generation", "likelihood"),
-    *("predicting", "merging"),
-    *(
-        "preflight",
-        "packing",
-        "settings",
-        "callbacks",
-        "training",
-        "contenders",
-        "answering",
-        "vllm_engine",
-        "sampling",
-        "search",
-    ),
+# Rooms in which torch may be imported, and the parts of them that must do without it.
+TORCH_ROOMS = {"modeling", "generation", "training", "evaluation"}
+WITHOUT_TORCH_IN_THEM = {
+    "training": {"flag_checks", "run_folder", "scratch_flags", "plots"},
+    "generation": {"stopping", "prediction_cache"},
+    "evaluation": {"benchmarks", "report", "task_metrics"},
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}
 WITHOUT_TORCH = ("parse_data", "preprocess_data", "bleu")
 
-MOST_LINES = 400  # of a file
+MOST_LINES = 500  # of a file
 MOST_LINES_OF_A_FUNCTION = 60
 
 
@@ -137,7 +110,9 @@ async def later():
 
 
 def test_what_an_import_brings_in_is_followed() -> None:
-    assert {"torch", "codefit.encoding", "codefit.cli", "codefit", "transformers"} <= reached("codefit.training", False)
+    assert {"torch", "codefit.encoding", "codefit.errors", "codefit", "transformers"} <= reached(
+        "codefit.training.trainer", False
+    )
     assert "torch" in reached("train", True)
     assert "torch" not in reached("train", False)
 
@@ -179,7 +154,12 @@ def test_all_scripts_are_known() -> None:
 # ---------------------------------------------------------------------------------------------- torch
 
 
-@pytest.mark.parametrize("name", [name for name in PARTS if name != "codefit" and room(name) not in TORCH_ROOMS])
+def may_use_torch(name: str) -> bool:
+    part = name.split(".")[2] if name.count(".") > 1 else ""
+    return room(name) in TORCH_ROOMS and part not in WITHOUT_TORCH_IN_THEM.get(room(name), ())
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "codefit" and not may_use_torch(name)])
 def test_torch_stays_in_its_rooms(name: str) -> None:
     assert not {target.split(".")[0] for target, _ in GRAPH[name]} & TORCH
     assert not reached(name, with_lazy=False) & TORCH

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from codefit import benchmarks, cli, comparison, questions, stopping
-from codefit.benchmarks import codexglue_line, humaneval_infilling
 from codefit.encoding import Encoder
+from codefit.errors import UserError
+from codefit.evaluation import comparison, questions
+from codefit.evaluation.benchmarks import codexglue_line, formats, humaneval_infilling
+from codefit.generation import stopping
+from codefit.manifest import Manifest
 from codefit.records import Pair, Prediction, write_jsonl
 
 GAP = {
@@ -30,7 +33,7 @@ METHOD = {"signature": "def f(a):", "body": "return a<EOL>", "docstring": "Give 
 
 
 def load(path: Path) -> questions.Questions:
-    found = questions.load([str(path)], "nowhere", "test", 64, None, cli.Manifest(argparse.Namespace()))
+    found = questions.load([str(path)], "nowhere", "test", 64, None, Manifest(argparse.Namespace()))
     return found[0]
 
 
@@ -63,7 +66,7 @@ def test_a_gzipped_file_is_read_as_it_is(tmp_path):
     whole = path.read_bytes()
     for broken in (whole[:-9], whole[:30], b"no gzip"):
         path.write_bytes(broken)
-        with pytest.raises(cli.UserError, match=r"gz is not a whole gzip file; get it again\."):
+        with pytest.raises(UserError, match=r"gz is not a whole gzip file; get it again\."):
             load(path)
 
 
@@ -120,7 +123,7 @@ def test_a_statement_ends_with_its_sign(text, kept, tiny_tokenizer):
     ],
 )
 def test_a_file_is_known_by_the_fields_of_its_rows(tmp_path, content, form):
-    assert benchmarks.format_of(rows(tmp_path / "a.jsonl", content)) == form
+    assert formats.format_of(rows(tmp_path / "a.jsonl", content)) == form
 
 
 def test_methods_of_a_file_are_asked(tmp_path):
@@ -138,7 +141,7 @@ def test_methods_of_a_file_are_asked(tmp_path):
     ],
 )
 def test_a_broken_row_is_one_sentence(tmp_path, content, words):
-    with pytest.raises(cli.UserError, match=words):
+    with pytest.raises(UserError, match=words):
         load(rows(tmp_path / "a.jsonl", content))
 
 

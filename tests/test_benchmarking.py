@@ -13,10 +13,13 @@ import torch
 import transformers
 
 import benchmarking
-from codefit import cli, models, records
-from codefit.benchmarks import codexglue
+from codefit import outputs, records
+from codefit.errors import UserError
+from codefit.evaluation.benchmarks import codexglue
+from codefit.manifest import MANIFEST, ROOT, read_manifest, sha256
+from codefit.modeling import hardware
 from codefit.records import Pair, Prediction
-from codefit.report import plots
+from codefit.training import plots
 
 EOS = "<|endoftext|>"
 CODE = [
@@ -48,7 +51,7 @@ def new_tokenizer():
 
 
 def write_manifest(folder, **facts):
-    (folder / cli.MANIFEST).write_text(json.dumps({"arguments": {}, **facts}))
+    (folder / MANIFEST).write_text(json.dumps({"arguments": {}, **facts}))
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +84,8 @@ def made(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def same_arithmetic(monkeypatch):
     """Adapter and merged model agree to the last token in float32 only."""
-    monkeypatch.setattr(models, "compute_dtype", lambda: torch.float32)
-    monkeypatch.setattr(models, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.float32)
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("cpu"))
 
 
 def run(made, output, *flags, model="adapter"):
@@ -95,8 +98,8 @@ def finished(made, tmp_path_factory):
     """A folder of a finished benchmark of the adapter. Read it only."""
     output = tmp_path_factory.mktemp("finished") / "benchmark"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "compute_dtype", lambda: torch.float32)
-        patch.setattr(models, "device", lambda: torch.device("cpu"))
+        patch.setattr(hardware, "compute_dtype", lambda: torch.float32)
+        patch.setattr(hardware, "device", lambda: torch.device("cpu"))
         run(made, output)
     return output
 
@@ -169,10 +172,10 @@ def test_scores_have_intervals_signatures_and_verdicts(finished, made):
 
 
 def test_manifest_says_what_was_asked(finished, made):
-    manifest = cli.read_manifest(finished)
+    manifest = read_manifest(finished)
     assert manifest["dataset"] == str(made / "data")
     read = [made / "data" / f"{split}.jsonl" for split in ("test", "train")]
-    assert manifest["inputs"] == {str(path): cli.sha256(path) for path in read}
+    assert manifest["inputs"] == {str(path): sha256(path) for path in read}
     assert manifest["cut_prompts"] == {"heldout": sum(len(pair.prompt) > 40 for pair in PAIRS)}
     assert manifest["cut_prompts"]["heldout"] > 0
 
@@ -223,10 +226,10 @@ def test_rescoring_gives_the_same_results_without_torch(finished, made, tmp_path
     (output / "scores.json").unlink()
     script = "import sys, benchmarking; benchmarking.main(sys.argv[1:]); print('torch' in sys.modules)"
     command = [sys.executable, "-c", script, "--rescore", "--output_dir", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cli.ROOT, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.endswith("False\n")
     assert same_files(tmp_path / "seeded", output) == ["manifest.json"]
-    assert cli.read_manifest(output)["predicted_by"] == cli.read_manifest(tmp_path / "seeded")
+    assert read_manifest(output)["predicted_by"] == read_manifest(tmp_path / "seeded")
     benchmarking.main(["--rescore", "--output_dir", str(output)])  # and once more
     assert same_files(tmp_path / "seeded", output) == ["manifest.json"]
 
@@ -317,10 +320,10 @@ def test_a_model_to_measure_is_needed(capsys):
 
 
 def fails(made, output, words, *flags, model="adapter"):
-    with pytest.raises(cli.UserError, match=words):
+    with pytest.raises(UserError, match=words):
         run(made, output, *flags, model=model)
     assert not output.exists()
-    assert not cli.partial(output).exists()
+    assert not outputs.partial(output).exists()
 
 
 @pytest.mark.parametrize(
@@ -343,14 +346,14 @@ def test_a_missing_adapted_model_is_one_sentence(made, tmp_path):
 def test_a_merged_model_without_a_known_base_is_one_sentence(made, tmp_path):
     (tmp_path / "merged").mkdir()
     for path in (made / "merged").iterdir():
-        if path.name != cli.MANIFEST:
+        if path.name != MANIFEST:
             (tmp_path / "merged" / path.name).symlink_to(path)
     fails(tmp_path, tmp_path / "out", "give it with --model_name_or_path", model="merged")
 
 
 def test_an_output_that_is_there_is_kept(finished, made):
     before = {path: path.read_bytes() for path in finished.iterdir()}
-    with pytest.raises(cli.UserError, match="add --overwrite"):
+    with pytest.raises(UserError, match="add --overwrite"):
         run(made, finished)
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
@@ -365,12 +368,12 @@ def test_too_little_memory_names_the_flag(made, tmp_path, monkeypatch):
     def out_of_memory(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("codefit.generation.generate", out_of_memory)
+    monkeypatch.setattr("codefit.generation.batched.generate", out_of_memory)
     fails(made, tmp_path / "out", "a batch of 200 tokens does not fit into the GPU; halve --tokens_per_batch")
 
 
 def test_rescore_needs_predictions(tmp_path):
-    with pytest.raises(cli.UserError, match="no finished benchmark; run one"):
+    with pytest.raises(UserError, match="no finished benchmark; run one"):
         benchmarking.main(["--rescore", "--output_dir", str(tmp_path)])
 
 
@@ -385,6 +388,6 @@ def test_rescore_refuses_files_about_different_items(finished, tmp_path, harm):
     else:
         file.write_text("".join(lines[1:] if harm == "shorter" else [*lines[1:], lines[0]]))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(cli.UserError, match=r"cannot read|do not hold the same items"):
+    with pytest.raises(UserError, match=r"cannot read|do not hold the same items"):
         benchmarking.main(["--rescore", "--output_dir", str(tmp_path)])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

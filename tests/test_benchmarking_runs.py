@@ -8,7 +8,11 @@ import torch
 from test_benchmarking import PAIRS, finished, made, predictions, run, same_arithmetic, same_files, scores  # noqa: F401
 
 import benchmarking
-from codefit import cli, contenders, models, records
+from codefit import records
+from codefit.errors import UserError
+from codefit.evaluation import contenders
+from codefit.manifest import MANIFEST, read_manifest
+from codefit.modeling import hardware
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +23,8 @@ def several(made, tmp_path_factory):
     command = ["--hf_repository", str(made / "adapter"), str(made / "merged"), "--output_dir", str(output)]
     command += ["--few_shot", "2", "--forgetting", str(output.parent / "other.jsonl")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "compute_dtype", lambda: torch.float32)
-        patch.setattr(models, "device", lambda: torch.device("cpu"))
+        patch.setattr(hardware, "compute_dtype", lambda: torch.float32)
+        patch.setattr(hardware, "device", lambda: torch.device("cpu"))
         benchmarking.main([*command, "--max_new_tokens", "8", "--max_prompt_tokens", "40"])
     return output
 
@@ -65,7 +69,7 @@ def test_what_training_replayed_is_the_forgetting_check(made, tmp_path, there, c
     shutil.copytree(made / "data", replay)
     shutil.copytree(made / "adapter", tmp_path / "adapter")
     facts = {"arguments": {}, "dataset": str(made / "data"), "load_in_4bit": False, "replay": str(replay)}
-    (tmp_path / "adapter" / cli.MANIFEST).write_text(json.dumps(facts))
+    (tmp_path / "adapter" / MANIFEST).write_text(json.dumps(facts))
     if not there:
         (replay / "test.jsonl").unlink()
     run(tmp_path, tmp_path / "out", "--dry_run")
@@ -101,11 +105,9 @@ def test_a_dry_run_of_a_comparison_writes_nothing(finished, several, tmp_path, c
 
 def test_runs_on_other_prompts_are_refused(finished, made, tmp_path):
     run(made, tmp_path / "sampled", "--sample", "5")
-    with pytest.raises(
-        cli.UserError, match=r"not ask the same prompts of heldout \(12 and 5, 5 in both\); run one again"
-    ):
+    with pytest.raises(UserError, match=r"not ask the same prompts of heldout \(12 and 5, 5 in both\); run one again"):
         compare(finished, tmp_path / "sampled", tmp_path / "out")
-    with pytest.raises(cli.UserError, match="holds no finished benchmark; run one with this --output_dir first"):
+    with pytest.raises(UserError, match="holds no finished benchmark; run one with this --output_dir first"):
         compare(finished, tmp_path / "nothing", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -129,8 +131,8 @@ def test_models_are_called_by_what_tells_them_apart(names, labels):
 def test_models_of_different_bases_are_refused(made, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(made / "merged", other)
-    (other / cli.MANIFEST).write_text(json.dumps({"arguments": {}, "base_model": "another/base"}))
-    with pytest.raises(cli.UserError, match=r"have different bases \(.*another/base.*side by side with --compare"):
+    (other / MANIFEST).write_text(json.dumps({"arguments": {}, "base_model": "another/base"}))
+    with pytest.raises(UserError, match=r"have different bases \(.*another/base.*side by side with --compare"):
         benchmarking.main(["--hf_repository", str(made / "adapter"), str(other), "--output_dir", str(tmp_path / "out")])
 
 
@@ -144,7 +146,7 @@ def test_an_unknown_benchmark_is_named(capsys):
 def test_examples_need_training_data(made, tmp_path):
     records.write_jsonl(tmp_path / "mine.jsonl", PAIRS[:3])
     flags = ["--benchmark", str(tmp_path / "mine.jsonl"), "--dataset", str(tmp_path), "--few_shot", "1"]
-    with pytest.raises(cli.UserError, match=r"--few_shot takes its examples from .*train.jsonl, which is not there"):
+    with pytest.raises(UserError, match=r"--few_shot takes its examples from .*train.jsonl, which is not there"):
         run(made, tmp_path / "out", *flags)
 
 
@@ -159,7 +161,7 @@ def test_a_tokenizer_that_loses_text_is_refused(made, tmp_path, monkeypatch):
     from codefit.encoding import Encoder
 
     monkeypatch.setattr(Encoder, "decode", lambda self, ids: "lost")
-    with pytest.raises(cli.UserError, match=r"the references score only .* in edit similarity after the tokenizer"):
+    with pytest.raises(UserError, match=r"the references score only .* in edit similarity after the tokenizer"):
         run(made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -168,7 +170,7 @@ def test_a_tokenizer_that_loses_text_is_refused(made, tmp_path, monkeypatch):
 
 
 def test_signatures_and_manifest_say_how_the_models_were_asked(several):
-    found = cli.read_manifest(several)["benchmarks"]["heldout"]["decoding"]
+    found = read_manifest(several)["benchmarks"]["heldout"]["decoding"]
     assert found["base"] | {"by": "transformers"} == {
         "decode": "greedy", "stop": "end", "new": "8", "prompt": "40", "by": "transformers", "dtype": "float32",
         "device": "cpu", "flips": "0/12",
@@ -192,9 +194,9 @@ def test_two_runs_that_asked_in_different_ways_are_told_apart(finished, made, tm
 
 def test_a_run_that_does_not_say_how_it_asked_is_signed_without(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "old")
-    manifest = cli.read_manifest(tmp_path / "old")
+    manifest = read_manifest(tmp_path / "old")
     del manifest["benchmarks"]["heldout"]["decoding"]
-    (tmp_path / "old" / cli.MANIFEST).write_text(json.dumps(manifest))
+    (tmp_path / "old" / MANIFEST).write_text(json.dumps(manifest))
     compare(finished, tmp_path / "old", tmp_path / "out")
     assert scores(tmp_path / "out")["benchmarks"]["heldout"]["metrics"][1]["signature"] == (
         "exact_match|pp:strip|round:none|n:12"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import bleu
-from codefit.cli import ROOT, UserError
+from codefit.errors import UserError
+from codefit.manifest import ROOT
 from codefit.records import Prediction, write_jsonl
 
 EXAMPLE = ROOT / "data" / "example"

@@ -12,8 +12,8 @@ from hub_server import HubServer, card_rules
 from hub_server.process import environment
 from huggingface_hub import DatasetCard, ModelCard
 
-from codefit import cards, provenance
-from codefit.cli import UserError
+from codefit.errors import UserError
+from codefit.publishing import cards, provenance
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 SCORES: list[dict[str, Any]] = [
@@ -330,7 +330,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from codefit import hub
+from codefit.publishing import push
 
 folder = Path(sys.argv[1])
 bpe = Tokenizer(models.BPE())
@@ -349,9 +349,9 @@ adapted = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", task
 adapted.peft_config["default"].base_model_name_or_path = "acme/base"
 adapted.save_pretrained(folder / "adapter")
 adapted.merge_and_unload().save_pretrained(folder / "merged")
-hub.push_merged(folder / "base", "acme/base")
-hub.push_adapter(folder / "adapter", "tester/adapter")
-hub.push_merged(folder / "merged", "tester/merged", adapter=folder / "adapter")
+push.push_merged(folder / "base", "acme/base")
+push.push_adapter(folder / "adapter", "tester/adapter")
+push.push_merged(folder / "merged", "tester/merged", adapter=folder / "adapter")
 
 for repo_id in ("tester/adapter", "tester/merged"):
     from huggingface_hub import ModelCard

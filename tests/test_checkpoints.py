@@ -13,8 +13,9 @@ import torch
 from test_training import command
 
 import train
-from codefit import checkpoints, cli, training
-from codefit.cli import UserError
+from codefit import outputs
+from codefit.errors import UserError
+from codefit.training import run_folder, trainer
 
 PACE = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "2", "--lora_dropout", "0.1", "--lora_r", "4"]
 WATCHED = ["--eval_predictions", "4", "--load_best_model_at_end", "--save_steps", "2"]
@@ -26,7 +27,7 @@ def make_checkpoint(folder, step):
     checkpoint.mkdir(parents=True)
     (checkpoint / "weights").write_text("w" * 1000)
     (checkpoint / "optimizer.pt").write_text("o" * 100)
-    checkpoints.seal(checkpoint)
+    run_folder.seal(checkpoint)
     return checkpoint
 
 
@@ -35,17 +36,17 @@ def make_checkpoint(folder, step):
     [
         (lambda folder: (folder / "weights").write_text("w" * 400), "weights has 400 of 1,000 bytes"),
         (lambda folder: (folder / "optimizer.pt").unlink(), "optimizer.pt is missing"),
-        (lambda folder: (folder / checkpoints.SEAL).unlink(), "it was not written to its end"),
-        (lambda folder: (folder / checkpoints.SEAL).write_text('{"wei'), "it was not written to its end"),
+        (lambda folder: (folder / run_folder.SEAL).unlink(), "it was not written to its end"),
+        (lambda folder: (folder / run_folder.SEAL).write_text('{"wei'), "it was not written to its end"),
     ],
 )
 def test_a_torn_checkpoint_is_skipped_with_a_word(tmp_path, capsys, tear, word):
     whole, torn = make_checkpoint(tmp_path, 3), make_checkpoint(tmp_path, 12)
-    assert checkpoints.last(tmp_path) == torn
+    assert run_folder.last(tmp_path) == torn
     tear(torn)
-    assert checkpoints.last(tmp_path) == whole
+    assert run_folder.last(tmp_path) == whole
     assert capsys.readouterr().err == f"skipped checkpoint-12: {word}\n"
-    assert checkpoints.last(tmp_path / "absent") is None
+    assert run_folder.last(tmp_path / "absent") is None
 
 
 def start(words, until, deadline=120):
@@ -80,10 +81,10 @@ def test_a_killed_run_continues_to_the_same_weights(whole_run, tiny_base, prepar
     """Optimizer, random numbers, the order of rows, the best metric and the patience that is left."""
     killed = tmp_path / "killed"
     words = command(tiny_base, prepared, killed, *PACE, *WATCHED)
-    process = start(words, cli.partial(killed) / "checkpoint-4" / checkpoints.SEAL)
+    process = start(words, outputs.partial(killed) / "checkpoint-4" / run_folder.SEAL)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    torn = checkpoints.last(cli.partial(killed))
+    torn = run_folder.last(outputs.partial(killed))
     assert torn is not None
     (torn / "optimizer.pt").write_bytes((torn / "optimizer.pt").read_bytes()[:99])
     capsys.readouterr()
@@ -107,7 +108,7 @@ def test_a_killed_run_continues_to_the_same_weights(whole_run, tiny_base, prepar
 def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base, prepared, tmp_path, number):
     stopped = tmp_path / "stopped"
     words = command(tiny_base, prepared, stopped, *PACE, *WATCHED)
-    process = start(words, cli.partial(stopped) / "log.jsonl")
+    process = start(words, outputs.partial(stopped) / "log.jsonl")
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
@@ -116,7 +117,7 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base,
     )
     assert len(said) == 1
     assert "Traceback" not in err
-    assert checkpoints.last(cli.partial(stopped)).name == f"checkpoint-{said[0]}"
+    assert run_folder.last(outputs.partial(stopped)).name == f"checkpoint-{said[0]}"
     assert not stopped.exists()
     train.main(words)
     assert weights(stopped) == weights(whole_run)
@@ -127,7 +128,7 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base,
 
 def out_of_memory_at(monkeypatch, calls, error):
     """Let the given calls of the backward pass fail, after its gradients were added, and return the list of calls."""
-    real, made = training.Trainer.training_step, []
+    real, made = trainer.Trainer.training_step, []
 
     def step(self, model, inputs, num_items_in_batch=None):
         made.append(len(inputs["input_ids"]))
@@ -136,7 +137,7 @@ def out_of_memory_at(monkeypatch, calls, error):
             raise error
         return loss
 
-    monkeypatch.setattr(training.Trainer, "training_step", step)
+    monkeypatch.setattr(trainer.Trainer, "training_step", step)
     return made
 
 
@@ -190,34 +191,34 @@ def test_a_loss_that_is_no_number_ends_the_run(tiny_base, prepared, tmp_path):
 def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, prepared, tmp_path):
     output = tmp_path / "adapter"
     args = train.build_parser().parse_args(command(tiny_base, prepared, output, "--max_steps", "3"))
-    checkpoints.claim(args, [prepared], cli.partial(output))
+    run_folder.claim(args, [prepared], outputs.partial(output))
     args.max_steps = 9  # a run may be made longer
-    checkpoints.claim(args, [prepared], cli.partial(output))
+    run_folder.claim(args, [prepared], outputs.partial(output))
     args.lora_r = 7
     with pytest.raises(UserError, match=r"unfinished run with other arguments \(lora_r 16 -> 7\); run that command"):
-        checkpoints.claim(args, [prepared], cli.partial(output))
-    (cli.partial(output) / "checkpoint-1").mkdir()
+        run_folder.claim(args, [prepared], outputs.partial(output))
+    (outputs.partial(output) / "checkpoint-1").mkdir()
     args.overwrite = True
-    checkpoints.claim(args, [prepared], cli.partial(output))
-    assert not (cli.partial(output) / "checkpoint-1").exists()
-    (cli.partial(output) / "checkpoint-2").mkdir()
-    checkpoints.claim(args, [prepared], cli.partial(output))  # the same command again continues
-    assert (cli.partial(output) / "checkpoint-2").exists()
+    run_folder.claim(args, [prepared], outputs.partial(output))
+    assert not (outputs.partial(output) / "checkpoint-1").exists()
+    (outputs.partial(output) / "checkpoint-2").mkdir()
+    run_folder.claim(args, [prepared], outputs.partial(output))  # the same command again continues
+    assert (outputs.partial(output) / "checkpoint-2").exists()
 
 
 def test_an_unfinished_run_on_other_data_is_not_continued(tiny_base, prepared, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(prepared, data)
     args = train.build_parser().parse_args(command(tiny_base, data, tmp_path / "adapter"))
-    checkpoints.claim(args, [data], tmp_path / "work")
+    run_folder.claim(args, [data], tmp_path / "work")
     (data / "train.jsonl").write_text((data / "train.jsonl").read_text() * 2)
     with pytest.raises(UserError, match=r"other arguments \(sha256 of train.jsonl"):
-        checkpoints.claim(args, [data], tmp_path / "work")
+        run_folder.claim(args, [data], tmp_path / "work")
 
 
 def test_a_folder_without_a_record_is_not_continued(tiny_base, prepared, tmp_path):
     """As a kill leaves it while the result is being saved."""
     args = train.build_parser().parse_args(command(tiny_base, prepared, tmp_path / "adapter"))
     (tmp_path / "work" / "checkpoint-3").mkdir(parents=True)
-    checkpoints.claim(args, [prepared], tmp_path / "work")
+    run_folder.claim(args, [prepared], tmp_path / "work")
     assert not (tmp_path / "work" / "checkpoint-3").exists()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from codefit import cli
-from codefit.cli import UserError
+from codefit import cli, console
+from codefit.errors import UserError, first_line
+from codefit.manifest import ROOT
 
 # ---------------------------------------------------------------------------------------------- parser
 
@@ -182,7 +183,7 @@ def script(body: str, *words: str | Path, **options: object) -> subprocess.Compl
     """Run a small script in a process of its own, buffered as users run it."""
     code = f"import os, signal, sys\nfrom pathlib import Path\nfrom codefit import cli\n{body}"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
-    defaults = {"cwd": cli.ROOT, "env": environment, "text": True, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    defaults = {"cwd": ROOT, "env": environment, "text": True, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
     return subprocess.run([sys.executable, "-c", code, *map(str, words)], check=False, **{**defaults, **options})  # type: ignore[call-overload, no-any-return]
 
 
@@ -213,7 +214,7 @@ def test_a_reader_that_goes_away_is_no_defect(lines: int) -> None:
     ],
 )
 def test_what_a_library_says_is_a_part_of_a_sentence(error: Exception, said: str) -> None:
-    assert cli.first_line(error) == said
+    assert first_line(error) == said
 
 
 def test_run_switches_the_telemetry_of_libraries_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +232,7 @@ def test_run_switches_the_telemetry_of_libraries_off(monkeypatch: pytest.MonkeyP
 
 
 def test_progress_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(cli.progress(iter("abc"), "letters", total=3, unit="letter")) == ["a", "b", "c"]
+    assert list(console.progress(iter("abc"), "letters", total=3, unit="letter")) == ["a", "b", "c"]
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "letters" in printed.err
@@ -240,7 +241,7 @@ def test_progress_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_table_sets_numbers_to_the_right() -> None:
     rows = [["train", 1200, "91.0%", "long words"], ["test", 7, "-", ""]]
-    assert cli.table(rows, ["split", "pairs", "share", "note"]).splitlines() == [
+    assert console.table(rows, ["split", "pairs", "share", "note"]).splitlines() == [
         "split  pairs  share  note",
         "-----  -----  -----  ----------",
         "train   1200  91.0%  long words",
@@ -249,12 +250,12 @@ def test_a_table_sets_numbers_to_the_right() -> None:
 
 
 def test_a_table_without_rows_is_its_header() -> None:
-    assert cli.table([], ["a", "long"]) == "a  long\n-  ----"
+    assert console.table([], ["a", "long"]) == "a  long\n-  ----"
 
 
 def test_a_table_refuses_a_row_of_another_length() -> None:
     with pytest.raises((ValueError, IndexError)):
-        cli.table([["a"]], ["one", "two"])
+        console.table([["a"]], ["one", "two"])
 
 
 @pytest.mark.parametrize(
@@ -271,7 +272,7 @@ def test_a_table_refuses_a_row_of_another_length() -> None:
     ],
 )
 def test_duration(seconds: float, said: str) -> None:
-    assert cli.duration(seconds) == said
+    assert console.duration(seconds) == said
 
 
 def test_output_flags_mean_the_same_everywhere() -> None:
@@ -314,7 +315,7 @@ def test_the_heavy_packages_are_really_blocked(without_heavy: dict[str, str], na
 def timed(command: list[str], environment: dict[str, str], output: Path) -> tuple[int, float]:
     """Return the exit code of a command and the CPU seconds it took, those of the kernel included."""
     with output.open("w") as file:
-        process = subprocess.Popen(command, cwd=cli.ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, used.ru_utime + used.ru_stime

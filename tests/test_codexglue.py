@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from test_scoring import common_subsequence, independent_bleu, random_pairs
 
-from codefit.benchmarks import codexglue, heldout
-from codefit.cli import ROOT, UserError
+from codefit.errors import UserError
+from codefit.evaluation.benchmarks import codexglue, heldout
+from codefit.manifest import ROOT
 from codefit.records import Pair, write_jsonl
 
 EXAMPLE = ROOT / "data" / "example"

@@ -7,13 +7,14 @@ import pytest
 from test_preprocess_data import prepare, vocabulary  # noqa: F401  (fixtures)
 
 import preprocess_data
-from codefit.benchmarks import codexglue as reader
-from codefit.cli import ROOT, UserError
-from codefit.export import codexglue
+from codefit.errors import UserError
+from codefit.evaluation.benchmarks import codexglue as reader
+from codefit.evaluation.benchmarks import codexglue_export
+from codefit.manifest import ROOT
 from codefit.records import Document, Pair, read_jsonl, read_rows, write_jsonl
 
-SOURCES = sorted((ROOT / "codefit").glob("*.py"))
-COMMON = codexglue.Literals(frozenset([("STR", "a"), ("STR", "aU+002CU+0020b"), ("NUM", "1")]))
+SOURCES = sorted((ROOT / "tests" / "data" / "source").glob("*.txt"))
+COMMON = codexglue_export.Literals(frozenset([("STR", "a"), ("STR", "aU+002CU+0020b"), ("NUM", "1")]))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ COMMON = codexglue.Literals(frozenset([("STR", "a"), ("STR", "aU+002CU+0020b"), 
     ],
 )  # fmt: skip
 def test_code_is_written_in_the_marks_of_the_format(code, wanted):
-    assert codexglue.normalised(code + "\n", COMMON) == wanted
+    assert codexglue_export.normalised(code + "\n", COMMON) == wanted
 
 
 def pair_of(body: str, language: str = "python", prompt: str = 'def f():\n    """Say it."""\n') -> Pair:
@@ -50,12 +51,12 @@ def pair_of(body: str, language: str = "python", prompt: str = 'def f():\n    ""
     ],
 )
 def test_what_has_no_row_says_why(pair, reason):
-    assert codexglue.row(pair, codexglue.Literals()) == reason
+    assert codexglue_export.row(pair, codexglue_export.Literals()) == reason
 
 
 def test_a_signature_keeps_its_decorators_and_loses_its_line_end():
     prompt = '@a(1)\ndef f(\n    b,\n):  # c\n    """Say it.\n\n      More.\n    """\n\n'
-    row = codexglue.row(pair_of("    return b", prompt=prompt), COMMON)
+    row = codexglue_export.row(pair_of("    return b", prompt=prompt), COMMON)
     assert row == {
         "signature": "@a(<NUM_LIT:1>)<EOL>def f(<EOL>b,<EOL>):",
         "body": "return b<EOL>",
@@ -64,7 +65,7 @@ def test_a_signature_keeps_its_decorators_and_loses_its_line_end():
     }
 
 
-class Everything(codexglue.Literals):
+class Everything(codexglue_export.Literals):
     """All literals stay, so that nothing of them is lost on the way."""
 
     def mask(self, kind: str, text: str) -> str:
@@ -75,7 +76,7 @@ def test_the_way_back_gives_the_same_item(tmp_path):
     prompt = 'def f(a, b="x"):\n    """Say it.\n\n    More."""\n'
     body = '    if a:\n        return g("y") + 0.5\n    for c in d:\n        h(c)\n    return None'
     pair = pair_of(body, prompt=prompt)
-    write_jsonl(tmp_path / "dev.jsonl", [codexglue.row(pair, Everything())])
+    write_jsonl(tmp_path / "dev.jsonl", [codexglue_export.row(pair, Everything())])
     (back,) = reader.load(tmp_path / "dev.jsonl")
     assert (back.id, back.task, back.prompt, back.completion) == (pair.id, "method", prompt, body)
 
@@ -83,7 +84,9 @@ def test_the_way_back_gives_the_same_item(tmp_path):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, vocabulary):
     folder = tmp_path_factory.mktemp("exported")
-    files = [Document(path.read_text(), path.name, "me/" + path.parent.name, language="python") for path in SOURCES]
+    files = [
+        Document(path.read_text(), path.stem + ".py", "me/" + path.parent.name, language="python") for path in SOURCES
+    ]
     java = "/** Adds one to a number. */\nint f(int a) {\n  return a + 1;\n}\n"
     write_jsonl(
         folder / "raw.jsonl", [*files, Document(f"class A {{\n{java}int g;\n}}\n", "A.java", "me/a", language="java")]
@@ -98,7 +101,7 @@ def exported(tmp_path_factory, vocabulary):
 def test_a_data_set_is_exported_whole(exported):
     counted = Counter(json.loads((exported / "manifest.json").read_text())["codexglue"])
     found = 0
-    for split, name in codexglue.SPLITS.items():
+    for split, name in codexglue_export.SPLITS.items():
         pairs = {pair.id: pair for pair in read_jsonl(exported / f"{split}.jsonl", Pair) if pair.language == "python"}
         back = reader.load(exported / "codexglue" / f"{name}.jsonl")
         assert [pair.id for pair in back] == list(pairs)
@@ -114,9 +117,9 @@ def test_a_data_set_is_exported_whole(exported):
 
 def test_the_most_frequent_literals_of_train_stay(exported):
     listed = json.loads((exported / "codexglue" / "literals.json").read_text())
-    assert (len(listed["str"]), listed["char"]) == (codexglue.STRINGS, [])
+    assert (len(listed["str"]), listed["char"]) == (codexglue_export.STRINGS, [])
     assert {"0", "1"} <= set(listed["num"])
-    assert len(listed["num"]) <= codexglue.NUMBERS
+    assert len(listed["num"]) <= codexglue_export.NUMBERS
     text = "".join(row["body"] for _, row in read_rows(exported / "codexglue" / "train.jsonl"))
     assert f"<STR_LIT:{listed['str'][0]}>" in text
     assert "<STR_LIT>" in text

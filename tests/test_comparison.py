@@ -6,10 +6,10 @@ import dataclasses
 import pytest
 from test_report import ADAPTED, BASE, MODELS, PROMPT, prediction, wrong
 
-from codefit import baselines, comparison, report, slices, stop_rules, suspicion
+from codefit.evaluation import baselines, comparison, leak_signs, prompt_groups, truncation
+from codefit.evaluation.report import html as page
+from codefit.evaluation.report import terminal, wording
 from codefit.records import Prediction
-from codefit.report import html as page
-from codefit.report import terminal
 from codefit.scoring import statistics
 
 
@@ -119,14 +119,14 @@ def test_planted_models_are_called_out_everywhere(base, adapted, options, senten
 )
 def test_a_stop_rule_cuts_a_prediction(rule, text, reference, cut):
     item = Prediction("1", "import a\n", text, reference, path="a.py")
-    assert stop_rules.texts(rule, [item]) == [cut]
+    assert truncation.texts(rule, [item]) == [cut]
 
 
 def test_without_a_language_there_is_no_natural_end():
     items = [Prediction("1", "a\n", "b\nc", "b")]
-    assert not stop_rules.applies("natural_end", items)
-    assert stop_rules.applies("natural_end", [dataclasses.replace(items[0], language="kotlin")])
-    assert stop_rules.texts("natural_end", items) == ["b\nc"]
+    assert not truncation.applies("natural_end", items)
+    assert truncation.applies("natural_end", [dataclasses.replace(items[0], language="kotlin")])
+    assert truncation.texts("natural_end", items) == ["b\nc"]
 
 
 def test_a_base_that_only_runs_on_is_as_good_once_it_is_cut():
@@ -166,7 +166,7 @@ def test_a_base_that_only_runs_on_is_as_good_once_it_is_cut():
     ],
 )
 def test_the_kind_of_a_line(before, rest, kind):
-    assert slices.line_kind(Prediction("1", "x\n" + before, "", rest)) == kind
+    assert prompt_groups.line_kind(Prediction("1", "x\n" + before, "", rest)) == kind
 
 
 @pytest.mark.parametrize(
@@ -176,19 +176,19 @@ def test_the_kind_of_a_line(before, rest, kind):
         ("print(total)\nprint(", "total)", {}, "all in the prompt", "in the line"),
         ("total = 1\nto", "tal", {}, "all in the prompt", "inside a word"),
         ("total = 1\nto", "ast", {}, "some not in the prompt", "inside a word"),
-        ("a\n    ", "b = 1", {slices.NOT_IN_TRAINING: 1.0}, "some not in training either", "line start"),
-        ("a\n", "b = 1", {slices.NOT_IN_TRAINING: 0.0}, "some not in the prompt", "line start"),
+        ("a\n    ", "b = 1", {prompt_groups.NOT_IN_TRAINING: 1.0}, "some not in training either", "line start"),
+        ("a\n", "b = 1", {prompt_groups.NOT_IN_TRAINING: 0.0}, "some not in the prompt", "line start"),
         ("a ", "= 1", {}, "all in the prompt", "in the line"),
     ],
 )
 def test_names_and_cursor(prompt, reference, scores, names, cursor):
     item = Prediction("1", prompt, "", reference, scores=scores)
-    assert (slices.new_names(item), slices.cursor(item)) == (names, cursor)
+    assert (prompt_groups.new_names(item), prompt_groups.cursor(item)) == (names, cursor)
 
 
 @pytest.mark.parametrize(("size", "name"), [(1, "1 to 10"), (10, "1 to 10"), (11, "11 to 40"), (161, "over 160")])
 def test_lengths(size, name):
-    assert slices.length(Prediction("1", "", "", " " + "x" * size + "\n")) == name
+    assert prompt_groups.length(Prediction("1", "", "", " " + "x" * size + "\n")) == name
 
 
 def test_groups_add_up_and_their_verdicts_are_corrected():
@@ -198,7 +198,7 @@ def test_groups_add_up_and_their_verdicts_are_corrected():
         assert sum(row["n"] for row in rows if row["kind"] == kind) == 30
     assert not [row for row in rows if row["kind"] == "cursor"]  # all in the middle of a line: no group of their own
     for kind, group in {(row["kind"], row["group"]) for row in rows}:
-        at = [n for n, item in enumerate(base) if slices.of(item)[kind] == group]
+        at = [n for n, item in enumerate(base) if prompt_groups.of(item)[kind] == group]
         alone = found([base[n] for n in at], [adapted[n] for n in at])[0]["benchmarks"]["heldout"]["metrics"][0]
         row = next(row for row in rows if (row["kind"], row["group"]) == (kind, group))
         assert row["against"]["adapted"]["difference"]["p"] >= min(1, alone["difference"]["p"])
@@ -267,7 +267,7 @@ def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
     content, scored = found(base, adapted, about={"forgetting": True})
     benchmark = content["benchmarks"]["heldout"]
     assert benchmark["forgetting"]["verdict"] == verdict
-    assert report.verdict(benchmark, MODELS)[0].startswith(start)
+    assert wording.verdict(benchmark, MODELS)[0].startswith(start)
     assert start in page.page(content, scored, {})
     assert f"forgetting: {verdict}" in terminal.table(benchmark, MODELS)
 
@@ -289,7 +289,7 @@ def test_several_models_stand_in_one_table_each_against_the_base():
     assert max(map(len, table.splitlines())) <= 100
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
         assert all(word in text for word in ("merged", "3-shot base"))
-    assert "The merged model is better on held-out code" in " ".join(report.verdict(benchmark, models))
+    assert "The merged model is better on held-out code" in " ".join(wording.verdict(benchmark, models))
 
 
 def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
@@ -331,7 +331,7 @@ def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():
 @pytest.mark.parametrize(("leaked", "found"), [(0, 0), (1, 0), (2, 1), (30, 1)])
 def test_a_few_prompts_that_training_held_by_chance_are_no_leak(leaked, found):
     items = [dataclasses.replace(item, scores={"in_training": float(n < leaked)}) for n, item in enumerate(VAGUE)]
-    assert len(suspicion.findings({"base": items}, {"base": "base model"}, {})) == found
+    assert len(leak_signs.findings({"base": items}, {"base": "base model"}, {})) == found
 
 
 def test_a_difference_of_percentages_is_at_most_100():

@@ -7,9 +7,10 @@ import torch
 import transformers
 
 import complete
-from codefit import models, sampling
-from codefit.cli import UserError
 from codefit.encoding import Encoder
+from codefit.errors import UserError
+from codefit.generation import sampling
+from codefit.modeling import loading
 
 NEW = 12
 
@@ -22,7 +23,7 @@ def completed(capsys, tiny_base, *flags):
 
 @pytest.fixture(scope="module")
 def loaded(tiny_base):
-    tokenizer, model = models.load(str(tiny_base))
+    tokenizer, model = loading.load(str(tiny_base))
     return Encoder(tokenizer, 64), model
 
 

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from codefit.curation import Options, curate
+from codefit.code.languages import LANGUAGES
+from codefit.curation.curate import CurationOptions, curate
 from codefit.curation.dedup import (
     THRESHOLD,
     Evaluation,
@@ -20,9 +21,7 @@ from codefit.curation.dedup import (
 )
 from codefit.curation.leaks import find_leaks
 from codefit.curation.licence_headers import remove_licence_headers
-from codefit.languages import LANGUAGES
-from codefit.records import Document
-from codefit.sources import Rejection
+from codefit.records import Document, Rejection
 
 KOTLIN, PYTHON = LANGUAGES["kotlin"], LANGUAGES["python"]
 GOOD = "".join(f"fun compute{name}(value: Int): Int {{\n    return value + other.{name}\n}}\n" for name in "abcdefgh")
@@ -78,13 +77,13 @@ def test_licence_headers_of_python(text, expected):
     ],
 )
 def test_curation_of_a_document(document, languages, expected):
-    outcome = curate(document, Options(language=languages)).outcome
+    outcome = curate(document, CurationOptions(language=languages)).outcome
     assert (outcome.language if isinstance(outcome, Document) else outcome) == expected
 
 
 def test_line_ends_become_plain_and_headers_are_counted():
     text = "// Copyright\n" + GOOD
-    curated = curate(Document(text.replace("\n", "\r\n"), "a.kt"), Options())
+    curated = curate(Document(text.replace("\n", "\r\n"), "a.kt"), CurationOptions())
     assert isinstance(curated.outcome, Document)
     assert (curated.outcome.content, curated.counts["licence_headers_removed"]) == (GOOD, 1)
 

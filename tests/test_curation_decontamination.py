@@ -7,9 +7,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from codefit.cli import UserError
 from codefit.curation.decontamination import Benchmarks, contaminated, load_benchmarks, read_items
 from codefit.curation.overlap import overlapping
+from codefit.errors import UserError
 
 LONG = "def add(one, two, three):\n    total = one + two + three\n    return total * factor(one)"
 

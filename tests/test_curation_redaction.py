@@ -6,9 +6,9 @@ import string
 import pytest
 from test_preprocess_data import documents, manifest_of, pairs_of, prepare, vocabulary  # noqa: F401
 
-from codefit.curation import Options, curate
+from codefit.code.languages import LANGUAGES
+from codefit.curation.curate import CurationOptions, curate
 from codefit.curation.redaction import redact
-from codefit.languages import LANGUAGES
 from codefit.records import Document, write_jsonl
 
 KOTLIN, PYTHON = LANGUAGES["kotlin"], LANGUAGES["python"]
@@ -69,11 +69,11 @@ def test_python_keeps_its_matrix_product_and_redacts_its_docstring():
 
 def test_redaction_can_be_switched_off_and_is_counted_all_the_same():
     document = Document("fun one(value: Int) =\n" * 2 + f'    call("{TOKEN}")\n' + "\nval next = other()\n" * 3, "a.kt")
-    on, off = (curate(document, Options(redact=redact)) for redact in (True, False))
+    on, off = (curate(document, CurationOptions(redact=redact)) for redact in (True, False))
     assert on.outcome.content == document.content.replace(TOKEN, "<KEY>")
     assert off.outcome.content == document.content
     assert on.redacted == off.redacted == {"GitHub token": 1}
-    assert curate(document, Options(profile="standard", rule=["secrets=0"])).outcome.rule == "secrets"
+    assert curate(document, CurationOptions(profile="standard", rule=["secrets=0"])).outcome.rule == "secrets"
 
 
 def test_the_stage_counts_by_kind_and_tells_no_value(prepare, tmp_path, capfd):

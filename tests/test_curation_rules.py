@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import preprocess_data
+from codefit.code.languages import LANGUAGES, language_of
 from codefit.curation.filters import PERMISSIVE, PROFILES, RULES, File, limits_of, parsed_rule, rejected
-from codefit.languages import LANGUAGES, language_of
 
 KOTLIN = LANGUAGES["kotlin"]
 GOOD = "".join(f"fun compute{name}(value: Int): Int {{\n    return value + other.{name}\n}}\n" for name in "abcdefgh")

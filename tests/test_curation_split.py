@@ -14,8 +14,8 @@ from test_preprocess_data import (  # noqa: F401  (fixtures)
 )
 
 import preprocess_data
-from codefit.cli import UserError
 from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, position, unit_of
+from codefit.errors import UserError
 from codefit.records import write_jsonl
 
 

@@ -9,10 +9,10 @@ import pytest
 import ruff
 from test_preprocess_data import manifest_of, pairs_of, prepare, vocabulary  # noqa: F401
 
-from codefit.curation import Options, curate_batch
+from codefit.code.languages import LANGUAGES
+from codefit.curation.curate import CurationOptions, curate_batch
 from codefit.curation.formatting import formatted
 from codefit.curation.stripping import without_comments, without_docstrings
-from codefit.languages import LANGUAGES
 from codefit.records import Document, write_jsonl
 
 KOTLIN, GO, TYPESCRIPT, PYTHON = (LANGUAGES[name] for name in ("kotlin", "go", "typescript", "python"))
@@ -44,7 +44,7 @@ def test_only_python_is_formatted_and_no_settings_of_a_folder_count(tmp_path, mo
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     line = "value = function(argument, 'other')\n"
     documents = [Document(line * 6, "a.py"), Document(line * 6, "a.kt"), Document("def (\n" * 12, "b.py")]
-    python, kotlin, broken = curate_batch(documents, Options(format=True, rule=["duplicate_lines=off"]))
+    python, kotlin, broken = curate_batch(documents, CurationOptions(format=True, rule=["duplicate_lines=off"]))
     assert python.outcome.content == line.replace("'", '"') * 6
     assert kotlin.outcome.content == line * 6
     assert broken.outcome.content == "def (\n" * 12

@@ -9,10 +9,12 @@ import pytest
 from conftest import SOURCES
 
 import train
-from codefit import curriculum, likelihood, models, scratch_flags, training
-from codefit.cli import UserError
 from codefit.encoding import Encoder
+from codefit.errors import UserError
+from codefit.generation import likelihood
+from codefit.modeling import loading
 from codefit.records import Pair, write_jsonl
+from codefit.training import curriculum, scratch_flags, trainer
 
 
 def rows(*texts):
@@ -43,7 +45,7 @@ def test_loss_is_the_bits_per_byte_of_a_finished_model(tiny_base):
     texts = ["def f(x):\n    return x\n", "", "import os\n" * 400]  # the last one longer than the context
     pairs = [Pair(str(at), "document", "", text) for at, text in enumerate(texts)]
     found = curriculum.losses(pairs, str(tiny_base))
-    tokenizer, model = models.load(str(tiny_base))
+    tokenizer, model = loading.load(str(tiny_base))
     whole = likelihood.completion_nats(model, Encoder(tokenizer, 512), pairs[:1])[0][0]
     assert found[0] == pytest.approx(whole / math.log(2) / len(texts[0]), rel=1e-5)
     assert found[1] == 0.0
@@ -152,7 +154,7 @@ def command(documents, output, *more):
 def test_a_stopped_run_goes_on_where_it_was_in_the_curriculum(documents, tmp_path, monkeypatch, kind):
     flags = ["--curriculum", kind, "--curriculum_by", "entropy"]
     seen = []
-    step = training.CodeTrainer.training_step
+    step = trainer.CodeTrainer.training_step
 
     def recorded(self, model, inputs, *rest):
         seen.append(inputs["input_ids"].tolist())
@@ -163,13 +165,13 @@ def test_a_stopped_run_goes_on_where_it_was_in_the_curriculum(documents, tmp_pat
             raise KeyboardInterrupt
         return recorded(self, model, inputs, *rest)
 
-    monkeypatch.setattr(training.CodeTrainer, "training_step", recorded)
+    monkeypatch.setattr(trainer.CodeTrainer, "training_step", recorded)
     train.main(command(documents, tmp_path / "whole", *flags))
     whole, seen[:] = list(seen), []
-    monkeypatch.setattr(training.CodeTrainer, "training_step", stopped)
+    monkeypatch.setattr(trainer.CodeTrainer, "training_step", stopped)
     with pytest.raises(KeyboardInterrupt):
         train.main(command(documents, tmp_path / "parts", *flags))
-    monkeypatch.setattr(training.CodeTrainer, "training_step", recorded)
+    monkeypatch.setattr(trainer.CodeTrainer, "training_step", recorded)
     before, seen[:] = list(seen), []
     train.main(command(documents, tmp_path / "parts", *flags))
     assert before == whole[:5]
@@ -180,13 +182,13 @@ def test_a_stopped_run_goes_on_where_it_was_in_the_curriculum(documents, tmp_pat
 
 def test_sequential_and_reversed_runs_begin_at_the_two_ends(documents, tmp_path, monkeypatch):
     first = {}
-    step = training.CodeTrainer.training_step
+    step = trainer.CodeTrainer.training_step
 
     def recorded(self, model, inputs, *rest):
         first.setdefault(kind, int((inputs["position_ids"] == 0).sum()))  # how many documents or ends of documents
         return step(self, model, inputs, *rest)
 
-    monkeypatch.setattr(training.CodeTrainer, "training_step", recorded)
+    monkeypatch.setattr(trainer.CodeTrainer, "training_step", recorded)
     pairs = [Pair(str(size), "document", "", f"x = {size}\n" * size) for size in range(1, 60)]
     write_jsonl(documents / "train.jsonl", pairs[::-1])
     for kind in ("sequential", "reversed"):

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from codefit.cli import ROOT, Parser
+from codefit.cli import Parser
+from codefit.manifest import ROOT
 from codefit.records import Document, Pair, Prediction, from_row
 
 SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete")

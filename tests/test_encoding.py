@@ -6,10 +6,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from codefit import encoding, fim, rows
-from codefit.cli import UserError
+from codefit import encoding, fim
 from codefit.encoding import IGNORE, Encoder, Sample
+from codefit.errors import UserError
 from codefit.records import Pair, write_jsonl
+from codefit.training import samples as run_samples
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_training_has_both_orders_and_validation_the_one_that_is_asked(encoder, 
     args = argparse.Namespace(
         seed=0, max_steps=None, from_scratch=False, curriculum=False, max_length=100, validation_samples=40
     )
-    found = rows.read(args, tmp_path, None, encoder)
+    found = run_samples.read(args, tmp_path, None, encoder)
     behind = encoder.special[fim.BASE.suffix]
     first = {name: sum(sample.ids[1] == behind for sample in samples) for name, samples in vars(found).items()
              if name in ("train", "validation")}  # fmt: skip
@@ -130,7 +131,7 @@ def test_training_has_both_orders_and_validation_the_one_that_is_asked(encoder, 
 def test_steps_need_the_tokens_of_all_processes(monkeypatch, processes, tokens):
     monkeypatch.setenv("WORLD_SIZE", processes)
     args = argparse.Namespace(max_steps=3, per_device_train_batch_size=2, gradient_accumulation_steps=4, max_length=100)
-    assert rows.tokens_needed(args) == tokens
+    assert run_samples.tokens_needed(args) == tokens
 
 
 def test_infill_without_sentinels_names_the_way_out(tiny_tokenizer):

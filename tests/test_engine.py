@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 import preprocess_data
-from codefit import curation, engine
-from codefit.cli import ROOT, UserError
+from codefit import engine
+from codefit.curation import curate
 from codefit.engine import Engine
+from codefit.errors import UserError
+from codefit.manifest import ROOT
 from codefit.records import Document, write_jsonl
 
 BASE = ROOT / "data" / "base"
@@ -107,7 +109,7 @@ def test_an_address_needs_ray(capsys):
 
 def test_bytes_do_not_depend_on_processes_or_batches(source, tmp_path, monkeypatch):
     preprocess_data.main(words(source, tmp_path / "one", "--num_workers", 1))
-    monkeypatch.setattr(curation, "BATCH", 5000)
+    monkeypatch.setattr(curate, "BATCH", 5000)
     for workers in (1, 3):
         preprocess_data.main(words(source, tmp_path / str(workers), "--num_workers", workers))
         assert data_of(tmp_path / str(workers)) == data_of(tmp_path / "one")

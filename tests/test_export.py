@@ -12,10 +12,12 @@ import transformers
 import yaml
 
 import merge_lora
-from codefit import fim, models
-from codefit.cli import ROOT, UserError
-from codefit.export import editors
-from codefit.export import gguf as export
+from codefit import fim
+from codefit.errors import UserError
+from codefit.manifest import ROOT
+from codefit.modeling import loading
+from codefit.publishing import editors
+from codefit.publishing import gguf as export
 
 BASE = ROOT / "data" / "base"
 
@@ -73,7 +75,7 @@ def test_vocabulary_and_sentinels_are_stated(exported):
 
 
 def test_weights_are_kept_as_far_as_their_type_allows(exported):
-    model = models.load_model(str(BASE), dtype=torch.float32).state_dict()
+    model = loading.load_model(str(BASE), dtype=torch.float32).state_dict()
     down, norm = "model.layers.1.mlp.down_proj.weight", "model.layers.1.input_layernorm.weight"
     for kind, share in (("F16", 1e-3), ("Q8_0", 1e-2)):
         found = tensors(next((exported / "base-gguf").glob(f"*{kind}.gguf")))

@@ -12,12 +12,13 @@ from llama_server import LlamaServer
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 
-from codefit import fim, models
-from codefit.cli import ROOT
-from codefit.export import editors, gguf
+from codefit import fim
+from codefit.manifest import ROOT
+from codefit.modeling import loading
+from codefit.publishing import editors, gguf
 
 BASE = ROOT / "data" / "base"
-TEXTS = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "codefit").rglob("*.py"))]
+TEXTS = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests" / "data" / "source").glob("*.txt"))]
 SOURCES = [text for text in TEXTS if len(text) > 2000][:20]
 NEW_TOKENS = 12
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
@@ -59,7 +60,7 @@ def differing(server, prompts, wanted):
 @pytest.fixture(scope="module")
 def base():
     """The embedded base, twenty prompts of real code, and how Transformers continues them."""
-    model, tokenizer = models.load_model(str(BASE), dtype=torch.float32), models.load_tokenizer(str(BASE))
+    model, tokenizer = loading.load_model(str(BASE), dtype=torch.float32), loading.load_tokenizer(str(BASE))
     prompts = [tokenizer(text[:2000], add_special_tokens=False).input_ids[:48] for text in SOURCES]
     return prompts, expected(model, prompts)
 
@@ -74,7 +75,7 @@ def test_the_embedded_base_predicts_the_same_tokens_in_llama_cpp(kind, base, tmp
 
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_every_architecture_predicts_the_same_tokens_in_llama_cpp(architecture, tmp_path):
-    tokenizer = models.load_tokenizer(str(BASE))
+    tokenizer = loading.load_tokenizer(str(BASE))
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS[architecture](len(tokenizer))).eval()
     model.generation_config.eos_token_id = tokenizer.eos_token_id
@@ -146,7 +147,7 @@ def test_text_becomes_the_same_tokens_in_llama_cpp(steps, tmp_path):
 def test_the_embedded_base_reads_text_as_llama_cpp_does_but_for_some_signs(tmp_path):
     """DeepSeek's tokenizer has one step more, which cuts at signs from U+0800 on, and llama.cpp knows it only so."""
     gguf.write(BASE, tmp_path / "x.gguf", "f16", "x")
-    server, tokenizer = LlamaServer(tmp_path / "x.gguf"), models.load_tokenizer(str(BASE))
+    server, tokenizer = LlamaServer(tmp_path / "x.gguf"), loading.load_tokenizer(str(BASE))
     ours = tokenizer(MIXED_TEXT, add_special_tokens=False).input_ids
     lines = [split_at(tokenizer.convert_tokens_to_ids("Ċ"), ids) for ids in (ours, server.tokens(MIXED_TEXT))]
     differ = [text for text, here, there in zip(MIXED, *lines, strict=True) if here != there]
@@ -195,7 +196,7 @@ def test_every_way_to_ask_for_the_middle_is_the_same_prompt(exported):
     for sent in (of_continue, template.format(prefix=BEFORE, suffix=BEHIND)):
         assert server.post("/completion", prompt=sent, **asked)["content"] == answer["content"]
 
-    model, tokenizer = models.load_model(str(BASE), dtype=torch.float32), models.load_tokenizer(str(BASE))
+    model, tokenizer = loading.load_model(str(BASE), dtype=torch.float32), loading.load_tokenizer(str(BASE))
     (wanted,) = expected(model, [tokenizer(prompt).input_ids])
     assert answer["content"] == tokenizer.decode(wanted)
 

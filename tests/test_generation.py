@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from codefit import generation, kv_cache, likelihood
+from codefit.generation import batched, kv_cache, likelihood
 from codefit.records import Pair
 
 VOCABULARY = 61
@@ -43,12 +43,12 @@ def reference(model, prompt, eos_ids):
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False, eos_token_id=eos_ids or None
     )[0, len(prompt) :].tolist()
     if written[-1] in eos_ids:
-        return generation.Completion(written[:-1], "stop")
-    return generation.Completion(written, "length")
+        return batched.Completion(written[:-1], "stop")
+    return batched.Completion(written, "length")
 
 
 def run(model, prompts, eos_ids=EOS, **options):
-    return generation.generate(model, prompts, **{"max_new_tokens": NEW, "eos_ids": eos_ids, "pad_id": 0} | options)
+    return batched.generate(model, prompts, **{"max_new_tokens": NEW, "eos_ids": eos_ids, "pad_id": 0} | options)
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 120, 10_000])
@@ -74,7 +74,7 @@ def test_pad_id_has_no_influence(model):
 def test_end_of_sequence_as_first_token_gives_an_empty_completion(model):
     prompt = prompts_of([6])[0]
     first = run(model, [prompt], eos_ids=[])[0].ids[0]
-    assert run(model, [prompt], eos_ids=[first]) == [generation.Completion([], "stop")]
+    assert run(model, [prompt], eos_ids=[first]) == [batched.Completion([], "stop")]
 
 
 def test_no_prompts_give_no_completions(model):
@@ -93,13 +93,13 @@ def test_progress_bar_counts_prompts(model, capsys):
 
 def test_rows_leave_the_batch(model, monkeypatch):
     rows = []
-    forward = kv_cache.Rows.forward
+    forward = kv_cache.PaddedPrompts.forward
 
     def counting(self, *rest):
         rows.append(len(self.ids))
         return forward(self, *rest)
 
-    monkeypatch.setattr(kv_cache.Rows, "forward", counting)
+    monkeypatch.setattr(kv_cache.PaddedPrompts, "forward", counting)
     run(model, prompts_of([5] * 16))
     assert rows[0] == 16
     assert rows == sorted(rows, reverse=True)
@@ -118,7 +118,7 @@ def test_rows_leave_the_batch(model, monkeypatch):
     ],
 )
 def test_batches_are_sorted_and_within_the_limit(lengths, limit, expected):
-    assert generation.batches(lengths, limit) == expected
+    assert batched.batches(lengths, limit) == expected
 
 
 # ------------------------------------------------------------------------------------------- likelihood

@@ -5,8 +5,8 @@ import torch
 import transformers
 from test_generation import EOS, PAIRS, Letters, direct_nats, model, prompts_of, reference, run  # noqa: F401
 
-from codefit import generation, kv_cache, likelihood, stopping
-from codefit.prediction_cache import PredictionCache
+from codefit.generation import batched, kv_cache, likelihood, stopping
+from codefit.generation.prediction_cache import PredictionCache
 
 
 def sharing_prompts(beginning, lengths):
@@ -18,13 +18,13 @@ def sharing_prompts(beginning, lengths):
 def read_lengths(monkeypatch):
     """Return a list that fills with (rows, tokens) of every forward."""
     seen = []
-    forward = kv_cache.Rows.forward
+    forward = kv_cache.PaddedPrompts.forward
 
     def counting(self, *rest):
         seen.append(tuple(self.ids.shape))
         return forward(self, *rest)
 
-    monkeypatch.setattr(kv_cache.Rows, "forward", counting)
+    monkeypatch.setattr(kv_cache.PaddedPrompts, "forward", counting)
     return seen
 
 
@@ -44,7 +44,7 @@ def test_a_shared_beginning_is_read_once(model, tokens, monkeypatch):
     prompts = sharing_prompts(70, [9, 1, 4, 20]) + prompts_of([11, 33])
     expected = [reference(model, prompt, EOS) for prompt in prompts]
     monkeypatch.setattr(kv_cache, "TOKENS_AT_ONCE_ON_CPU", tokens)
-    monkeypatch.setattr(generation, "TOKENS_PER_STEP", 1)
+    monkeypatch.setattr(batched, "TOKENS_PER_STEP", 1)
     seen = read_lengths(monkeypatch)
     assert run(model, prompts) == expected
     read = sum(rows * length for rows, length in seen if length > 1)
@@ -68,12 +68,12 @@ def test_a_shared_beginning_is_read_once(model, tokens, monkeypatch):
     ids=["worth it", "not worth it", "a group and a rest", "short", "one is the beginning", "none"],
 )
 def test_groups_share_only_where_it_pays(prompts, worth, expected):
-    assert generation._groups(prompts, worth) == expected
+    assert batched._groups(prompts, worth) == expected
 
 
 def test_every_prompt_is_in_one_batch_of_the_plan():
     prompts = [[1] * 80 + [end] * end for end in range(1, 9)] + prompts_of([5, 90, 30])
-    found = generation.plan(prompts, 1, 300)
+    found = batched.plan(prompts, 1, 300)
     assert sorted(index for _, batch in found for index in batch) == list(range(11))
     assert [shared for shared, _ in found] == [0, 80, 80, 80]
     assert all(prompts[batch[0]][:shared] == prompts[index][:shared] for shared, batch in found for index in batch)
@@ -138,7 +138,7 @@ def test_a_rule_ends_a_completion_after_its_token(model):
     stop = stopping.StopRule("wanted", lambda ids: ids[-1] in wanted)
     for row, whole in zip(run(model, prompts, eos_ids=[], stop=stop), free, strict=True):
         end = next(at for at, token in enumerate(whole.ids) if token in wanted) + 1
-        assert row == generation.Completion(whole.ids[:end], "stop")
+        assert row == batched.Completion(whole.ids[:end], "stop")
 
 
 @torch.no_grad()
@@ -160,10 +160,10 @@ def test_nats_do_not_depend_on_the_pieces(model, monkeypatch):
 def test_a_batch_holds_4_gb_of_keys_and_values(shape, tokens):
     with torch.device("meta"):
         outline = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=8, intermediate_size=8, **shape))
-    assert generation.tokens_that_fit(outline) == tokens
+    assert batched.tokens_that_fit(outline) == tokens
 
 
 def test_architectures_that_name_their_shape_otherwise_are_measured_too():
     with torch.device("meta"):
         outline = transformers.CodeGenForCausalLM(transformers.CodeGenConfig(n_layer=20, n_embd=1024, n_head=16))
-    assert generation.tokens_that_fit(outline) == 4e9 // (2 * 20 * 1024 * 4)
+    assert batched.tokens_that_fit(outline) == 4e9 // (2 * 20 * 1024 * 4)

@@ -14,8 +14,9 @@ import pytest
 from hub_server import READ_TOKEN, WRITE_TOKEN, Fault, HubServer
 from hub_server.process import Call, environment, error_of, run
 
-from codefit import hub, hub_client
-from codefit.cli import UserError
+from codefit.errors import UserError
+from codefit.publishing import hub_client
+from codefit.publishing import push as publishing_push
 
 REPO = "tester/kotlin-phi"
 FOREVER = -1
@@ -46,7 +47,7 @@ def push(folder: Path, **options: object) -> Call:
 
 
 def preflight(repo_id: str = REPO, **options: object) -> Call:
-    return "preflight", {"repo_id": repo_id, "kind": "model", **options}
+    return "check_repository", {"repo_id": repo_id, "kind": "model", **options}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -219,7 +220,12 @@ def test_the_command_in_the_error_finishes_the_push(
     server: HubServer, folder: Path, tmp_path: Path, no_xet: str
 ) -> None:
     server.faults.append(Fault(COMMIT, status=403))
-    done = run(server, tmp_path, push(folder, private=True, replaced=hub.ROOT_OF_A_MODEL), HF_HUB_DISABLE_XET=no_xet)
+    done = run(
+        server,
+        tmp_path,
+        push(folder, private=True, replaced=publishing_push.ROOT_OF_A_MODEL),
+        HF_HUB_DISABLE_XET=no_xet,
+    )
     command = shlex.split(error_of(done).split("continue with: ")[1])
 
     command[0] = str(Path(sys.executable).with_name("hf"))
@@ -295,7 +301,10 @@ def test_a_repository_must_be_as_private_as_asked(
 
 @pytest.mark.parametrize("name", ["phi", "a/b/c", "me/-x", "me/a--b", "me/x.git", "me/a b", "", "/", "me/", "../x/y"])
 def test_an_id_that_cannot_be_one(name: str, folder: Path) -> None:
-    for call in (lambda: hub.preflight(name, "model"), lambda: hub.push_folder(folder, name, "model", message="x")):
+    for call in (
+        lambda: publishing_push.check_repository(name, "model"),
+        lambda: publishing_push.push_folder(folder, name, "model", message="x"),
+    ):
         with pytest.raises(UserError, match="cannot be a repository on the Hub; write it as owner/name"):
             call()
 
@@ -306,16 +315,16 @@ def test_an_id_that_cannot_be_one(name: str, folder: Path) -> None:
 def test_nothing_to_push(tmp_path: Path) -> None:
     (tmp_path / "optimizer.pt").write_bytes(b"x")
     with pytest.raises(UserError, match="holds nothing to push; give the folder that a stage wrote"):
-        hub.push_folder(tmp_path, REPO, "model", message="x")
+        publishing_push.push_folder(tmp_path, REPO, "model", message="x")
 
 
 def test_folders_that_are_no_artefacts(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no adapter_config.json; give the folder that train.py wrote"):
-        hub.push_adapter(tmp_path, REPO)
+        publishing_push.push_adapter(tmp_path, REPO)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
     with pytest.raises(UserError, match=r"holds no model\*.safetensors; give the folder that merge_lora.py wrote"):
-        hub.push_merged(tmp_path, REPO)
+        publishing_push.push_merged(tmp_path, REPO)
 
 
 @pytest.fixture

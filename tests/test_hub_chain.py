@@ -14,7 +14,8 @@ from hub_server.process import ROOT, environment
 from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 
-from codefit import cli, models
+from codefit.manifest import versions
+from codefit.modeling import loading
 
 REPO = "tester/kotlin-phi"
 COMPLETE = """
@@ -52,7 +53,7 @@ def adapter(tmp_path, tiny_base, tiny_tokenizer):
     """An adapter with an effect, as train.py leaves it."""
     torch.manual_seed(1)
     adapted = get_peft_model(
-        models.load_model(str(tiny_base), dtype=torch.float32),
+        loading.load_model(str(tiny_base), dtype=torch.float32),
         LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     for name, weight in adapted.named_parameters():
@@ -62,7 +63,7 @@ def adapter(tmp_path, tiny_base, tiny_tokenizer):
     folder = tmp_path / "run" / "adapter"
     adapted.save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
-    facts = {"command": ["train.py"], "versions": cli.versions(), "arguments": {"hf_repository": REPO}}
+    facts = {"command": ["train.py"], "versions": versions(), "arguments": {"hf_repository": REPO}}
     (folder / "manifest.json").write_text(json.dumps({**facts, "max_prompt_tokens": 64, "dtype": "torch.float32"}))
     return folder
 
@@ -128,7 +129,8 @@ def test_a_model_that_differs_is_not_pushed(server, adapter, tmp_path):
     manifest = json.loads((adapter / "manifest.json").read_text())
     (adapter / "manifest.json").write_text(json.dumps({**manifest, "dataset": str(tmp_path / "none")}))
     planted = (
-        "import codefit.merging as m; m.Checkpoint.read = (lambda read: lambda *a: read(*a) * 1.5)(m.Checkpoint.read)"
+        "import codefit.modeling.merging as m;"
+        "m.BaseWeights.read = (lambda read: lambda *a: read(*a) * 1.5)(m.BaseWeights.read)"
     )
     call = f"{planted}; import merge_lora; from codefit import cli; cli.run(merge_lora.main)"
     command = [sys.executable, "-c", call, "--hf_repository", str(adapter), "--push"]

@@ -126,7 +126,9 @@ def test_every_call_that_fails_in_every_way(
     before, asked = contents(folder), server.count(CALLS[call])
 
     early = call == "whoami"
-    error = client.ask(("preflight", {"repo_id": repo, "kind": "model"}) if early else push(folder, repo_id=repo))
+    error = client.ask(
+        ("check_repository", {"repo_id": repo, "kind": "model"}) if early else push(folder, repo_id=repo)
+    )
 
     assert server.count(CALLS[call]) > asked, "the call was not made"
     assert contents(folder) == before

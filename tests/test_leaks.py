@@ -17,7 +17,7 @@ from test_preprocess_data import (  # noqa: F401  (fixtures)
 )
 
 import preprocess_data
-from codefit.cli import UserError
+from codefit.errors import UserError
 from codefit.records import Document, write_jsonl
 
 

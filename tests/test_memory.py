@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from codefit.cli import ROOT
+from codefit.manifest import ROOT
 
 FILES = 120
 MOST = 1.3

@@ -11,8 +11,9 @@ from test_training import CONFIGS, command
 import complete
 import merge_lora
 import train
-from codefit import adapters, cli, merging, models
-from codefit.cli import UserError
+from codefit import outputs
+from codefit.errors import UserError
+from codefit.modeling import adapters, loading, merging
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def test_the_merged_model_predicts_what_the_adapter_predicts(request, tiny_base,
     merge_lora.main(["--hf_repository", str(folder), "--output_dir", str(output)])
     merged = transformers.AutoModelForCausalLM.from_pretrained(output, dtype=torch.float32)
     assert getattr(merged, "quantization_method", None) is None
-    base = models.load_model(str(tiny_base), load_in_4bit=kind == "adapter_4bit", dtype=torch.float32)
-    trained = models.attach_adapter(base, str(folder))
+    base = loading.load_model(str(tiny_base), load_in_4bit=kind == "adapter_4bit", dtype=torch.float32)
+    trained = loading.attach_adapter(base, str(folder))
     wanted = predictions(trained, IDS)
     with trained.disable_adapter():
         effect = (predictions(trained, IDS) - wanted).abs().max()
@@ -78,19 +79,19 @@ def test_every_architecture_merges(architecture, tiny_tokenizer, tmp_path):
     (tmp_path / "merged").mkdir()
     base = merging.Base(str(tmp_path / "base"), None, False, torch.float32)
     merging.write_merged(base, str(tmp_path / "adapter"), tiny_tokenizer, tmp_path / "merged", torch.float32, 10**9)
-    merged = models.load_model(str(tmp_path / "merged"), dtype=torch.float32)
+    merged = loading.load_model(str(tmp_path / "merged"), dtype=torch.float32)
     torch.testing.assert_close(predictions(merged, ids), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_merge_that_differs_is_not_kept(adapter, tmp_path, monkeypatch):
     """Planted: the base that is merged into is not the one that was trained on."""
-    honest = merging.Checkpoint.read
+    honest = merging.BaseWeights.read
 
     def another_base(self, name, dtype=None):
         weight = honest(self, name, dtype)
         return weight + torch.randn_like(weight) * 0.05
 
-    monkeypatch.setattr(merging.Checkpoint, "read", another_base)
+    monkeypatch.setattr(merging.BaseWeights, "read", another_base)
     output = tmp_path / "merged"
     with pytest.raises(UserError, match=r"the merged model differs from the adapter .* and was not kept; check that"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(output)])
@@ -209,7 +210,7 @@ def test_sizes_are_read():
 def test_push_without_a_repository_is_refused_before_any_work(adapter, tmp_path):
     with pytest.raises(UserError, match="--push needs a Hub repository"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged"), "--push"])
-    assert not cli.partial(tmp_path / "merged").exists()
+    assert not outputs.partial(tmp_path / "merged").exists()
 
 
 # ---------------------------------------------------------------------------------------------- complete.py
@@ -220,7 +221,7 @@ def test_complete_prints_what_transformers_would_generate(request, kind, capsys)
     name = str(request.getfixturevalue(kind))
     complete.main(["--hf_repository", name, "--prompt", "def f(", "--max_new_tokens", "8"])
     printed = capsys.readouterr().out
-    tokenizer, model = models.load(name)
+    tokenizer, model = loading.load(name)
     ids = torch.tensor([tokenizer("def f(", add_special_tokens=False).input_ids])
     out = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.pad_token_id)
     assert printed == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True) + "\n"

@@ -9,8 +9,8 @@ import transformers
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors import safe_open
 
-from codefit import merging, models
-from codefit.cli import UserError
+from codefit.errors import UserError
+from codefit.modeling import loading, merging
 
 IDS = torch.arange(1, 60)[None]
 KINDS = {
@@ -63,7 +63,7 @@ def merged(base, tmp_path, tokenizer, shard_bytes=10**9):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_adapter_is_merged(kind, tied, tiny_tokenizer, tmp_path):
     base = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS[kind]), tied)
-    adapted = models.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter"))
+    adapted = loading.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter"))
     wanted = logits(adapted)
     with adapted.disable_adapter():
         assert (logits(adapted) - wanted).abs().max() > 0.1
@@ -76,7 +76,7 @@ def test_every_kind_of_adapter_is_merged(kind, tied, tiny_tokenizer, tmp_path):
 def test_a_4bit_base_is_dequantised_as_it_was_trained(kind, tiny_tokenizer, tmp_path):
     made = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS[kind]))
     base = merging.Base(made.name, None, True, torch.bfloat16)
-    adapted = models.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter"))
+    adapted = loading.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter"))
     result = logits(merged(base, tmp_path, tiny_tokenizer))
     torch.testing.assert_close(result, logits(adapted), rtol=1e-5, atol=1e-5)
     assert (result - logits(merged(made, tmp_path, tiny_tokenizer))).abs().max() > 0.001, "NF4 makes a difference"
@@ -88,7 +88,7 @@ def test_files_of_other_tensors_than_the_model_has_are_converted_by_transformers
     config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
     base = make(tmp_path, config, architecture=transformers.MixtralConfig, **sizes)
     assert not merging.Layers(base, str(tmp_path / "adapter")).match_the_checkpoint()
-    wanted = logits(models.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter")))
+    wanted = logits(loading.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter")))
     torch.testing.assert_close(logits(merged(base, tmp_path, tiny_tokenizer)), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -98,7 +98,7 @@ def test_weights_go_into_files_of_a_limited_size(tiny_tokenizer, tmp_path):
     one = tmp_path / "merged" / "model.safetensors"
     with safe_open(one, "pt") as content:
         whole = {name: content.get_tensor(name).clone() for name in content.keys()}  # noqa: SIM118
-    wanted = logits(models.load_model(str(tmp_path / "merged"), dtype=torch.float32))
+    wanted = logits(loading.load_model(str(tmp_path / "merged"), dtype=torch.float32))
     result = merged(base, tmp_path, tiny_tokenizer, shard_bytes=20_000)
     assert torch.equal(logits(result), wanted)
     assert not one.exists()

@@ -9,7 +9,7 @@ from test_generation import CONFIGS, prompts_of, run
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
 import benchmarking
-from codefit.nucleus import Nucleus
+from codefit.generation.nucleus import Nucleus
 
 GRID = 2000
 

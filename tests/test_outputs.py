@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from codefit import cli, locks
-from codefit.cli import UserError
+from codefit import manifest, outputs
+from codefit.errors import UserError
+from codefit.manifest import ROOT, Manifest, manifest_of, read_manifest, toolkit_commit, versions
 
 # ---------------------------------------------------------------------------------------------- outputs
 
@@ -37,33 +38,33 @@ def fill(path: Path, content: str | dict[str, str]) -> Path:
 
 
 def test_an_output_is_built_beside_its_place(tmp_path: Path) -> None:
-    assert cli.partial(tmp_path / "raw.jsonl") == tmp_path / "raw.jsonl.partial"
+    assert outputs.partial(tmp_path / "raw.jsonl") == tmp_path / "raw.jsonl.partial"
 
 
 def test_refuse_existing(tmp_path: Path) -> None:
-    cli.refuse_existing(tmp_path / "new", overwrite=False)
-    cli.refuse_existing(tmp_path, overwrite=True)
+    outputs.refuse_existing(tmp_path / "new", overwrite=False)
+    outputs.refuse_existing(tmp_path, overwrite=True)
     with pytest.raises(UserError, match="is already there and complete; add --overwrite to replace it"):
-        cli.refuse_existing(tmp_path, overwrite=False)
+        outputs.refuse_existing(tmp_path, overwrite=False)
 
 
 def test_a_folder_of_the_user_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="was not written by codefit and is not replaced; choose another place"):
-        cli.refuse_existing(tmp_path, overwrite=True)
+        outputs.refuse_existing(tmp_path, overwrite=True)
     (tmp_path / "manifest.json").write_text("{}")
-    cli.refuse_existing(tmp_path, overwrite=True)
+    outputs.refuse_existing(tmp_path, overwrite=True)
 
 
 @pytest.mark.parametrize("place", [".", "..", "outputs/.."])
 def test_a_folder_without_a_name_of_its_own_is_no_output(place: str) -> None:
     with pytest.raises(UserError, match="cannot be an output; name a new file or folder in it"):
-        cli.refuse_existing(Path(place), overwrite=True)
+        outputs.refuse_existing(Path(place), overwrite=True)
 
 
 def test_a_new_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
     output = tmp_path / "deep" / "output"
-    with cli.new_directory(output) as folder:
+    with outputs.new_directory(output) as folder:
         fill(folder, {"a.txt": "a", "sub/b.txt": "b"})
         assert not output.exists()
     assert files_of(tmp_path) == {"deep/output/a.txt": "a", "deep/output/sub/b.txt": "b"}
@@ -74,7 +75,7 @@ def test_an_existing_output_is_replaced_only_at_the_end(tmp_path: Path, fails: b
     output = fill(tmp_path / "output", {"old.txt": "old"})
 
     def work() -> None:
-        with cli.new_directory(output) as folder:
+        with outputs.new_directory(output) as folder:
             fill(folder, {"new.txt": "new"})
             assert files_of(output) == {"old.txt": "old"}
             if fails:
@@ -92,8 +93,8 @@ def test_an_existing_output_is_replaced_only_at_the_end(tmp_path: Path, fails: b
 BEGUN = """
 import sys
 from pathlib import Path
-from codefit import cli, locks
-with cli.new_directory(Path(sys.argv[1])) as folder, locks.temporary_folder() as temporary:
+from codefit import outputs
+with outputs.new_directory(Path(sys.argv[1])) as folder, outputs.temporary_folder() as temporary:
     (folder / "half.txt").write_text("half")
     (temporary / "clone").mkdir()
     print("begun", flush=True)
@@ -110,7 +111,7 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], s
 
     def begin(output: Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", BEGUN, str(output)]
-        run = subprocess.Popen(command, cwd=cli.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        run = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert run.stdout is not None
         assert run.stdout.readline() == "begun\n"
         return run
@@ -124,10 +125,10 @@ def test_a_killed_run_leaves_no_output_and_the_next_removes_what_it_left(
     output = tmp_path / "output"
     with begin(output) as run:
         run.send_signal(signal.SIGKILL)
-    assert files_of(cli.partial(output)) == {"half.txt": "half"}
+    assert files_of(outputs.partial(output)) == {"half.txt": "half"}
     assert not output.exists()
     assert len(list((tmp_path / "temporary").iterdir())) == 2
-    with cli.new_directory(output) as folder, locks.temporary_folder() as temporary:
+    with outputs.new_directory(output) as folder, outputs.temporary_folder() as temporary:
         assert files_of(folder) == {}
         assert list(temporary.iterdir()) == []
         assert {path.stem for path in (tmp_path / "temporary").iterdir()} == {temporary.name}
@@ -137,14 +138,14 @@ def test_a_killed_run_leaves_no_output_and_the_next_removes_what_it_left(
 def test_nothing_of_a_run_that_is_alive_is_removed(
     tmp_path: Path, begin: Callable[[Path], subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    monkeypatch.setattr(outputs, "PATIENCE", 0.1)
     output = tmp_path / "output"
     with begin(output) as run:
         before = sorted(tmp_path.rglob("*"))
         message = f"^another run is writing {output}; wait until it has ended, or choose another place.$"
-        with pytest.raises(UserError, match=message), cli.new_directory(output):
+        with pytest.raises(UserError, match=message), outputs.new_directory(output):
             pytest.fail("the block must not start")
-        with locks.temporary_folder() as one, locks.temporary_folder() as other:
+        with outputs.temporary_folder() as one, outputs.temporary_folder() as other:
             assert one.is_dir()
             assert other.is_dir()
         assert sorted(tmp_path.rglob("*")) == before
@@ -155,7 +156,7 @@ def test_nothing_of_a_run_that_is_alive_is_removed(
 
 def test_a_file_in_the_way_of_building_is_replaced(tmp_path: Path) -> None:
     fill(tmp_path / "output.partial", "left over")
-    with cli.new_directory(tmp_path / "output") as folder:
+    with outputs.new_directory(tmp_path / "output") as folder:
         fill(folder, {"a": "a"})
     assert files_of(tmp_path) == {"output/a": "a"}
 
@@ -163,7 +164,7 @@ def test_a_file_in_the_way_of_building_is_replaced(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     fill(tmp_path / "file", "text")
     message = "cannot write .*file/output: Not a directory; choose another place"
-    with pytest.raises(UserError, match=message), cli.new_directory(tmp_path / "file" / "output"):
+    with pytest.raises(UserError, match=message), outputs.new_directory(tmp_path / "file" / "output"):
         pytest.fail("the block must not start")
 
 
@@ -171,9 +172,9 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 def test_a_folder_is_made_with_its_parents_and_emptied_when_asked(
     tmp_path: Path, empty: bool, left: dict[str, str]
 ) -> None:
-    cli.make_folder(tmp_path / "a" / "b")
+    outputs.make_folder(tmp_path / "a" / "b")
     fill(tmp_path / "a" / "b", {"left.txt": "left"})
-    cli.make_folder(tmp_path / "a" / "b", empty=empty)
+    outputs.make_folder(tmp_path / "a" / "b", empty=empty)
     assert (tmp_path / "a" / "b").is_dir()
     assert files_of(tmp_path) == left
 
@@ -184,7 +185,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, name: str)
     fill(tmp_path / "file.partial", "text")
     place = name.removesuffix(".partial")
     with pytest.raises(UserError, match=rf"^cannot write {tmp_path}/{place}: (File exists|Not a directory); choose"):
-        cli.make_folder(tmp_path / name)
+        outputs.make_folder(tmp_path / name)
 
 
 @pytest.mark.parametrize("had", ["old", {"old.txt": "old", "sub/older.txt": "older"}, None])
@@ -198,8 +199,8 @@ def test_commit_replaces_whatever_was_there(
         fill(output, had)
         if left_over:
             fill(tmp_path / "output.old", {"killed.txt": "in between"})
-    aside = fill(cli.partial(output), made)
-    cli.commit(aside, output)
+    aside = fill(outputs.partial(output), made)
+    outputs.commit(aside, output)
     expected = {"output": made} if isinstance(made, str) else {f"output/{name}": text for name, text in made.items()}
     found = files_of(tmp_path)
     if isinstance(had, str) and isinstance(made, str):
@@ -211,7 +212,7 @@ def test_commit_leaves_the_target_of_a_link_alone(tmp_path: Path) -> None:
     target = fill(tmp_path / "elsewhere", {"old.txt": "old"})
     output = tmp_path / "output"
     output.symlink_to(target)
-    cli.commit(fill(cli.partial(output), {"new.txt": "new"}), output)
+    outputs.commit(fill(outputs.partial(output), {"new.txt": "new"}), output)
     assert files_of(target) == {"old.txt": "old"}
     assert files_of(output) == {"new.txt": "new"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "output"]
@@ -223,16 +224,16 @@ def test_commit_flushes_every_file_and_the_folder(
 ) -> None:
     calls: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append((tmp_path / "output").exists()))
-    cli.commit(fill(tmp_path / "output.partial", made), tmp_path / "output")
+    outputs.commit(fill(tmp_path / "output.partial", made), tmp_path / "output")
     assert calls == [False] * (flushed - 1) + [True]
 
 
 # ---------------------------------------------------------------------------------------------- manifest
 
 
-def manifest_for(monkeypatch: pytest.MonkeyPatch) -> cli.Manifest:
+def manifest_for(monkeypatch: pytest.MonkeyPatch) -> Manifest:
     monkeypatch.setattr(sys, "argv", ["some/where/train.py", "--output_dir", "outputs/a", "--seed", "1"])
-    return cli.Manifest(argparse.Namespace(output_dir=Path("outputs/a"), seed=1, words=["a"], limit=None))
+    return Manifest(argparse.Namespace(output_dir=Path("outputs/a"), seed=1, words=["a"], limit=None))
 
 
 @pytest.mark.parametrize(
@@ -251,9 +252,9 @@ def test_a_manifest_lies_beside_its_output(
     manifest = manifest_for(monkeypatch)
     manifest.update(kept=3)
     manifest.write(path)
-    assert cli.manifest_of(path) == tmp_path / place
+    assert manifest_of(path) == tmp_path / place
     assert json.loads((tmp_path / place).read_text())["kept"] == 3
-    assert cli.read_manifest(path)["kept"] == 3
+    assert read_manifest(path)["kept"] == 3
 
 
 def test_a_manifest_says_what_made_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +268,7 @@ def test_a_manifest_says_what_made_the_output(tmp_path: Path, monkeypatch: pytes
     assert "Ünï" in text
     assert content.pop("seconds") >= 0
     assert content.pop("versions")["python"] == sys.version.split()[0]
-    assert content.pop("toolkit_commit") == cli.toolkit_commit()
+    assert content.pop("toolkit_commit") == toolkit_commit()
     assert content == {
         "command": ["train.py", "--output_dir", "outputs/a", "--seed", "1"],
         "arguments": {"output_dir": "outputs/a", "seed": 1, "words": ["a"], "limit": None},
@@ -288,19 +289,19 @@ def test_two_manifests_of_one_command_differ_only_in_time(tmp_path: Path, monkey
 
 
 def test_versions_name_what_can_change_a_result() -> None:
-    assert {"python", "torch", "transformers", "peft", "tokenizers"} <= set(cli.versions())
+    assert {"python", "torch", "transformers", "peft", "tokenizers"} <= set(versions())
 
 
 def test_an_absent_manifest_is_empty(tmp_path: Path) -> None:
-    assert cli.read_manifest(tmp_path) == {}
-    assert cli.read_manifest(tmp_path / "raw.jsonl") == {}
+    assert read_manifest(tmp_path) == {}
+    assert read_manifest(tmp_path / "raw.jsonl") == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b'"text"', b"\xff\xfe"])
 def test_a_broken_manifest_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(UserError, match=r"manifest.json is not .*; run the stage that wrote .* again\.$"):
-        cli.read_manifest(tmp_path)
+        read_manifest(tmp_path)
 
 
 @pytest.fixture
@@ -310,27 +311,27 @@ def toolkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     for words in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "All."]):
         subprocess.run(["git", "-C", str(root), *words], check=True)
-    monkeypatch.setattr(cli, "ROOT", root)
+    monkeypatch.setattr(manifest, "ROOT", root)
     return root
 
 
 def test_the_commit_of_the_toolkit_says_when_files_differ(toolkit: Path) -> None:
-    clean = cli.toolkit_commit()
+    clean = toolkit_commit()
     assert clean is not None
     assert re.fullmatch(r"[0-9a-f]{40}", clean)
     (toolkit / "notes.txt").write_text("a file that git does not know changes nothing")
-    assert cli.toolkit_commit() == clean
+    assert toolkit_commit() == clean
     (toolkit / "train.py").write_text("changed")
-    assert cli.toolkit_commit() == clean + "-dirty"
+    assert toolkit_commit() == clean + "-dirty"
 
 
 def test_a_toolkit_without_git_has_no_commit(toolkit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert cli.toolkit_commit() is None
+    assert toolkit_commit() is None
 
 
 def test_a_toolkit_unpacked_in_another_repository_has_no_commit(toolkit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "ROOT", toolkit / "inner")
-    assert cli.toolkit_commit() is None
+    monkeypatch.setattr(manifest, "ROOT", toolkit / "inner")
+    assert toolkit_commit() is None
     shutil.rmtree(toolkit / ".git")
-    assert cli.toolkit_commit() is None
+    assert toolkit_commit() is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import parse_data
-from codefit.cli import UserError
+from codefit.errors import UserError
 from codefit.records import Document, read_documents
 
 SCRIPT = Path(parse_data.__file__)

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from test_report import ADAPTED, BASE, compared
 
-from codefit.report import plots
+from codefit.evaluation.report.plots import scores
+from codefit.training import plots
 
 
 def size(path):
@@ -25,7 +26,7 @@ def test_pictures_repeat_to_the_byte(tmp_path):
     content = compared()[0]
     for name in ("a", "b"):
         plots.loss_curve(LOG, tmp_path / f"loss-{name}.png")
-        plots.scores(content, tmp_path / f"scores-{name}.png")
+        scores(content, tmp_path / f"scores-{name}.png")
     for kind in ("loss", "scores"):
         assert (tmp_path / f"{kind}-a.png").read_bytes() == (tmp_path / f"{kind}-b.png").read_bytes()
 
@@ -53,13 +54,13 @@ def test_a_running_mean_lies_in_the_middle_of_its_window():
 
 def test_the_picture_of_scores_grows_with_the_benchmarks(tmp_path):
     content = compared()[0]
-    plots.scores(content, tmp_path / "one.png")
+    scores(content, tmp_path / "one.png")
     both = {**content, "benchmarks": {**content["benchmarks"], "codexglue": content["benchmarks"]["heldout"]}}
-    plots.scores(both, tmp_path / "two.png")
+    scores(both, tmp_path / "two.png")
     assert size(tmp_path / "two.png")[1] > 1.7 * size(tmp_path / "one.png")[1]
 
 
 def test_the_picture_of_scores_needs_no_likelihood(tmp_path):
     content = compared([dataclasses.replace(item, scores={}) for item in BASE], ADAPTED)[0]
-    plots.scores(content, tmp_path / "scores.png")
+    scores(content, tmp_path / "scores.png")
     assert size(tmp_path / "scores.png")[0] == 1600

@@ -4,8 +4,9 @@ import ast
 
 import pytest
 
-from codefit import cli, prediction_cache
-from codefit.prediction_cache import PredictionCache
+from codefit.generation import prediction_cache
+from codefit.generation.prediction_cache import PredictionCache
+from codefit.manifest import ROOT
 
 QUESTION = {"kind": "completions", "rows": [[1, 2], [3]]}
 ANSWER = [[[4, 5], "stop"], [[], "length"]]
@@ -36,24 +37,35 @@ def test_numbers_come_back_to_the_last_digit(tmp_path):
 def test_whatever_could_move_an_answer_is_part_of_its_name(tmp_path, monkeypatch, changed):
     PredictionCache({"model": "a"}, tmp_path).put(QUESTION, ANSWER)
     if changed == "versions":
-        monkeypatch.setattr(prediction_cache.cli, "versions", lambda: {"torch": "0.1"})
+        monkeypatch.setattr(prediction_cache, "versions", lambda: {"torch": "0.1"})
     if changed == "code":
-        monkeypatch.setattr(prediction_cache, "CODE", ("generation.py",))
+        monkeypatch.setattr(prediction_cache, "CODE", ("generation/batched.py",))
     assert PredictionCache({"model": "b" if changed == "facts" else "a"}, tmp_path).get(QUESTION) is None
 
 
 def test_the_code_that_makes_an_answer_is_part_of_its_name():
     # these work before and behind it, name a rule, or serve other parts of a module that is imported
-    around = {"cli", "encoding", "prediction_cache", "records", "tasks", "languages", "lexer"}
+    around = {
+        "console",
+        "encoding",
+        "records",
+        "generation.prediction_cache",
+        "tasks.task",
+        "code.languages",
+        "code.lexer",
+    }
     imported = set()
     for name in prediction_cache.CODE:
-        tree = ast.parse((cli.ROOT / "codefit" / name).read_text(encoding="utf-8"))
+        tree = ast.parse((ROOT / "codefit" / name).read_text(encoding="utf-8"))
         for node in (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)):
             package, _, module = (node.module or "").partition(".")
             if package == "codefit":
-                imported |= {module} if module else {alias.name for alias in node.names}
-    assert "nucleus" in imported
-    assert {f"{name}.py" for name in imported - around} <= set(prediction_cache.CODE)
+                prefix = f"{module}." if module else ""
+                names = {prefix + alias.name for alias in node.names}
+                modules = {name for name in names if (ROOT / "codefit" / f"{name.replace('.', '/')}.py").is_file()}
+                imported |= modules or {module}
+    assert "generation.nucleus" in imported
+    assert {f"{name.replace('.', '/')}.py" for name in imported - around} <= set(prediction_cache.CODE)
 
 
 @pytest.mark.parametrize("harm", [b"", b"{", b"[]", b"\xff\xfe", b'{"sha256": "0", "answer": [1]}', "cut", "bit"])

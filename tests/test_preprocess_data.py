@@ -14,8 +14,8 @@ import pytest
 import tokenizers
 
 import preprocess_data
-from codefit import hub
-from codefit.cli import UserError
+from codefit.errors import UserError
+from codefit.publishing import push
 from codefit.records import SPLITS, Document, Pair, read_jsonl, write_jsonl
 
 SCRIPT = Path(preprocess_data.__file__)
@@ -232,9 +232,9 @@ def test_a_dry_run_writes_nothing(source, prepare, capsys, tmp_path):
 
 def test_the_output_is_pushed_after_it_was_saved(source, prepare, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(hub, "preflight", lambda name, kind, private: calls.append((name, kind)))
+    monkeypatch.setattr(push, "check_repository", lambda name, kind, private: calls.append((name, kind)))
     monkeypatch.setattr(
-        hub, "push_dataset", lambda folder, name, private: calls.append((sorted(data_of(folder)), name)) or "URL"
+        push, "push_dataset", lambda folder, name, private: calls.append((sorted(data_of(folder)), name)) or "URL"
     )
     prepare(source, "--hf_repository", "me/pairs")
     files = ["rejected.jsonl", "test.jsonl", "train.jsonl", "validation.jsonl"]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from test_training import command
 
 import train
-from codefit import models
-from codefit.cli import UserError
+from codefit.errors import UserError
+from codefit.modeling import loading
 
 BATCH = ["--max_length", "256", "--max_prompt_tokens", "64", "--max_steps", "3", "--eval_steps", "2"]
 BATCH += ["--eval_predictions", "3", "--per_device_train_batch_size"]
@@ -40,7 +40,7 @@ def assert_same_losses(one, both):
         assert [row[name] for row in two_losses] == pytest.approx([row[name] for row in one_losses], rel=1e-3)
     for name in ("eval_loss", "eval_accuracy", "eval_edit_similarity"):
         assert [row[name] for row in two_evals] == pytest.approx([row[name] for row in one_evals], rel=1e-3, abs=1e-3)
-    models.load(str(both))
+    loading.load(str(both))
 
 
 @pytest.fixture(scope="module")

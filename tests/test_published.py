@@ -9,7 +9,7 @@ import pytest
 
 import benchmarking
 import bleu
-from codefit.cli import ROOT
+from codefit.manifest import ROOT
 
 FOLDER = ROOT / "tests" / "data" / "published"
 # chrF as it was published. ROUGE-L was published as the median of an unseeded bootstrap (0.1248, 0.1449, 0.1022,

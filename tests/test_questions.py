@@ -5,8 +5,10 @@ import json
 
 import pytest
 
-from codefit import cli, questions, retrieval
-from codefit.benchmarks import pairs
+from codefit.errors import UserError
+from codefit.evaluation import questions, training_lookup
+from codefit.evaluation.benchmarks import pairs
+from codefit.manifest import Manifest
 from codefit.records import Pair, write_jsonl
 
 
@@ -29,7 +31,7 @@ def data(tmp_path):
 
 
 def load(data, *names, split="test", forgetting=None):
-    manifest = cli.Manifest(argparse.Namespace())
+    manifest = Manifest(argparse.Namespace())
     found = questions.load(names, str(data), split, 64, forgetting, manifest)
     return found, [path.rpartition("/")[2] for path in manifest.content["inputs"]]
 
@@ -72,7 +74,7 @@ def test_a_file_of_pairs_needs_prompts_and_completions_only(tmp_path):
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(data, names, options, words):
-    with pytest.raises(cli.UserError, match=words):
+    with pytest.raises(UserError, match=words):
         load(data, *names, **options)
 
 
@@ -87,14 +89,14 @@ def test_what_cannot_be_had_is_one_sentence(data, names, options, words):
 )
 def test_a_broken_file_of_pairs_is_one_sentence(tmp_path, content, words):
     (tmp_path / "bad.jsonl").write_text(content)
-    with pytest.raises(cli.UserError, match=words.replace("[", r"\[")):
+    with pytest.raises(UserError, match=words.replace("[", r"\[")):
         pairs.load(tmp_path / "bad.jsonl")
 
 
 def test_a_data_set_without_a_test_split_cannot_check_forgetting(data, tmp_path):
     (tmp_path / "other").mkdir()
     write_jsonl(tmp_path / "other" / "train.jsonl", [pair(1)])
-    with pytest.raises(cli.UserError, match=r"has no test.jsonl to check forgetting on; name a JSONL file of pairs"):
+    with pytest.raises(UserError, match=r"has no test.jsonl to check forgetting on; name a JSONL file of pairs"):
         load(data, "heldout", forgetting=str(tmp_path / "other"))
 
 
@@ -102,7 +104,7 @@ def test_two_files_of_one_name_are_refused(data, tmp_path):
     (tmp_path / "deep").mkdir()
     for folder in (tmp_path, tmp_path / "deep"):
         write_jsonl(folder / "mine.jsonl", [pair(1)])
-    with pytest.raises(cli.UserError, match="two benchmarks are called mine; rename one of the files"):
+    with pytest.raises(UserError, match="two benchmarks are called mine; rename one of the files"):
         load(data, str(tmp_path / "mine.jsonl"), str(tmp_path / "deep" / "mine.jsonl"))
 
 
@@ -126,7 +128,7 @@ def training(tmp_path):
         pair(4, prompt="while True:\n    ", completion="pass", finish_reason="length"),
     ]
     write_jsonl(tmp_path / "train.jsonl", rows)
-    return retrieval.TrainingData(tmp_path / "train.jsonl")
+    return training_lookup.TrainingData(tmp_path / "train.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -156,13 +158,13 @@ def test_examples_are_seeded_and_end_naturally(training):
 
 
 def test_a_large_training_set_is_sampled(tmp_path, monkeypatch):
-    monkeypatch.setattr(retrieval, "MOST", 10)
+    monkeypatch.setattr(training_lookup, "MOST", 10)
     (tmp_path / "train.jsonl").write_text(
         "".join(
             json.dumps({"id": str(n), "task": "t", "prompt": f"p{n}", "completion": f"c{n}"}) + "\n" for n in range(99)
         )
     )
-    data = retrieval.TrainingData(tmp_path / "train.jsonl", seed=1)
+    data = training_lookup.TrainingData(tmp_path / "train.jsonl", seed=1)
     assert (data.count, len(data._kept)) == (99, 10)
     assert max(int(kept.id) for kept in data._kept) > 20
     assert data.holds("p98", "c98")

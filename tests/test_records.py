@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from codefit import records
-from codefit.cli import UserError
+from codefit.errors import UserError
 from codefit.records import Document, Pair, Prediction, Record, read_documents, read_jsonl, to_line, write_jsonl
 
 SEPARATORS = "a\u2028b\u2029c\u0085d\x0b\x0c\x1ce\rf\r\ng\n"  # what str.splitlines splits at, all of it

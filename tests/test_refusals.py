@@ -12,9 +12,9 @@ from test_training import command
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import train
-from codefit import preflight, training
-from codefit.cli import UserError
+from codefit.errors import UserError
 from codefit.records import Pair, read_jsonl, write_jsonl
+from codefit.training import estimate, trainer
 
 WRONG_ARGUMENTS = [
     ("--lora_r 0", "0 must be at least 1"),
@@ -168,7 +168,7 @@ def test_a_place_that_cannot_be_used_is_one_sentence(tiny_base, prepared, tmp_pa
 
 
 def test_a_full_disk_is_found_before_the_first_step(tiny_base, prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "free_bytes", lambda output: 1000)
+    monkeypatch.setattr(estimate, "free_bytes", lambda output: 1000)
     text = sentence_of(command(tiny_base, prepared, tmp_path / "adapter"))
     assert "has 1 kB free, and checkpoints and result need" in text
     assert "make room, or choose another --output_dir." in text
@@ -185,7 +185,7 @@ def test_at_least_fifty_are_known():
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (999_600, "1 MB"), (5.31e9, "5.31 GB"), (2e15, "2e+03 TB")]
 )
 def test_bytes_as_people_say_them(count, text):
-    assert preflight.size(count) == text
+    assert estimate.size(count) == text
 
 
 class Tensors(TorchDispatchMode):
@@ -216,7 +216,7 @@ class Tensors(TorchDispatchMode):
 @pytest.mark.parametrize("flags", [[], ["--full_finetuning"], ["--per_device_train_batch_size", "6"]])
 def test_the_memory_that_is_foreseen_is_that_of_a_step(tiny_base, prepared, tmp_path, monkeypatch, capsys, flags):
     """In tensors, which can be counted: of the activations and logits of a batch, and of the gradients."""
-    real, peaks, foreseen = training.Trainer.training_step, [], []
+    real, peaks, foreseen = trainer.Trainer.training_step, [], []
 
     def step(self, model, inputs, *rest):
         with Tensors() as tensors:
@@ -224,9 +224,9 @@ def test_the_memory_that_is_foreseen_is_that_of_a_step(tiny_base, prepared, tmp_
         peaks.append(tensors.peak)
         return loss
 
-    memory = preflight.memory
-    monkeypatch.setattr(preflight, "memory", lambda *words: foreseen.append(memory(*words)) or foreseen[0])
-    monkeypatch.setattr(training.Trainer, "training_step", step)
+    memory = estimate.memory
+    monkeypatch.setattr(estimate, "memory", lambda *words: foreseen.append(memory(*words)) or foreseen[0])
+    monkeypatch.setattr(trainer.Trainer, "training_step", step)
     words = [*command(tiny_base, prepared, tmp_path / "adapter"), "--max_steps", "4", "--eval_predictions", "0", *flags]
     train.main([*words, "--dry_run"])
     train.main(words)

@@ -10,10 +10,11 @@ import re
 
 import pytest
 
-from codefit import comparison, pathology, report
+from codefit.evaluation import comparison, output_checks
+from codefit.evaluation.report import browser, terminal, wording
+from codefit.evaluation.report import html as page
 from codefit.records import Prediction
-from codefit.report import browser, plots, terminal
-from codefit.report import html as page
+from codefit.training import plots
 
 ATTACK = "</script><script>document.title='owned'</script><!-- <img src=x onerror=alert(1)> <!--{title}--> &amp;"
 PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle\n    return "
@@ -68,11 +69,11 @@ def written(base=BASE, adapted=ADAPTED, **options):
     ],
 )
 def test_defects_of_one_text(text, found):
-    assert [name for name, (_, holds) in pathology.TEXT_CHECKS.items() if holds(text, PROMPT)] == found
+    assert [name for name, (_, holds) in output_checks.TEXT_CHECKS.items() if holds(text, PROMPT)] == found
 
 
 def test_a_short_prompt_is_not_called_an_echo():
-    assert not pathology.echoes("x = y = 1", "x = ")
+    assert not output_checks.echoes("x = y = 1", "x = ")
 
 
 def test_counts_are_of_the_right_items():
@@ -82,7 +83,7 @@ def test_counts_are_of_the_right_items():
         prediction(2, reason="length", reference_finish_reason="length"),
     ]
     adapted = [prediction(0), prediction(1), prediction(2, "", reference_finish_reason="length")]
-    table = {row["check"]: row for row in pathology.rows({"base": base, "adapted": adapted})}
+    table = {row["check"]: row for row in output_checks.rows({"base": base, "adapted": adapted})}
     found = {name: [row[whose]["count"] for whose in ("reference", "base", "adapted")] for name, row in table.items()}
     assert found == {
         "stops": [2, 1, 3],
@@ -134,8 +135,8 @@ def test_planted_defects_are_called_out_everywhere(planted):
 
 def test_what_the_references_do_too_is_no_finding():
     same = [prediction(number, text="", reference="") for number in range(5)]
-    table = pathology.rows({"base": same, "adapted": same})
-    assert pathology.findings(table, {"adapted": "adapted model"}, "base model") == []
+    table = output_checks.rows({"base": same, "adapted": same})
+    assert output_checks.findings(table, {"adapted": "adapted model"}, "base model") == []
 
 
 # ------------------------------------------------------------------------------------------- comparison
@@ -211,7 +212,7 @@ PERCENT, FREE = {"higher_is_better": True}, {"higher_is_better": False}
     ],
 )
 def test_numbers(value, row, text, with_sign):
-    assert (report.number(value, row), report.signed(value, row)) == (text, with_sign)
+    assert (wording.number(value, row), wording.signed(value, row)) == (text, with_sign)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +221,13 @@ def test_numbers(value, row, text, with_sign):
 )
 def test_a_scale_covers_everything_shown(highs, top):
     row = {"higher_is_better": False, "base": {"high": highs[0]}, "adapted": {"high": highs[1]}}
-    assert report.scale(row) == pytest.approx([0, top / 4, top / 2, top * 3 / 4, top])
-    assert report.scale(row | PERCENT) == [0, 25, 50, 75, 100]
+    assert wording.scale(row) == pytest.approx([0, top / 4, top / 2, top * 3 / 4, top])
+    assert wording.scale(row | PERCENT) == [0, 25, 50, 75, 100]
 
 
 def test_an_endless_perplexity_still_has_a_scale():
     row = {**FREE, "base": {"high": math.inf}, "adapted": {"high": 3.0}}
-    assert all(math.isfinite(tick) for tick in report.scale(row))
+    assert all(math.isfinite(tick) for tick in wording.scale(row))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_an_endless_perplexity_still_has_a_scale():
 )
 def test_the_verdict_leads(base, adapted, start):
     content = compared(base, adapted)[0]
-    sentences = report.verdict(content["benchmarks"]["heldout"], MODELS)
+    sentences = wording.verdict(content["benchmarks"]["heldout"], MODELS)
     assert sentences[0].startswith(start)
     assert len(sentences) == 2
     assert sentences[1].startswith("Also ")

@@ -7,12 +7,12 @@ import pytest
 from test_preprocess_data import documents, kotlin_file, pairs_of, prepare, vocabulary  # noqa: F401  (fixtures)
 
 import preprocess_data
-from codefit import repository_context
-from codefit.cli import UserError
 from codefit.curation.corpus import Corpus
 from codefit.curation.neighbours import Neighbours
+from codefit.errors import UserError
 from codefit.records import Document, Pair, write_jsonl
-from codefit.vocabulary import load_tokenizer, token_starts
+from codefit.tasks import repository_context
+from codefit.tasks.token_offsets import load_tokenizer, token_starts
 
 LIMIT = 120
 

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from codefit import scoring, tasks
+from codefit import scoring
+from codefit.evaluation import task_metrics
 from codefit.records import Prediction
 from codefit.scoring import bits_per_byte, bleu, chrf, edit_similarity, exact_match, next_line, ngrams, perplexity
+from codefit.scoring.metric import gather
+from codefit.tasks.task import TASKS
 
 FOLDER = list(pkgutil.iter_modules(scoring.__path__))
 ALPHABETS = ("ab (", "abcdef_().=: \n", "été привет 日本語 👋\t", "x")
@@ -37,8 +40,8 @@ def random_pairs(seed: int, count: int = 200) -> tuple[list[str], list[str]]:
 # ------------------------------------------------------------------------------------------------ contract
 
 
-METRICS = {name: metric for task in tasks.TASKS for name, metric in scoring.metrics(task).items()}
-TEXT_METRICS = {name: metric for task in tasks.TASKS for name, metric in scoring.text_metrics(task).items()}
+METRICS = {name: metric for task in TASKS for name, metric in task_metrics.metrics(task).items()}
+TEXT_METRICS = {name: metric for task in TASKS for name, metric in task_metrics.text_metrics(task).items()}
 
 
 def test_every_metric_scores_some_task() -> None:
@@ -50,7 +53,7 @@ def test_every_metric_scores_some_task() -> None:
     ("found", "task"), [(["naming"], "naming"), (["naming", "line"], "completion"), ([], "completion")]
 )
 def test_items_of_different_tasks_are_scored_as_completions(found: list[str], task: str) -> None:
-    assert scoring.task_of([Prediction(name, "", "", "", task=name) for name in found]) == task
+    assert task_metrics.task_of([Prediction(name, "", "", "", task=name) for name in found]) == task
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -74,7 +77,7 @@ class TestTextMetric:
 
     def test_values_of_many_sums_are_the_values_of_each(self, name: str) -> None:
         metric = TEXT_METRICS[name]
-        stats = scoring.gather(metric, *random_pairs(1))
+        stats = gather(metric, *random_pairs(1))
         assert stats.shape == (200, len(metric.statistics("a", "b")))
         sums = stats.reshape(2, 25, 4, -1).sum(axis=2)
         values = metric.value(sums)
@@ -86,19 +89,19 @@ class TestTextMetric:
         metric = TEXT_METRICS[name]
         predictions, references = random_pairs(2)
         one_by_one = [metric.statistics(*pair) for pair in zip(predictions, references, strict=True)]
-        assert np.array_equal(scoring.gather(metric, predictions, references), np.array(one_by_one))
+        assert np.array_equal(gather(metric, predictions, references), np.array(one_by_one))
 
 
 @pytest.mark.parametrize(("predictions", "references"), [(["a"], ["a", "b"]), ([], [])])
 def test_lists_that_cannot_be_scored_are_refused(predictions: list[str], references: list[str]) -> None:
     with pytest.raises(ValueError, match="cannot be scored"):
-        scoring.gather(exact_match, predictions, references)
+        gather(exact_match, predictions, references)
 
 
 def test_the_honest_profile_holds_every_text_metric_with_its_signature() -> None:
-    result = scoring.scores(["a b c", "x"], ["a b c", "y"])
-    assert set(result) == {*scoring.text_metrics("completion"), "n", "signatures"}
-    assert set(result["signatures"]) == set(scoring.text_metrics("completion"))
+    result = task_metrics.scores(["a b c", "x"], ["a b c", "y"])
+    assert set(result) == {*task_metrics.text_metrics("completion"), "n", "signatures"}
+    assert set(result["signatures"]) == set(task_metrics.text_metrics("completion"))
     assert (result["n"], result["exact_match"], result["edit_similarity"]) == (2, 50.0, 50.0)
 
 
@@ -179,13 +182,13 @@ def independent_bleu(predictions: list[str], references: list[str]) -> float:
 @pytest.mark.parametrize("seed", range(5))
 def test_bleu_is_the_published_formula(seed: int) -> None:
     predictions, references = random_pairs(seed)
-    value = float(bleu.value(scoring.gather(bleu, predictions, references).sum(axis=0)))
+    value = float(bleu.value(gather(bleu, predictions, references).sum(axis=0)))
     assert value == pytest.approx(independent_bleu(predictions, references), rel=1e-12)
 
 
 def test_bleu_counts_as_sacrebleu_does() -> None:
     predictions, references = random_pairs(6)
-    counts = scoring.gather(bleu, predictions, references).sum(axis=0)
+    counts = gather(bleu, predictions, references).sum(axis=0)
     score = sacrebleu.BLEU(tokenize="none", force=True).corpus_score(predictions, [references])
     assert counts.tolist() == [*score.counts, *score.totals, score.sys_len, score.ref_len]
 
@@ -204,7 +207,7 @@ def test_bleu_of_nothing_is_0(prediction: str, reference: str) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_chrf_is_sacrebleus(seed: int) -> None:
     predictions, references = random_pairs(seed, 150)
-    value = float(chrf.value(scoring.gather(chrf, predictions, references).sum(axis=0)))
+    value = float(chrf.value(gather(chrf, predictions, references).sum(axis=0)))
     expected = sacrebleu.CHRF(char_order=6, word_order=0, beta=2).corpus_score(predictions, [references]).score
     assert value == expected
 

@@ -10,8 +10,10 @@ import transformers
 from conftest import SOURCES
 
 import train
-from codefit import encoding, models, scratch
+from codefit import encoding
+from codefit.modeling import hardware, loading
 from codefit.records import Pair, write_jsonl
+from codefit.training import scratch
 
 
 def test_muon_trains_matrices_and_adamw_the_rest_and_both_resume(tiny_tokenizer):
@@ -84,8 +86,8 @@ def test_muon_in_float32_takes_the_steps_of_pytorch_in_bfloat16(shape):
 
 @pytest.mark.parametrize(("dtype", "kind"), [(torch.float32, scratch.Muon), (torch.bfloat16, torch.optim.Muon)])
 def test_muon_computes_in_the_type_this_machine_is_fast_in(tiny_base, monkeypatch, dtype, kind):
-    monkeypatch.setattr(models, "compute_dtype", lambda: dtype)
-    model = models.load_model(str(tiny_base), dtype=torch.float32)
+    monkeypatch.setattr(hardware, "compute_dtype", lambda: dtype)
+    model = loading.load_model(str(tiny_base), dtype=torch.float32)
     assert type(scratch.MuonWithAdamW(model, lr=1e-2, weight_decay=0.1).parts[0]) is kind
 
 
@@ -146,7 +148,7 @@ def test_a_model_from_scratch_is_a_whole_model(documents, tmp_path):
     words += ["--vocab_size", "400", "--hidden_size", "32", "--num_hidden_layers", "2", "--num_attention_heads", "2"]
     words += ["--intermediate_size", "64", "--max_length", "128", "--per_device_train_batch_size", "2"]
     train.main([*words, "--lr_scheduler_type", "warmup_stable_decay"])
-    tokenizer, model = models.load(str(tmp_path / "model"))
+    tokenizer, model = loading.load(str(tmp_path / "model"))
     assert len(tokenizer) == 400
     assert model.config.num_hidden_layers == 2
     validation = json.loads((tmp_path / "model" / "manifest.json").read_text())["validation"]

@@ -4,8 +4,8 @@ import pytest
 import transformers
 from conftest import SOURCES
 
-from codefit import scratch, scratch_flags
 from codefit.encoding import Encoder
+from codefit.training import scratch, scratch_flags
 
 NASTY = {
     "empty": "",

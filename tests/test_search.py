@@ -8,8 +8,9 @@ import types
 import pytest
 
 import train
-from codefit import cli, search
-from codefit.cli import UserError
+from codefit import outputs
+from codefit.errors import UserError
+from codefit.training import search
 
 PARSER = train.build_parser()
 
@@ -65,7 +66,7 @@ def test_a_flag_is_searched_once():
 )
 def test_a_search_that_is_half_asked_for_is_one_sentence(flags, message):
     with pytest.raises(UserError, match=message):
-        search.plan(PARSER.parse_args(flags), PARSER)
+        search.plan_search(PARSER.parse_args(flags), PARSER)
 
 
 def test_the_words_of_a_command_give_the_command_again():
@@ -106,7 +107,7 @@ class Runs:
                 callback.on_evaluate(None, state, control, metrics=metrics)
             if control.should_training_stop:
                 break
-        with cli.new_directory(args.output_dir) as folder:
+        with outputs.new_directory(args.output_dir) as folder:
             validation = {**metrics, "eval_loss": metrics[search.OBJECTIVE] * 2}
             content = {"validation": validation, "steps": state.global_step, "seconds": 1.0}
             (folder / "manifest.json").write_text(json.dumps(content))
@@ -119,8 +120,8 @@ def arguments(output, trials=12):
 
 def searched(output, runs, **options):
     args = arguments(output, **options)
-    cli.partial(output).mkdir(exist_ok=True)
-    search.run(args, search.plan(args, PARSER), runs)
+    outputs.partial(output).mkdir(exist_ok=True)
+    search.run(args, search.plan_search(args, PARSER), runs)
     return json.loads((output / "trials.json").read_text())
 
 

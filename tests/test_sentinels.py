@@ -13,9 +13,10 @@ import benchmarking
 import complete
 import merge_lora
 import train
-from codefit import fim, models, records
-from codefit.cli import UserError
+from codefit import fim, records
 from codefit.encoding import Encoder
+from codefit.errors import UserError
+from codefit.modeling import loading
 from codefit.records import Pair
 
 BASES = ("codegen", "phi")
@@ -63,11 +64,11 @@ def base_of(kind, tokenizer, folder, spare_rows):
 @pytest.mark.parametrize("kind", [*BASES, "llama"])
 def test_a_base_without_sentinels_learns_some(kind, spare_rows, plain_tokenizer, pairs, tmp_path, capsys):
     base = base_of(kind, plain_tokenizer, tmp_path / "base", spare_rows)
-    assert fim.detect(models.load_tokenizer(str(base)).get_vocab()) is None
+    assert fim.detect(loading.load_tokenizer(str(base)).get_vocab()) is None
     adapter = tmp_path / "run" / "adapter"
     train.main(command(base, pairs, adapter, "--max_steps", "8", "--eval_predictions", "4"))
     assert "new tokens are trained, <fim_prefix> <fim_suffix> <fim_middle>" in capsys.readouterr().out
-    tokenizer = models.load_tokenizer(str(adapter))
+    tokenizer = loading.load_tokenizer(str(adapter))
     ids = tokenizer.convert_tokens_to_ids(list(fim.BASE.sentinels))
     assert json.loads((adapter / "adapter_config.json").read_text())["trainable_token_indices"] == ids
     size = sum(path.stat().st_size for path in adapter.glob("*.safetensors"))
@@ -76,7 +77,7 @@ def test_a_base_without_sentinels_learns_some(kind, spare_rows, plain_tokenizer,
     merge_lora.main(["--hf_repository", str(adapter)])
     merged = adapter.parent / "merged"
     table = transformers.AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).get_input_embeddings().weight
-    begun = models.load_model(str(base), dtype=torch.float32).get_input_embeddings().weight
+    begun = loading.load_model(str(base), dtype=torch.float32).get_input_embeddings().weight
     assert len(table) == max(len(begun), max(ids) + 1)
     others = min(ids)
     assert torch.allclose(table[:others], begun[:others], atol=1e-2), "no other row is trained"

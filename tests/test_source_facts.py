@@ -6,8 +6,8 @@ import pytest
 from test_parse_data import parse
 from test_sources import read, write
 
-from codefit.sources import unsafe
 from codefit.sources.licences import spdx_id
+from codefit.sources.source import unsafe
 
 
 @pytest.mark.parametrize(

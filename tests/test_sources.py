@@ -11,9 +11,11 @@ from datetime import datetime
 
 import pytest
 
-from codefit.cli import UserError
-from codefit.sources import Rejection, archive, locate, open_source
+from codefit.errors import UserError
+from codefit.records import Rejection
+from codefit.sources import archive
 from codefit.sources.licences import licence_of
+from codefit.sources.locate import locate, open_source
 
 FILES = {
     "LICENSE": b"Apache License\n  Version 2.0, January 2004\n",

@@ -4,7 +4,7 @@ import pytest
 from test_parse_data import parse, project, rejections
 from test_sources import git, tar_of
 
-from codefit.sources import Rejection
+from codefit.records import Rejection
 from codefit.sources.code_blocks import code_blocks, language_named
 
 

@@ -17,7 +17,7 @@ import pytest
 from test_parse_data import SCRIPT, parse_data, rejections
 from test_sources import git, write
 
-from codefit.cli import UserError
+from codefit.errors import UserError
 from codefit.records import read_documents
 from codefit.sources import github_search
 

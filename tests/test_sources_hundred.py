@@ -12,7 +12,7 @@ import pytest
 from test_parse_data import parse
 from test_sources import git
 
-from codefit.cli import UserError
+from codefit.errors import UserError
 from codefit.sources.directory import Directory
 
 GOOD = "fun main() {\n    println(%d)\n}\n"

@@ -13,10 +13,10 @@ import pytest
 from test_parse_data import SCRIPT, parse, project
 from test_sources import git, tar_of
 
-from codefit.cli import UserError
-from codefit.records import Document, write_jsonl
-from codefit.sources import Place, Rejection
+from codefit.errors import UserError
+from codefit.records import Document, Rejection, write_jsonl
 from codefit.sources.journal import Journal, Tally
+from codefit.sources.source import Place
 
 
 def repository(folder, name, files):

@@ -6,9 +6,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from codefit import scoring
 from codefit.scoring import bleu
 from codefit.scoring import statistics as sure
+from codefit.scoring.metric import gather
 from codefit.scoring.statistics import Array
 
 
@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
 def test_a_corpus_score_is_computed_anew_from_the_items_of_every_resample() -> None:
     references = [f"return a {word} b + {word}" for word in ("one", "two", "three", "four", "five", "six")]
     predictions = [text.replace("two", "2").replace("a", "a" * (1 + at % 3)) for at, text in enumerate(references)]
-    stats = scoring.gather(bleu, predictions, references)
+    stats = gather(bleu, predictions, references)
     clusters = ["x", "x", "y", "z", "z", "z"]
     values = bleu.value(sure._resampled(sure._cluster_sums(stats, clusters), seed=0))
     weights = sure._weights(3, 0)[17]

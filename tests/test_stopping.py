@@ -2,7 +2,8 @@
 
 import pytest
 
-from codefit import encoding, stopping
+from codefit import encoding
+from codefit.generation import stopping
 
 
 @pytest.fixture(scope="module")

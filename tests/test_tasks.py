@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from codefit.languages import LANGUAGES
-from codefit.lexer import comment_length, leading_comment, mask
+from codefit.code.languages import LANGUAGES
+from codefit.code.lexer import comment_length, leading_comment, mask
+from codefit.code.structure import Structure
 from codefit.records import Document, Pair
-from codefit.structure import Structure
-from codefit.tasks import TASKS, Options, load_task
-from codefit.vocabulary import load_tokenizer, token_starts
+from codefit.tasks.task import TASKS, TaskOptions, load_task
+from codefit.tasks.token_offsets import load_tokenizer, token_starts
 
-OPTIONS = Options(max_prompt_tokens=64, max_completion_tokens=24, window_step=16, max_pairs_per_file=100_000, seed=0)
-PYTHON_TEXT = "\n".join(path.read_text() for path in sorted((Path(__file__).parent.parent / "codefit").glob("c*.py")))
+OPTIONS = TaskOptions(
+    max_prompt_tokens=64, max_completion_tokens=24, window_step=16, max_pairs_per_file=100_000, seed=0
+)
+PYTHON_TEXT = "\n".join(path.read_text() for path in sorted((Path(__file__).parent / "data" / "source").glob("c*.txt")))
 
 
 # --------------------------------------------------------------------------------------------- the lexer

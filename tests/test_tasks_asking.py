@@ -5,13 +5,12 @@ from collections import Counter
 import pytest
 from test_tasks_syntax import SOURCES, WORDS, build, document_of
 
-from codefit import scoring
-from codefit.asking import PROMPT_FORMATS
-from codefit.cli import UserError
+from codefit.code.languages import LANGUAGES
+from codefit.code.syntax import Syntax
 from codefit.encoding import Encoder
-from codefit.languages import LANGUAGES
+from codefit.errors import UserError
+from codefit.evaluation.report import naming_errors
 from codefit.records import Pair, Prediction
-from codefit.report import naming_errors
 from codefit.scoring import (
     name_parts,
     naming_f1,
@@ -22,7 +21,8 @@ from codefit.scoring import (
     parse_rate,
     rouge_l,
 )
-from codefit.syntax import Syntax
+from codefit.scoring.metric import gather
+from codefit.tasks.instructions import PROMPT_FORMATS
 
 # ---------------------------------------------------------------------------------------------- naming
 
@@ -239,13 +239,13 @@ def test_the_parts_of_a_name(name, parts):
 def test_name_scores(prediction, reference, precision, recall, f1):
     for metric, expected in ((naming_precision, precision), (naming_recall, recall), (naming_f1, f1)):
         assert metric.statistics(prediction, reference) == (pytest.approx(expected), 1.0)
-    assert naming_f1_micro.value(scoring.gather(naming_f1_micro, [prediction], [reference])[0]) == pytest.approx(f1)
+    assert naming_f1_micro.value(gather(naming_f1_micro, [prediction], [reference])[0]) == pytest.approx(f1)
 
 
 def test_micro_sums_counts_and_macro_is_a_mean_of_items():
     both = ["get", "a_b_c_d"], ["get", "x_y_z_w"]
-    assert naming_f1.value(scoring.gather(naming_f1, *both).sum(axis=0)) == 50
-    assert naming_f1_micro.value(scoring.gather(naming_f1_micro, *both).sum(axis=0)) == pytest.approx(20)
+    assert naming_f1.value(gather(naming_f1, *both).sum(axis=0)) == 50
+    assert naming_f1_micro.value(gather(naming_f1_micro, *both).sum(axis=0)) == pytest.approx(20)
 
 
 @pytest.mark.parametrize(

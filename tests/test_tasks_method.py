@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 from test_tasks_syntax import SOURCES, build, document_of
 
-from codefit import stopping
+from codefit.code.languages import LANGUAGES
+from codefit.code.structure import end_of_body
 from codefit.encoding import Encoder
-from codefit.languages import LANGUAGES
-from codefit.structure import end_of_body
+from codefit.generation import stopping
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -8,14 +8,17 @@ from collections import Counter
 
 import pytest
 
-from codefit import scoring, stopping
-from codefit.cli import ROOT
-from codefit.languages import LANGUAGES
+from codefit.code.languages import LANGUAGES
+from codefit.code.syntax import Syntax
+from codefit.evaluation import task_metrics
+from codefit.evaluation.task_metrics import metrics_of
+from codefit.generation import stopping
+from codefit.manifest import ROOT
 from codefit.records import Document, Pair
-from codefit.syntax import Syntax
-from codefit.tasks import TASKS, Options, id_of, load_task, metrics_of
+from codefit.tasks.cutting import id_of
+from codefit.tasks.task import TASKS, TaskOptions, load_task
 
-OPTIONS = Options(max_prompt_tokens=400, max_completion_tokens=120, window_step=16, max_pairs_per_file=1000, seed=0)
+OPTIONS = TaskOptions(max_prompt_tokens=400, max_completion_tokens=120, window_step=16, max_pairs_per_file=1000, seed=0)
 
 WORDS = "Keeps the lines of a file in memory and hands them out one at a time, so that a reader need not know the path."
 SOURCES = {
@@ -175,8 +178,8 @@ def test_every_task_keeps_the_contract_in_every_language(task, language):
 def test_every_task_says_how_it_stops_and_is_scored(task):
     module = load_task(task)
     assert module.STOP in stopping.RULES
-    assert tuple(scoring.metrics(task)) == metrics_of(task) == module.METRICS
-    assert module.METRICS[0] == scoring.headline(task).NAME
+    assert tuple(task_metrics.metrics(task)) == metrics_of(task) == task_metrics.METRICS[task]
+    assert task_metrics.METRICS[task][0] == task_metrics.headline(task).NAME
 
 
 def test_a_task_of_others_is_scored_as_completion():
@@ -347,7 +350,8 @@ def test_an_id_names_line_and_column():
 def test_an_annotation_at_the_very_end_of_kotlin_is_parsed(text):
     """Kotlin's grammar went on for ever; in a process of its own, as nothing in this one could stop it."""
     code = (
-        f"from codefit import syntax, languages; print(syntax.Syntax({text!r}, languages.LANGUAGES['kotlin']).errors())"
+        "from codefit.code import syntax, languages;"
+        f"print(syntax.Syntax({text!r}, languages.LANGUAGES['kotlin']).errors())"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True

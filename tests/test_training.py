@@ -10,9 +10,12 @@ import torch
 import transformers
 
 import train
-from codefit import adapters, cli, models, packing, settings, training
-from codefit.cli import UserError
+from codefit import outputs
 from codefit.encoding import IGNORE, Sample
+from codefit.errors import UserError
+from codefit.modeling import adapters, hardware, loading
+from codefit.training import packing, trainer_settings
+from codefit.training.trainer import CodeTrainer
 
 VOCABULARY = 97
 SHAPE = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
@@ -51,7 +54,7 @@ def collate(rows, fixed=False):
 def trainer_of(model, samples, folder, **options):
     arguments = {"max_steps": 4, "per_device_train_batch_size": 2, "report_to": [], "logging_steps": 1, "use_cpu": True}
     arguments |= {"remove_unused_columns": False, "disable_tqdm": True, "save_strategy": "no", "learning_rate": 1e-2}
-    return training.CodeTrainer(
+    return CodeTrainer(
         model=model,
         args=transformers.TrainingArguments(output_dir=str(folder), **(arguments | options)),
         train_dataset=rows_of(samples),
@@ -115,10 +118,10 @@ def test_a_batch_of_empty_rows_has_no_labels():
 
 
 def test_flash_attention_is_seen_from_the_config(model):
-    assert not models.flash_attention(model)
-    models.use_flash_attention(model)  # stays as it is where there is no GPU
+    assert not hardware.flash_attention(model)
+    hardware.use_flash_attention(model)  # stays as it is where there is no GPU
     named = types.SimpleNamespace(config=types.SimpleNamespace(_attn_implementation="flash_attention_2"))
-    assert models.flash_attention(named)
+    assert hardware.flash_attention(named)
 
 
 @pytest.mark.parametrize(
@@ -133,14 +136,14 @@ def test_flash_attention_is_seen_from_the_config(model):
     ],
 )
 def test_flash_attention_is_for_new_gpus_where_it_is_installed(installed, device, capability, taken):
-    assert models.takes_flash_attention(installed, device, capability) is taken
+    assert hardware.takes_flash_attention(installed, device, capability) is taken
 
 
 @pytest.mark.parametrize("installed", [True, False])
 @pytest.mark.parametrize("device", ["cuda", "cpu", "mps"])
 @pytest.mark.parametrize("compiled", [True, False])
 def test_liger_is_for_gpus_where_it_is_installed_and_nothing_is_compiled(installed, device, compiled):
-    taken = settings.takes_liger(installed, device, compiled)
+    taken = trainer_settings.takes_liger(installed, device, compiled)
     assert taken is (installed and device == "cuda" and not compiled)
 
 
@@ -195,8 +198,8 @@ def test_lora_trains_saves_and_reloads(model, tmp_path):
     trainer.model.save_pretrained(tmp_path / "adapter")
     ids = torch.from_numpy(samples[0].ids).long()[None]
     wanted = trainer.model.eval()(input_ids=ids).logits
-    base = models.load_model(str(tmp_path / "base"), dtype=torch.float32)
-    again = models.attach_adapter(base, str(tmp_path / "adapter"))
+    base = loading.load_model(str(tmp_path / "base"), dtype=torch.float32)
+    again = loading.attach_adapter(base, str(tmp_path / "adapter"))
     torch.testing.assert_close(again(input_ids=ids).logits, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -218,7 +221,7 @@ def test_4_bit_gradients_survive_an_evaluation(tmp_path):
     """bitsandbytes repacks 4-bit layers at the first forward in evaluation mode on CPUs with avx512_bf16."""
     config = transformers.LlamaConfig(**SHAPE, **(SIZE | {"hidden_size": 64, "intermediate_size": 128}))
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
-    base = models.load_model(str(tmp_path / "base"), load_in_4bit=True)
+    base = loading.load_model(str(tmp_path / "base"), load_in_4bit=True)
     assert any(type(module).__name__ == "Linear4bit" for module in base.modules())
     model = adapters.add_lora(base, r=4, alpha=8, dropout=0.0, targets="all-linear")
     trainer = trainer_of(model, samples_of([30] * 8), tmp_path)
@@ -275,7 +278,7 @@ def test_train_writes_a_whole_adapter_and_its_story(tiny_base, prepared, tmp_pat
     assert config["base_model_name_or_path"] == str(tiny_base)
     printed = capsys.readouterr().out
     assert f"next:    python merge_lora.py --hf_repository {output}" in printed
-    assert not cli.partial(output).exists()
+    assert not outputs.partial(output).exists()
     with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
         train.main(command(tiny_base, prepared, output, "--max_steps", "6"))
 

@@ -13,9 +13,12 @@ import sys
 import pytest
 from test_benchmarking import PAIRS, made, predictions, run, same_arithmetic, scores  # noqa: F401  (fixtures)
 
-from codefit import cli, records, vllm_engine
+from codefit import records
+from codefit.errors import UserError
+from codefit.generation import vllm_backend
+from codefit.manifest import ROOT
 
-STAND_IN = cli.ROOT / "tests" / "vllm_stand_in"
+STAND_IN = ROOT / "tests" / "vllm_stand_in"
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_the_rule_of_a_task_ends_what_vllm_writes(made, tmp_path, engines):
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_without_vllm_its_command_is_named(made, tmp_path):
-    with pytest.raises(cli.UserError, match=r"needs vLLM, which is not installed; run `pip install vllm` in an env"):
+    with pytest.raises(UserError, match=r"needs vLLM, which is not installed; run `pip install vllm` in an env"):
         run(made, tmp_path / "out", "--backend", "vllm")
     assert list(tmp_path.iterdir()) == []
 
@@ -77,15 +80,15 @@ def test_what_vllm_cannot_do_is_refused(made, tmp_path, engines, changes, words,
     shutil.copytree(made / "adapter", tmp_path / "adapter")
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({**config, **changes}))
-    with pytest.raises(cli.UserError, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         run(tmp_path, tmp_path / "out", "--backend", "vllm", *words)
     assert not (tmp_path / "out").exists()
 
 
 def test_vllms_own_errors_are_one_sentence(made, engines, monkeypatch):
-    engine = vllm_engine.Engine(str(made / "base"), None, [str(made / "adapter")])
+    engine = vllm_backend.VllmBackend(str(made / "base"), None, [str(made / "adapter")])
     engine._engine.options["max_lora_rank"] = 1
-    with pytest.raises(cli.UserError, match=r"vLLM cannot ask .*adapter: LoRA rank 8 is greater .*; leave --backend"):
+    with pytest.raises(UserError, match=r"vLLM cannot ask .*adapter: LoRA rank 8 is greater .*; leave --backend"):
         engine.complete([[1, 2]], max_new_tokens=2, eos_ids=[0], adapter=str(made / "adapter"))
     import vllm
 
@@ -93,10 +96,8 @@ def test_vllms_own_errors_are_one_sentence(made, engines, monkeypatch):
         raise ValueError("No available memory\nmore")
 
     monkeypatch.setattr(vllm, "LLM", too_large)
-    with pytest.raises(
-        cli.UserError, match=r"vLLM cannot load .*base: No available memory; leave --backend vllm out\."
-    ):
-        vllm_engine.Engine(str(made / "base"), None)
+    with pytest.raises(UserError, match=r"vLLM cannot load .*base: No available memory; leave --backend vllm out\."):
+        vllm_backend.VllmBackend(str(made / "base"), None)
 
 
 def test_the_stand_in_has_the_interface_of_the_real_one():

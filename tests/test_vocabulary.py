@@ -3,12 +3,13 @@
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors, trainers
 
-from codefit import vocabulary
-from codefit.cli import ROOT, UserError
-from codefit.vocabulary import load_tokenizer, token_starts
+from codefit.errors import UserError
+from codefit.manifest import ROOT
+from codefit.tasks import token_offsets
+from codefit.tasks.token_offsets import load_tokenizer, token_starts
 
 BASE = ROOT / "data" / "base"
-PYTHON_TEXT = "\n".join(path.read_text() for path in sorted((ROOT / "codefit").glob("c*.py")))
+PYTHON_TEXT = "\n".join(path.read_text() for path in sorted((ROOT / "tests" / "data" / "source").glob("c*.txt")))
 
 
 def test_token_starts_are_those_of_the_whole_text():
@@ -61,7 +62,7 @@ WORD_OF_QWEN = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r
     ],
 )
 def test_a_text_in_pieces_has_the_tokens_of_the_whole(tokenizer, piece, monkeypatch):
-    monkeypatch.setattr(vocabulary, "PIECE", piece)
+    monkeypatch.setattr(token_offsets, "PIECE", piece)
     text = PYTHON_TEXT + 'größe = "äöü 🎉"\n' * 20 + " " * 300 + "x" * 300 + "\t\n \r\n  end'll"
     made = tokenizer()
     expected = [start for start, _ in made.encode(text, add_special_tokens=False).offsets]

@@ -11,10 +11,15 @@ from test_training import command
 from transformers.integrations import integration_utils
 
 import train
-from codefit import answering, callbacks, generation, models, predicting, records, scoring, stopping
-from codefit.cli import UserError
+from codefit import records
 from codefit.encoding import Encoder
+from codefit.errors import UserError
+from codefit.evaluation import inference, task_metrics
+from codefit.generation import batched, stopping
+from codefit.modeling import loading
 from codefit.records import Pair, write_jsonl
+from codefit.scoring.metric import gather
+from codefit.training import callbacks, heldout_eval
 
 SMALL = ["--max_length", "256", "--max_prompt_tokens", "64"]
 
@@ -50,7 +55,7 @@ def watched(tiny_base, prepared, general, tmp_path_factory):
 
 def test_predictions_while_training_are_those_of_the_saved_model(watched, prepared):
     manifest = json.loads((watched / "manifest.json").read_text())
-    tokenizer, model = models.load(str(watched))
+    tokenizer, model = loading.load(str(watched))
     encoder = Encoder(tokenizer, 64)
     chance = random.Random(0)
     train_pairs, asked = (
@@ -60,8 +65,8 @@ def test_predictions_while_training_are_those_of_the_saved_model(watched, prepar
     chance.shuffle(asked)
     asked = asked[:5]
     ids = [encoder.prompt_ids(pair.prompt) for pair in asked]
-    done = generation.generate(model, ids, max_new_tokens=64, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id)
-    scores = scoring.scores([encoder.decode(item.ids) for item in done], [pair.completion for pair in asked])
+    done = batched.generate(model, ids, max_new_tokens=64, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id)
+    scores = task_metrics.scores([encoder.decode(item.ids) for item in done], [pair.completion for pair in asked])
     for name in ("edit_similarity", "exact_match", "next_line"):
         assert manifest["validation"][f"eval_{name}"] == pytest.approx(scores[name])
 
@@ -126,18 +131,17 @@ def test_a_line_of_the_log_fits_the_terminal():
 
 
 def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared):
-    tokenizer, model = models.load("data/base")
+    tokenizer, model = loading.load("data/base")
     encoder = Encoder(tokenizer, 64)
     pairs = list(records.read_jsonl(prepared / "test.jsonl", Pair))[:4]
     found = {}
     for task in ("line", "completion"):
         asked = [dataclasses.replace(pair, task=task) for pair in pairs]
-        written = answering.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False).items
-        found[task] = predicting.HeldOut(asked, encoder).scores(model)
+        written = inference.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False).items
+        found[task] = heldout_eval.HeldOut(asked, encoder).scores(model)
         texts = [item.prediction for item in written], [item.reference for item in written]
         assert found[task] == {
-            metric.NAME: float(metric.value(scoring.gather(metric, *texts).sum(axis=0)))
-            for metric in predicting.METRICS
+            metric.NAME: float(metric.value(gather(metric, *texts).sum(axis=0))) for metric in heldout_eval.METRICS
         }
     assert found["line"]["edit_similarity"] != found["completion"]["edit_similarity"]
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from codefit import records
 from codefit.curation.dedup import Hashes, shingles
-from codefit.records import Document
-from codefit.sources import Rejection
+from codefit.records import Document, Rejection
 
 CACHED_BYTES = 4 << 20  # of the shingle sets that are kept for comparisons, about 10 kB each
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codefit import records
-from codefit.cli import UserError
 from codefit.curation.dedup import Hashes, grams, is_in, word_hashes
+from codefit.errors import UserError
 
 GRAM, SHORTEST = 10, 3
 COMMON_DOCUMENTS, COMMON_SHARE = 10, 0.001

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from codefit.languages import Language
-from codefit.lexer import comment_length
-from codefit.sources import Rejection
+from codefit.code.languages import Language
+from codefit.code.lexer import comment_length
+from codefit.records import Rejection
 
 PROFILES = ("light", "standard", "strict")
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from codefit import cli, records
-from codefit.cli import UserError
-from codefit.curation import Options, curate_all
+from codefit import records
+from codefit.curation.curate import CurationOptions, curate_all
 from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
 from codefit.curation.overlap import overlapping
 from codefit.curation.split import split_at, unit_of
-from codefit.repository_context import pieces
+from codefit.errors import UserError
+from codefit.manifest import read_manifest, sha256
+from codefit.tasks.repository_context import pieces
 
 Texts = Callable[[], Iterator[tuple[str, str, str]]]
 
@@ -60,11 +61,11 @@ def verify(output: Path) -> str:
         UserError: a train file resembles an evaluation file; a unit lies in two splits; a file holds a piece of a
             benchmark; train holds a completion of test; or the input is not what it was.
     """
-    manifest = cli.read_manifest(output)
+    manifest = read_manifest(output)
     if "documents_kept" not in manifest:
         raise UserError(f"{output} holds no manifest of prepared data; give the folder that was written as --output.")
-    for path, sha256 in manifest["inputs"].items():
-        if not Path(path).is_file() or cli.sha256(Path(path)) != sha256:
+    for path, digest in manifest["inputs"].items():
+        if not Path(path).is_file() or sha256(Path(path)) != digest:
             raise UserError(f"{path} is gone or has changed since {output} was made; restore it, or prepare again.")
     prepared = Prepared(output, manifest)
     for reason in prepared.leaks():
@@ -152,7 +153,7 @@ class Prepared:
         missing = dict(self.splits)
         for source in self.arguments["input"]:
             wanted = (document for document in records.read_documents(source) if _name(document) in missing)
-            for _, curated in curate_all(wanted, Options.of(self.arguments)):
+            for _, curated in curate_all(wanted, CurationOptions.of(self.arguments)):
                 if isinstance(curated.outcome, records.Document) and _name(curated.outcome) in missing:
                     yield missing.pop(_name(curated.outcome)), curated.outcome
         if missing:

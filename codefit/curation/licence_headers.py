@@ -6,8 +6,8 @@ different files look alike. A shebang and an encoding line stay.
 
 import re
 
-from codefit.languages import Language
-from codefit.lexer import leading_comment
+from codefit.code.languages import Language
+from codefit.code.lexer import leading_comment
 
 KEPT_LINE = re.compile(r"#!.*\n|[ \t]*#.*?coding[:=].*\n")
 LEGAL = re.compile(r"copyright|licen[cs]e|SPDX|all rights reserved", re.I)

@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from codefit.code.languages import Language
+from codefit.code.lexer import mask
 from codefit.curation.secrets import find_secrets
-from codefit.languages import Language
-from codefit.lexer import mask
 
 TOKENS = {"e-mail address": "<EMAIL>", "IP address": "<IP>"}
 KEY = "<KEY>"

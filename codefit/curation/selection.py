@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli
+from codefit import console
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, near_duplicates, sketch
@@ -30,7 +30,7 @@ def remove_benchmarks(corpus: Corpus, log: RejectionLog, files: Sequence[Path]) 
     """
     benchmarks = load_benchmarks(files)
     numbers = corpus.of_split("")
-    found = [benchmarks.found_in(corpus.text(n)) for n in cli.progress(numbers, "decontaminate", unit="file")]
+    found = [benchmarks.found_in(corpus.text(n)) for n in console.progress(numbers, "decontaminate", unit="file")]
     hits, boilerplate = contaminated(benchmarks, found)
     for row, piece in hits.items():
         corpus.reject(log, numbers[row], "benchmark", benchmarks.name(piece))
@@ -68,7 +68,7 @@ def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
     train = []
 
     def kept() -> Iterator[Hashes]:
-        for number in cli.progress(corpus.by_preference(corpus.of_split("train")), "compare", unit="file"):
+        for number in console.progress(corpus.by_preference(corpus.of_split("train")), "compare", unit="file"):
             if match := index.most_similar(corpus.shingles_of(number)):
                 like = entries[evaluation[match[0]]].name
                 corpus.reject(log, number, "near-duplicate of evaluation", f"{match[1]:.2f} {like}")

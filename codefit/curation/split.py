@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from codefit.cli import UserError
+from codefit.errors import UserError
 
 UNITS = ("repository", "directory", "file", "time")
 MIN_UNITS = 3

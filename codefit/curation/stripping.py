@@ -7,9 +7,9 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 
+from codefit.code.languages import Language
+from codefit.code.lexer import comments
 from codefit.curation.licence_headers import KEPT_LINE
-from codefit.languages import Language
-from codefit.lexer import comments
 
 MARK = "\0"  # stands where a comment was
 ALONE = re.compile(r"^(?:[ \t]*\0)+[ \t]*(?:\n|\Z)", re.M)

@@ -7,10 +7,10 @@ is a piece of a file, so that both texts may have errors at its ends; what count
 import importlib.metadata
 from collections.abc import Sequence
 
-from codefit.languages import LANGUAGES
+from codefit.code.languages import LANGUAGES
+from codefit.code.syntax import Syntax
 from codefit.records import Prediction
 from codefit.scoring.statistics import mean
-from codefit.syntax import Syntax
 
 NAME = "parse_rate"
 LABEL = "Parse rate"

@@ -18,8 +18,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from codefit.cli import UserError
-from codefit.sources import Member, Rejection, named
+from codefit.errors import UserError
+from codefit.records import Rejection
+from codefit.sources.source import Member, named
 
 MAX_TOTAL = 4 << 30
 MAX_MEMBERS = 1_000_000

@@ -12,8 +12,8 @@ import re
 from collections.abc import Container, Iterator
 from html.parser import HTMLParser
 
-from codefit.languages import BY_SUFFIX, LANGUAGES, Language
-from codefit.sources import Rejection
+from codefit.code.languages import BY_SUFFIX, LANGUAGES, Language
+from codefit.records import Rejection
 
 MARKDOWN, RST, HTML = (".md", ".markdown", ".mdx"), (".rst",), (".html", ".htm")
 ALIASES = {"python3": "python", "py3": "python", "golang": "go"}

@@ -5,8 +5,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from codefit.cli import UserError
-from codefit.sources import Member, Rejection, named
+from codefit.errors import UserError
+from codefit.records import Rejection
+from codefit.sources.source import Member, named
 
 SKIPPED_FOLDERS = {".git", ".hg", ".svn"}
 

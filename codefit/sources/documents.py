@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from codefit.cli import UserError
-from codefit.languages import language_of
-from codefit.records import Document
-from codefit.sources import Member, Place, Rejection, Source, open_source
+from codefit.code.languages import language_of
+from codefit.errors import UserError
+from codefit.records import Document, Rejection
 from codefit.sources.code_blocks import Block, code_blocks, is_page
 from codefit.sources.licences import licence_of, licences_of_packages
+from codefit.sources.locate import open_source
+from codefit.sources.source import Member, Place, Source
 
 OPEN_AHEAD = 8  # sources that are opened while one is read
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

@@ -5,9 +5,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
-from codefit.cli import UserError
-from codefit.locks import temporary_folder
-from codefit.sources import Member, Rejection, Unreachable, named
+from codefit.errors import UserError
+from codefit.outputs import temporary_folder
+from codefit.records import Rejection
+from codefit.sources.source import Member, Unreachable, named
 
 SYMLINK, SUBMODULE = b"120000", b"160000"
 CHUNK = 1 << 20

@@ -22,8 +22,10 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-from codefit.cli import UserError, duration
-from codefit.sources import Place, locate
+from codefit.console import duration
+from codefit.errors import UserError
+from codefit.sources.locate import locate
+from codefit.sources.source import Place
 
 MOST_RESULTS = 1000  # of one search, whatever it counts
 PER_PAGE = 100

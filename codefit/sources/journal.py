@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, records
-from codefit.records import Document
-from codefit.sources import Place, Rejection
+from codefit import outputs, records
+from codefit.records import Document, Rejection
+from codefit.sources.source import Place
 
 
 @dataclasses.dataclass
@@ -60,7 +60,7 @@ class Journal:
 
     def __init__(self, output: Path, command: dict[str, Any]) -> None:
         self.documents = Path(f"{output}.documents.partial")
-        self.rejected = cli.partial(output.with_suffix(".rejected.jsonl"))
+        self.rejected = outputs.partial(output.with_suffix(".rejected.jsonl"))
         self.progress = Path(f"{output}.progress.partial")
         self.tallies: list[Tally] = []
         self.resumable = True

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from codefit.sources import Member, Source
+from codefit.sources.source import Member, Source
 
 MAX_BYTES = 100_000
 MAX_RECORD = 64 << 20  # bytes of the list of a package's files

@@ -15,21 +15,23 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from codefit.languages import LANGUAGES
+from codefit.code.languages import LANGUAGES
+from codefit.code.structure import Structure
 from codefit.records import Document, Pair
-from codefit.structure import Structure
-from codefit.tasks import CLOSING, MIN_PROMPT_TOKENS, Options, chance_of, name_of, places
+from codefit.tasks.cutting import CLOSING, MIN_PROMPT_TOKENS, chance_of, name_of, places
+from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
 STOP = "end"
-METRICS = ("edit_similarity", "exact_match", "next_line", "parse_rate", "bleu", "chrf", "perplexity", "bits_per_byte")
 
 LINE_STARTS = 0.5
 INSIDE_WORDS = 0.3
 INSIDE_WORD = re.compile(r"(?<=\w)(?=\w)")
 
 
-def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+def build_pairs(
+    document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
+) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     name = name_of(document)
     chance = chance_of(document, options.seed)
@@ -76,7 +78,7 @@ def _cut(structure: Structure, place: int, chance: random.Random) -> int:
 
 
 def _pair_at(
-    structure: Structure, cut: int, starts: Sequence[int], options: Options, used: set[int]
+    structure: Structure, cut: int, starts: Sequence[int], options: TaskOptions, used: set[int]
 ) -> tuple[str, str, str] | str:
     """Return prompt, completion and finish reason of a cut, or why there is no pair."""
     before = bisect.bisect_left(starts, cut)

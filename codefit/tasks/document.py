@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from codefit.records import Document, Pair
-from codefit.tasks import Options
+from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = False
 STOP = "end"
-METRICS = ("bits_per_byte", "perplexity")
 
 
-def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+def build_pairs(
+    document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
+) -> Iterator[Pair]:
     """Yield the one pair of a document."""
     yield Pair(
         id=f"{document.repository}/{document.path}",

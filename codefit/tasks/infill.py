@@ -13,14 +13,14 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from codefit.languages import LANGUAGES
+from codefit.code.languages import LANGUAGES
+from codefit.code.syntax import Span, Syntax
 from codefit.records import Document, Pair
-from codefit.syntax import Span, Syntax
-from codefit.tasks import CLOSING, Options, chance_of, completion, id_of, places, tokens_of
+from codefit.tasks.cutting import CLOSING, chance_of, id_of, places, tokens_of
+from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
 STOP = "end"
-METRICS = completion.METRICS
 
 SYNTAX = 0.9
 SIBLINGS = 0.5
@@ -28,7 +28,9 @@ SENTINELS = 4  # tokens kept free for three sentinels and the beginning of a tex
 LEVELS = 12  # of the tree above a place that are looked at
 
 
-def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+def build_pairs(
+    document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
+) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     chance = chance_of(document, options.seed)
     cuts = places(starts, options, chance, skipped)

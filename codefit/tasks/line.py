@@ -10,16 +10,18 @@ after stand as a comment above the lines before, for models without sentinels. W
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from codefit.languages import LANGUAGES
+from codefit.code.languages import LANGUAGES
 from codefit.records import Document, Pair
-from codefit.tasks import CLOSING, Options, cut_at_lines, id_of, thinned, tokens_of
+from codefit.tasks.cutting import CLOSING, cut_at_lines, id_of, thinned, tokens_of
+from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
 STOP = "line"
-METRICS = ("exact_match", "edit_similarity", "parse_rate", "bleu", "chrf", "perplexity", "bits_per_byte")
 
 
-def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+def build_pairs(
+    document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
+) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     lines = document.content.split("\n")
     begins = [0]
@@ -41,7 +43,7 @@ def build_pairs(document: Document, starts: Sequence[int], options: Options, ski
 
 
 def _pair(
-    document: Document, lines: list[str], begins: list[int], number: int, starts: Sequence[int], options: Options
+    document: Document, lines: list[str], begins: list[int], number: int, starts: Sequence[int], options: TaskOptions
 ) -> Pair:
     first, last = max(0, number - options.lines_before), number + options.lines_after
     end, last_end = begins[number] + len(lines[number].rstrip()), begins[min(last + 1, len(lines))] - 1

@@ -13,15 +13,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from codefit.languages import LANGUAGES
+from codefit.code.languages import LANGUAGES
+from codefit.code.structure import end_of_body
+from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
-from codefit.structure import end_of_body
-from codefit.syntax import Definition, Syntax
-from codefit.tasks import Options, dedented, id_of, is_short, thinned, tokens_of, whole_lines
+from codefit.tasks.cutting import dedented, id_of, is_short, thinned, tokens_of, whole_lines
+from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
 STOP = "body"
-METRICS = ("edit_similarity", "bleu", "exact_match", "chrf", "parse_rate", "perplexity", "bits_per_byte")
 
 LEAST_WORDS = 3
 TEST = re.compile(r"`?_*[tT]est")
@@ -29,7 +29,9 @@ ABSTRACT = re.compile(r"@(?:\w+\.)*(?:abstractmethod|overload)\b")
 NOTHING = re.compile(r"[={\s]*(?:pass|\.\.\.|raise\s+NotImplementedError\b.*|TODO\(.*\))?[}\s]*", re.DOTALL)
 
 
-def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+def build_pairs(
+    document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
+) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     syntax = Syntax(document.content, LANGUAGES[document.language])
     asked = []
@@ -70,7 +72,7 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
     return "short function" if is_short(text, function) else ""
 
 
-def _over_a_limit(syntax: Syntax, function: Definition, starts: Sequence[int], options: Options) -> str:
+def _over_a_limit(syntax: Syntax, function: Definition, starts: Sequence[int], options: TaskOptions) -> str:
     """Return which limit a function does not keep to; "" if it keeps to all."""
     body = _body(syntax, function)
     if tokens_of(starts, body, function.span[1]) > options.max_completion_tokens:

@@ -10,22 +10,24 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from codefit.asking import TOKENS, question
-from codefit.languages import LANGUAGES
+from codefit.code.languages import LANGUAGES
+from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
-from codefit.syntax import Definition, Syntax
-from codefit.tasks import Options, cut_at_lines, dedented, id_of, is_short, thinned, whole_lines
+from codefit.tasks.cutting import cut_at_lines, dedented, id_of, is_short, thinned, whole_lines
+from codefit.tasks.instructions import TOKENS, question
+from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
 STOP = "line"
-METRICS = ("naming_f1", "naming_precision", "naming_recall", "naming_f1_micro", "exact_match", "naming_stemmed")
 
 MASK = "FUNCTION_NAME"
 SPECIAL = re.compile(r"__\w+__|_+")
 OVERRIDE = re.compile(r"@(?:typing\.)?[Oo]verride\b|\boverride\b")
 
 
-def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+def build_pairs(
+    document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
+) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     syntax = Syntax(document.content, LANGUAGES[document.language])
     asked = []
@@ -54,7 +56,9 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
     return "short function" if is_short(text, function) else ""
 
 
-def _pair(document: Document, syntax: Syntax, function: Definition, starts: Sequence[int], options: Options) -> Pair:
+def _pair(
+    document: Document, syntax: Syntax, function: Definition, starts: Sequence[int], options: TaskOptions
+) -> Pair:
     text, name = syntax.text, function.name.strip("`")
     start = min(function.span[0], function.docstring[0] if function.docstring else function.span[0])
     end = cut_at_lines(text, start, function.span[1], starts, max(options.max_prompt_tokens - TOKENS, TOKENS))

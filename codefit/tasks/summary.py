@@ -9,20 +9,22 @@ half-way and the instruction stays whole, whatever its place.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from codefit.asking import TOKENS, question
-from codefit.languages import LANGUAGES
+from codefit.code.languages import LANGUAGES
+from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
-from codefit.syntax import Definition, Syntax
-from codefit.tasks import Options, cut_at_lines, dedented, id_of, thinned, tokens_of, whole_lines
+from codefit.tasks.cutting import cut_at_lines, dedented, id_of, thinned, tokens_of, whole_lines
+from codefit.tasks.instructions import TOKENS, question
+from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
 STOP = "end"
-METRICS = ("chrf", "rouge_l", "exact_match", "perplexity", "bits_per_byte")
 
 LEAST_WORDS = 20
 
 
-def build_pairs(document: Document, starts: Sequence[int], options: Options, skipped: Counter[str]) -> Iterator[Pair]:
+def build_pairs(
+    document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
+) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     syntax = Syntax(document.content, LANGUAGES[document.language])
     asked = []
@@ -39,7 +41,7 @@ def build_pairs(document: Document, starts: Sequence[int], options: Options, ski
         yield _pair(document, syntax, found, starts, options)
 
 
-def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequence[int], options: Options) -> Pair:
+def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequence[int], options: TaskOptions) -> Pair:
     assert found.docstring is not None
     text, room = syntax.text, max(options.max_prompt_tokens - TOKENS, TOKENS)
     if found.docstring[0] > found.span[0]:

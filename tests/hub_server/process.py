@@ -18,12 +18,13 @@ import json, os, sys, time
 from pathlib import Path
 sleep = time.sleep
 time.sleep = lambda seconds: sleep(min(seconds, 0.02))
-from codefit import cli, hub, hub_client
+from codefit import cli
+from codefit.publishing import hub_client, push
 hub_client.TIMEOUT = float(os.environ.get("SHORT_TIMEOUT", hub_client.TIMEOUT))
 def main():
     for name, arguments in json.loads(sys.argv[1]):
         paths = {key: Path(value) for key, value in arguments.items() if key in ("folder", "adapter")}
-        print(getattr(hub, name)(**arguments | paths))
+        print(getattr(push, name)(**arguments | paths))
 cli.run(main)
 """
 
@@ -36,13 +37,13 @@ from pathlib import Path
 sleep, get = time.sleep, queue.Queue.get
 time.sleep = lambda seconds: sleep(0.001)
 queue.Queue.get = lambda self, block=True, timeout=None: get(self, block, timeout and 0.005)
-from codefit import hub
-from codefit.cli import UserError
+from codefit.publishing import push
+from codefit.errors import UserError
 for line in sys.stdin:
     name, arguments = json.loads(line)
     arguments |= {key: Path(value) for key, value in arguments.items() if key == "folder"}
     try:
-        said = {"url": getattr(hub, name)(**arguments)}
+        said = {"url": getattr(push, name)(**arguments)}
     except UserError as error:
         logging.exception("failed")
         said = {"error": str(error)}
@@ -88,7 +89,7 @@ def environment(server: HubServer, tmp_path: Path, **changes: str) -> dict[str, 
 
 
 def run(server: HubServer, tmp_path: Path, *calls: Call, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Call functions of codefit.hub in a process of their own; no output may ever hold a token or a traceback."""
+    """Call functions of publishing/push.py in a process of their own; no output ever holds a token or a traceback."""
     command = [sys.executable, "-c", SCRIPT, json.dumps(calls)]
     done = subprocess.run(command, env=environment(server, tmp_path, **changes), capture_output=True, text=True)
     for token in (WRITE_TOKEN, READ_TOKEN):

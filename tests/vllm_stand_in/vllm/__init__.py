@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import torch
 
-from codefit import generation, models
+from codefit.generation import batched
+from codefit.modeling import loading
 
 MADE = []  # the engines of a test
 
@@ -21,7 +22,7 @@ class LLM:
         if not skip_tokenizer_init:
             raise ValueError("a tokenizer is not needed")
         self.options = {"model": model, "dtype": dtype, **kwargs}
-        self.model = models.load_model(model, revision=revision, dtype=getattr(torch, dtype))
+        self.model = loading.load_model(model, revision=revision, dtype=getattr(torch, dtype))
         self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=self._shutdown))
         self.is_open = True
         MADE.append(self)
@@ -32,10 +33,10 @@ class LLM:
     def generate(self, prompts, sampling_params=None, *, use_tqdm=True, lora_request=None):
         if lora_request and self.options["max_lora_rank"] < 8:
             raise ValueError("LoRA rank 8 is greater than max_lora_rank")
-        model = models.attach_adapter(self.model, lora_request.lora_path) if lora_request else self.model
+        model = loading.attach_adapter(self.model, lora_request.lora_path) if lora_request else self.model
         ids = [prompt["prompt_token_ids"] for prompt in prompts]
         stops = sampling_params.stop_token_ids
-        found = generation.generate(model, ids, max_new_tokens=sampling_params.max_tokens, eos_ids=stops, pad_id=0)
+        found = batched.generate(model, ids, max_new_tokens=sampling_params.max_tokens, eos_ids=stops, pad_id=0)
         if lora_request:
             model.unload()
         written = [item.ids + stops[:1] if item.finish_reason == "stop" else item.ids for item in found]

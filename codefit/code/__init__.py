@@ -1,0 +1,1 @@
+"""Source code as text and as a tree: languages, lexer, syntax, structure."""

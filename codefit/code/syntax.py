@@ -1,0 +1,191 @@
+"""One parse of a file by tree-sitter, from which every task that needs syntax takes what it needs.
+
+Positions are characters of the text. A text that does not parse has a tree too; `has_error` says so.
+"""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tree_sitter
+
+from codefit.code.languages import Grammar, Language
+
+Span = tuple[int, int]
+
+STRING = re.compile(r"""[rRuUbB]{0,2}("{3}|'{3}|"|')(.*)\1""", re.DOTALL)
+COMMENT_MARK = re.compile(r"/\*|\*/")
+MARKS = re.compile(r"^/\*+!?|\*+/$|^[ \t]*(?:\*(?!/) ?|///?!? ?)", re.MULTILINE)
+
+# Kotlin's grammar looks for the end of every comment, nested ones too, and anew where there is none: in a file of open
+# comments for hours. Open comments times characters above this are not parsed; it allows a hundred in 200 kB.
+MOST_LOOKING = 20_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Definition:
+    """A function or a class.
+
+    Attributes:
+        name: its name.
+        span: all of it, with decorators and modifiers, without a comment above.
+        head: where it begins behind its decorators.
+        name_span: its name.
+        body: its body, braces included; None where it is abstract.
+        docstring: the string or comment that documents it, with its marks; None without one.
+    """
+
+    name: str
+    span: Span
+    head: int
+    name_span: Span
+    body: Span | None
+    docstring: Span | None
+
+
+class Syntax:
+    """The tree of one text."""
+
+    def __init__(self, text: str, language: Language) -> None:
+        self.text = text
+        self.language = language
+        self.grammar: Grammar = language.grammar
+        self._source = text.encode("utf-8", "surrogatepass")
+        self._characters = None if len(self._source) == len(text) else _characters(self._source)
+        marks = Counter(COMMENT_MARK.findall(text))
+        hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
+        # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
+        self.root = _parser(self.grammar).parse(b"" if hopeless else self._source + b"\n").root_node
+        self.has_error: bool = hopeless or self.root.has_error
+
+    def span(self, node: Any) -> Span:
+        """Return the characters of a node."""
+        return self._character(node.start_byte), self._character(node.end_byte)
+
+    def _character(self, byte: int) -> int:
+        byte = min(byte, len(self._source))  # a node may hold the line end that the parser was given behind the text
+        return byte if self._characters is None else int(self._characters[byte])
+
+    def _byte(self, character: int) -> int:
+        return character if self._characters is None else int(np.searchsorted(self._characters, character))
+
+    def errors(self) -> int:
+        """Return how many places of the text the grammar cannot make sense of."""
+        return len(_query(self.grammar, ("ERROR", "MISSING")).captures(self.root).get("found", []))
+
+    def nodes_at(self, character: int) -> Iterator[Any]:
+        """Yield the named nodes that hold a character, the smallest first."""
+        byte = self._byte(character)
+        node = self.root.named_descendant_for_byte_range(byte, byte + 1)
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def _line_start(self, position: int) -> int:
+        return self.text.rfind("\n", 0, position) + 1
+
+    def functions(self) -> list[Definition]:
+        """Return the functions of the text in order, nested ones too."""
+        return self._definitions(self.grammar.functions)
+
+    def classes(self) -> list[Definition]:
+        """Return the classes of the text in order, nested ones too."""
+        return self._definitions(self.grammar.classes)
+
+    def _definitions(self, types: Sequence[str]) -> list[Definition]:
+        nodes = _query(self.grammar, tuple(types)).captures(self.root).get("found", [])
+        found = (self._definition(node) for node in sorted(nodes, key=lambda node: node.start_byte))
+        return [definition for definition in found if definition is not None]
+
+    def _definition(self, node: Any) -> Definition | None:
+        name = node.child_by_field_name("name")
+        if name is None or node.has_error:
+            return None
+        outer = node
+        while outer.parent is not None and outer.parent.type in self.grammar.wrappers:
+            outer = outer.parent
+        span = self.span(outer)
+        body = next((child for child in node.children if child.type in self.grammar.bodies), None)
+        return Definition(
+            name=name.text.decode("utf-8", "replace"),
+            span=span,
+            head=self.span(node)[0],
+            name_span=self.span(name),
+            body=None if body is None else self.span(body),
+            docstring=self._comment_above(span[0]) if self.language.blocks != "indent" else self._docstring_in(body),
+        )
+
+    def _docstring_in(self, body: Any) -> Span | None:
+        if body is None:
+            return None
+        statement = next((child for child in body.named_children if child.type not in self.grammar.comments), None)
+        if statement is None or statement.type != "expression_statement" or statement.named_child_count != 1:
+            return None
+        string = statement.named_children[0]
+        return self.span(string) if string.type == "string" and STRING.fullmatch(string.text.decode()) else None
+
+    def _comment_above(self, start: int) -> Span | None:
+        """Return the block comment, or the line comments, that end on the line above a position."""
+        text, line = self.text, self._line_start(start)
+        if line == 0 or text[line:start].strip():
+            return None
+        end = above = line - 1
+        while above > 0 and text[self._line_start(above) : above].lstrip().startswith(self.language.line_comments):
+            above = self._line_start(above) - 1
+        if above < end:
+            first = above + 1
+            return first + len(text[first:end]) - len(text[first:end].lstrip()), end
+        opened = text.rfind("/*", 0, end) if text[self._line_start(end) : end].rstrip().endswith("*/") else -1
+        if opened < 0 or text[self._line_start(opened) : opened].strip():
+            return None
+        return opened, end
+
+    def members(self, definition: Definition) -> list[Span]:
+        """Return what the body of a class or function consists of, in order; comments between are left out."""
+        if definition.body is None:
+            return []
+        node = self.root.descendant_for_byte_range(*map(self._byte, definition.body))
+        while node is not None and node.type not in self.grammar.bodies:
+            node = node.parent  # a member that is alone in its body lies where the body lies
+        children = [] if node is None else node.named_children
+        return [self.span(child) for child in children if child.type not in self.grammar.comments]
+
+    def documentation(self, definition: Definition) -> str:
+        """Return the words of a docstring or comment, without its marks and indentation; "" without one."""
+        if definition.docstring is None:
+            return ""
+        text = self.text[slice(*definition.docstring)]
+        if self.language.blocks == "indent":
+            match = STRING.fullmatch(text)
+            return inspect.cleandoc(match[2]).strip() if match else ""
+        return inspect.cleandoc("\n" + MARKS.sub("", text)).strip()
+
+
+def _characters(source: bytes) -> Any:
+    """Return for each byte, and for the end, how many characters begin before it; shape (bytes + 1,)."""
+    begins = (np.frombuffer(source, np.uint8) & 0xC0) != 0x80
+    return np.concatenate([[0], np.cumsum(begins)])
+
+
+@functools.cache
+def _grammar(grammar: Grammar) -> tree_sitter.Language:
+    return tree_sitter.Language(getattr(importlib.import_module(grammar.package), grammar.entry)())
+
+
+def _parser(grammar: Grammar) -> tree_sitter.Parser:
+    return tree_sitter.Parser(_grammar(grammar))
+
+
+@functools.cache
+def _compiled(grammar: Grammar, types: tuple[str, ...]) -> tree_sitter.Query:
+    return tree_sitter.Query(_grammar(grammar), "[" + " ".join(f"({kind})" for kind in types) + "] @found")
+
+
+def _query(grammar: Grammar, types: tuple[str, ...]) -> tree_sitter.QueryCursor:
+    return tree_sitter.QueryCursor(_compiled(grammar, types))

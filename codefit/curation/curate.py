@@ -1,0 +1,141 @@
+"""What stage 2 does to documents before pairs are built: cleaning, rules, redaction, duplicates, splits."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import PurePosixPath
+from typing import Any
+
+from codefit.code.languages import LANGUAGES, Language, language_of
+from codefit.curation.filters import File, limits_of, rejected
+from codefit.curation.formatting import formatted
+from codefit.curation.licence_headers import remove_licence_headers
+from codefit.curation.redaction import redact
+from codefit.curation.stripping import without_comments, without_docstrings
+from codefit.engine import Engine
+from codefit.records import Document, Rejection
+
+BATCH = 1 << 18  # characters that are curated, or tokenised, at once
+
+LOCAL = Engine()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Curated:
+    """A document as it will be trained on, or why it is left out, and counts of what was done to it.
+
+    `redacted` counts by kind what was replaced, or with `--no_redact` what would have been.
+    """
+
+    outcome: Document | Rejection
+    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    redacted: Counter[str] = dataclasses.field(default_factory=Counter)
+
+
+@dataclasses.dataclass(frozen=True)
+class CurationOptions:
+    """What is done to documents, by the flags of their names. `language`: None keeps every language of the table."""
+
+    language: Sequence[str] | None = None
+    profile: str = "standard"
+    rule: Sequence[str] = ()
+    format: bool = False
+    strip_comments: bool = False
+    strip_docstrings: bool = False
+    redact: bool = True
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "CurationOptions":
+        """Return the options of a command line, or of the manifest that remembers one."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: arguments[name] for name in names if name in arguments})
+
+    @cached_property
+    def limits(self) -> dict[str, Any]:
+        limits = limits_of(self.profile, self.rule)
+        if self.strip_comments:
+            limits.pop("few comments", None)
+        return limits
+
+
+def batched(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield the documents in lists of about a quarter of a megabyte."""
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += len(document.content)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def curate_all(
+    documents: Iterable[Document], options: CurationOptions, engine: Engine = LOCAL
+) -> Iterator[tuple[Document, Curated]]:
+    """Yield each document with what became of it; lists of documents do not depend on each other."""
+    for batch, outcomes in engine.run(partial(curate_batch, options=options), batched(documents)):
+        yield from zip(batch, outcomes, strict=True)
+
+
+def curate_batch(documents: Sequence[Document], options: CurationOptions) -> list[Curated]:
+    """Return what becomes of each document."""
+    if not options.format:
+        return [curate(document, options) for document in documents]
+    documents, unparsed = _formatted(documents)
+    outcomes = [curate(document, options) for document in documents]
+    for number in unparsed:
+        outcomes[number].counts["not_formatted"] += 1
+    return outcomes
+
+
+def _formatted(documents: Sequence[Document]) -> tuple[list[Document], list[int]]:
+    """Return the documents with their Python formatted, and the numbers of those that do not parse."""
+    python = [number for number, document in enumerate(documents) if _language(document) is LANGUAGES["python"]]
+    texts = formatted([documents[number].content.replace("\r\n", "\n") for number in python])
+    results = dict(zip(python, texts, strict=True))
+    return [
+        document if (text := results.get(number)) is None else dataclasses.replace(document, content=text)
+        for number, document in enumerate(documents)
+    ], [number for number, text in results.items() if text is None]
+
+
+def _language(document: Document) -> Language | None:
+    return LANGUAGES.get(document.language.lower()) or language_of(document.path)
+
+
+def curate(document: Document, options: CurationOptions) -> Curated:
+    """Clean a document that is formatted already, ask the rules about it, and redact it."""
+    language = _language(document)
+    if language is None:
+        return Curated(Rejection("unknown language", document.language or PurePosixPath(document.path).suffix))
+    if options.language and language.name not in options.language:
+        return Curated(Rejection("other language", language.name))
+    try:
+        document.content.encode()
+    except UnicodeEncodeError as error:
+        return Curated(Rejection("not UTF-8", f"character {error.start}"))
+    text, headers = remove_licence_headers(document.content.replace("\r\n", "\n"), language)
+    counts = Counter(licence_headers_removed=headers)
+    text = _stripped(text, language, options, counts)
+    if rejection := rejected(File(text, document.path, language, document.license), options.limits):
+        return Curated(rejection, counts)
+    redacted_text, redacted = redact(text, language)
+    text = redacted_text if options.redact else text
+    return Curated(dataclasses.replace(document, content=text, language=language.name), counts, redacted)
+
+
+def _stripped(text: str, language: Language, options: CurationOptions, counts: Counter[str]) -> str:
+    """Return a text without what `--strip_docstrings` and `--strip_comments` name, as far as it stays valid."""
+    for wanted, stripped in (
+        (options.strip_docstrings and language.name == "python", without_docstrings),
+        (options.strip_comments, lambda text: without_comments(text, language)),
+    ):
+        if wanted:
+            shorter = stripped(text)
+            counts["not_stripped"] += shorter is None
+            text = text if shorter is None else shorter
+    return text

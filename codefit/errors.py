@@ -1,0 +1,10 @@
+"""Stated errors: a problem that the user can solve, in one sentence."""
+
+
+class UserError(Exception):
+    """A problem the user can solve: one sentence that says what happened and what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a library says of an error, as a part of a sentence: its first line without the full stop."""
+    return " ".join(str(error).strip().split("\n")[0].split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,65 @@
+"""Floors and a ceiling beside every score: what answers get that no model had to write.
+
+Empty, constant and random answers show where a metric begins, the nearest training item what a look-up gives, and the
+references, turned into tokens and back as predictions are, must score 100: less means that the pipeline loses text.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from codefit.evaluation import task_metrics
+from codefit.records import Prediction
+from codefit.scoring.metric import measure
+
+LABELS = {
+    "empty": "nothing at all",
+    "random": "the reference of another prompt",
+    "constant": "the most frequent training completion",
+    "nearest": "the nearest training item",
+    "references": "the references, through the tokenizer",
+}
+CEILING = "references"
+STORED = ("constant", "nearest", CEILING)  # those that need training data or a tokenizer, and are kept for rescoring
+
+
+def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> list[dict[str, Any]]:
+    """Return a row per baseline: `baseline`, `label`, and `values` by metric.
+
+    Args:
+        items: the predictions of any model, for their prompts and references.
+        stored: answers by baseline, as far as they are known.
+        seed: of the random references.
+    """
+    answers = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
+    if CEILING not in stored:
+        answers[CEILING] = [item.reference for item in items]
+    table = task_metrics.text_metrics(task_metrics.task_of(items))
+    lines: list[dict[str, Any]] = []
+    for baseline in (baseline for baseline in LABELS if baseline in answers):
+        stats = {name: measure(metric, items, answers[baseline]) for name, metric in table.items()}
+        values = {name: float(table[name].value(found.sum(axis=0))) for name, found in stats.items()}
+        lines.append({"baseline": baseline, "label": LABELS[baseline], "values": values})
+    return lines
+
+
+def _others(items: Sequence[Prediction], seed: int) -> list[str]:
+    """Return for each item the reference of another one: the items in a random ring."""
+    order = list(range(len(items)))
+    random.Random(seed).shuffle(order)
+    answers = [""] * len(items)
+    for place, index in enumerate(order):
+        answers[index] = items[order[place - 1]].reference
+    return answers
+
+
+def findings(table: Sequence[dict[str, Any]], task: str) -> list[str]:
+    """Return a sentence for every metric of a task's texts in which the references do not reach 100."""
+    ceiling = next(row["values"] for row in table if row["baseline"] == CEILING)
+    texts = task_metrics.text_metrics(task)
+    return [
+        f"The references themselves score {value:.1f} in {texts[name].LABEL}, not 100: the tokenizer or the metric "
+        "loses text, and no model can score more."
+        for name, value in ceiling.items()
+        if value < 100 - 1e-6
+    ]

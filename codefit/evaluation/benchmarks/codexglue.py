@@ -1,0 +1,157 @@
+"""CodeXGLUE Method-Generation for Python: 20,000 methods to write from their signature and docstring.
+
+Both the pairs and the two scores of its leaderboard are here. The data masks literals (`<NUM_LIT>`, `<STR_LIT:x>`) and
+writes line ends and indentation as `<EOL>`, `<INDENT>` and `<DEDENT>`. Prompts and references are turned back into
+source code, because that is what a model reads and writes; CodeXGLUE's scores do not move by that, since
+`post_process` makes the same text of a masked body and of its source.
+Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/Method-Generation.
+"""
+
+import importlib.metadata
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import Levenshtein
+
+from codefit.errors import UserError, first_line
+from codefit.manifest import ROOT
+from codefit.records import Pair, read_rows
+
+TITLE = "CodeXGLUE method generation"
+NEW_TOKENS = 256  # a method is longer than a completion; CodeXGLUE's own code stops at 256
+LOCAL = ROOT / "data" / "test_codexglue.jsonl"
+DATASET = "microsoft/codexglue_method_generation"
+REVISION = "2d6d185183689dd19e0116dd8e3c11a9fed0ba42"  # dev and test were replaced in October 2021
+FIELDS = ("signature", "body", "docstring", "id")
+LITERAL = re.compile(r"<(?:STR|NUM|CHAR)_LIT:(.*?)>", re.DOTALL)
+UNNAMED = {"<NUM_LIT>": "0", "<STR_LIT>": "", "<CHAR_LIT>": ""}
+INDENT = "    "
+
+
+# ------------------------------------------------------------------------------------------------ pairs
+
+
+def load(path: Path | None = None) -> list[Pair]:
+    """Return the test set as pairs of task "method".
+
+    A pair's prompt is the signature, and below it the docstring, indented and in quotes, up to the line end; its
+    completion is the body, indented. Its path is the file's part of the id (`f19` of `f19:c4:m1`), so that methods of
+    one file are known to belong together.
+
+    Args:
+        path: a JSONL file with rows {signature, body, docstring, id}; without it, data/test_codexglue.jsonl of this
+            toolkit if it is there, else the Hub data set at a fixed revision.
+
+    Raises:
+        UserError: the data cannot be had, a row is broken, or there are no rows.
+    """
+    rows = read_rows(path or LOCAL) if path or LOCAL.is_file() else _hub_rows()
+    pairs = [_pair(row, place) for place, row in rows]
+    if not pairs:
+        raise UserError(f"{path or LOCAL} has no rows; put CodeXGLUE's test.jsonl there.")
+    return pairs
+
+
+def _hub_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        import datasets
+
+        rows = datasets.load_dataset(DATASET, data_files={"test": "test.jsonl"}, split="test", revision=REVISION)
+    except Exception as error:  # the client raises a dozen unrelated types here; the first line of each is what counts
+        reason = first_line(error)
+        raise UserError(
+            f"the CodeXGLUE test set cannot be had: {LOCAL} is missing and {DATASET} on the Hub failed ({reason}); "
+            "put its test.jsonl there under that name, or connect to the Hub."
+        ) from None
+    for number, row in enumerate(rows, 1):
+        yield f"{DATASET}: row {number}", dict(row)
+
+
+def _pair(row: dict[str, Any], place: str) -> Pair:
+    for field in FIELDS:
+        if not isinstance(row.get(field), str):
+            raise UserError(f'{place}: the field "{field}" must be text; rows need {", ".join(FIELDS)}.')
+    return Pair(
+        id=row["id"],
+        task="method",
+        prompt=prompt(row["signature"], row["docstring"]),
+        completion=restore(row["body"], depth=1).rstrip(),
+        path=row["id"].split(":")[0],
+        language="python",
+    )
+
+
+def prompt(signature: str, docstring: str) -> str:
+    """Return the source that a model continues: the signature, and below it the docstring, indented and in quotes."""
+    head = restore(signature).strip().replace("U+0020", " ").replace("U+002C", ",")  # how literals hide two signs
+    lines = inspect.cleandoc(docstring).splitlines() or [""]
+    lines = [f'"""{lines[0]}', *lines[1:]]
+    return "\n".join([head, *((INDENT + line).rstrip() for line in lines)]) + '"""\n'
+
+
+def restore(code: str, depth: int = 0) -> str:
+    """Return normalised code as Python source, indented from `depth` levels on; a masked literal becomes 0 or empty."""
+    lines = []
+    for line in with_literals(code).split("<EOL>"):
+        depth += line.count("<INDENT>") - line.count("<DEDENT>")
+        lines.append((INDENT * depth + _without_marks(line).strip()).rstrip())
+    return "\n".join(lines)
+
+
+def _without_marks(code: str) -> str:
+    return code.replace("<INDENT>", " ").replace("<DEDENT>", " ")
+
+
+def with_literals(code: str) -> str:
+    """Return code with its masked literals restored: 0 or empty where only the mask is known."""
+    for mask, literal in UNNAMED.items():
+        code = code.replace(mask, literal)
+    for named in list(LITERAL.finditer(code)):
+        code = code.replace(named[0], named[1])
+    return code
+
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+def post_process(code: str) -> str:
+    """Return code as CodeXGLUE compares it: literals restored, everything on one line with single spaces."""
+    return " ".join(with_literals(_without_marks(code.replace("<EOL>", "\n"))).split())
+
+
+def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """Return `edit_similarity` and `bleu` as CodeXGLUE reports them, with `n` and `signatures`.
+
+    Both sides are post-processed for both scores, as in CodeXGLUE's pipeline, which writes post-processed files for
+    its evaluator. Edit similarity is the mean of integers: each item is rounded half to even.
+    """
+    from codefit.scoring import bleu
+    from codefit.scoring.metric import gather
+
+    found = [post_process(prediction.strip()) for prediction in predictions]
+    wanted = [post_process(reference.strip()) for reference in references]
+    n = len(wanted)
+    counts = gather(bleu, found, wanted).sum(axis=0)
+    return {
+        "edit_similarity": round(sum(map(similarity, found, wanted)) / n, 2),
+        "bleu": round(float(bleu.value(counts)), 2),
+        "n": n,
+        "signatures": _signatures(n),
+    }
+
+
+def similarity(found: str, wanted: str) -> int:
+    """Return the edit similarity of two texts as CodeXGLUE rounds it."""
+    return round(100 * Levenshtein.ratio(found, wanted))
+
+
+def _signatures(n: int) -> dict[str, str]:
+    similarity, counting = (f"{name} {importlib.metadata.version(name)}" for name in ("Levenshtein", "sacrebleu"))
+    end = f"pp:codexglue|round:2|n:{n}|lib"
+    return {
+        "edit_similarity": f"edit_similarity|sim:indel|item:integer-half-even|{end}:{similarity}",
+        "bleu": f"bleu|tok:whitespace|order:4|smooth:add-1-all|{end}:{counting}",
+    }

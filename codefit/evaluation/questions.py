@@ -1,0 +1,162 @@
+"""What a benchmark asks: named sets of pairs, from a data set, from CodeXGLUE and its kin, or from a file."""
+
+import dataclasses
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from codefit import records
+from codefit.errors import UserError
+from codefit.evaluation.benchmarks import formats, heldout, pairs
+from codefit.manifest import Manifest
+from codefit.records import Pair
+
+FORGETTING = "forgetting"
+EXAMPLE = 400  # characters of a prompt that an example shows
+FILES = (".jsonl", ".json", ".jsonl.gz")  # CodeXGLUE's line completion is called test.json, and is JSONL
+OVERLAP = "test_overlap"  # the test files that resemble training files, as preprocess_data.py sets them aside
+SPLITS = {"test": "held-out code", OVERLAP: "held-out code that resembles training code"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Questions:
+    """The pairs of one benchmark.
+
+    Attributes:
+        name: what it is called.
+        title: what it is called in the middle of a sentence.
+        pairs: what is asked.
+        new_tokens: where a prediction is cut.
+        format: the module of codefit.benchmarks that read them.
+        stop: a rule of codefit.stopping; "" for that of the pairs' tasks.
+    """
+
+    name: str
+    title: str
+    pairs: Sequence[Pair]
+    new_tokens: int
+    format: str = "pairs"
+    stop: str = ""
+
+
+def is_known(name: str) -> bool:
+    """Return whether a word can follow --benchmark."""
+    return name == "heldout" or name in formats.NAMES or name.endswith(FILES)
+
+
+def load(
+    names: Sequence[str], dataset: str, split: str, new_tokens: int, forgetting: str | None, manifest: Manifest
+) -> list[Questions]:
+    """Return what is to be asked, in order, the forgetting check last; files that are read go into the manifest.
+
+    Args:
+        names: of --benchmark: "heldout", a module of codefit.benchmarks, or the path of a JSONL file.
+        dataset: the prepared data set of the held-out pairs. When its test split is asked, test_overlap is too.
+        split: of the data set.
+        new_tokens: where a prediction is cut, if a benchmark does not say so itself.
+        forgetting: a data set or JSONL file of unrelated code; without it, the one that the data set carries.
+        manifest: of this run.
+
+    Raises:
+        UserError: a benchmark cannot be had, or two have the same name.
+    """
+    found: list[Questions] = []
+    for name in dict.fromkeys(names):
+        if name == "heldout":
+            found += _heldout(dataset, split, new_tokens, manifest)
+        elif name in formats.NAMES:
+            module = formats.module(name)
+            found.append(_questions(name, module.TITLE, name, module.load(), new_tokens))
+        else:
+            path = _existing(name)
+            manifest.add_input(path)
+            found.append(_of_file(path, new_tokens))
+    if unrelated := _forgetting(forgetting, dataset):
+        manifest.add_input(unrelated)
+        title = f"unrelated code ({Path(forgetting or unrelated).name})"
+        found.append(Questions(FORGETTING, title, pairs.load(unrelated), new_tokens))
+    taken = [questions.name for questions in found]
+    if twice := [name for name in taken if taken.count(name) > 1]:
+        raise UserError(f"two benchmarks are called {twice[0]}; rename one of the files.")
+    return found
+
+
+def _of_file(path: Path, new_tokens: int) -> Questions:
+    """Return what a file asks, in whatever format of codefit.benchmarks it is."""
+    form = formats.format_of(path)
+    module = formats.module(form)
+    title = path.name if form == "pairs" else f"{module.TITLE} ({path.name})"
+    return _questions(_name(path), title, form, module.load(path), new_tokens)
+
+
+def _questions(name: str, title: str, form: str, asked: list[Pair], new_tokens: int) -> Questions:
+    """Return the pairs of a benchmark with what its module says of them."""
+    module = formats.module(form)
+    stop = module.stop(asked) if hasattr(module, "stop") else ""
+    return Questions(name, title, asked, getattr(module, "NEW_TOKENS", new_tokens), form, stop)
+
+
+def _heldout(dataset: str, split: str, new_tokens: int, manifest: Manifest) -> list[Questions]:
+    folder = records.dataset_folder(dataset)
+    overlap = folder / f"{OVERLAP}.jsonl"
+    splits = [split, OVERLAP] if split == "test" and overlap.is_file() and overlap.stat().st_size else [split]
+    found = []
+    for name in splits:
+        asked = heldout.load(folder, name)
+        manifest.add_input(folder / f"{name}.jsonl")
+        title = SPLITS.get(name, f"the {name} split")
+        found.append(Questions(name if name == OVERLAP else "heldout", title, asked, new_tokens))
+    return found
+
+
+def _existing(name: str) -> Path:
+    if not Path(name).is_file():
+        raise UserError(f"cannot read {name}: there is no such file; check the path.")
+    return Path(name)
+
+
+def _name(path: Path) -> str:
+    """Return the name of a file's benchmark: its stem, in letters that any file system takes."""
+    return re.sub(r"[^\w.-]+", "_", Path(path.name.removesuffix(".gz")).stem)
+
+
+def _forgetting(source: str | None, dataset: str) -> Path | None:
+    """Return the file of the forgetting check: that of a data set is its test split."""
+    if source is None:
+        carried = Path(dataset) / f"{FORGETTING}.jsonl"
+        return carried if carried.is_file() else None
+    if source.endswith(".jsonl"):
+        return _existing(source)
+    path = records.dataset_folder(source) / "test.jsonl"
+    if not path.is_file():
+        raise UserError(f"{source} has no test.jsonl to check forgetting on; name a JSONL file of pairs instead.")
+    return path
+
+
+def draw(questions: Questions, sample: int, seed: int) -> Questions:
+    """Return a seeded sample in the order of the benchmark, and say how much of it that is; 0 is all."""
+    total = len(questions.pairs)
+    if not 0 < sample < total:
+        print(f"{questions.name}: all {total} prompts")
+        return questions
+    print(f"{questions.name}: a sample of {sample} of {total} prompts")
+    drawn = sorted(random.Random(seed).sample(range(total), sample))
+    return dataclasses.replace(questions, pairs=[questions.pairs[index] for index in drawn])
+
+
+def with_examples(asked: Questions, examples: Sequence[Pair]) -> Questions:
+    """Return the same questions with solved examples before every prompt, the same ones before each.
+
+    An example is the end of its prompt and its completion, with a blank line behind; a prompt that is too long for the
+    model loses the first examples first, since prompts are cut on the left.
+    """
+    shown = "".join(f"{_tail(pair.prompt)}{pair.completion.rstrip()}\n\n" for pair in examples)
+    longer = [dataclasses.replace(pair, prompt=shown + pair.prompt) for pair in asked.pairs]
+    return dataclasses.replace(asked, pairs=longer)
+
+
+def _tail(prompt: str) -> str:
+    """Return the last lines of a prompt, about EXAMPLE characters of them."""
+    tail = prompt[-EXAMPLE:]
+    return tail.partition("\n")[2] if len(prompt) > EXAMPLE and "\n" in tail else tail

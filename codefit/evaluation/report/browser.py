@@ -1,0 +1,85 @@
+"""What the page's browser of predictions shows: prompts with reference and every model's answer, differences marked."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from codefit.evaluation import prompt_groups
+from codefit.records import Prediction
+from codefit.scoring.metric import in_sentence
+
+MOST_ITEMS = 500  # more would make the page heavy; all items are in the predictions files
+PROMPT_TAIL = 1000  # characters
+LONGEST_TEXT = 2000  # characters of a reference or a prediction
+
+ByRole = Mapping[str, Sequence[Prediction]]
+
+
+def content(scores: dict[str, Any], predictions: Mapping[str, ByRole]) -> dict[str, Any]:
+    """Return what the page's script needs: `models`, by place, `kinds` of groups, and `items`."""
+    limit = MOST_ITEMS // len(predictions)
+    return {
+        "models": [model["label"] for model in scores["models"].values()],
+        "kinds": list(prompt_groups.TITLES.values()),
+        "metrics": {
+            found["title"]: in_sentence(found["metrics"][0]["label"]) for found in scores["benchmarks"].values()
+        },
+        "items": [
+            _item(scores["benchmarks"][name], [items[at] for items in by_role.values()])
+            for name, by_role in predictions.items()
+            for at in range(min(limit, len(by_role["base"])))
+        ],
+    }
+
+
+def shown(predictions: Mapping[str, ByRole]) -> str:
+    """Return how many prompts the browser shows, in a sentence."""
+    limit = MOST_ITEMS // len(predictions)
+    sizes = [len(by_role["base"]) for by_role in predictions.values()]
+    count = sum(min(limit, size) for size in sizes)
+    if count == sum(sizes):
+        return f"{count} prompts, with the answers of all models."
+    return f"{count} of {sum(sizes)} prompts, the first of each benchmark; all are in the predictions files."
+
+
+def _item(benchmark: dict[str, Any], answers: Sequence[Prediction]) -> dict[str, Any]:
+    first = answers[0]
+    return {
+        "id": first.id,
+        "where": benchmark["title"],
+        "path": first.path,
+        "groups": list(prompt_groups.of(first).values()),
+        "prompt": ("… " if len(first.prompt) > PROMPT_TAIL else "") + first.prompt[-PROMPT_TAIL:],
+        "suffix": _cut(first.suffix or ""),
+        "reference": _cut(first.reference),
+        "answers": [_answer(item, benchmark["headline"]) for item in answers],
+    }
+
+
+def _answer(item: Prediction, headline: str) -> dict[str, Any]:
+    return {
+        "score": round(item.scores[headline], 6),  # the page shows one decimal, and calls equal only what is equal
+        "end": "stopped by itself" if item.finish_reason == "stop" else "cut by the limit",
+        "parts": differing(_cut(item.prediction), _cut(item.reference)),
+    }
+
+
+def _cut(text: str) -> str:
+    rest = len(text) - LONGEST_TEXT
+    return text if rest <= 0 else f"{text[:LONGEST_TEXT]} … ({rest} more characters)"
+
+
+def differing(prediction: str, reference: str) -> list[str]:
+    """Return the prediction in parts that by turns stand in the reference too, at their place, and do not.
+
+    The first part is one that does; it may be empty.
+    """
+    ours, theirs = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (prediction, reference))
+    parts = [""]
+    for tag, start, end, _, _ in difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
+        differs = tag != "equal"
+        if start < end and differs == (len(parts) % 2 == 1):  # an odd number of parts ends with one that is the same
+            parts.append("")
+        parts[-1] += "".join(ours[start:end])
+    return parts

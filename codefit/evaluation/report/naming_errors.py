@@ -1,0 +1,83 @@
+"""The page of errors of a benchmark of names: what is confused with what, and how names of each length come out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from codefit.evaluation.report.terminal import markdown_table
+from codefit.records import Prediction
+from codefit.scoring import exact_match, naming_f1, naming_stemmed
+from codefit.scoring.metric import gather
+from codefit.scoring.name_parts import parts
+
+SHOWN = 15  # rows of a table of confusions
+LONGEST = 5  # parts of a name, from which on names are one row
+ROW = ("parts of the name", "prompts", "exact match", "stemmed match", "name F1", "parts of the answer")
+
+
+def page(by_role: dict[str, list[Prediction]], models: dict[str, Any], title: str) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        by_role: the predictions of each model, all of the task naming.
+        models: the models by role, for their labels.
+        title: of the benchmark.
+    """
+    text = [f"# Names that went wrong: {title}"]
+    for role, items in by_role.items():
+        label = models[role]["label"]
+        text += [f"## {label}", f"By the length of the real name, in parts (`read_two_lines` has three), {label}:"]
+        text += [markdown_table(ROW, lengths(items))]
+        one, missed, added = confusions(items)
+        text += [f"One part in the place of another, where all other parts are right: {one.total()} prompts."]
+        text += [_counts(("real", "predicted", "times"), one)]
+        text += ["Parts that are missing most often, and parts that are too much most often:"]
+        text += [_counts(("missing", "times"), missed), _counts(("too much", "times"), added)]
+        wrong: Counter[tuple[str, ...]] = Counter(
+            (item.reference, _answer(item)) for item in items if _answer(item) != item.reference.strip()
+        )
+        text += ["Whole names that are confused most often:", _counts(("real", "predicted", "times"), wrong)]
+    return "\n\n".join(text) + "\n"
+
+
+def lengths(items: Sequence[Prediction]) -> list[tuple[str, ...]]:
+    """Return a row for the names of each number of parts."""
+    groups: dict[int, list[Prediction]] = {}
+    for item in items:
+        groups.setdefault(min(max(len(parts(item.reference)), 1), LONGEST), []).append(item)
+    return [_length(size, groups[size]) for size in sorted(groups)]
+
+
+def _length(size: int, items: list[Prediction]) -> tuple[str, ...]:
+    texts = [item.prediction for item in items], [item.reference for item in items]
+    metrics = (exact_match, naming_stemmed, naming_f1)
+    values = (float(metric.value(gather(metric, *texts).sum(axis=0))) for metric in metrics)
+    answered = sum(len(parts(item.prediction)) for item in items) / len(items)
+    name = f"{size} or more" if size == LONGEST else str(size)
+    return (name, str(len(items)), *(f"{value:.1f}" for value in values), f"{answered:.1f}")
+
+
+def confusions(items: Sequence[Prediction]) -> tuple[Counter[tuple[str, ...]], ...]:
+    """Return how often one part alone is another one, a part is missing, and a part is too much."""
+    one: Counter[tuple[str, ...]] = Counter()
+    missed: Counter[tuple[str, ...]] = Counter()
+    added: Counter[tuple[str, ...]] = Counter()
+    for item in items:
+        found, wanted = Counter(parts(item.prediction)), Counter(parts(item.reference))
+        lost, more = list((wanted - found).elements()), list((found - wanted).elements())
+        if len(lost) == len(more) == 1:
+            one[lost[0], more[0]] += 1
+        missed.update((part,) for part in lost)
+        added.update((part,) for part in more)
+    return one, missed, added
+
+
+def _answer(item: Prediction) -> str:
+    return item.prediction.strip().partition("\n")[0][:60]
+
+
+def _counts(header: tuple[str, ...], counts: Counter[tuple[str, ...]]) -> str:
+    """Return the most frequent rows as a table; those of the same count by their text."""
+    rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:SHOWN]
+    cells = [(*(f"`{part}`" if part else "nothing" for part in key), str(count)) for key, count in rows]
+    return markdown_table(header, cells) if cells else "None."

@@ -1,0 +1,240 @@
+"""Many prompts to many completions, greedy or drawn, and fast: length-sorted batches that rows leave when they end.
+
+Prompts are padded on the left, so that every row of a batch writes its next token in the same column; the attention
+mask and the positions hide the padding. Prompts with a long common beginning (the examples of a few-shot prompt, the
+context of a repository) form batches of their own, in which the beginning is read once.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from codefit import console
+from codefit.generation.kv_cache import PaddedPrompts, is_plain, left_padded, new_cache, read
+from codefit.generation.nucleus import Nucleus
+from codefit.generation.prediction_cache import PredictionCache
+from codefit.generation.stopping import StopRule
+
+LEAVE_SHARE = 0.25  # rows that ended are taken out once they are this share of a batch: taking out copies the cache
+COMMON_START = 64  # prompts that share fewer tokens than this are not looked at
+# A batch of its own costs a step per new token, and a step of a small batch as much time as reading this many tokens:
+# 28 with data/base on a CPU.
+TOKENS_PER_STEP = 32
+# Where nothing else is said, a batch holds as many tokens as this many bytes of keys and values do, and no more than is
+# of use: with data/base on two cores, 16,384 took 1.09 times as long as 32,768, and 65,536 as long.
+CACHE_BYTES, MOST_TOKENS = 4e9, 32768
+FLIP_SAMPLE, FLIP_ROWS = 32, 4  # prompts that are asked again in other batches, and rows of those
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote: token ids without end-of-sequence, and why it ended: "stop" (by itself) or "length"."""
+
+    ids: list[int]
+    finish_reason: str
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    eos_ids: Sequence[int],
+    pad_id: int,
+    tokens_per_batch: int = 16384,
+    stop: StopRule | None = None,
+    nucleus: Nucleus | None = None,
+    cache: PredictionCache | None = None,
+    do_progress: bool = False,
+) -> list[Completion]:
+    """Return the completion of each prompt, in the order of the prompts.
+
+    Args:
+        model: a causal language model in eval mode.
+        prompts: token ids, at least one each.
+        max_new_tokens: where a completion that does not stop is cut.
+        eos_ids: tokens that end a completion; they are not part of it.
+        pad_id: any valid id; what it is has no influence.
+        tokens_per_batch: rows times (longest prompt + max_new_tokens) stays within this, but a batch has at least one.
+        stop: what else ends a completion; the token that does is part of it.
+        nucleus: how tokens are drawn; without it the completion is greedy.
+        cache: answers of this model; batches that are in it are not asked again, the others are added.
+        do_progress: show a progress bar.
+
+    Raises:
+        ValueError: a prompt has no tokens.
+    """
+    if not all(prompts):
+        raise ValueError("a prompt without tokens cannot be continued")
+
+    def done() -> Iterator[tuple[int, Completion]]:
+        for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model)):
+            rows = [prompts[index] for index in batch]
+            settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
+            question = {"kind": "completions", **settings, "shared": shared, "rows": rows}
+            if nucleus:
+                question["nucleus"] = nucleus.name
+            answer = cache.get(question) if cache else None
+            if answer is not None:
+                yield from ((index, Completion(*entry)) for index, entry in zip(batch, answer, strict=True))
+                continue
+            found: dict[int, Completion] = {}
+            for row, completion in _batch(
+                model, rows, shared, max_new_tokens, frozenset(eos_ids), stop, nucleus, pad_id
+            ):
+                found[row] = completion
+                yield batch[row], completion
+            if cache:
+                cache.put(question, [[found[row].ids, found[row].finish_reason] for row in range(len(rows))])
+
+    counted = console.progress(done(), "generating", len(prompts), "prompt") if do_progress else done()
+    completions = dict(counted)
+    return [completions[index] for index in range(len(prompts))]
+
+
+def flips(
+    model: Any, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
+) -> tuple[int, int]:
+    """Return how many completions of a sub-sample differ when they are written in other batches, and of how many.
+
+    Rounding depends on the shape of a batch, and a token that is as likely as another can flip; in float32 hardly
+    any do, in 16 bits some per cent. Those of `flip_sample` are asked again in batches of FLIP_ROWS.
+
+    Args:
+        model: the model that wrote the completions.
+        prompts: what it was asked.
+        completions: what it wrote.
+        settings: those of `generate` that it was asked with.
+    """
+    sample = flip_sample(len(prompts))
+    longest = max((len(prompts[at]) for at in sample), default=0) + settings["max_new_tokens"]
+    again = generate(model, [prompts[at] for at in sample], tokens_per_batch=FLIP_ROWS * longest, **settings)
+    return sum(completions[at] != new for at, new in zip(sample, again, strict=True)), len(sample)
+
+
+def flip_sample(count: int) -> list[int]:
+    """Return which of `count` prompts are asked again: FLIP_SAMPLE of them, evenly spread."""
+    return sorted({at * count // FLIP_SAMPLE for at in range(FLIP_SAMPLE)}) if count else []
+
+
+# ---------------------------------------------------------------------------------------------- batches
+
+
+def tokens_that_fit(model: Any) -> int:
+    """Return how many tokens a batch of a model, or of its outline, may have: at most MOST_TOKENS, in CACHE_BYTES."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    a_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    return min(MOST_TOKENS, max(1, int(CACHE_BYTES / a_token)))
+
+
+def batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+    """Return batches of indices, the longest first, each of at most tokens_per_batch when padded to its longest.
+
+    The longest come first, so that a batch that does not fit into memory fails at once and not after an hour.
+    """
+    result: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not result or (len(result[-1]) + 1) * lengths[result[-1][0]] > tokens_per_batch:
+            result.append([])
+        result[-1].append(index)
+    return result
+
+
+def plan(
+    prompts: Sequence[list[int]], new_tokens: int, tokens_per_batch: int, may_share: bool = True
+) -> list[tuple[int, list[int]]]:
+    """Return the batches of prompts, each with the number of tokens that its prompts share and that are read once.
+
+    Args:
+        prompts: token ids.
+        new_tokens: how many tokens follow a prompt at most.
+        tokens_per_batch: as for `batches`.
+        may_share: whether shared beginnings are looked for.
+    """
+    groups = _groups(prompts, TOKENS_PER_STEP * new_tokens) if may_share else [(0, list(range(len(prompts))))]
+    found = []
+    for shared, group in groups:
+        parts = batches([len(prompts[index]) + new_tokens for index in group], tokens_per_batch)
+        found += [(shared, [group[at] for at in part]) for part in parts]
+    return sorted(found, key=lambda batch: -len(prompts[batch[1][0]]))
+
+
+def _groups(prompts: Sequence[list[int]], worth: int) -> list[tuple[int, list[int]]]:
+    """Return groups of indices with the tokens they share: those whose sharing saves `worth` tokens, then the rest."""
+    in_order = sorted(range(len(prompts)), key=lambda index: (prompts[index], index))
+    found: list[tuple[int, list[int]]] = []
+    rest: list[int] = []
+    for _, same_start in itertools.groupby(in_order, key=lambda index: prompts[index][:COMMON_START]):
+        group = list(same_start)
+        shared = _common(prompts[group[0]], prompts[group[-1]])  # of sorted rows the outer two differ most
+        if len(group) > 1 and (len(group) - 1) * shared >= worth and shared >= COMMON_START:
+            found.append((shared, sorted(group)))
+        else:
+            rest += group
+    return [*found, (0, sorted(rest))] if rest else found
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """Return how many tokens two prompts share at their beginning, leaving each at least one of its own."""
+    most = min(len(one), len(other)) - 1
+    return next((at for at in range(most) if one[at] != other[at]), most)
+
+
+# ---------------------------------------------------------------------------------------------- one batch
+
+
+@torch.inference_mode()
+def _batch(
+    model: Any,
+    prompts: Sequence[list[int]],
+    shared: int,
+    max_new_tokens: int,
+    eos_ids: frozenset[int],
+    stop: StopRule | None,
+    nucleus: Nucleus | None,
+    pad_id: int,
+) -> Iterator[tuple[int, Completion]]:
+    """Yield (row, completion) of one batch as rows end."""
+    cache = new_cache(model, len(prompts), max(map(len, prompts)) + max_new_tokens)
+    state = left_padded(prompts, pad_id, model.device, shared)
+    written: dict[int, list[int]] = {row: [] for row in range(len(prompts))}
+    rows = list(written)  # which row of the batch each row of the tensors is
+    numbers = [nucleus.numbers(prompt) for prompt in prompts] if nucleus else []
+    logits = read(model, cache, prompts[0][:shared], state)
+    for step in range(max_new_tokens):
+        if step:
+            logits = state.forward(model, cache)[:, -1]
+        chosen = nucleus.draw(logits, [numbers[row].random() for row in rows]) if nucleus else logits.argmax(-1)
+        yield from _ended(rows, chosen.tolist(), written, eos_ids, stop)
+        if not written:
+            return
+        mask = torch.cat([state.mask, state.mask.new_ones(len(rows), 1)], dim=1)
+        state = PaddedPrompts(chosen[:, None], mask, state.positions[:, -1:] + 1)
+        if len(written) <= len(rows) * (1 - LEAVE_SHARE):
+            kept = torch.tensor([at for at, row in enumerate(rows) if row in written], device=mask.device)
+            rows, state = list(written), state[kept]
+            cache.batch_select_indices(kept)
+    for row, tokens in written.items():
+        yield row, Completion(tokens, "length")
+
+
+def _ended(
+    rows: list[int],
+    tokens: list[int],
+    written: dict[int, list[int]],
+    eos_ids: frozenset[int],
+    stop: StopRule | None,
+) -> Iterator[tuple[int, Completion]]:
+    """Add a token to each row that still writes, and yield the rows that end with it; they leave `written`."""
+    for row, token in zip(rows, tokens, strict=True):
+        if row not in written:
+            continue
+        if token not in eos_ids:
+            written[row].append(token)
+        if token in eos_ids or (stop and stop.has_ended(written[row])):
+            yield row, Completion(written.pop(row), "stop")

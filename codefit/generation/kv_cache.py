@@ -1,0 +1,156 @@
+"""Keys and values of a batch, in memory reserved once; prompts are read into it in pieces, a shared beginning once.
+
+Transformers' own cache copies everything it holds at every token. On a CPU prompts are read faster in pieces whose
+activations stay in the processor's cache: 128 prompts of 128 tokens took data/base 2.7 s of CPU time in pieces of 2,048
+tokens, and 3.4 s at once.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+TOKENS_AT_ONCE_ON_CPU = 2048
+
+
+@dataclasses.dataclass(slots=True)
+class PaddedPrompts:
+    """Token ids aligned at their right end, their attention mask and their position ids, each of shape (rows, n).
+
+    PaddedPrompts that continue a shared beginning of `shared` tokens hold only what follows it; their mask, of shape
+    (rows, shared + n), covers both.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
+    shared: int = 0
+
+    def __getitem__(self, rows: Any) -> "PaddedPrompts":
+        return PaddedPrompts(self.ids[rows], self.mask[rows], self.positions[rows], self.shared)
+
+    def forward(self, model: Any, cache: Any, logits_to_keep: int = 1) -> torch.Tensor:
+        """Return the logits of the last positions, shape (rows, logits_to_keep, vocabulary)."""
+        output = model(
+            input_ids=self.ids,
+            attention_mask=None if self.mask.all() else self.mask,
+            position_ids=self.positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=logits_to_keep,
+        )
+        logits: torch.Tensor = output.logits
+        return logits
+
+
+def left_padded(rows: Sequence[list[int]], pad_id: int, device: Any, shared: int = 0) -> PaddedPrompts:
+    """Return rows aligned at their right end, without their first `shared` tokens."""
+    longest = max(map(len, rows)) - shared
+    ids = [[pad_id] * (longest - len(row) + shared) + row[shared:] for row in rows]
+    mask = [[1] * shared + [0] * (longest - len(row) + shared) + [1] * (len(row) - shared) for row in rows]
+    covered = torch.tensor(mask, device=device)
+    positions = (covered.cumsum(-1) - 1).clamp(min=0)[:, shared:]
+    return PaddedPrompts(torch.tensor(ids, device=device), covered, positions, shared)
+
+
+def new_cache(model: Any, rows: int, length: int) -> Any:
+    """Return an empty cache with room for `rows` rows of `length` tokens."""
+    cache = DynamicCache(config=model.config)
+    layers: Any = [ReservedLayer(rows, length) if type(it) is DynamicLayer else it for it in cache.layers]
+    cache.layers = layers
+    return cache
+
+
+def is_plain(model: Any) -> bool:
+    """Return whether every layer sees all tokens before it; a sliding window would count the gaps of a shared read."""
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+
+
+def rows_at_once(model: Any, rows: PaddedPrompts) -> int:
+    """Return how many rows are read together; all of them where there is no cache of a processor to stay in."""
+    if model.device.type != "cpu" or not is_plain(model):
+        return len(rows.ids)
+    return max(1, TOKENS_AT_ONCE_ON_CPU // rows.ids.shape[1])
+
+
+def read(model: Any, cache: Any, beginning: list[int], rows: PaddedPrompts) -> torch.Tensor:
+    """Read the prompts of a batch into an empty cache, and return the logits of their last tokens.
+
+    Args:
+        model: a causal language model in eval mode.
+        cache: from `new_cache`.
+        beginning: the tokens that all rows share; they are read once. Empty where the layers are not plain.
+        rows: what follows.
+
+    Returns:
+        shape (rows, vocabulary).
+    """
+    count = len(rows.ids)
+    if beginning:
+        look_at(cache, slice(0, 1), 0)
+        left_padded([beginning], 0, rows.ids.device).forward(model, cache)
+        for layer in cache.layers:
+            layer.spread(len(beginning))
+    pieces = []
+    size = rows_at_once(model, rows)
+    for at in range(0, count, size):
+        if size < count or beginning:
+            look_at(cache, slice(at, at + size), len(beginning))
+        pieces.append(rows[at : at + size].forward(model, cache)[:, -1])
+    if size < count:
+        look_at(cache, slice(0, count), len(beginning) + rows.ids.shape[1])
+    return torch.cat(pieces)
+
+
+def look_at(cache: Any, rows: slice, tokens: int) -> None:
+    """Make the cache show only these rows and their first tokens: the next forward continues there."""
+    for layer in cache.layers:
+        layer.look_at(rows, tokens)
+
+
+class ReservedLayer(DynamicLayer):
+    """Keys and values of one layer, in memory reserved for the whole length. Shape (rows, heads, length, head size)."""
+
+    def __init__(self, rows: int, length: int) -> None:
+        super().__init__()
+        self.size = rows, length
+        self.shown = slice(0, rows)
+        self.memory: list[torch.Tensor] = []
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Append the states of new tokens, and return those of all tokens so far."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.memory = [self._reserve(key_states), self._reserve(value_states)]
+        start = self.get_seq_length()
+        end = start + key_states.shape[2]
+        for memory, states in zip(self.memory, (key_states, value_states), strict=True):
+            memory[self.shown, :, start:end] = states
+        self.look_at(self.shown, end)
+        return self.keys, self.values
+
+    def look_at(self, rows: slice, tokens: int) -> None:
+        """Show only these rows and their first tokens."""
+        self.shown = rows
+        if self.memory:
+            self.keys, self.values = (memory[rows, :, :tokens] for memory in self.memory)
+
+    def spread(self, tokens: int) -> None:
+        """Give every row the first tokens of the first row."""
+        for memory in self.memory:
+            memory[1:, :, :tokens] = memory[:1, :, :tokens]
+
+    def _reserve(self, states: torch.Tensor) -> torch.Tensor:
+        rows, length = self.size
+        return states.new_empty(rows, states.shape[1], length, states.shape[3])
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep these rows only, in ascending order; they move up within the memory, whose end stays reserved."""
+        tokens = self.get_seq_length()
+        moved = [(to, row) for to, row in enumerate(indices.tolist()) if to != row]
+        for memory in self.memory:
+            for to, row in moved:
+                memory[to, :, :tokens] = memory[row, :, :tokens]
+        self.look_at(slice(0, len(indices)), tokens)

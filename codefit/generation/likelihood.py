@@ -1,0 +1,83 @@
+"""How likely a model finds the references: the nats that perplexity and bits per byte are made of."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from codefit import console
+from codefit.encoding import Encoder
+from codefit.generation import kv_cache
+from codefit.generation.batched import batches
+from codefit.generation.prediction_cache import PredictionCache
+from codefit.records import Pair
+
+
+def completion_nats(
+    model: Any,
+    encoder: Encoder,
+    pairs: Sequence[Pair],
+    tokens_per_batch: int = 16384,
+    cache: PredictionCache | None = None,
+    do_progress: bool = False,
+) -> list[tuple[float, int]]:
+    """Return for each pair the negative log-likelihood of its completion given its prompt, and the completion's tokens.
+
+    End-of-sequence is not counted: a model that has learned where to stop and one that has not are compared on the
+    same tokens. A completion without tokens costs 0 nats.
+
+    Args:
+        model: a causal language model in eval mode.
+        encoder: makes the same prompt ids as for generation.
+        pairs: prompts and their references.
+        tokens_per_batch: rows times the longest row stays within this, but a batch has at least one row.
+        cache: answers of this model; batches that are in it are not asked again, the others are added.
+        do_progress: show a progress bar.
+
+    Returns:
+        (nats, tokens) by pair, in the order of the pairs.
+    """
+    prompts = [encoder.pair_ids(pair) for pair in pairs]
+    completions = encoder.ids([pair.completion for pair in pairs])
+    done = nats_of(model, encoder.pad_id, prompts, completions, tokens_per_batch, cache)
+    found = dict(console.progress(done, "likelihood", len(pairs), "pair") if do_progress else done)
+    return [(found[index], len(completions[index])) for index in range(len(pairs))]
+
+
+def nats_of(
+    model: Any,
+    pad_id: int,
+    prompts: list[list[int]],
+    completions: list[list[int]],
+    tokens_per_batch: int = 16384,
+    cache: PredictionCache | None = None,
+) -> Iterator[tuple[int, float]]:
+    """Yield (index, nats) of completions given their prompts, as token ids; the longest rows come first."""
+    rows = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
+    if model.device.type == "cpu":
+        tokens_per_batch = min(tokens_per_batch, kv_cache.TOKENS_AT_ONCE_ON_CPU)
+    for batch in batches([len(row) for row in rows], tokens_per_batch):
+        asked = [rows[index] for index in batch]
+        lengths = [len(completions[index]) for index in batch]
+        question = {"kind": "nats", "rows": asked, "lengths": lengths}
+        nats = cache.get(question) if cache else None
+        if nats is None:
+            nats = _batch_nats(model, kv_cache.left_padded(asked, pad_id, model.device), lengths)
+            if cache:
+                cache.put(question, nats)
+        yield from zip(batch, nats, strict=True)
+
+
+@torch.inference_mode()
+def _batch_nats(model: Any, rows: kv_cache.PaddedPrompts, lengths: list[int]) -> list[float]:
+    """Return the nats of the last `lengths` tokens of each row; logits are computed for the longest of them only."""
+    width = max(lengths)
+    found = rows.forward(model, None, logits_to_keep=width + 1)
+    targets = rows.ids[:, rows.ids.shape[1] - width :]
+    behind = torch.arange(width, 0, -1, device=rows.ids.device)  # tokens from here to the end of the row
+    counted = behind <= torch.tensor(lengths, device=rows.ids.device)[:, None]
+    nats = [
+        torch.nn.functional.cross_entropy(logits[:-1].float(), target, reduction="none")[here].double().sum()
+        for logits, target, here in zip(found, targets, counted, strict=True)
+    ]
+    return torch.stack(nats).tolist()

@@ -1,0 +1,72 @@
+"""Where a completion ends beside end-of-sequence: a rule per task, checked on the tokens as they are written."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from codefit.code.structure import end_of_body
+from codefit.tasks.task import TASKS, load_task
+
+RULES = ("end", "line", "body", "statement")
+STATEMENT = re.compile(r"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)|([;}])|(\{)", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StopRule:
+    """A rule by name, for manifests, and what says of the tokens written so far whether a completion has ended."""
+
+    name: str
+    has_ended: Callable[[list[int]], bool]
+
+
+def rule(name: str, encoder: Any) -> StopRule | None:
+    """Return the rule of a name; None for "end", where only end-of-sequence ends a completion.
+
+    "line": the end of the first line with text ends it too, for models that know no end-of-sequence and for
+    benchmarks of single lines. "body": the end of the function whose head was the prompt ends it too.
+    "statement": `;`, `}` or `{` does. The last token may run over that end: see `text_until`.
+
+    Args:
+        name: one of RULES.
+        encoder: a codefit.encoding.Encoder.
+    """
+    if name == "end":
+        return None
+
+    @functools.cache
+    def breaks_line(token: int) -> bool:
+        return "\n" in encoder.decode([token])
+
+    if name == "body":
+        return StopRule(
+            "body", lambda ids: any(map(breaks_line, ids[-2:])) and end_of_body(encoder.decode(ids)) is not None
+        )
+    if name == "statement":
+        return StopRule("statement", lambda ids: _end_of_statement(encoder.decode(ids)) is not None)
+    return StopRule("line", lambda ids: breaks_line(ids[-1]) and "\n" in encoder.decode(ids).lstrip())
+
+
+def _end_of_statement(text: str) -> int | None:
+    """Return where the first `;` or `}` ends, or the first `{` begins, outside of strings; None without one."""
+    found = next((match for match in STATEMENT.finditer(text) if match.lastindex), None)
+    return found and (found.end() if found[1] else found.start())
+
+
+def of_tasks(names: Iterable[str]) -> str:
+    """Return the rule of the tasks of a benchmark; "end" where they have different ones, or are none of codefit's."""
+    found = {load_task(name).STOP if name in TASKS else "end" for name in set(names)}
+    return found.pop() if len(found) == 1 else "end"
+
+
+def text_until(name: str, text: str) -> str:
+    """Return the part of a written text that the rule of this name keeps."""
+    if name == "end":
+        return text
+    if name == "body":
+        return text[: end_of_body(text)]
+    if name == "statement":
+        return text[: _end_of_statement(text)].rstrip()
+    written = text.lstrip()
+    return text[: len(text) - len(written)] + written.partition("\n")[0]

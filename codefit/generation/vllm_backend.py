@@ -1,0 +1,149 @@
+"""Completions by vLLM (`--backend vllm`), which batches continuously: for large models on a GPU.
+
+vLLM pins other versions of its own dependencies than codefit does, so that it is not among codefit's; it is imported
+only when asked for. What is asked stays the same: token ids made by codefit/encoding.py, greedy, the tasks' rules of
+ending. It reports its usage unless told otherwise; here it is told.
+"""
+
+import gc
+import importlib.metadata
+import importlib.util
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codefit.errors import UserError, first_line
+from codefit.generation.batched import FLIP_ROWS, Completion, flip_sample
+from codefit.generation.stopping import StopRule
+from codefit.modeling import hardware, hub_files, loading
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for; an adapter takes the next larger one
+MEMORY_ON_CPU = 0.3  # the share of all memory that vLLM may take there; on a GPU its own default, nearly all
+
+
+def refuse_what_it_cannot(adapters: Sequence[str], load_in_4bit: bool) -> None:
+    """Raise UserError, before anything is loaded, where vLLM is missing or cannot ask these models."""
+    if importlib.util.find_spec("vllm") is None:
+        raise UserError(
+            "--backend vllm needs vLLM, which is not installed; run `pip install vllm` in an environment of its own, "
+            "or leave the flag out."
+        )
+    if load_in_4bit:
+        raise UserError(
+            "--backend vllm does not ask models in 4 bits; add --no-load_in_4bit, or leave --backend vllm out."
+        )
+    for adapter in adapters:
+        config = json.loads((Path(adapter) / hub_files.ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        if config.get("use_dora") or loading.rows_of(adapter):
+            what = "is a DoRA adapter" if config.get("use_dora") else "brings tokens of its own"
+            raise UserError(
+                f"{adapter} {what}, which vLLM cannot attach; merge it with merge_lora.py and name the merged model, "
+                "or leave --backend vllm out."
+            )
+
+
+class VllmBackend:
+    """A whole model in vLLM, with those of its adapters that will be asked. `close` frees its memory.
+
+    Args:
+        name: folder or Hub id of the model.
+        revision: commit, tag or branch on the Hub.
+        adapters: folders of adapters.
+
+    Raises:
+        UserError: vLLM cannot load it.
+    """
+
+    def __init__(self, name: str, revision: str | None, adapters: Sequence[str] = ()) -> None:
+        os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        import vllm
+
+        self.adapters = list(adapters)
+        self.dtype = str(hardware.compute_dtype()).removeprefix("torch.")
+        options: dict[str, Any] = {"dtype": self.dtype, "load_format": "safetensors", "skip_tokenizer_init": True}
+        if not torch.cuda.is_available():
+            options |= {"gpu_memory_utilization": MEMORY_ON_CPU, "distributed_executor_backend": "uni"}
+            options |= {"enforce_eager": True}  # compiling takes minutes there
+        if adapters:
+            options |= {"enable_lora": True, "max_lora_rank": max(map(_rank, adapters))}
+        try:
+            self._engine = vllm.LLM(name, revision=revision, generation_config="vllm", seed=0, **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"vLLM cannot load {name}: {first_line(error)}; leave --backend vllm out.") from None
+
+    @property
+    def version(self) -> str:
+        """The name and version of vLLM, under whichever name it was installed."""
+        names = importlib.metadata.packages_distributions()["vllm"]
+        return f"vllm {importlib.metadata.version(names[0])}"
+
+    def complete(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        max_new_tokens: int,
+        eos_ids: Sequence[int],
+        stop: StopRule | None = None,
+        adapter: str | None = None,
+        do_progress: bool = False,
+    ) -> list[Completion]:
+        """Return the greedy completion of each prompt, as `codefit.generation.generate` does.
+
+        A stop rule cuts what was written, up to max_new_tokens, afterwards.
+
+        Raises:
+            UserError: vLLM cannot attach the adapter.
+        """
+        from vllm import SamplingParams
+        from vllm.lora.request import LoRARequest
+
+        number = self.adapters.index(adapter) + 1 if adapter else 0
+        request = LoRARequest(f"adapter-{number}", number, adapter) if adapter else None
+        greedy = SamplingParams(
+            temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=sorted(eos_ids), detokenize=False
+        )
+        asked: Any = [{"prompt_token_ids": prompt} for prompt in prompts]
+        try:
+            found = self._engine.generate(asked, greedy, lora_request=request, use_tqdm=do_progress)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"vLLM cannot ask {adapter or 'the model'}: {first_line(error)}; leave --backend vllm out."
+            ) from None
+        return [_completion(list(answer.outputs[0].token_ids), frozenset(eos_ids), stop) for answer in found]
+
+    def flips(
+        self, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
+    ) -> tuple[int, int]:
+        """Return how many completions of a sub-sample differ in small batches, as `codefit.generation.flips` does."""
+        sample = flip_sample(len(prompts))
+        batches = [sample[at : at + FLIP_ROWS] for at in range(0, len(sample), FLIP_ROWS)]
+        again = [new for batch in batches for new in self.complete([prompts[at] for at in batch], **settings)]
+        return sum(completions[at] != new for at, new in zip(sample, again, strict=True)), len(sample)
+
+    def close(self) -> None:
+        """Free the memory for whoever comes next."""
+        self._engine.llm_engine.engine_core.shutdown()
+        del self._engine
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _rank(adapter: str) -> int:
+    config = json.loads((Path(adapter) / hub_files.ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    rank = max(config["r"], *(config.get("rank_pattern") or {}).values(), 1)
+    return next((room for room in RANKS if rank <= room), RANKS[-1])
+
+
+def _completion(ids: list[int], eos_ids: frozenset[int], stop: StopRule | None) -> Completion:
+    """Return what was written up to its end, without end-of-sequence."""
+    end = next((at for at, token in enumerate(ids) if token in eos_ids), None)
+    written = ids if end is None else ids[:end]
+    ended = (at for at in range(1, len(written) + 1) if stop and stop.has_ended(written[:at]))
+    cut = next(ended, None)
+    return Completion(written[:cut], "length" if end is cut is None else "stop")

@@ -1,0 +1,117 @@
+"""The manifest beside every output: what produced it, from what, with which versions."""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from codefit.errors import UserError
+
+MANIFEST = "manifest.json"
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def command() -> str:
+    """Return the command that is running, to be run again."""
+    return shlex.join(["python", sys.argv[0], *sys.argv[1:]])
+
+
+class Manifest:
+    """What produced an output: started with the command, filled along the way, written beside the output."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.started = time.monotonic()
+        self.content: dict[str, Any] = {
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "arguments": {key: _plain(value) for key, value in vars(args).items()},
+            "toolkit_commit": toolkit_commit(),
+            "versions": versions(),
+            "inputs": {},
+        }
+
+    def add_input(self, path: Path) -> None:
+        """Record a file that was read, with its sha256."""
+        self.content["inputs"][str(path)] = sha256(path)
+
+    def update(self, **facts: Any) -> None:
+        """Record facts such as counts by reason."""
+        self.content.update({key: _plain(value) for key, value in facts.items()})
+
+    def write(self, path: Path) -> None:
+        """Write the manifest; a folder gets a `manifest.json`, a file `x.jsonl` gets `x.manifest.json` beside it."""
+        self.content["seconds"] = round(time.monotonic() - self.started, 2)
+        target = path / MANIFEST if path.is_dir() else manifest_of(path)
+        target.write_text(json.dumps(self.content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def manifest_of(path: Path) -> Path:
+    """Return where the manifest of an output lies."""
+    return path / MANIFEST if path.is_dir() else path.with_suffix(".manifest.json")
+
+
+def read_manifest(output: Path) -> dict[str, Any]:
+    """Return the manifest of an output of an earlier stage, or {} if the output came from elsewhere."""
+    path = manifest_of(output)
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object; run the stage that wrote {output} again.")
+    return content
+
+
+def sha256(path: Path) -> str:
+    """Return the hex sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def toolkit_commit() -> str | None:
+    """Return the commit of this toolkit, with "-dirty" when its files differ from it; None outside git."""
+    try:
+        head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "-uno")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.strip() + ("-dirty" if status else "")
+
+
+def _git(*words: str) -> str:
+    # A toolkit without a repository of its own must not be taken for a part of the one it was unpacked in.
+    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    command = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=place).stdout
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that can change a result."""
+    import importlib.metadata  # not cheap, and --help needs none of it
+
+    found = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "peft", "bitsandbytes", "datasets", "tokenizers", "sacrebleu", "RapidFuzz"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""Loading, adapting, merging and saving models."""

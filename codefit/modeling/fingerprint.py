@@ -1,0 +1,45 @@
+"""What identifies the function that a loaded model computes."""
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+
+
+def fingerprint(model: Any) -> dict[str, str]:
+    """Return what identifies the function that a loaded model computes, wherever it was loaded from.
+
+    The weights as they lie in memory, quantised or not, with those of an adapter unless it is disabled, so that a base
+    under a disabled adapter is that base; the architecture and the adapter's settings; dtype and device.
+    """
+    prefix = getattr(getattr(model, "base_model", None), "prefix", None)  # of the adapter's own weights: "lora_"
+    is_off = any(getattr(module, "disable_adapters", False) is True for module in model.modules())
+    config = {key: value for key, value in model.config.to_dict().items() if key not in _NAMES_OF_A_CONFIG}
+    facts: dict[str, Any] = {"config": config, "attention": model.config._attn_implementation}
+    if prefix and not is_off:
+        adapters = {name: adapter.to_dict() for name, adapter in model.peft_config.items()}
+        facts["adapters"] = {
+            name: {key: value for key, value in adapter.items() if key not in _NAMES_OF_A_CONFIG}
+            for name, adapter in adapters.items()
+        }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=_as_json).encode())
+    named = {
+        name.removeprefix("base_model.model.").replace(".base_layer.", "."): tensor
+        for name, tensor in model.state_dict().items()
+        if not (prefix and is_off and prefix in name)
+    }
+    for name, tensor in sorted(named.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    where = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
+    kernels = torch.backends.cpu.get_cpu_capability() if model.device.type == "cpu" else ""
+    return {"model": digest.hexdigest(), "dtype": str(model.dtype), "device": f"{where} {kernels}".strip()}
+
+
+# What names a model or adapter and does not change what it computes.
+_NAMES_OF_A_CONFIG = {"_name_or_path", "transformers_version", "architectures", "base_model_name_or_path", "revision"}
+
+
+def _as_json(value: Any) -> Any:
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)

@@ -1,0 +1,335 @@
+"""Merging an adapter into its base, and measuring how far two models are apart.
+
+The merged model is written weight by weight: read from the base's files, dequantised as it was trained, merged by
+PEFT's own layer, written out. There is never a model in memory for it, only the file that is being filled.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from codefit import console
+from codefit.errors import UserError
+from codefit.modeling import hardware, loading
+
+INDEX = "model.safetensors.index.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Base:
+    """A base model as training read it.
+
+    Attributes:
+        name: folder or Hub id.
+        revision: commit, tag or branch on the Hub.
+        load_in_4bit: whether its linear layers were quantised to NF4.
+        dtype: what the weights were read as before they were quantised; NF4 codes depend on it.
+    """
+
+    name: str
+    revision: str | None
+    load_in_4bit: bool
+    dtype: torch.dtype
+
+
+def write_merged(base: Base, adapter: str, tokenizer: Any, folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
+    """Write the base with the adapter merged into it: computed in float32, then rounded to dtype.
+
+    Args:
+        base: what the adapter was trained on.
+        adapter: its folder.
+        tokenizer: goes into the folder too.
+        folder: weights that it already holds are replaced.
+        dtype: of the weights that are written.
+        shard_bytes: a file holds no more than this, unless a single weight does.
+
+    Raises:
+        UserError: the base or the adapter cannot be read, or no merge of them is possible.
+    """
+    for old in folder.glob("model*.safetensors*"):
+        old.unlink()
+    layers = Layers(base, adapter)
+    if layers.match_the_checkpoint():
+        layers.untie()
+        write_shards(layers.merged(), layers.sizes, folder, dtype, shard_bytes)
+        model = layers.model
+    else:  # the files hold other tensors, or the vocabulary grew; Transformers knows how to convert them
+        model = loading.attach_adapter(dequantised(base), adapter).merge_and_unload().to(dtype)
+        model.save_pretrained(folder, max_shard_size=shard_bytes)
+    loading.set_generation_defaults(model, tokenizer)
+    model.config.dtype, model.config.architectures = dtype, [type(model).__name__]
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def dequantised(base: Base) -> Any:
+    """Load a base in float32 with the weights that training saw: those of NF4, dequantised, where it was quantised.
+
+    Merging into the weights before quantisation gives another function than the trained one.
+    """
+    if not base.load_in_4bit:
+        return loading.load_model(base.name, revision=base.revision, dtype=torch.float32)
+    model = loading.load_model(base.name, revision=base.revision, load_in_4bit=True, dtype=base.dtype)
+    return model.dequantize().float()
+
+
+# ---------------------------------------------------------------------------------------------- weight by weight
+
+
+class BaseWeights:
+    """The tensors in a model's safetensors files, read one at a time."""
+
+    def __init__(self, name: str, revision: str | None) -> None:
+        from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+
+        options: dict[str, Any] = {"revision": revision}
+        with loading.stated_errors("model", name):
+            index = cached_file(name, INDEX, _raise_exceptions_for_missing_entries=False, **options)
+            if index:
+                files = get_checkpoint_shard_files(name, index, **options)[0]
+            else:
+                files = [cached_file(name, "model.safetensors", **options)]
+            self.file_of: dict[str, str] = {}
+            for file in files:
+                with safe_open(file, "pt") as content:
+                    self.file_of |= dict.fromkeys(content.keys(), file)
+
+    def shape(self, name: str) -> list[int]:
+        """Return the shape of a tensor without reading it."""
+        with safe_open(self.file_of[name], "pt") as content:
+            shape: list[int] = content.get_slice(name).get_shape()
+            return shape
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Return a copy of a tensor, in its own type if none is asked for."""
+        with safe_open(self.file_of[name], "pt") as content:
+            tensor: torch.Tensor = content.get_tensor(name)
+            return tensor.to(dtype, copy=True)
+
+
+class Layers:
+    """The layers of a base with its adapter; a weight of the base is read when its turn comes, and then forgotten.
+
+    Attributes:
+        sizes: how many numbers each weight of the merged model has, in the order in which they are merged.
+    """
+
+    def __init__(self, base: Base, adapter: str) -> None:
+        from peft.tuners.tuners_utils import BaseTuner
+
+        self.base, self.checkpoint = base, BaseWeights(base.name, base.revision)
+        self.quantised = _quantised_layers(base) if base.load_in_4bit else set()
+        self.model = _without_weights(base)
+        self.tied: dict[str, str] = dict(self.model.all_tied_weights_keys)  # lm_head.weight: model.embed_tokens.weight
+        numbers = {name: weight.numel() for name, weight in self.model.state_dict().items()}
+        self.sizes = {name: number for name, number in numbers.items() if name not in self.tied}
+        # Until its turn a weight is one number, seen in the shape it will have: no memory, and PEFT finds its layers.
+        self.hollow = torch.zeros(())
+        for module in self.model.modules():
+            for name, weight in module._parameters.items():
+                if weight is not None:
+                    module._parameters[name] = torch.nn.Parameter(self.hollow.expand(weight.shape), False)
+        self.grown = loading.rows_of(adapter) > len(self.model.get_input_embeddings().weight)
+        adapted = loading.attach_adapter(self.model, adapter, low_cpu_mem_usage=True)
+        if not isinstance(adapted.base_model, BaseTuner):
+            kind = adapted.peft_config["default"].peft_type.value.lower()
+            raise UserError(f"{adapter} is of the kind {kind}, which changes no weights; serve it with PEFT instead.")
+        self.ready: dict[str, torch.Tensor] = {}
+
+    def match_the_checkpoint(self) -> bool:
+        """Say whether every weight of the model is a tensor of that name in the base's files, of the same size."""
+        return not self.grown and all(name in self.checkpoint.file_of for name in self.sizes)
+
+    def untie(self) -> None:
+        """Make two weights of one that the base shares between two layers, where the adapter makes them different."""
+        for name, shared in self.tied.items():
+            if not any(map(self._changed_layer, (name, shared))):
+                continue
+            both = {each: self._merged(each) for each in (shared, name)}
+            self.ready |= both
+            if torch.equal(both[name], both[shared]):
+                del self.ready[name]
+            else:
+                self.sizes[name] = both[name].numel()
+                self.model.config.tie_word_embeddings = False
+
+    def merged(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield every weight with the adapter merged into it, float32, in the order of `sizes`."""
+        for name in console.progress(self.sizes, "merge", unit="weight"):
+            yield name, self.ready.pop(name) if name in self.ready else self._merged(name)
+
+    def _merged(self, name: str) -> torch.Tensor:
+        """Return a weight; what else its layer holds is kept ready."""
+        layer = self._changed_layer(name)
+        if layer is None:
+            weight: torch.Tensor = self._filled(self.model.get_submodule(name.rpartition(".")[0]), name)
+            return weight
+        self.ready |= self._merge(layer)
+        return self.ready.pop(name)
+
+    def _changed_layer(self, name: str) -> str | None:
+        """Return the layer that a weight belongs to, if PEFT has wrapped it."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils.other import AuxiliaryTrainingWrapper
+
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            path = ".".join(parts[:depth])
+            if isinstance(self.model.get_submodule(path), BaseTunerLayer | AuxiliaryTrainingWrapper):
+                return path
+        return None
+
+    def _merge(self, path: str) -> dict[str, torch.Tensor]:
+        """Return the merged weights of a layer that PEFT has wrapped, and forget the layer."""
+        layer: Any = self.model.get_submodule(path)
+        if not hasattr(layer, "modules_to_save"):  # a whole copy, trained: nothing of the base is left in it
+            for inner in layer.modules():
+                for name in inner._parameters:
+                    weight = self._filled(inner, f"{path}.{name}")
+                    inner._parameters[name] = None if weight is None else torch.nn.Parameter(weight, False)
+        if hasattr(layer, "unload_and_optionally_merge_module"):
+            merged = layer.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
+        else:
+            layer.merge()
+            merged = layer.get_base_layer()
+        self.model.set_submodule(path, torch.nn.Identity())
+        return {f"{path}.{name}": weight for name, weight in merged.state_dict().items()}
+
+    def _filled(self, module: torch.nn.Module, name: str) -> Any:
+        """Return a module's own weight: what the adapter brought, or else what the base's files hold under the name."""
+        weight = module._parameters.get(name.rpartition(".")[2], self.hollow)
+        if weight is None or weight.data_ptr() != self.hollow.data_ptr():
+            return weight
+        stored = name if name in self.checkpoint.file_of else self.tied[name]
+        if not self.base.load_in_4bit:
+            return self.checkpoint.read(stored, torch.float32)
+        read = self.checkpoint.read(stored, self.base.dtype)
+        return (_as_quantised(read) if name.removesuffix(".weight") in self.quantised else read).float()
+
+
+def config_of(base: Base) -> Any:
+    """Return the configuration of a base. Raises UserError if it cannot be had, or is that of a quantised model."""
+    from transformers import AutoConfig
+
+    with loading.stated_errors("model", base.name):
+        config = AutoConfig.from_pretrained(base.name, revision=base.revision)
+    if getattr(config, "quantization_config", None):
+        raise UserError(f"{base.name} is stored quantised, so that no merge is exact; train on its original.")
+    return config
+
+
+def _without_weights(base: Base) -> Any:
+    """Return the model of a base on the meta device: shapes, no numbers."""
+    from transformers import AutoModelForCausalLM
+
+    with loading.stated_errors("model", base.name), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config_of(base), dtype=torch.float32)
+
+
+def _quantised_layers(base: Base) -> set[str]:
+    """Return the names of the layers that loading in 4 bits quantises."""
+    from bitsandbytes.nn import Linear4bit
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    model = _without_weights(base)
+    AutoHfQuantizer.from_config(loading.nf4(base.dtype), pre_quantized=False).preprocess_model(model, device_map=None)
+    return {name for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+
+
+def _as_quantised(weight: torch.Tensor) -> torch.Tensor:
+    """Return what is left of a weight after NF4 with double quantisation."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    codes, state = quantize_4bit(weight.to(hardware.device()), compress_statistics=True, quant_type="nf4")
+    left: torch.Tensor = dequantize_4bit(codes, state)
+    return left.cpu()
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+def write_shards(
+    weights: Iterable[tuple[str, torch.Tensor]],
+    sizes: dict[str, int],
+    folder: Path,
+    dtype: torch.dtype,
+    shard_bytes: int,
+) -> None:
+    """Write weights as they come into files of at most shard_bytes, with an index where there are several.
+
+    Args:
+        weights: name and tensor, in the order of sizes.
+        sizes: how many numbers each weight has.
+        folder: gets model.safetensors, or model-00001-of-00002.safetensors and so on.
+        dtype: what the weights are rounded to.
+        shard_bytes: a single weight may be larger; it gets a file of its own.
+    """
+    refuse_full_disk_for_merge(folder, sum(sizes.values()) * dtype.itemsize, "merged model")
+    plan = plan_shards({name: number * dtype.itemsize for name, number in sizes.items()}, shard_bytes)
+    files = [f"model-{n:05}-of-{len(plan):05}.safetensors" for n in range(1, len(plan) + 1)]
+    files = files if len(plan) > 1 else ["model.safetensors"]
+    following = iter(weights)
+    for file, names in zip(files, plan, strict=True):
+        shard = {name: tensor.to(dtype).contiguous() for _, (name, tensor) in zip(names, following, strict=False)}
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        shard.clear()
+    if len(plan) > 1:
+        place = {name: file for file, names in zip(files, plan, strict=True) for name in names}
+        index = {"metadata": {"total_size": sum(sizes.values()) * dtype.itemsize}, "weight_map": place}
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def refuse_full_disk_for_merge(folder: Path, needed: int, what: str) -> None:
+    """Raise UserError unless the disk of a folder has room for the bytes that are needed."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"the {what} needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left; free some, or "
+            "name another --output_dir."
+        )
+
+
+def plan_shards(sizes: dict[str, int], shard_bytes: int) -> list[list[str]]:
+    """Return the names of each file's weights, in order: a new file begins where the next weight would be too much."""
+    plan: list[list[str]] = []
+    room = 0
+    for name, size in sizes.items():
+        if not plan or size > room:
+            plan.append([])
+            room = shard_bytes
+        plan[-1].append(name)
+        room -= size
+    return plan
+
+
+# ---------------------------------------------------------------------------------------------- two models compared
+
+
+@torch.inference_mode()
+def next_token_log_probabilities(model: Any, prompts: list[list[int]]) -> torch.Tensor:
+    """Return the model's log-probabilities of the token after each prompt, shape (prompts, vocabulary), float32."""
+    rows = []
+    for ids in prompts:
+        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+        rows.append(torch.log_softmax(logits.float(), -1).cpu())
+    return torch.stack(rows)
+
+
+def divergence(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
+    """Return mean Kullback-Leibler divergence KL(reference || other) in nats, and top-1 agreement, over the rows.
+
+    Args:
+        reference: log-probabilities, shape (rows, vocabulary).
+        other: the same for the model compared.
+    """
+    kl = (reference.exp() * (reference - other)).sum(-1)
+    agreement = (reference.argmax(-1) == other.argmax(-1)).float().mean()
+    return float(kl.mean()), float(agreement)

@@ -1,0 +1,1 @@
+"""To the Hub and to editors: pushes, cards, GGUF files."""

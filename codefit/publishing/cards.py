@@ -1,0 +1,352 @@
+"""The README.md of what goes to the Hub: data set, adapter, merged model, GGUF files.
+
+A card states what was made of what, by which command, what it changed, and how to use it. It is written from the
+manifests that the stages left, so that nobody has to fill anything in. Metadata follow
+huggingface.co/docs/hub/model-cards and datasets-cards; results become a `model-index`.
+"""
+
+import dataclasses
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from codefit import console, fim
+from codefit.errors import UserError
+from codefit.manifest import read_manifest
+from codefit.publishing import editors, provenance
+
+# A row of a comparison: {"metric": "edit_similarity", "label": "Edit similarity", "base": {"value", "low", "high"},
+# "adapted": {...}, "verdict": "better", "signature": "...", "benchmark": "heldout"}; the last three may be absent.
+Score = dict[str, Any]
+
+HELD_OUT = "held-out files"
+TAGS = ("code", "code-completion", "codefit")
+SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
+
+
+def read_scores(folder: Path, names: set[str]) -> list[Score]:
+    """Return the rows of a benchmark's scores.json, for the card of the model that was measured.
+
+    Args:
+        folder: what benchmarking.py wrote.
+        names: what the model may be called there: its folder, its adapter's, its id on the Hub.
+
+    Raises:
+        UserError: the folder holds no scores, or those of another model.
+    """
+    path = folder / "scores.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no scores.json; name the --output_dir of benchmarking.py.")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    measured = content["models"]["adapted"]["name"]
+    if _place(measured) not in map(_place, names):
+        raise UserError(f"{path} measures {measured}, which is another model; name the benchmark of this one.")
+    return [
+        {**row, "benchmark": benchmark}
+        for benchmark, result in content["benchmarks"].items()
+        for row in result["metrics"]
+        if math.isfinite(row["adapted"]["value"])
+    ]
+
+
+def _place(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+# ---------------------------------------------------------------------------------------------- the four cards
+
+
+def dataset_card(folder: Path, repo_id: str) -> str:
+    """Return the card of a folder that preprocess_data.py wrote."""
+    from huggingface_hub import DatasetCardData
+
+    manifest = read_manifest(folder)
+    splits = provenance.splits(folder)
+    total = sum(splits.values())
+    licences = sorted(
+        {provenance.hub_licence(source["license"]) for source in provenance.sources(manifest) if source["license"]}
+    )
+    data = DatasetCardData(
+        pretty_name=_name(repo_id),
+        license=licences or None,
+        language=["code"],
+        task_categories=["text-generation"],
+        size_categories=[next((name for name, limit in SIZES if total < limit), "10M<n<100M")],
+        tags=[*TAGS, *provenance.languages(manifest)],
+        configs=[{"config_name": "default", "data_files": [{"split": s, "path": f"{s}.jsonl"} for s in splits]}],
+    )
+    use = f'from datasets import load_dataset\n\npairs = load_dataset("{repo_id}")\nprint(pairs["train"][0]["prompt"])'
+    return _card(
+        data,
+        _name(repo_id),
+        "Prompts and completions for code models: what stands before a cursor, and what its author wrote next.",
+        ("Use it", f"{_code('python', use)}\n\nor train on it: `python train.py --dataset {repo_id}`."),
+        ("What it holds", _data(folder)),
+        ("How it was made", "\n\n".join(map(_origin, (*provenance.parsed(manifest), manifest))).strip()),
+    )
+
+
+def adapter_card(folder: Path, repo_id: str, scores: Sequence[Score] = (), licence: str = "") -> str:
+    """Return the card of an adapter folder that train.py wrote.
+
+    Args:
+        folder: holds adapter_config.json and the manifest of the training.
+        repo_id: where it goes on the Hub.
+        scores: rows of the comparison with the base model.
+        licence: of the base model, which the adapter inherits; "" if it is not known.
+    """
+    base, revision = provenance.base_model(folder)
+    name = provenance.hub_id(base) or "path/to/the/base"
+    pinned = f', revision="{revision}"' if revision and provenance.hub_id(base) else ""
+    load = (
+        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f'tokenizer = AutoTokenizer.from_pretrained("{repo_id}")\n'
+        f'base = AutoModelForCausalLM.from_pretrained("{name}"{pinned}, dtype="auto")\n'
+        f'model = PeftModel.from_pretrained(base, "{repo_id}").eval()'
+    )
+    made = [read_manifest(folder)]
+    model = _Model(repo_id, base, "adapter", made, scores, prompt_format(folder), licence, lora=True)
+    return _model_card(model, f"A LoRA adapter that fits {_linked(base)} to a codebase.", load)
+
+
+def merged_card(
+    folder: Path,
+    repo_id: str,
+    scores: Sequence[Score] = (),
+    licence: str = "",
+    adapter: Path | None = None,
+) -> str:
+    """Return the card of a whole model, merged or trained from scratch.
+
+    Args: as for adapter_card; `adapter` is the folder of the adapter that was merged.
+    """
+    base, _ = provenance.base_model(adapter or folder)
+    load = (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f'tokenizer = AutoTokenizer.from_pretrained("{repo_id}")\n'
+        f'model = AutoModelForCausalLM.from_pretrained("{repo_id}", dtype="auto").eval()'
+    )
+    made = [read_manifest(path) for path in (adapter, folder) if path]
+    model = _Model(repo_id, base, "finetune", made, scores, prompt_format(folder), licence, lora=adapter is not None)
+    sentence = (
+        f"This is {_linked(base)}, fitted to a codebase." if base else "A small code model, trained from scratch."
+    )
+    note = f' The adapter alone: `PeftModel.from_pretrained(base, "{repo_id}", subfolder="adapter")`.'
+    return _model_card(model, sentence + (note if adapter else ""), load)
+
+
+def gguf_card(folder: Path, repo_id: str, merged: str, licence: str = "") -> str:
+    """Return the card of a folder of GGUF files.
+
+    Args:
+        folder: the files, and what editors need.
+        repo_id: where it goes on the Hub.
+        merged: the repository of the model that the files were made of.
+        licence: of the base model; "" if it is not known.
+    """
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        base_model=merged,
+        base_model_relation="quantized",
+        library_name="gguf",
+        pipeline_tag="text-generation",
+        license=provenance.hub_licence(licence) if licence else None,
+        language=["code"],
+        tags=[*TAGS],
+    )
+    manifest = read_manifest(folder)
+    first = sorted(folder.glob("*.gguf"))[0]
+    tag = first.stem.rpartition("-")[2]
+    infill, context = fim.named(manifest.get("infill")), int(manifest["context"])
+    serve = editors.server_command(["-hf", f"{repo_id}:{tag}"], infill, context)
+    use = f"{serve}    # llama.vscode, llama.vim, Continue, Tabby\nollama run hf.co/{repo_id}:{tag}"
+    files = [(path.name, f"{path.stat().st_size / 1e6:,.0f} MB") for path in sorted(folder.glob("*.gguf"))]
+    return _card(
+        data,
+        _name(repo_id),
+        f"[{merged}](https://huggingface.co/{merged}) for llama.cpp and its kin, with the settings of editors.",
+        ("Files", _table(("file", "size"), files)),
+        ("Use it", _code("bash", use) + "\n\n`continue.yaml` and `tabby.toml` are ready to be copied."),
+        ("Prompt format", _prompt_format(editors.template(infill, "{prefix}", "{suffix}"))),
+        ("How it was made", _origin(manifest)),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Model:
+    """What a card says of a model; `made` are the manifests of the stages that made it, the training first."""
+
+    repo_id: str
+    base: str
+    relation: str
+    made: Sequence[dict[str, Any]]
+    scores: Sequence[Score]
+    prompt_format: str
+    licence: str
+    lora: bool
+
+    @property
+    def dataset(self) -> str:
+        """The folder or id that the model was trained on."""
+        return str(self.made[0].get("dataset") or "")
+
+    @property
+    def prepared(self) -> dict[str, Any]:
+        """The manifest of the data set, if it lies on this machine."""
+        return read_manifest(Path(self.dataset)) if self.dataset else {}
+
+    @property
+    def dataset_id(self) -> str:
+        """The id of the data set on the Hub, "" if it was never meant to go there."""
+        return provenance.hub_id(self.dataset) or self.prepared.get("arguments", {}).get("hf_repository") or ""
+
+    def metadata(self) -> Any:
+        """Return the metadata; a base or data set that is not on the Hub is left out, since it would be refused."""
+        from huggingface_hub import EvalResult, ModelCardData
+
+        known, dataset = provenance.hub_id(self.base), self.dataset_id
+        results = [
+            EvalResult(
+                task_type="text-generation",
+                dataset_type=row.get("benchmark", dataset or "heldout"),  # results are grouped by it
+                dataset_name=row.get("benchmark", HELD_OUT),
+                metric_type=row["metric"],
+                metric_name=row["label"],
+                metric_value=row["adapted"]["value"],
+            )
+            for row in self.scores
+        ]
+        return ModelCardData(
+            base_model=known or None,
+            base_model_relation=self.relation if known else None,
+            library_name="peft" if self.relation == "adapter" else "transformers",
+            pipeline_tag="text-generation",
+            license=provenance.hub_licence(self.licence) if self.licence else None,
+            language=["code"],
+            datasets=[dataset] if dataset else None,
+            tags=[*TAGS, *provenance.languages(self.prepared), *(["lora"] if self.lora else [])],
+            model_name=_name(self.repo_id) if results else None,
+            eval_results=results or None,
+        )
+
+
+# ---------------------------------------------------------------------------------------------- text
+
+
+def _name(repo_id: str) -> str:
+    return repo_id.split("/")[-1]
+
+
+def _linked(name: str) -> str:
+    known = provenance.hub_id(name)
+    return f"[{known}](https://huggingface.co/{known})" if known else f"a local base model (`{Path(name).name}`)"
+
+
+def _card(data: Any, title: str, sentence: str, *sections: tuple[str, str]) -> str:
+    """Return the card: metadata, title, one sentence, and the sections that have something to say."""
+    parts = [f"---\n{data.to_yaml()}\n---", f"# {title}", sentence]
+    parts += [f"## {heading}\n\n{text}" for heading, text in sections if text]
+    return "\n\n".join(parts) + "\n"
+
+
+def _model_card(model: _Model, sentence: str, load: str) -> str:
+    data = _data(Path(model.dataset)) if model.dataset else ""
+    return _card(
+        model.metadata(),
+        _name(model.repo_id),
+        sentence,
+        ("What it changed", _results(model.scores)),
+        ("Use it", _code("python", f"{load}\n\n{COMPLETE}")),
+        ("Prompt format", _prompt_format(model.prompt_format)),
+        ("Trained on", data or model.dataset_id),
+        ("How it was made", "\n\n".join(map(_origin, model.made))),
+    )
+
+
+COMPLETE = """prefix = "def is_even(number):\\n    return"  # the code before the cursor
+inputs = tokenizer(prefix, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+
+
+def _results(scores: Sequence[Score]) -> str:
+    if not scores:
+        return ""
+    values = ("base", "adapted", "difference")
+    rows = [
+        (row["label"], row.get("benchmark", HELD_OUT), *(_value(row.get(name)) for name in values), row.get("verdict"))
+        for row in scores
+    ]
+    signatures = dict.fromkeys(row["signature"] for row in scores if row.get("signature"))
+    notes = ["Brackets hold 95 % intervals.", *(f"`{signature}`" for signature in signatures)]
+    return _table(("metric", "on", *values, "verdict"), rows) + "\n\n" + "  \n".join(notes)
+
+
+def _value(score: dict[str, Any] | None) -> str:
+    """Return a value with its interval, as far as they are known."""
+    if score is None:
+        return ""
+    if score.get("low") is None:
+        return f"{score['value']:.4g}"
+    return f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
+
+
+def prompt_format(folder: Path) -> str:
+    """Return how a prompt is built from `{prefix}` and `{suffix}`; without a tokenizer, from the prefix alone."""
+    infill = editors.infill_format(folder) if (folder / "tokenizer.json").is_file() else None
+    return editors.template(infill, "{prefix}", "{suffix}")
+
+
+def _prompt_format(prompt_format: str) -> str:
+    if "{suffix}" not in prompt_format:
+        return "The code before the cursor, as it is. It is a completion model: no chat template, no instruction."
+    return (
+        "Either the code before the cursor, as it is, or, to fill in between two pieces of code:\n\n"
+        f"{_code('text', prompt_format)}\n\nIt is a completion model: no chat template, no instruction."
+    )
+
+
+def _data(folder: Path) -> str:
+    """Return what a prepared data set holds, where that came from, and what was left out by which rule."""
+    splits = provenance.splits(folder)
+    if not splits:
+        return ""
+    parts = [_table(("split", "pairs"), splits.items())]
+    sources = [
+        (row["name"], row["kind"], row["commit"][:12], row["license"] or "unknown", row["documents"])
+        for row in provenance.sources(read_manifest(folder))
+    ]
+    if sources:
+        parts.append("Sources:\n\n" + _table(("source", "kind", "commit", "licence", "documents"), sources))
+    rejections = provenance.rejections(folder)
+    if rejections:
+        parts.append("Left out:\n\n" + _table(("what", "rule", "count"), rejections))
+    return "\n\n".join(parts)
+
+
+def _origin(manifest: dict[str, Any]) -> str:
+    """Return the command of a manifest, and the versions it ran with."""
+    if not manifest:
+        return ""
+    command = re.sub(r"://[^/@\s]+@", "://***@", shlex.join(["python", *manifest["command"]]))  # name:password@host
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    commit = f"codefit {manifest['toolkit_commit']}, " if manifest.get("toolkit_commit") else ""
+    took = f"; took {console.duration(manifest['seconds'])}" if "seconds" in manifest else ""
+    return f"{_code('bash', command)}\n\nWith {commit}{versions}{took}."
+
+
+def _code(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"
+
+
+def _table(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(str("" if cell is None else cell).replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    )

@@ -1,0 +1,148 @@
+"""The settings with which an editor asks a model: for Ollama, Continue, Tabby, and the command for llama.cpp's server.
+
+All of them follow from one row of `codefit.fim`: what a model was trained with is what an editor sends. A model that
+knows no fill-in-the-middle is asked with the text before the cursor alone.
+"""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from codefit import fim
+from codefit.errors import UserError
+from codefit.fim import FimFormat
+
+PORT = 8012  # where llama.vscode and llama.vim look for a server
+
+
+def read_tokenizer(folder: Path) -> dict[str, Any]:
+    """Return the content of a model's tokenizer.json. Raises UserError if there is none."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no tokenizer.json; name a model or an adapter that has one.")
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def infill_format(folder: Path) -> FimFormat | None:
+    """Return the fill-in-the-middle format of the model in a folder, None if it knows none."""
+    content = read_tokenizer(folder)
+    added = (token["content"] for token in content.get("added_tokens", []))
+    return fim.detect({*content.get("model", {}).get("vocab", {}), *added})
+
+
+def special_tokens(folder: Path) -> dict[str, str]:
+    """Return the texts of the tokens bos, eos and pad of a model, "" for one that it does not have."""
+    content = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    found = {}
+    for role in ("bos", "eos", "pad"):
+        token = content.get(f"{role}_token") or ""
+        found[role] = token["content"] if isinstance(token, dict) else token
+    return found
+
+
+def template(infill: FimFormat | None, prefix: str, suffix: str) -> str:
+    """Return a prompt with placeholders: prefix and suffix in the order and between the sentinels of the model."""
+    if infill is None:
+        return prefix
+    return "".join(text for _, text in infill.parts(prefix, suffix))
+
+
+def server_command(model: list[str], infill: FimFormat | None, context: int) -> str:
+    """Return the command that serves a model to an editor.
+
+    Of what an editor sends to /infill, the server keeps a batch around the cursor, and of other files as much as leaves
+    room for twice --predict. With its own values (2048, and no end) a file longer than the context would be refused.
+    By itself it answers four requests at a time from the one context, and says that it is exceeded: they must queue.
+
+    Args:
+        model: how llama-server is told which: -m and a file, or -hf and a repository.
+        infill: the model's format.
+        context: the tokens that the model reads.
+    """
+    words = ["llama-server", *model, "--port", str(PORT), "--ctx-size", str(context)]
+    words += ["--batch-size", str(batch(context)), "--predict", str(longest(context)), "--cache-reuse", "256"]
+    words += ["--parallel", "1"]
+    if infill and infill.order == "SPM":
+        words.append("--spm-infill")
+    return shlex.join(words)
+
+
+def batch(context: int) -> int:
+    """Return how many tokens around the cursor are read, of all that a model reads; 1024 is llama.cpp's own preset."""
+    return min(1024, context // 2)
+
+
+def longest(context: int) -> int:
+    """Return the tokens of the longest completion."""
+    return min(256, context // 8)
+
+
+def write(folder: Path, file: str, name: str, infill: FimFormat | None, eos: str, context: int) -> None:
+    """Write Modelfile, template, params, continue.yaml and tabby.toml beside a GGUF file.
+
+    Args:
+        folder: where the file lies.
+        file: its name.
+        name: what the model is called in the editor.
+        infill: the model's format, None if it knows no fill-in-the-middle.
+        eos: the text of its end-of-sequence token.
+        context: the tokens that it reads.
+    """
+    stops = [text for text in (eos, *(infill.sentinels if infill else ())) if text]
+    ollama = template(None, "{{ .Prompt }}", "")
+    if infill:
+        both = template(infill, "{{ .Prompt }}", "{{ .Suffix }}")
+        ollama = "{{- if .Suffix }}" + both + "{{ else }}" + ollama + "{{ end }}"
+    parameters = {"num_ctx": context, "stop": stops, "temperature": 0}
+    contents = {
+        "Modelfile": modelfile(file, ollama, context, stops),
+        "template": ollama,  # these two are what Ollama reads beside a GGUF file on the Hub
+        "params": json.dumps(parameters, indent=2) + "\n",
+        "continue.yaml": continue_yaml(name, infill, stops, context),
+        "tabby.toml": tabby_toml(name, infill),
+    }
+    for each, text in contents.items():
+        (folder / each).write_text(text, encoding="utf-8", newline="\n")
+
+
+def modelfile(file: str, ollama: str, context: int, stops: list[str]) -> str:
+    """Return what `ollama create` reads (docs.ollama.com/modelfile)."""
+    lines = [f"FROM ./{file}", f'TEMPLATE """{ollama}"""', f"PARAMETER num_ctx {context}", "PARAMETER temperature 0"]
+    return "\n".join([*lines, *(f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops)]) + "\n"
+
+
+def continue_yaml(name: str, infill: FimFormat | None, stops: list[str], context: int) -> str:
+    """Return a config.yaml of Continue (docs.continue.dev/reference). It guesses a template where none is given."""
+    quoted = json.dumps(template(infill, "{{{prefix}}}", "{{{suffix}}}"), ensure_ascii=False)
+    lines = [
+        f"name: {json.dumps(name)}",
+        "version: 1.0.0",
+        "schema: v1",
+        "models:",
+        f"  - name: {json.dumps(name)}",
+        "    provider: llama.cpp",
+        f"    model: {json.dumps(name)}",
+        f"    apiBase: http://localhost:{PORT}",
+        "    roles: [autocomplete]",
+        "    promptTemplates:",
+        f"      autocomplete: {quoted}",
+        "    defaultCompletionOptions:",
+        f"      contextLength: {context}",
+        "      temperature: 0",
+        f"      stop: {json.dumps(stops, ensure_ascii=False)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def tabby_toml(name: str, infill: FimFormat | None) -> str:
+    """Return a part of Tabby's config.toml (tabby.tabbyml.com/docs/references/models-http-api/llama.cpp)."""
+    lines = [
+        "[model.completion.http]",
+        'kind = "llama.cpp/completion"',
+        f"model_name = {json.dumps(name)}",
+        f'api_endpoint = "http://localhost:{PORT}"',
+        f"prompt_template = {json.dumps(template(infill, '{prefix}', '{suffix}'), ensure_ascii=False)}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,48 @@
+"""The folder of GGUF files that lies beside a model, with the settings of editors."""
+
+import argparse
+from pathlib import Path
+
+from codefit import outputs
+from codefit.manifest import Manifest, read_manifest, sha256
+from codefit.publishing import editors, gguf
+
+NO_INFILL = "it knows no fill-in-the-middle, which llama.vscode and llama.vim need: others complete forward only"
+
+
+def beside(output: Path) -> Path:
+    """Return where the GGUF files of a model go."""
+    return output.with_name(f"{output.resolve().name}-gguf")
+
+
+def write(args: argparse.Namespace, model: Path, output: Path, repository: str | None) -> None:
+    """Write the GGUF files of a whole model unless they are there already, and say how they are served.
+
+    Args:
+        args: of the script; `gguf` are the kinds.
+        model: the folder of the model.
+        output: the folder that the files go beside.
+        repository: of the model on the Hub, which names the files; without it the folder around the output does.
+
+    Raises:
+        UserError: as for `gguf.write`; or something else is in the way.
+    """
+    target = beside(output)
+    made_of = {file.name: sha256(file) for file in sorted(model.glob("model*.safetensors"))}
+    there = read_manifest(target)
+    name = (repository or str(output.resolve().parent)).split("/")[-1]
+    files = [f"{name}-{kind.upper()}.gguf" for kind in args.gguf]
+    infill, context = editors.infill_format(model), int(gguf.read_config(model)["max_position_embeddings"])
+    if (there.get("made_of"), there.get("files")) == (made_of, files) and not args.overwrite:
+        print("already exported; nothing to do.")
+    else:
+        outputs.refuse_existing(target, args.overwrite or "made_of" in there)
+        manifest = Manifest(args)
+        with outputs.new_directory(target) as work:
+            for kind, file in zip(args.gguf, files, strict=True):
+                gguf.write(model, work / file, kind, name)
+            editors.write(work, files[0], name, infill, editors.special_tokens(model)["eos"], context)
+            manifest.update(made_of=made_of, files=files, infill=infill.name if infill else None, context=context)
+            manifest.write(work)
+    print(f"\nexported {target}" + ("" if infill else f"\n         {NO_INFILL}"))
+    print(f"serve:   {editors.server_command(['-m', str(target / files[0])], infill, context)}")

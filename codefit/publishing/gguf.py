@@ -1,0 +1,270 @@
+"""A model as one GGUF file, which llama.cpp, Ollama, LM Studio and Tabby load.
+
+Names of tensors, keys and quantisers come from llama.cpp's own `gguf` package; what is done here is what its converter
+does for five architectures, weight by weight, so that no model is ever in memory. The fill-in-the-middle tokens,
+without which llama.cpp answers no editor, are written from `codefit.fim`.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codefit import console
+from codefit.errors import UserError
+from codefit.publishing import editors
+
+KINDS = ("q8_0", "f16")  # what is offered; f32 is for comparisons
+
+# Transformers' model_type and llama.cpp's name of the architecture.
+ARCHITECTURES = {
+    "llama": "LLAMA",
+    "qwen2": "QWEN2",
+    "phi": "PHI2",  # phi-1, phi-1_5 and phi-2
+    "gpt_neox": "GPTNEOX",
+    "starcoder2": "STARCODER2",
+}
+UNKNOWN_TO_LLAMA_CPP = ("codegen", "gptj")  # it has no graph for them, a name at most
+
+# How llama.cpp calls a way to split text before byte-pair merges (src/llama-vocab.cpp), by the steps of tokenizer.json.
+GPT2 = "byte level"  # the pattern of GPT-2, built into the step ByteLevel
+DIGITS = "digits"
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+DEEPSEEK = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+")
+PRE_TOKENIZERS = {
+    (GPT2,): "gpt-2",
+    (DIGITS, GPT2): "starcoder",
+    (LLAMA3,): "llama-bpe",
+    (LLAMA3.replace("{1,3}", ""),): "qwen2",
+    (*DEEPSEEK, DIGITS): "deepseek-coder",
+    (*DEEPSEEK, "[一-龥ࠀ-一가-퟿]+", DIGITS): "deepseek-coder",
+}
+
+
+def refuse(config: dict[str, Any], tokenizer: Path) -> None:
+    """Raise UserError if there can be no GGUF file of a model, before anything is written.
+
+    Args:
+        config: the content of its config.json.
+        tokenizer: the folder of its tokenizer.
+    """
+    kind = config.get("model_type")
+    if kind in UNKNOWN_TO_LLAMA_CPP:
+        raise UserError(
+            f"llama.cpp cannot run the architecture {kind}, so there is no GGUF file of it; leave --gguf out and serve "
+            "the merged folder with vLLM."
+        )
+    converter = "leave --gguf out and convert the merged folder with llama.cpp's convert_hf_to_gguf.py"
+    if kind not in ARCHITECTURES:
+        raise UserError(
+            f"codefit writes no GGUF file of the architecture {kind}, only of {', '.join(ARCHITECTURES)}; {converter}."
+        )
+    scaling = _rope(config)["rope_type"]
+    if scaling not in {"default", "linear"}:
+        raise UserError(f"codefit writes no GGUF file with rope scaling of the kind {scaling}; {converter}.")
+    if pre_tokenizer(tokenizer) is None:
+        raise UserError(f"the tokenizer splits text in a way that codefit cannot state to llama.cpp; {converter}.")
+
+
+def write(folder: Path, file: Path, kind: str, name: str) -> None:
+    """Write the model in a folder as a GGUF file.
+
+    Args:
+        folder: a whole model, as merge_lora.py writes it.
+        file: where it goes.
+        kind: of the matrices: "q8_0" (8 bits, in blocks of 32), "f16" or "f32"; vectors are float32.
+        name: of the model, for the metadata.
+
+    Raises:
+        UserError: the architecture, its rope scaling or its tokenizer has no equivalent, or the disk is full.
+    """
+    import gguf
+
+    from codefit.modeling.merging import BaseWeights, refuse_full_disk_for_merge
+
+    config = read_config(folder)
+    refuse(config, folder)
+    architecture = gguf.MODEL_ARCH[ARCHITECTURES[config["model_type"]]]
+    writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[architecture])
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(name)
+    writer.add_file_type(gguf.LlamaFileType["ALL_F32" if kind == "f32" else f"MOSTLY_{kind.upper()}"])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    _add_shape(writer, config)
+    _add_tokenizer(writer, folder, config)
+
+    checkpoint = BaseWeights(str(folder), None)
+    names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
+    stored = [each for each in checkpoint.file_of if not _is_left_out(each, config)]
+    types = {each: _type_of(checkpoint.shape(each), kind) for each in stored}
+    needed = 0
+    for each in stored:
+        shape, place = checkpoint.shape(each), names.get_name(each, try_suffixes=(".weight", ".bias"))
+        if place is None:
+            raise UserError(f"{folder} holds {each}, which {config['model_type']} has not; merge the adapter again.")
+        block, nbytes = gguf.GGML_QUANT_SIZES[types[each]]
+        size = int(np.prod(shape)) // block * nbytes
+        writer.add_tensor_info(place, shape, np.dtype(np.float32), size, types[each])
+        needed += size
+    refuse_full_disk_for_merge(file.parent, needed, "GGUF file")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for each in console.progress(stored, kind, unit="weight"):
+        weight = _laid_out(each, checkpoint.read(each).float().numpy(), config)
+        writer.write_tensor_data(gguf.quants.quantize(np.ascontiguousarray(weight), types[each]))
+    writer.close()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the content of config.json."""
+    content: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return content
+
+
+# ---------------------------------------------------------------------------------------------- shape
+
+
+def _rope(config: dict[str, Any]) -> dict[str, Any]:
+    """Return theta, kind and share of rotated dimensions, wherever this version of Transformers has put them."""
+    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    rope.setdefault("rope_type", rope.get("type", "default"))
+    rope.setdefault("rope_theta", config.get("rope_theta", config.get("rotary_emb_base", 10000.0)))
+    rope.setdefault("partial_rotary_factor", config.get("partial_rotary_factor", config.get("rotary_pct", 1.0)))
+    return rope
+
+
+def _heads(config: dict[str, Any]) -> tuple[int, int, int]:
+    """Return how many heads ask, how many answer, and the width of one."""
+    asking = config["num_attention_heads"]
+    answering = config.get("num_key_value_heads") or asking
+    return asking, answering, config.get("head_dim") or config["hidden_size"] // asking
+
+
+def _add_shape(writer: Any, config: dict[str, Any]) -> None:
+    import gguf
+
+    asking, answering, width = _heads(config)
+    rope = _rope(config)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(asking)
+    writer.add_head_count_kv(answering)
+    if width != config["hidden_size"] // asking:
+        writer.add_key_length(width)
+        writer.add_value_length(width)
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_rope_freq_base(float(rope["rope_theta"]))
+    writer.add_rope_dimension_count(int(width * rope["partial_rotary_factor"]))
+    if rope["rope_type"] == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(float(rope["factor"]))
+    if "rms_norm_eps" in config:
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    else:
+        writer.add_layer_norm_eps(config.get("layer_norm_eps", config.get("norm_epsilon")))
+    if config["model_type"] == "gpt_neox":
+        writer.add_parallel_residual(config.get("use_parallel_residual", True))
+
+
+# ---------------------------------------------------------------------------------------------- weights
+
+
+def _is_left_out(name: str, config: dict[str, Any]) -> bool:
+    """Say whether a tensor is computed by llama.cpp itself, or the same as another."""
+    computed = name.endswith((".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"))
+    return computed or (name == "lm_head.weight" and bool(config.get("tie_word_embeddings")))
+
+
+def _type_of(shape: list[int], kind: str) -> Any:
+    """Return how a tensor is stored: vectors exactly, matrices as asked, or in 16 bits where no block fits."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    if len(shape) == 1:
+        return GGMLQuantizationType.F32
+    asked = GGMLQuantizationType[kind.upper()]
+    return asked if shape[-1] % GGML_QUANT_SIZES[asked][0] == 0 else GGMLQuantizationType.F16
+
+
+def _laid_out(name: str, weight: np.ndarray, config: dict[str, Any]) -> np.ndarray:
+    """Return a weight with its rows in llama.cpp's order."""
+    asking, answering, width = _heads(config)
+    if config["model_type"] == "llama" and (".q_proj." in name or ".k_proj." in name):
+        # Transformers rotates the first half of a head against the second, llama.cpp's Llama every two neighbours
+        heads = asking if ".q_proj." in name else answering
+        return weight.reshape(heads, 2, width // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+    if config["model_type"] == "gpt_neox" and ".query_key_value." in name:
+        # head by head (query, key, value) becomes all queries, all keys, all values
+        return weight.reshape(asking, 3, width, *weight.shape[1:]).swapaxes(0, 1).reshape(weight.shape)
+    return weight
+
+
+# ---------------------------------------------------------------------------------------------- tokenizer
+
+
+def pre_tokenizer(folder: Path) -> str | None:
+    """Return llama.cpp's name for the way a byte-level BPE tokenizer splits text, None if it has no name for it."""
+    content = editors.read_tokenizer(folder)
+    step = content.get("pre_tokenizer") or {}
+    steps = tuple(_steps(step.get("pretokenizers", [step])))
+    usual = content["model"]["type"] == "BPE" and (content.get("normalizer") or {"type": "NFC"})["type"] == "NFC"
+    return PRE_TOKENIZERS.get(steps) if usual else None
+
+
+def _steps(steps: list[dict[str, Any]]) -> Iterator[str]:
+    for step in steps:
+        if step.get("type") == "Split":
+            yield step["pattern"].get("Regex", "") if step["behavior"] == "Isolated" else "another split"
+        elif step.get("type") == "Digits":
+            yield DIGITS if step["individual_digits"] else "runs of digits"
+        elif step.get("type") != "ByteLevel" or step.get("add_prefix_space"):
+            yield str(step.get("type"))
+        elif step.get("use_regex", True):
+            yield GPT2
+
+
+def _add_tokenizer(writer: Any, folder: Path, config: dict[str, Any]) -> None:
+    import gguf
+    from tokenizers import Tokenizer
+
+    content = editors.read_tokenizer(folder)
+    added = {token["id"]: token for token in content["added_tokens"]}
+    texts = {number: text for text, number in content["model"]["vocab"].items()}
+    texts |= {number: token["content"] for number, token in added.items()}
+    kinds = [
+        gguf.TokenType.UNUSED
+        if number not in texts
+        else gguf.TokenType.NORMAL
+        if number not in added
+        else gguf.TokenType.CONTROL
+        if added[number]["special"]
+        else gguf.TokenType.USER_DEFINED
+        for number in range(config["vocab_size"])
+    ]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre_tokenizer(folder))
+    writer.add_token_list([texts.get(number, f"[PAD{number}]") for number in range(config["vocab_size"])])
+    writer.add_token_types(kinds)
+    merges = content["model"]["merges"]
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
+
+    ids = {text: number for number, text in texts.items()}
+    named = editors.special_tokens(folder)
+    for role, text in named.items():
+        if text in ids:
+            getattr(writer, f"add_{role}_token_id")(ids[text])
+    first = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("a").ids[:1]
+    writer.add_add_bos_token(named["bos"] in ids and first == [ids[named["bos"]]])
+    infill = editors.infill_format(folder)
+    if infill:
+        writer.add_uint32(gguf.Keys.Tokenizer.FIM_PRE_ID, ids[infill.prefix])
+        writer.add_uint32(gguf.Keys.Tokenizer.FIM_SUF_ID, ids[infill.suffix])
+    if infill and infill.middle:
+        writer.add_uint32(gguf.Keys.Tokenizer.FIM_MID_ID, ids[infill.middle])

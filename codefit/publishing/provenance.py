@@ -1,0 +1,96 @@
+"""Where a data set or a model came from: what the manifests of the stages say, in the terms of the Hub."""
+
+import collections
+import json
+from pathlib import Path
+from typing import Any
+
+from codefit import records
+from codefit.manifest import read_manifest
+
+# The identifiers that huggingface.co/docs/hub/repositories-licenses lists and code is often under.
+HUB_LICENCES = """
+    afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0
+    cc-by-4.0 cc-by-sa-4.0 cc0-1.0 ecl-2.0 epl-1.0 epl-2.0 eupl-1.2 gemma gpl-2.0 gpl-3.0 isc lgpl-2.1 lgpl-3.0 llama2
+    llama3 mit mpl-2.0 ms-pl ncsa ofl-1.1 openrail osl-3.0 other postgresql unlicense wtfpl zlib
+"""
+
+
+def base_model(folder: Path) -> tuple[str, str]:
+    """Return name and revision of the base of an adapter or a merged model; ("", "") for one from scratch."""
+    config = folder / "adapter_config.json"
+    if config.is_file():
+        content = json.loads(config.read_text(encoding="utf-8"))
+        return content.get("base_model_name_or_path") or "", content.get("revision") or ""
+    manifest = read_manifest(folder)
+    return manifest.get("base_model") or "", manifest.get("base_revision") or ""
+
+
+def valid_id(name: str) -> bool:
+    """Say whether a text is written like the id of a repository on the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def hub_id(name: str) -> str:
+    """Return a name if it is an id on the Hub, "" if it is a local path: one that exists, or in codefit's folders."""
+    local = Path(name).exists() or name.startswith(("data/", "outputs/"))
+    return name if valid_id(name) and not local else ""
+
+
+def hub_licence(spdx: str) -> str:
+    """Return the Hub's identifier for an SPDX one: GPL-3.0-or-later is gpl-3.0, what the Hub does not list is other."""
+    name = spdx.lower().removesuffix("-only").removesuffix("-or-later").removesuffix("+")
+    return name if name in HUB_LICENCES.split() else "other"
+
+
+def parsed(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the manifests that parse_data.py wrote for the inputs of a prepared data set."""
+    return [read_manifest(Path(path)) for path in manifest.get("inputs", {})]
+
+
+def sources(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the sources of a prepared data set: name, kind, commit, license, documents."""
+    return [source for stage_1 in parsed(manifest) for source in stage_1.get("sources", [])]
+
+
+def splits(folder: Path) -> dict[str, int]:
+    """Return the rows of each split."""
+    paths = {split: folder / f"{split}.jsonl" for split in records.SPLITS}
+    return {split: _lines(path) for split, path in paths.items() if path.is_file()}
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def rejections(folder: Path) -> list[tuple[str, str, int]]:
+    """Return where, why and how often something was left out on the way from the sources to the pairs."""
+    manifest = read_manifest(folder)
+    rows = [
+        ("files, parse_data.py", rule, count)
+        for stage_1 in parsed(manifest)
+        for rule, count in stage_1.get("rejections", {}).items()
+    ]
+    path = folder / "rejected.jsonl"
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            rules = collections.Counter(json.loads(line)["rule"] for line in file)
+        rows += [("files, preprocess_data.py", rule, count) for rule, count in rules.most_common()]
+    skipped: collections.Counter[str] = collections.Counter()
+    for split in manifest.get("splits", {}).values():
+        skipped.update(split.get("skipped", {}))
+    return rows + [("pairs", rule, count) for rule, count in skipped.most_common()]
+
+
+def languages(manifest: dict[str, Any]) -> list[str]:
+    """Return the programming languages of a prepared data set, as far as its stages were told."""
+    asked = [stage.get("arguments", {}).get("language") or [] for stage in (manifest, *parsed(manifest))]
+    return list(dict.fromkeys(name for names in asked for name in names))

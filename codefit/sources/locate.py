@@ -1,0 +1,100 @@
+"""Where code comes from: git, archives and directories, each a list of members that can be read in one stream.
+
+`locate` says what a given text is, without touching it; `open_source` opens it. Nothing in a source is ever run or
+unpacked, and no path of it is ever written to.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from codefit.errors import UserError
+from codefit.sources.source import Place, Source
+
+BUNDLE_HEADERS = (b"# v2 git bundle", b"# v3 git bundle")
+
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".zip", ".whl")
+
+URL_SCHEMES = ("https", "http", "ssh", "git", "file")
+
+
+def locate(text: str) -> Place:
+    """Return what kind of source a text names.
+
+    Raises:
+        UserError: nothing lies there, or the URL is one that could run a command or holds a password.
+    """
+    if text.startswith("-") or "::" in text:
+        raise UserError(f"{text} is refused because git could take it for a command; give a plain URL or path.")
+    path = Path(text).expanduser()
+    if path.exists():
+        return _locate_path(path)
+    if "://" in text or re.match(r"[\w.-]+@[\w.-]+:", text):
+        return Place("url", text, _name_of_url(text))
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) and not text.endswith((*ARCHIVE_SUFFIXES, ".bundle")):
+        return Place("url", f"https://github.com/{text}", text.removesuffix(".git"))
+    raise UserError(
+        f"{text} is not there; give a git URL, owner/name on GitHub, a repository, bundle, archive or folder."
+    )
+
+
+def _name_of_url(url: str) -> str:
+    """Return owner/name. A URL is `scheme://host/path`, or `user@host:path` for ssh."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return _last_two(url.partition(":")[2])
+    host, _, path = rest.partition("/")
+    if scheme not in URL_SCHEMES:
+        raise UserError(f"{scheme}:// is not a protocol that is allowed here; use one of {', '.join(URL_SCHEMES)}.")
+    if "@" in host and (scheme != "ssh" or ":" in host.partition("@")[0]):
+        raise UserError("a repository URL may not hold a user or token; let git's credential helper supply it.")
+    return _last_two(path).rpartition("/")[2] if scheme == "file" else _last_two(path)
+
+
+def _last_two(path: str) -> str:
+    return "/".join(path.strip("/").removesuffix(".git").split("/")[-2:])
+
+
+def _locate_path(path: Path) -> Place:
+    resolved = path.resolve()
+    name = resolved.name
+    if path.is_dir():
+        bare = all((path / part).exists() for part in ("HEAD", "objects", "refs"))
+        kind = "git" if bare or (path / ".git").exists() else "directory"
+        return Place(kind, str(resolved), name.removesuffix(".git") or "root")
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(len(BUNDLE_HEADERS[0]))
+        if head in BUNDLE_HEADERS:
+            return Place("bundle", str(resolved), name.removesuffix(".bundle"))
+        for suffix in ARCHIVE_SUFFIXES:
+            if name.lower().endswith(suffix):
+                return Place("archive", str(resolved), name[: -len(suffix)])
+    raise UserError(f"{path} is no git bundle and no {', '.join(ARCHIVE_SUFFIXES)} archive; give one, or a folder.")
+
+
+@contextlib.contextmanager
+def open_source(place: Place, revision: str | None = None) -> Iterator[Source]:
+    """Open a source for reading; what it put on the disk is gone when the block ends.
+
+    Raises:
+        UserError: it cannot be read, or has no such revision.
+    """
+    if place.kind in {"url", "git", "bundle"}:
+        from codefit.sources.git import open_git
+
+        with open_git(place.kind, place.where, revision) as repository:
+            yield repository
+        return
+    if revision:
+        raise UserError(f"{place.where} has no git history, so --revision {revision} means nothing; leave it out.")
+    if place.kind == "archive":
+        from codefit.sources.archive import open_archive
+
+        with open_archive(Path(place.where)) as archive:
+            yield archive
+    else:
+        from codefit.sources.directory import Directory
+
+        yield Directory(Path(place.where))

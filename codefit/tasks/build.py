@@ -1,0 +1,47 @@
+"""Documents to pairs, batch by batch, with other files of the repository before the prompt where asked."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+from codefit.records import Document, to_line
+from codefit.tasks.repository_context import Context, Near, lay_out
+from codefit.tasks.task import TaskOptions, load_task
+from codefit.tasks.token_offsets import token_starts
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The pairs of some documents as lines of JSONL, what was counted, and by reason what gave no pair."""
+
+    lines: str
+    counts: Counter[str]
+    skipped: Counter[str]
+
+
+def build_in_repository(batch: tuple[Sequence[Document], Sequence[Near]], **settings: Any) -> Built:
+    """Return the pairs of documents, those of each with files near it before the prompt; see `build_batch`."""
+    documents, near = batch
+    return build_batch(documents, near=near, **settings)
+
+
+def build_batch(
+    documents: Sequence[Document], task: str, tokenizer: Any, options: TaskOptions, near: Iterable[Near] | None = None
+) -> Built:
+    """Return the pairs of documents; the tokenizer is None for a task that needs no tokens."""
+    counts, skipped = Counter(documents=len(documents)), Counter[str]()
+    starts = token_starts(tokenizer, [document.content for document in documents]) if tokenizer else repeat([])
+    lines: list[str] = []
+    for document, start, files in zip(documents, starts, near or repeat(()), strict=False):
+        context = lay_out(document, files, tokenizer, options.repository_context) if files else Context()
+        own = dataclasses.replace(options, max_prompt_tokens=options.max_prompt_tokens - context.tokens)
+        pairs = [context.before(pair) for pair in load_task(task).build_pairs(document, start, own, skipped)]
+        lines += map(to_line, pairs)
+        if near is not None:
+            counts.update(pairs_with_context=len(pairs) if context.files else 0)
+        counts.update(documents_without_pair=not pairs, tokens=len(start), pairs=len(pairs))
+        counts.update(natural_ends=sum(pair.finish_reason == "stop" for pair in pairs))
+    return Built("".join(lines), counts, skipped)

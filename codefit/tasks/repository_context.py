@@ -1,0 +1,89 @@
+"""Other files of a repository before a prompt: how they are laid out, and what of them a pair holds.
+
+Every file stands under its path, as a comment line (as DeepSeek-Coder was trained, arXiv 2401.14196), the nearest one
+last, and then the path of the file that is completed. A file is whole, or its first lines are. A pair says in `context`
+which characters of which files its prompt begins with, so that this can be checked.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from codefit.code.languages import LANGUAGES
+from codefit.records import Document, Pair
+from codefit.tasks.token_offsets import token_starts
+
+Near = Sequence[tuple[str, int, str]]  # of other files: path, where the text begins in it, text; the nearest first
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """The text before a prompt, and which files it is made of.
+
+    Attributes:
+        text: the files, and the path of the file that is completed.
+        tokens: of the text.
+        files: `path`, `start` and `characters` of each, in the order of the text.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    files: tuple[dict[str, Any], ...] = ()
+
+    def before(self, pair: Pair) -> Pair:
+        """Return a pair with this context before its prompt."""
+        if not self.files:
+            return pair
+        return dataclasses.replace(pair, prompt=self.text + pair.prompt, context=list(self.files))
+
+
+def lay_out(document: Document, near: Near, tokenizer: Any, limit: int) -> Context:
+    """Return the context of a document: of the nearest files as much as fits into `limit` tokens."""
+    own = _header(document.path, document.language)
+    left = limit - len(token_starts(tokenizer, [own])[0])
+    taken: list[tuple[str, int, str, str]] = []
+    for path, start, text in near:
+        header = _header(path, document.language)
+        starts = token_starts(tokenizer, [header + _closed(text)])[0]
+        if len(starts) > left:
+            last = starts[left] if left > 0 else 0
+            text = text[: max(text.rfind("\n", 0, max(last - len(header), 0)) + 1, 0)]
+            starts = starts[:left]
+        if text.strip():
+            taken.append((path, start, header, text))
+        left -= len(starts)
+        if left <= 0:
+            break
+    if not taken:
+        return Context()
+    files = tuple({"path": path, "start": start, "characters": len(text)} for path, start, _, text in reversed(taken))
+    text = "".join(header + _closed(text) for _, _, header, text in reversed(taken))
+    return Context(text + own, limit - left, files)
+
+
+def pieces(pair: Pair) -> Iterator[tuple[str, int, str]]:
+    """Yield path, beginning in the file, and text of each piece of a file that the prompt of a pair begins with.
+
+    Raises:
+        ValueError: the prompt does not begin with what the pair says.
+    """
+    at = 0
+    for file in pair.context or []:
+        header = _header(file["path"], pair.language)
+        if not pair.prompt.startswith(header, at):
+            raise ValueError(f"{pair.id} does not begin with {file['path']}")
+        at += len(header)
+        text = pair.prompt[at : at + file["characters"]]
+        yield file["path"], file["start"], text
+        at += len(_closed(text))
+    if pair.context and not pair.prompt.startswith(_header(pair.path, pair.language), at):
+        raise ValueError(f"{pair.id} begins with more than its context")
+
+
+def _header(path: str, language: str) -> str:
+    return f"{LANGUAGES[language].line_comments[0]} {path}\n"
+
+
+def _closed(text: str) -> str:
+    """Return a text that ends with a line end."""
+    return text if text.endswith("\n") else text + "\n"

@@ -1,0 +1,52 @@
+"""What a task is: a module of this folder whose name is one of `TASKS`.
+
+It has a docstring, `NEEDS_TOKENS` (whether it must know where tokens start), `STOP` (where a prediction ends: "end"
+only at end-of-sequence, "line" also at its first line end, "body" also after a function's body) and
+
+    build_pairs(document, starts, options, skipped) -> Iterator[Pair]
+
+where `starts` holds the character at which each token of the document begins (empty without `NEEDS_TOKENS`) and
+`skipped` counts by reason what gave no pair. What scores the task is a row of codefit/evaluation/task_metrics.py.
+"""
+
+import importlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from codefit.records import Document, Pair
+
+TASKS = ("completion", "document", "infill", "line", "method", "naming", "summary")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """The limits that a task keeps to, in tokens where nothing else is said."""
+
+    max_prompt_tokens: int
+    max_completion_tokens: int
+    window_step: int
+    max_pairs_per_file: int
+    seed: int
+    lines_before: int = 15
+    lines_after: int = 10
+    prompt_format: str = "plain"
+    repository_context: int = 0  # of max_prompt_tokens
+
+
+class Task(Protocol):
+    """What a task module offers."""
+
+    NEEDS_TOKENS: bool
+    STOP: str
+
+    def build_pairs(
+        self, document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
+    ) -> Iterator[Pair]:
+        """Yield the pairs of one document."""
+
+
+def load_task(name: str) -> Task:
+    """Return the module of a task; the names are `TASKS`."""
+    return cast(Task, importlib.import_module(f"codefit.tasks.{name}"))

@@ -1,0 +1,83 @@
+"""The tokenizer of a model without the model: `tokenizer.json` read with the `tokenizers` package, no torch."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from codefit.errors import UserError, first_line
+
+FILE = "tokenizer.json"
+PIECE = 1 << 14  # characters that are tokenised at once
+TAIL = 16  # tokens at the end of a piece that could be others in the whole text
+
+
+def load_tokenizer(name_or_path: str) -> Any:
+    """Return the `tokenizers.Tokenizer` of a local folder or of a model on the Hub, with truncation and padding off.
+
+    Raises:
+        UserError: there is no tokenizer.json, it is damaged, or the Hub cannot be reached.
+    """
+    import tokenizers
+
+    folder = Path(name_or_path).expanduser()
+    path = folder / FILE if folder.is_dir() else _downloaded(name_or_path)
+    if not path.is_file():
+        raise UserError(f"{folder} holds no {FILE}; give the folder of a model with a fast tokenizer.")
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises a bare Exception
+        raise UserError(f"{path} is no usable tokenizer ({error}); get it again.") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _downloaded(name: str) -> Path:
+    """Return the path of a model's tokenizer.json in the Hub's local cache."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, FILE))
+    except HFValidationError:
+        raise UserError(
+            f"{name} is neither a folder nor the id of a model on the Hub; check --model_name_or_path."
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = first_line(error)
+        raise UserError(f"cannot get {FILE} of {name} from the Hub ({reason}); give a local model folder.") from None
+
+
+def token_starts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Return for each text the character at which each of its tokens starts.
+
+    A long text is tokenised in pieces, since the tokenizer holds about 180 bytes a character. The tokens are those of
+    the whole text: a piece ends where the tokenizer begins to look at a new word.
+    """
+    return [list(_starts(tokenizer, text)) for text in texts]
+
+
+def _starts(tokenizer: Any, text: str) -> Iterator[int]:
+    at, size = 0, PIECE
+    while at + size < len(text):
+        piece = text[at : at + size]
+        encoding = tokenizer.encode(piece, add_special_tokens=False)
+        offsets = encoding.offsets
+        tokens = _certain(piece, offsets, encoding.word_ids)
+        yield from (at + start for start, _ in offsets[:tokens])
+        at, size = (at + offsets[tokens][0], PIECE) if tokens else (at, 2 * size)
+    encoding = tokenizer.encode(text[at:], add_special_tokens=False)
+    yield from (at + start for start, _ in encoding.offsets)
+
+
+def _certain(piece: str, offsets: Sequence[tuple[int, int]], words: Sequence[int | None]) -> int:
+    """Return how many tokens are the same whatever follows: up to a word that begins with a space, before the end.
+
+    A word is what the tokenizer looks at alone. Where there is none, or its space is not counted as a part of it, no
+    place is certain.
+    """
+    for token in range(len(offsets) - TAIL, 0, -1):
+        start, end = offsets[token]
+        if words[token] != words[token - 1] and start < end and piece[start] == " ":
+            return token
+    return 0

@@ -1,0 +1,1 @@
+"""From pairs to an adapter, or to a model from scratch."""

@@ -1,0 +1,179 @@
+"""Curricula: how difficult a document is, and in which order a model from scratch sees the documents.
+
+Without a curriculum the rows of an epoch come in random order. A curriculum (Bengio et al., ICML 2009) puts them in an
+order of difficulty. `--curriculum_by` says what is difficult, `--curriculum` what is made of that:
+
+    sequential      from easy to hard
+    reversed        from hard to easy (the reverse curriculum of arXiv 1811.00739)
+    sliding_window  each row is drawn from the WINDOW easiest that were not seen yet: a window that moves from easy to
+                    hard, random inside
+    hybrid          a random order whose first half is then sorted from easy to hard: half of the run is a curriculum,
+                    the other half is not
+
+In every one of them a row is seen once in an epoch; of an epoch that --max_steps cuts short, the rows are drawn first,
+so that the hard ones are not the ones that are missing.
+"""
+
+import argparse
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from codefit import console, distributed, encoding
+from codefit.encoding import Encoder
+from codefit.records import Pair
+
+WINDOW = 0.2  # share of an epoch's rows that the sliding window holds
+BLOCK = 32  # samples that are packed together: rows stay nearly in order and nearly as full (0.97 against 0.98)
+
+CurriculumPlan = Callable[[Sequence[int], int], tuple[list[list[int]], list[int]]]
+
+
+# ---------------------------------------------------------------------------------------------- difficulty
+
+
+def by_difficulty(
+    args: argparse.Namespace, pairs: Sequence[Pair], encoder: Encoder, enough_tokens: float = float("inf")
+) -> list[Pair]:
+    """Return documents from easy to hard: the first ones that together have enough tokens, or all.
+
+    Args:
+        args: the flags of train.py.
+        pairs: the documents, in random order.
+        encoder: of the model that is trained.
+        enough_tokens: once they are reached no further document is read, as in scratch.samples.
+    """
+    ids: list[np.ndarray] = []
+    tokens = 0
+    for start in range(0, len(pairs), 64):
+        if tokens >= enough_tokens:
+            break
+        found = encoder.ids([pair.completion for pair in pairs[start : start + 64]])
+        ids += [np.asarray(row, dtype=np.int64) for row in found]
+        tokens += sum(map(len, found))
+    chosen = pairs[: len(ids)]
+    if args.curriculum_by == "loss":
+        values = losses(chosen, args.curriculum_model)
+    else:
+        values = {"length": lengths, "rarity": rarities, "entropy": entropies}[args.curriculum_by](ids)
+    order = sorted(range(len(chosen)), key=lambda at: (values[at], at))
+    if order:
+        print(f"curriculum  {args.curriculum} by {args.curriculum_by}: ", end="")
+        print(f"{values[order[0]]:.2f} to {values[order[-1]]:.2f}, median {values[order[len(order) // 2]]:.2f}")
+    return [chosen[at] for at in order]
+
+
+def lengths(ids: Sequence[np.ndarray]) -> list[float]:
+    """Return the number of tokens of each document."""
+    return [float(len(row)) for row in ids]
+
+
+def rarities(ids: Sequence[np.ndarray]) -> list[float]:
+    """Return the mean negative log-probability of each document's tokens under the unigram of all, in nats.
+
+    The sentence rarity of arXiv 1903.09848 divided by the length, which is a measure of its own here.
+    """
+    counts = np.bincount(np.concatenate([*ids, np.zeros(0, np.int64)]))
+    nats = -np.log(np.maximum(counts, 1) / max(1, counts.sum()))
+    return [float(nats[row].mean()) if len(row) else 0.0 for row in ids]
+
+
+def entropies(ids: Sequence[np.ndarray]) -> list[float]:
+    """Return the Shannon entropy of each document's own distribution of tokens, in bits."""
+
+    def entropy(row: np.ndarray) -> float:
+        shares = np.unique(row, return_counts=True)[1] / max(1, len(row))
+        return float(-(shares * np.log2(shares)).sum()) if len(row) else 0.0
+
+    return [entropy(row) for row in ids]
+
+
+def losses(pairs: Sequence[Pair], model_name: str) -> list[float]:
+    """Return the bits per byte of each document under a finished model, in pieces that its context holds.
+
+    Bits per byte, since that model has a tokenizer of its own.
+    """
+    from codefit.generation import likelihood
+    from codefit.modeling import loading
+
+    tokenizer, model = loading.load(model_name)
+    encoder = Encoder(tokenizer, loading.context_of(model))
+    room = loading.context_of(model) - 1
+    pieces: list[list[int]] = []
+    owner: list[int] = []
+    for at, ids in enumerate(encoder.ids([pair.completion for pair in pairs])):
+        cut = [ids[start : start + room] for start in range(0, len(ids), room)]
+        pieces += cut
+        owner += [at] * len(cut)
+    nats = [0.0] * len(pairs)
+    done = likelihood.nats_of(model, encoder.pad_id, [encoder.eos_ids[:1]] * len(pieces), pieces)
+    for piece, value in console.progress(done, "difficulty", len(pieces), "piece"):
+        nats[owner[piece]] += value
+    return [
+        value / math.log(2) / max(1, len(pair.completion.encode())) for value, pair in zip(nats, pairs, strict=True)
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- order
+
+
+def plan(args: argparse.Namespace) -> CurriculumPlan | None:
+    """Return what packs sorted samples into rows and orders their visits, or None without a curriculum."""
+    if not args.curriculum:
+        return None
+    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * distributed.processes()
+
+    def planned(sample_lengths: Sequence[int], row_tokens: int) -> tuple[list[list[int]], list[int]]:
+        rows = pack_in_order(sample_lengths, row_tokens)
+        total = args.max_steps * per_step if args.max_steps else math.ceil(len(rows) * args.num_train_epochs)
+        return rows, visits(args.curriculum, len(rows), total, args.seed)
+
+    return planned
+
+
+def pack_in_order(sample_lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+    """Return rows of sample indices as encoding.pack does, but rows and samples keep their order by blocks."""
+    rows: list[list[int]] = []
+    for start in range(0, len(sample_lengths), BLOCK):
+        block = encoding.pack(sample_lengths[start : start + BLOCK], row_tokens)
+        rows += sorted([start + index for index in sorted(row)] for row in block)
+    return rows
+
+
+def visits(curriculum: str, rows: int, total: int, seed: int) -> list[int]:
+    """Return which row is seen when, over the whole run; rows are numbered from easy to hard.
+
+    Args:
+        curriculum: a name from this module's first lines.
+        rows: how many there are.
+        total: visits of the run; each row gets total // rows of them, and some, drawn by chance, one more.
+        seed: of what is drawn.
+    """
+    chance = random.Random(seed)
+    order: list[int] = []
+    while len(order) < total:
+        epoch = chance.sample(range(rows), min(rows, total - len(order)))
+        if curriculum == "hybrid":
+            sorted_part = min(len(epoch), max(0, total // 2 - len(order)))
+            epoch[:sorted_part] = sorted(epoch[:sorted_part])
+        else:
+            epoch.sort(reverse=curriculum == "reversed")
+        order += _window_draws(epoch, chance) if curriculum == "sliding_window" else epoch
+    return order
+
+
+def _window_draws(ranked: list[int], chance: random.Random) -> Iterator[int]:
+    """Yield every item once, each drawn from the window of the first ones that are left."""
+    size = math.ceil(WINDOW * len(ranked))
+    window, behind = ranked[:size], iter(ranked[size:])
+    while window:
+        at = chance.randrange(len(window))
+        yield window[at]
+        following: Any = next(behind, None)
+        if following is None:
+            window.pop(at)
+        else:
+            window[at] = following

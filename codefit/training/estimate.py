@@ -1,0 +1,273 @@
+"""What a training would need, found in seconds and without its weights: memory, time, disk; and whether it is there."""
+
+import argparse
+import os
+import resource
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codefit import cli, console, distributed, encoding
+from codefit.encoding import IGNORE
+from codefit.errors import UserError
+from codefit.manifest import read_manifest
+from codefit.modeling import hardware
+from codefit.training.flag_checks import SVD_INITS
+from codefit.training.packing import Collator, PackedRows
+
+NF4_BYTES = 4.127 / 8  # of a weight: 4 bits, and the scales after double quantisation (arXiv 2305.14314)
+ADAM_BYTES = 8  # of a trained weight: two moments in float32
+CHECKPOINTS = 3  # two are kept, and a third is being written
+EFFICIENCY = 0.5  # of a training, as a share of the speed of a plain matrix product
+FULL = 0.9  # of a memory: the rest is what the system and the libraries need
+ARITHMETIC_SECONDS = 0.3  # for which the speed is measured
+LOOKED_AT = 8  # batches, of which the largest is taken for the peak
+FRAGMENTED = 2.0  # on a CPU: what a process holds for activations, as a multiple of them; measured, docs/training.md
+
+
+def sources(
+    args: argparse.Namespace, parser: cli.Parser, given: Collection[str], dataset: Path
+) -> list[tuple[str, str, str]]:
+    """Return name, value and source of every setting that has a value and plays a part.
+
+    Args:
+        args: the settings, resolved.
+        parser: of train.py.
+        given: names of those that stand in the command.
+        dataset: the prepared data set, whose manifest says how it was made.
+    """
+    known = {"max_length": "model", "load_in_4bit": "machine"}
+    if "max_prompt_tokens" in read_manifest(dataset).get("arguments", {}):
+        known["max_prompt_tokens"] = "data set"
+    hidden = parser.group("adapter" if args.from_scratch or args.full_finetuning else "from scratch") | {"dry_run"}
+    rows = []
+    for name, value in vars(args).items():
+        if value is not None and value is not False and name not in hidden:
+            text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            source = "flag" if name in given else known.get(name, "default")
+            rows.append((name, console.shortened(text, 60), source))
+    return rows
+
+
+def memory(model: Any, args: argparse.Namespace, data: PackedRows) -> dict[str, float]:
+    """Return the bytes that a training needs at its peak, by what they are for. The model may be an outline.
+
+    Activations are counted, not guessed: one forward pass without arithmetic on the meta device says which tensors the
+    backward pass will need, for the largest of the first batches as they will be laid out. Attention matrices are left
+    out on a GPU, whose attention is fused.
+
+    Args:
+        model: with its trainable parts.
+        args: the flags of train.py.
+        data: the rows that will be trained.
+    """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    config = model.config.get_text_config()
+    (rows, width), labels = largest_batch(data, args, config.hidden_size)
+    saved = activations(model, rows, width)
+    if args.activation_checkpointing:  # one layer is computed again at a time; of the others only the input is kept
+        layers = config.num_hidden_layers
+        saved = saved / layers + layers * rows * width * config.hidden_size * 4
+    parts = {
+        "weights": weight_bytes(model, args.load_in_4bit),
+        "gradients and optimizer": trained * (4 + ADAM_BYTES),
+        "activations": saved,
+        "logits": labels * config.vocab_size * 4 * 3.0,  # float32, their softmax, their gradient
+    }
+    if hardware.device().type == "cpu":
+        parts["libraries"] = resident_bytes()
+        parts["freed, not given back"] = (FRAGMENTED - 1) * (parts["activations"] + parts["logits"])
+    return parts
+
+
+def largest_batch(data: PackedRows, args: argparse.Namespace, hidden_size: int) -> tuple[tuple[int, int], int]:
+    """Return rows and width of the largest of the first batches, and how many logits are computed in it."""
+    collate = Collator(data, hidden_size, fixed=args.torch_compile)
+    size, found = args.per_device_train_batch_size, []
+    for start in range(0, min(len(data.rows), LOOKED_AT * size), size):
+        labels = collate([[data.samples[i] for i in row] for row in data.rows[start : start + size]])["labels"]
+        positions = labels.numel() if args.torch_compile else int((labels != IGNORE).sum())
+        found.append(((labels.shape[0], labels.shape[1]), positions))
+    return max(found, key=lambda batch: batch[0][0] * batch[0][1] * (6 * hidden_size + batch[0][1]))
+
+
+def weight_bytes(model: Any, in_4bit: bool) -> float:
+    """Return the bytes of the weights; quantising takes the linear layers that are not trained, without the head."""
+    total = float(sum(p.numel() * p.element_size() for p in model.parameters()))
+    if in_4bit:
+        head = model.get_output_embeddings()
+        quantised = [
+            module.weight
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not head and not module.weight.requires_grad
+        ]
+        total -= sum(weight.numel() * (weight.element_size() - NF4_BYTES) for weight in quantised)
+    return total
+
+
+def activations(model: Any, rows: int, row_tokens: int) -> float:
+    """Return the bytes that a forward pass keeps for the backward pass, logits aside."""
+    outline = model.to("meta")
+    parameters = {p.untyped_storage()._cdata for p in outline.parameters()}
+    kept: dict[int, int] = {}
+    fused = outline.config._attn_implementation != "eager" and hardware.device().type == "cuda"
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        matrix = tensor.ndim > 2 and tensor.shape[-2:] == (row_tokens, row_tokens)
+        if storage._cdata not in parameters and not (fused and matrix):
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    ids = torch.zeros((rows, row_tokens), dtype=torch.long, device="meta")
+    # given whole, as no mask can be made of positions that have no values
+    mask = torch.zeros((rows, 1, row_tokens, row_tokens), device="meta", dtype=outline.dtype)
+    outline.train()
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        output = outline(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+    del output
+    return float(sum(kept.values()))
+
+
+def seconds(model: Any, args: argparse.Namespace, tokens: float) -> float:
+    """Return how long a training over so many tokens takes: its floating point operations at the speed of this machine.
+
+    A forward pass takes two operations a weight and token. A backward pass takes as many for the gradients of the
+    activations, and as many again for those of the weights, where they are trained.
+    """
+    weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name)
+    trained = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and p.requires_grad)
+    operations = 2 * (2 + args.activation_checkpointing) * weights + 2 * trained
+    return float(tokens * operations / (EFFICIENCY * speed()))
+
+
+def speed() -> float:
+    """Return operations per second of a plain matrix product in the type that training computes in, measured now."""
+    device, dtype = hardware.device(), hardware.compute_dtype()
+    size = 8192 if device.type == "cuda" else 512
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    (a @ b).sum().item()  # warm
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < ARITHMETIC_SECONDS:
+        (a @ b)[0, 0].item()
+        done += 1
+    return done * 2 * size**3 / (time.perf_counter() - started)
+
+
+def resident_bytes() -> float:
+    """Return the bytes of memory that this process holds now, or, where the system does not tell, held at most."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return peak_memory()
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def peak_memory() -> float:
+    """Return the bytes that this process held at most: of the GPU, or of the machine where there is none."""
+    if hardware.device().type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def memory_there() -> float:
+    """Return the bytes of memory of the GPU, or of this machine where there is none."""
+    if hardware.device().type == "cuda":
+        return float(torch.cuda.get_device_properties(hardware.device()).total_memory)
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+# ---------------------------------------------------------------------------------------------- disk
+
+
+def bytes_written(model: Any, args: argparse.Namespace) -> int:
+    """Return what checkpoints and result will take on the disk at most."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    result = trained * (2 if args.init_lora_weights in SVD_INITS else 1)  # these are saved at twice the rank
+    return int(4 * result + CHECKPOINTS * trained * (4 + ADAM_BYTES))
+
+
+def free_bytes(output: Path) -> int:
+    """Return the free bytes of the disk that an output will be on."""
+    place = output.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def refuse_full_disk(args: argparse.Namespace, model: Any) -> None:
+    """Raise UserError when checkpoints and result will not fit."""
+    free, needed, output = free_bytes(args.output_dir), bytes_written(model, args), args.output_dir
+    if free < needed:
+        raise UserError(
+            f"the disk of {output} has {size(free)} free, and checkpoints and result need {size(needed)}; "
+            "make room, or choose another --output_dir."
+        )
+
+
+def size(count: float) -> str:
+    """Return bytes as people say them: 512 kB, 3.1 GB."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while count >= 999.5 and len(units) > 1:
+        count /= 1000
+        units.pop(0)
+    return f"{count:.3g} {units[0]}"
+
+
+# ---------------------------------------------------------------------------------------------- in words
+
+
+def length(args: argparse.Namespace, rows: PackedRows) -> tuple[int, int]:
+    """Return the optimizer steps of a run, and the rows in each."""
+    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * distributed.processes()
+    return args.max_steps or int(-(-len(rows.rows) * args.num_train_epochs // per_step)), per_step
+
+
+def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Mapping[str, int]) -> None:
+    """Say what is about to be trained, on what, and where the result will be."""
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    counts = encoding.counts(rows.samples)
+    fill = counts["tokens"] / (len(rows.rows) * rows.row_tokens)
+    steps, per_step = length(args, rows)
+    print(f"parameters  {trained:,} trained of {total:,}")
+    for part in (False, True):  # those of --replay on a line of their own
+        reasons = [
+            f"{count:,} {reason.removeprefix('replay ')}"
+            for reason, count in ledger.items()
+            if count and reason.startswith("replay ") == part
+        ]
+        if reasons:
+            print(("replay      " if part else "rows        ") + ", ".join(reasons))
+    print(f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them with a label; ", end="")
+    print(f"packed into {len(rows.rows):,} rows of {rows.row_tokens} ({fill:.0%} full)")
+    print(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows.rows):.2f} epochs")
+    print(f"output      {args.output_dir}")
+
+
+def foresee(args: argparse.Namespace, model: Any, rows: PackedRows, settings: Sequence[tuple[str, str, str]]) -> None:
+    """Say what the run would take, and every setting with its source."""
+    steps, per_step = length(args, rows)
+    parts = memory(model, args, rows)
+    needed, there = sum(parts.values()), memory_there()
+    fits = "fits into" if needed < FULL * there else "may not fit into"
+    print(f"memory      about {size(needed)} at the peak, which {fits} {size(there)}:")
+    listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
+    print(textwrap.indent(textwrap.fill(listed, 88, break_on_hyphens=False), " " * 12))
+    took = console.duration(seconds(model, args, steps * per_step * args.max_length / distributed.processes()))
+    print(f"time        about {took} on this {hardware.device().type}, validation aside: the operations, at")
+    print(
+        f"            {EFFICIENCY:.0%} of the speed of a matrix product measured now; half or twice as much is possible"
+    )
+    print(f"disk        {size(bytes_written(model, args))} at most for checkpoints and result; ", end="")
+    print(f"{size(free_bytes(args.output_dir))} free")
+    if args.hf_repository:
+        print(f"hub         {args.hf_repository} can be written")
+    print("\n" + console.table(settings, ("setting", "value", "from")))

@@ -1,0 +1,42 @@
+"""A fixed held-out sample that the model completes while it trains: what a user of the model would see."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from codefit.encoding import Encoder
+from codefit.generation import batched, stopping
+from codefit.modeling import loading
+from codefit.records import Pair
+from codefit.scoring import edit_similarity, exact_match, next_line
+from codefit.scoring.metric import gather
+
+METRICS = (edit_similarity, exact_match, next_line)  # for every task, so that a log has the same columns
+NEW_TOKENS = 64  # as in benchmarking.py
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Pairs to complete, and the encoder that makes their prompts as benchmarking.py makes them."""
+
+    pairs: Sequence[Pair]
+    encoder: Encoder
+
+    def scores(self, model: Any) -> dict[str, float]:
+        """Return METRICS in percent of the model's greedy completions, ended by the tasks' own rule.
+
+        The model is in evaluation mode.
+        """
+        room = loading.context_of(model) - self.encoder.max_prompt_tokens
+        stop = stopping.of_tasks(pair.task for pair in self.pairs)
+        completions = batched.generate(
+            model,
+            [self.encoder.pair_ids(pair) for pair in self.pairs],
+            max_new_tokens=max(1, min(NEW_TOKENS, room)),
+            eos_ids=self.encoder.eos_ids,
+            pad_id=self.encoder.pad_id,
+            stop=stopping.rule(stop, self.encoder),
+        )
+        texts = [stopping.text_until(stop, self.encoder.decode(completion.ids)) for completion in completions]
+        references = [pair.completion for pair in self.pairs]
+        return {metric.NAME: float(metric.value(gather(metric, texts, references).sum(axis=0))) for metric in METRICS}

@@ -1,0 +1,72 @@
+"""Samples to packed rows, and packed rows to the tensors of a batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from codefit import encoding
+from codefit.encoding import Sample
+from codefit.training import curriculum
+
+
+class PackedRows(torch.utils.data.Dataset[list[Sample]]):
+    """Samples packed into rows of one length. Items are the samples of a row.
+
+    Without a curriculum an item is a row, and the Trainer shuffles them in every epoch; with one the items are the
+    visits of the whole run in their order.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], row_tokens: int, pad_id: int, plan: curriculum.CurriculumPlan | None = None
+    ) -> None:
+        self.samples = samples
+        self.row_tokens = row_tokens
+        self.pad_id = pad_id
+        lengths = [len(sample.ids) for sample in samples]
+        self.visits: list[int] | None = None
+        if plan:
+            self.rows, self.visits = plan(lengths, row_tokens)
+        else:
+            self.rows = encoding.pack(lengths, row_tokens)
+
+    def __len__(self) -> int:
+        return len(self.rows if self.visits is None else self.visits)
+
+    def __getitem__(self, index: int) -> list[Sample]:
+        return [self.samples[i] for i in self.rows[index if self.visits is None else self.visits[index]]]
+
+    def fill_up(self, multiple: int) -> None:
+        """Add empty rows up to a multiple: where processes share rows, those missing would be seen twice."""
+        self.rows += [[] for _ in range(-len(self.rows) % multiple)]
+
+    @property
+    def label_bytes(self) -> int:
+        """UTF-8 bytes of all trained text, for bits per byte."""
+        return sum(sample.nbytes for sample in self.samples)
+
+
+class Collator:
+    """Makes the tensors of a batch of rows.
+
+    A row of the data set says how many tokens are computed together, not beside whom: the samples of a batch are laid
+    out anew in rows of the width that costs least, unless the rows are to be `fixed`. The sum of the losses is the
+    same.
+    """
+
+    def __init__(self, dataset: PackedRows, hidden_size: int, fixed: bool = False) -> None:
+        self.row_tokens, self.pad_id = dataset.row_tokens, dataset.pad_id
+        self.hidden_size = hidden_size
+        self.fixed = fixed
+
+    def __call__(self, rows: list[list[Sample]]) -> dict[str, torch.Tensor]:
+        """Return tensors of shape (rows, width); labels are already shifted, and named so for the Trainer."""
+        width = self.row_tokens
+        if not self.fixed:
+            samples = [sample for row in rows for sample in row]
+            width, places = encoding.arrange([len(sample.ids) for sample in samples], width, self.hidden_size)
+            rows = [[samples[i] for i in place] for place in places] or [[]]
+        arrays = [encoding.lay_out(row, width, self.pad_id) for row in rows]
+        batch = {name: torch.from_numpy(np.stack([array[name] for array in arrays])) for name in arrays[0]}
+        batch["shift_labels"] = batch["labels"]
+        return batch

@@ -1,0 +1,99 @@
+"""Plots of a training: the loss curve and the trials of a search."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from codefit.plotting import BLUE, GREY, new_figure, save, style
+
+CURVES = (
+    ("loss", "Loss", "nats per token"),
+    ("accuracy", "Accuracy", "share of trained tokens"),
+    ("grad_norm", "Gradient norm", ""),
+    ("edit_similarity", "Edit similarity", "%"),
+    ("replay_loss", "Replay loss", "nats per token"),
+)
+
+SMOOTH_FROM = 40  # points; below this a running mean hides more than it shows
+
+
+def loss_curve(log_history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw what a training logged: loss, and where logged the accuracy on target tokens and the gradient norm.
+
+    Args:
+        log_history: the Trainer's `log_history`: dicts with `step` and any of `loss`, `eval_loss`, `accuracy`,
+            `eval_accuracy`, `grad_norm`.
+        path: the PNG to write.
+    """
+    drawn = [curve for curve in CURVES if _points(log_history, curve[0]) or _points(log_history, "eval_" + curve[0])]
+    with style():
+        figure = new_figure(width=1.2 + 3.6 * max(1, len(drawn)), height=3.2)
+        all_axes = figure.subplots(1, max(1, len(drawn)), sharex=True, squeeze=False)[0]
+        for axes, (key, title, label) in zip(all_axes, drawn or CURVES[:1], strict=True):
+            axes.set(title=title, xlabel="step", ylabel=label)
+            _draw_curve(axes, _points(log_history, key), _points(log_history, "eval_" + key))
+        save(figure, path)
+
+
+def _points(log_history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+    return [(int(row["step"]), float(row[key])) for row in log_history if key in row and "step" in row]
+
+
+def _draw_curve(axes: Any, training: list[tuple[int, float]], validation: list[tuple[int, float]]) -> None:
+    if not training and not validation:
+        axes.text(0.5, 0.5, "nothing was logged", ha="center", transform=axes.transAxes)
+    if training:
+        smooth = len(training) >= SMOOTH_FROM
+        marker = "o" if len(training) < 3 else ""
+        style = {"alpha": 0.35, "linewidth": 0.8} if smooth else {"label": "training", "marker": marker}
+        axes.plot(*zip(*training, strict=True), color=GREY, **style)
+        if smooth:
+            width = len(training) // 10
+            mean = _running_mean(training, width)
+            axes.plot(*zip(*mean, strict=True), color=GREY, label=f"training, mean of {width}")
+    if validation:
+        axes.plot(*zip(*validation, strict=True), color=BLUE, marker="o", markersize=3.5, label="validation")
+    if training or validation:
+        axes.legend()
+
+
+def _running_mean(points: list[tuple[int, float]], width: int) -> list[tuple[int, float]]:
+    windows = (points[start : start + width] for start in range(len(points) - width + 1))
+    return [(window[width // 2][0], sum(value for _, value in window) / width) for window in windows]
+
+
+def trials(rows: Sequence[Mapping[str, Any]], log_scales: Mapping[str, bool], path: Path) -> None:
+    """Draw the trials of a search: what each came to, the best so far, and the same by each value that was varied.
+
+    Args:
+        rows: `trial`, `state`, `value` and one entry a name of log_scales; trials without a value are left out.
+        log_scales: by name of what was varied, whether its axis is logarithmic.
+        path: the PNG to write.
+    """
+    known = [row for row in rows if row["value"] is not None]
+    with style():
+        figure = new_figure(width=1.2 + 2.9 * (1 + len(log_scales)), height=3.2)
+        first, *others = figure.subplots(1, 1 + len(log_scales), sharey=True, squeeze=False)[0]
+        first.set(title="Trials", xlabel="trial", ylabel="bits per byte")
+        _draw_trials(first, known, "trial")
+        ended = [row for row in known if row["state"] == "complete"]
+        so_far = [min(row["value"] for row in ended[: at + 1]) for at in range(len(ended))]
+        first.step([row["trial"] for row in ended], so_far, where="post", color=BLUE, label="best so far")
+        first.legend()
+        for axes, (name, log) in zip(others, log_scales.items(), strict=True):
+            axes.set(title=name, xscale="log" if log else "linear")
+            _draw_trials(axes, [{**row, name: _plain(row[name])} for row in known], name)
+        save(figure, path)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number as it is, and anything else as the name of a category."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _draw_trials(axes: Any, rows: Sequence[Mapping[str, Any]], key: str) -> None:
+    for state, marker, label in (("complete", "o", "complete"), ("pruned", "x", "stopped early")):
+        chosen = [row for row in rows if row["state"] == state]
+        if chosen:
+            values = [row["value"] for row in chosen]
+            axes.scatter([row[key] for row in chosen], values, color=GREY, marker=marker, s=22, label=label)

@@ -1,0 +1,95 @@
+"""The folder of a run that is not finished: who may continue it, and from where."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from codefit import outputs
+from codefit.errors import UserError
+from codefit.manifest import sha256
+
+RECORD = "arguments.json"
+SEAL = "complete.json"  # in a checkpoint: the size of every file, written when all are on the disk
+
+# What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
+FREE_TO_CHANGE = {
+    *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "report_to", "overwrite"),
+    *("early_stopping_patience", "trials"),
+}
+
+
+def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
+    """Take the folder of an unfinished run over, or make a new one.
+
+    Raises:
+        UserError: the folder holds an unfinished run with other arguments or on other data.
+    """
+    wanted = {name: str(value) for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
+    for dataset in datasets:
+        name = "sha256 of train.jsonl" + (f" in {dataset}" if dataset != datasets[0] else "")
+        wanted[name] = sha256(dataset / "train.jsonl")
+    record = work / RECORD
+    if not record.is_file():
+        shutil.rmtree(work, ignore_errors=True)  # no run of this stage, or one whose result was being saved
+    else:
+        had = json.loads(record.read_text(encoding="utf-8"))
+        changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
+        if changed and not args.overwrite:
+            raise UserError(
+                f"{work} holds an unfinished run with other arguments ({', '.join(changed)}); "
+                "run that command again, or add --overwrite to start anew."
+            )
+        if changed:
+            shutil.rmtree(work)
+    outputs.make_folder(work)
+    record.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+
+
+def tidy(output: Path) -> None:
+    """Remove what a finished run needs no more. Only now: until the result had its place, it could be continued."""
+    for checkpoint in output.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    shutil.rmtree(output / "beginning", ignore_errors=True)
+    (output / RECORD).unlink()
+
+
+def seal(checkpoint: Path) -> None:
+    """Flush a checkpoint to disk, and write down what it consists of."""
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != SEAL]
+    for path in files:
+        outputs.fsync(path)
+    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
+    aside = checkpoint / (SEAL + ".partial")
+    aside.write_text(json.dumps(sizes, indent=1), encoding="utf-8")
+    outputs.fsync(aside)
+    os.replace(aside, checkpoint / SEAL)
+    outputs.fsync(checkpoint)
+
+
+def last(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint in a folder; torn ones are skipped with a word on stderr."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True)
+    for checkpoint in found:
+        problem = damage(checkpoint)
+        if problem is None:
+            return checkpoint
+        print(f"skipped {checkpoint.name}: {problem}", file=sys.stderr)
+    return None
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Return what is wrong with a checkpoint, None if it is whole."""
+    try:
+        sizes = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "it was not written to its end"
+    for name, size in sizes.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
+    return None

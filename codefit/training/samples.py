@@ -1,0 +1,141 @@
+"""A data set to the samples of a run: what is trained, what is validated, and the ledger of every row."""
+
+import argparse
+import dataclasses
+import itertools
+import random
+from pathlib import Path
+
+from codefit import console, distributed, encoding, records
+from codefit.encoding import Encoder, Sample
+from codefit.errors import UserError
+from codefit.records import Pair
+from codefit.training import curriculum, scratch
+
+REFUSED_LOSS = 0.1  # share of the rows that may be dropped
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSamples:
+    """The samples of a run.
+
+    Attributes:
+        train: in an order drawn by seed; those of --replay among them.
+        validation: a fixed sample of the validation split.
+        replay: the same of the replay data set, on which forgetting is seen; empty without --replay.
+        asked: validation pairs that the model completes while it trains.
+        ledger: the rows of the training split by what became of them.
+    """
+
+    train: list[Sample]
+    validation: list[Sample]
+    replay: list[Sample]
+    asked: list[Pair]
+    ledger: dict[str, int]
+
+
+def read(args: argparse.Namespace, dataset: Path, replay: Path | None, encoder: Encoder) -> RunSamples:
+    """Return the samples of a run.
+
+    Raises:
+        UserError: a split is empty, or too many rows cannot be trained.
+    """
+    share = args.replay_ratio if replay else 0.0
+    needed = tokens_needed(args) * (1 - share)
+    train, validation, asked, ledger = _read_own(args, dataset, encoder, needed)
+    refuse_losses(ledger)
+    if not train or not validation:
+        raise UserError(f"{dataset} has no usable rows for training or validation; prepare more files.")
+    if replay is None:
+        return RunSamples(train, validation, [], asked, ledger)
+    wanted = share / (1 - share) * sum(len(sample.ids) for sample in train)
+    mixed_in, held_out, counts = _read_replay(args, replay, encoder, wanted)
+    ledger |= {f"replay {reason}": count for reason, count in counts.items()}
+    train += mixed_in
+    random.Random(args.seed).shuffle(train)
+    return RunSamples(train, validation, held_out, asked, ledger)
+
+
+def _shuffled(dataset: Path, seed: int) -> tuple[random.Random, list[Pair], list[Pair]]:
+    """Return both splits, shuffled, so that a run that needs only a part of the rows sees all files."""
+    chance = random.Random(seed)
+    train, validation = (
+        list(records.read_jsonl(dataset / f"{split}.jsonl", Pair)) for split in ("train", "validation")
+    )
+    for pairs in (train, validation):
+        chance.shuffle(pairs)
+    return chance, train, validation
+
+
+def _read_own(
+    args: argparse.Namespace, dataset: Path, encoder: Encoder, needed: float
+) -> tuple[list[Sample], list[Sample], list[Pair], dict[str, int]]:
+    chance, train, validation = _shuffled(dataset, args.seed)
+    if args.from_scratch:
+        if any(pair.task != "document" for pair in train):
+            raise UserError(f"{dataset} holds pairs, not whole documents; prepare it with --task document.")
+        documents = train
+        if args.curriculum:
+            documents, needed = curriculum.by_difficulty(args, train, encoder, needed), float("inf")
+        reading = console.progress(documents, "encode", unit="document")
+        samples = list(scratch.samples(reading, encoder, args.max_length, args.fim_rate, args.seed, needed))
+        held_out = list(scratch.samples(validation, encoder, args.max_length, 0.0, args.seed))
+        chance.shuffle(held_out)
+        return samples, held_out[: args.validation_samples], [], {"read": len(train), "trained": len(samples)}
+    if any(pair.task == "document" for pair in train):
+        raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
+    reading = console.progress(train, "encode", unit="pair")
+    samples, ledger = encoding.encode(reading, encoder, args.max_length, needed, both_orders=True)
+    fixed = validation[: args.validation_samples]
+    held_out, _ = encoding.encode(fixed, encoder, args.max_length)
+    return samples, held_out, [pair for pair in fixed if pair.completion], ledger
+
+
+def _read_replay(
+    args: argparse.Namespace, dataset: Path, encoder: Encoder, wanted: float
+) -> tuple[list[Sample], list[Sample], dict[str, int]]:
+    """Return samples of at least `wanted` tokens where there are so many, validation samples, and the ledger."""
+    _, train, validation = _shuffled(dataset, args.seed)
+    fixed = validation[: args.validation_samples]
+    if train and train[0].task == "document":
+        reading = console.progress(train, "encode replay", unit="document")
+        samples = list(scratch.samples(reading, encoder, args.max_length, 0.0, args.seed, wanted))
+        held_out = list(scratch.samples(fixed, encoder, args.max_length, 0.0, args.seed))[: args.validation_samples]
+        ledger = {"read": len(train), "trained": len(samples)}
+    else:
+        reading = console.progress(train, "encode replay", unit="pair")
+        samples, ledger = encoding.encode(reading, encoder, args.max_length, wanted, both_orders=True)
+        held_out, _ = encoding.encode(fixed, encoder, args.max_length)
+        samples, ledger = _no_more_than(wanted, samples, ledger)
+    if not held_out or (wanted and not samples):
+        raise UserError(f"--replay {dataset} has no usable rows for training or validation; prepare more files.")
+    return samples, held_out, ledger
+
+
+def _no_more_than(wanted: float, samples: list[Sample], ledger: dict[str, int]) -> tuple[list[Sample], dict[str, int]]:
+    """Return the samples up to `wanted` tokens, and their ledger: pairs are encoded by the hundred."""
+    ends = itertools.accumulate(len(sample.ids) for sample in samples)
+    kept = samples[: sum(end <= wanted for end in ends) + (wanted > 0)]
+    surplus = samples[len(kept) :]
+    cut = ledger["cut"] - sum(sample.cut > 0 for sample in surplus)
+    counts = {"trained": len(kept), "cut": cut, "not needed": ledger["not needed"] + len(surplus)}
+    return kept, ledger | counts
+
+
+def tokens_needed(args: argparse.Namespace) -> float:
+    """Return how many tokens --max_steps can use, on all processes together, or infinity when epochs rule."""
+    if args.max_steps is None:
+        return float("inf")
+    step: int = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.max_length
+    return float(args.max_steps * step * distributed.processes())
+
+
+def refuse_losses(ledger: dict[str, int]) -> None:
+    """Raise UserError when more than a tenth of the rows would be dropped."""
+    dropped = ledger.get("too long", 0) + ledger.get("empty completion", 0)
+    if dropped > REFUSED_LOSS * (dropped + ledger["trained"]):
+        raise UserError(
+            f"{dropped} of {dropped + ledger['trained']} rows would be dropped ({ledger['too long']} longer than "
+            "--max_length, "
+            f"{ledger['empty completion']} without a completion); raise --max_length or lower --max_prompt_tokens."
+        )

@@ -1,0 +1,60 @@
+"""The flags of a model from scratch and of a search, and what they refuse. No torch: --help reads this."""
+
+import argparse
+from typing import Any
+
+from codefit import cli
+from codefit.errors import UserError
+
+TOKENIZERS = ("bpe", "identifier")
+CURRICULA = ("sequential", "reversed", "sliding_window", "hybrid")
+DIFFICULTIES = ("rarity", "entropy", "loss", "length")
+
+
+def add(group: Any) -> None:
+    """Add the flags to a group of train.py's parser."""
+    flag, positive = group.add_argument, cli.number(int, 1)
+    flag("--from_scratch", action="store_true", help="train a new tokenizer and a new decoder on whole documents")
+    flag("--vocab_size", type=cli.number(int, 300), default=8192, help="tokens in the new vocabulary")
+    flag("--tokenizer_type", choices=TOKENIZERS, default="bpe", help="identifier: names are cut where their words join")
+    flag("--hidden_size", type=positive, default=256, help="width")
+    flag("--num_hidden_layers", type=positive, default=4, help="depth")
+    flag("--num_attention_heads", type=positive, default=4, help="attention heads")
+    flag("--intermediate_size", type=positive, default=1024, help="width of the feed-forward layers")
+    flag("--fim_rate", type=cli.number(float, 0, 1), default=0.5, help="share of chunks shown as fill-in-the-middle")
+    flag("--curriculum", choices=CURRICULA, help="order of the documents by difficulty; when absent: random")
+    flag("--curriculum_by", choices=DIFFICULTIES, default="rarity", help="what is difficult: rare tokens, many "
+        "different ones, a high loss of --curriculum_model, or length")  # fmt: skip
+    flag("--curriculum_model", help="a model that was trained before; its loss is the difficulty")
+
+
+def add_search(group: Any) -> None:
+    """Add the flags of a hyper-parameter search, which fits adapters as well."""
+    flag = group.add_argument
+    flag("--trials", type=cli.number(int, 1), help="how many runs, each in a folder of its own in --output_dir")
+    flag("--search", nargs="+", metavar="FLAG=VALUES", help="what they vary: learning_rate=1e-4..1e-2 is a range, "
+        "lora_r=8,16,32 a choice")  # fmt: skip
+
+
+def refuse(args: argparse.Namespace) -> None:
+    """Raise UserError for a model from scratch that cannot be built, and for a curriculum without its means."""
+    if args.curriculum and not args.from_scratch:
+        raise UserError(
+            "--curriculum orders the documents of a model from scratch; add --from_scratch or leave it out."
+        )
+    if args.curriculum and args.curriculum_by == "loss" and not args.curriculum_model:
+        raise UserError(
+            "--curriculum_by loss needs a model that gives the loss; name one with --curriculum_model, such as the "
+            "result of the same command without a curriculum and with a small --max_steps."
+        )
+    if args.curriculum_model and not (args.curriculum and args.curriculum_by == "loss"):
+        raise UserError("--curriculum_model serves --curriculum with --curriculum_by loss; add both or leave it out.")
+    if not args.from_scratch:
+        return
+    if args.hidden_size % (2 * args.num_attention_heads):
+        raise UserError(
+            f"--hidden_size {args.hidden_size} does not give {args.num_attention_heads} heads of even width; "
+            "make it a multiple of twice --num_attention_heads."
+        )
+    if args.max_length and args.max_length < 32:
+        raise UserError(f"--max_length {args.max_length} is too short for a model from scratch; give 32 or more.")

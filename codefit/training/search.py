@@ -1,0 +1,347 @@
+"""Hyper-parameter search: Optuna chooses the values of flags, each trial is a run of train.py in a folder of its own.
+
+Values are drawn by the tree-structured Parzen estimator and a trial is stopped when it is worse than the median of the
+earlier ones at the same step (Optuna, arXiv 1907.10902). The state of the search is a journal in its folder: a search
+that was killed goes on with the trial that it was in, and comes to the same trials.
+
+What is made small is bits per byte of the validation text: the validation loss in another unit, which also compares
+runs whose tokenizers differ.
+"""
+
+import argparse
+import csv
+import dataclasses
+import difflib
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from codefit import console, outputs
+from codefit.errors import UserError
+from codefit.manifest import Manifest, read_manifest
+from codefit.training import plots
+
+OBJECTIVE = "eval_bits_per_byte"
+JOURNAL = "trials.log"
+FIXED = {"output_dir", "overwrite", "dry_run", "preview", "trials", "search", "hf_repository", "dataset", "help"}
+LOG_SCALE_FROM = 10  # a range is searched on a logarithmic scale if its end is this many times its beginning
+
+# Runs train.py with words and callbacks.
+Train = Callable[[Sequence[str], Sequence[Any]], None]
+
+
+# ---------------------------------------------------------------------------------------------- what is searched
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dimension:
+    """The values of one flag: a choice of some, or a range from the first to the last."""
+
+    name: str
+    values: tuple[Any, ...]
+    is_range: bool
+
+    @property
+    def log(self) -> bool:
+        """Whether the range is searched on a logarithmic scale."""
+        low, high = self.values[0], self.values[-1]
+        return bool(self.is_range and low > 0 and high >= LOG_SCALE_FROM * low)
+
+    def draw(self, trial: Any) -> Any:
+        """Return the value that a trial takes."""
+        if not self.is_range:
+            return trial.suggest_categorical(self.name, self.values)
+        low, high = self.values
+        suggest = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
+        return suggest(self.name, low, high, log=self.log)
+
+    def __str__(self) -> str:
+        if not self.is_range:
+            return f"{self.name}: one of {', '.join(map(str, self.values))}"
+        return f"{self.name}: {self.values[0]} to {self.values[1]}" + (", logarithmic" if self.log else "")
+
+
+def space(texts: Sequence[str], parser: argparse.ArgumentParser) -> list[Dimension]:
+    """Return what is searched: `learning_rate=1e-4..1e-2` is a range, `lora_r=8,16,32` a choice.
+
+    Raises:
+        UserError: a text is neither, names no flag that takes a value, or holds a value that the flag does not take.
+    """
+    found = [_dimension(text, parser) for text in texts]
+    twice = [one.name for at, one in enumerate(found) if one.name in {other.name for other in found[:at]}]
+    if twice:
+        raise UserError(f"--search names {twice[0]} twice; give each flag once.")
+    return found
+
+
+def _dimension(text: str, parser: argparse.ArgumentParser) -> Dimension:
+    name, equals, values = text.partition("=")
+    name = name.strip().lstrip("-").replace("-", "_")
+    is_range = ".." in values
+    parts = [part.strip() for part in values.split(".." if is_range else ",")]
+    if not equals or not all(parts) or (is_range and len(parts) != 2) or (not is_range and len(parts) < 2):
+        raise UserError(f"--search {text} is no range and no choice; write learning_rate=1e-4..1e-2 or lora_r=8,16,32.")
+    flags = {action.dest: action for action in parser._actions if action.nargs is None and action.dest not in FIXED}
+    if name not in flags:
+        close = difflib.get_close_matches(name, flags, n=1)
+        hint = f"did you mean {close[0]}?" if close else "--help lists the flags."
+        raise UserError(f"--search cannot vary {name}, which is no flag with a value; {hint}")
+    typed = tuple(_value(flags[name], part) for part in parts)
+    if is_range and not (all(isinstance(value, int | float) for value in typed) and typed[0] < typed[1]):
+        raise UserError(
+            f"--search {text} is no range from a smaller to a larger number; write {name}=1,2 for a choice."
+        )
+    return Dimension(name, typed, is_range)
+
+
+def _value(action: argparse.Action, text: str) -> Any:
+    try:
+        value = action.type(text) if callable(action.type) else text
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise UserError(f"--search {action.dest}: {error}; choose other values.") from None
+    if action.choices is not None and value not in action.choices:
+        raise UserError(
+            f"--search {action.dest}: {text} is none of {', '.join(map(str, action.choices))}; choose those."
+        )
+    return value
+
+
+def words(args: argparse.Namespace, parser: argparse.ArgumentParser, without: set[str]) -> list[str]:
+    """Return the flags of a command that differ from their defaults, as words."""
+    found: list[str] = []
+    for action in parser._actions:
+        value = getattr(args, action.dest, action.default)
+        if action.dest in without or value == action.default:
+            continue
+        if isinstance(value, bool):
+            found.append(action.option_strings[0 if value else -1])
+        else:
+            found += [action.option_strings[0], *map(str, value if isinstance(value, list) else [value])]
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- the search
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """What is searched, and the words of the command that all trials share."""
+
+    dimensions: list[Dimension]
+    fixed: list[str]
+
+
+def plan_search(args: argparse.Namespace, parser: argparse.ArgumentParser) -> SearchPlan:
+    """Return the plan of a search from the flags of train.py.
+
+    Raises:
+        UserError: the search is half asked for, names a flag that cannot be varied, or would push.
+    """
+    if not (args.trials and args.search):
+        raise UserError("a search needs both --trials and --search; give how many trials, and what they vary.")
+    if args.hf_repository:
+        raise UserError("a search pushes nothing; leave out --hf_repository, and push the run of the best values.")
+    dimensions = space(args.search, parser)
+    without = {dimension.name for dimension in dimensions} | FIXED - {"dataset"}
+    return SearchPlan(dimensions, words(args, parser, without))
+
+
+def run(args: argparse.Namespace, plan: SearchPlan, train: Train) -> None:
+    """Run the trials that are missing, and leave their table, plot and manifest in --output_dir.
+
+    Args:
+        args: the flags of train.py.
+        plan: of the search.
+        train: runs one trial.
+
+    Raises:
+        UserError: no trial came to an end, or Optuna is not installed.
+    """
+    dimensions, fixed = plan.dimensions, plan.fixed
+    print(f"search      {args.trials} trials, each in a folder of {args.output_dir}")
+    for dimension in dimensions:
+        print(f"            {dimension}")
+    if args.dry_run or args.preview:
+        look = ["--dry_run"] if args.dry_run else ["--preview", str(args.preview)]
+        return train([*fixed, *look, "--output_dir", str(args.output_dir)], [])
+    manifest = Manifest(args)
+    work = outputs.partial(args.output_dir)
+    study = _study(work, args)
+    started, first = time.monotonic(), len(_ended(study))
+    while (number := len(_ended(study))) < args.trials:
+        trial = _next_trial(study, args, number)
+        values = {dimension.name: dimension.draw(trial) for dimension in dimensions}
+        print(f"\ntrial {number + 1} of {args.trials}: {_shown(values)}")
+        _run_trial(study, trial, values, fixed, work / folder_name(trial.number), train)
+        left = (time.monotonic() - started) / (number + 1 - first) * (args.trials - number - 1)
+        print(f"trials take about {console.duration(left)} more" if left else "all trials have ended")
+    rows = _rows(study, dimensions)
+    best = best_of(rows)
+    _write(work, rows, dimensions)
+    manifest.update(trials=len(rows), best=best, objective=OBJECTIVE, optuna=_optuna().__version__)
+    manifest.write(work)
+    outputs.commit(work, args.output_dir)
+    (args.output_dir / "arguments.json").unlink(missing_ok=True)
+    report(args, rows, best, plan)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("--trials needs Optuna; install it with: pip install optuna") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _study(work: Path, args: argparse.Namespace) -> Any:
+    """Return the study of a folder: a new one, or the one that was stopped."""
+    optuna = _optuna()
+    backend = optuna.storages.journal.JournalFileBackend(str(work / JOURNAL))
+    return optuna.create_study(
+        study_name="search",
+        storage=optuna.storages.JournalStorage(backend),
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=max(2, min(5, args.trials // 4))),
+    )
+
+
+def _ended(study: Any) -> list[Any]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def _next_trial(study: Any, args: argparse.Namespace, number: int) -> Any:
+    """Return the trial that a killed search was in, or a new one.
+
+    Each trial draws with a seed of its own, so that a search that was stopped draws what it would have drawn.
+    """
+    optuna = _optuna()
+    # the first third is drawn at random, at most ten, before the estimator has enough to go by
+    study.sampler = optuna.samplers.TPESampler(
+        n_startup_trials=max(2, min(10, int(args.trials) // 3)), seed=args.seed + number
+    )
+    running = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
+    return optuna.trial.Trial(study, running[0]._trial_id) if running else study.ask()
+
+
+def _run_trial(study: Any, trial: Any, values: dict[str, Any], fixed: list[str], folder: Path, train: Train) -> None:
+    """Train one trial, if its folder is not there already, and tell the study how it ended."""
+    state = _optuna().trial.TrialState
+    pruner = Pruner(trial)
+    try:
+        if not folder.exists():
+            chosen = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+            train([*fixed, *chosen, "--output_dir", str(folder)], [pruner])
+    except UserError as error:
+        if pruner.training_ended:  # stopped by the user, or the result could not be saved: not the values' fault
+            raise
+        shutil.rmtree(outputs.partial(folder), ignore_errors=True)
+        print(f"this trial failed: {error}")
+        trial.set_user_attr("error", str(error))
+        study.tell(trial, state=state.FAIL)
+        return
+    made = read_manifest(folder)
+    facts = {"value": made["validation"][OBJECTIVE], "loss": made["validation"]["eval_loss"]}
+    for name, value in {**facts, "steps": made["steps"], "seconds": made["seconds"]}.items():
+        trial.set_user_attr(name, value)
+    if trial.user_attrs.get("pruned"):
+        study.tell(trial, state=state.PRUNED)
+    else:
+        study.tell(trial, facts["value"])
+
+
+class Pruner(TrainerCallback):  # type: ignore[misc]
+    """Reports each validation of a run to its trial, and ends the run, complete but short, when that is hopeless."""
+
+    def __init__(self, trial: Any) -> None:
+        self.trial = trial
+        self.known = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+        self.training_ended = False
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        """Report. At step 0 nothing is learned yet, and a run that is continued repeats a step."""
+        step = state.global_step
+        if step == 0 or step in self.known or self.training_ended:
+            return
+        self.trial.report(metrics[OBJECTIVE], step)
+        if step < state.max_steps and self.trial.should_prune():
+            print(f"step {step}: worse than the median of the trials before; this trial ends here")
+            self.trial.set_user_attr("pruned", True)
+            control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note that what goes wrong from here on has other reasons than the trial's values."""
+        self.training_ended = True
+
+
+# ---------------------------------------------------------------------------------------------- what came out
+
+
+def folder_name(number: int) -> str:
+    """Return the folder of a trial in that of the search."""
+    return f"trial-{number:03d}"
+
+
+def _rows(study: Any, dimensions: Sequence[Dimension]) -> list[dict[str, Any]]:
+    """Return one row a trial: its number, how it ended, its values and what they came to."""
+    facts = ("value", "loss", "steps", "seconds", "error")
+    return [
+        {"trial": trial.number, "state": trial.state.name.lower()}
+        | {dimension.name: trial.params.get(dimension.name) for dimension in dimensions}
+        | {name: trial.user_attrs.get(name) for name in facts}
+        for trial in _ended(study)
+    ]
+
+
+def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of the best trial that was not stopped early. Raises UserError if there is none."""
+    complete = [row for row in rows if row["state"] == "complete"]
+    if not complete:
+        said = next((row["error"] for row in rows if row["error"]), "all were stopped early")
+        raise UserError(f"no trial came to an end; the first one said: {said}")
+    return min(complete, key=lambda row: row["value"])
+
+
+def _write(work: Path, rows: Sequence[dict[str, Any]], dimensions: Sequence[Dimension]) -> None:
+    """Write the trials as trials.csv, trials.json and trials.png."""
+    (work / "trials.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    with (work / "trials.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    plots.trials(rows, {dimension.name: dimension.log for dimension in dimensions}, work / "trials.png")
+
+
+def _shown(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_cell(value)}" for name, value in values.items())
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def report(args: argparse.Namespace, rows: Sequence[dict[str, Any]], best: dict[str, Any], plan: SearchPlan) -> None:
+    """Print the table of the trials, the best first, and the command that trains with the best values."""
+    names = [dimension.name for dimension in plan.dimensions]
+    ranked = sorted(rows, key=lambda row: (row["state"] != "complete", row["value"] or float("inf")))
+    cells = [
+        [row["trial"], row["state"], *(_cell(row[name]) for name in names)]
+        + [f"{row[key]:.4f}" if row[key] is not None else "" for key in ("value", "loss")]
+        + [row["steps"] or "", console.duration(row["seconds"]) if row["seconds"] else ""]
+        for row in ranked
+    ]
+    print("\n" + console.table(cells, ["trial", "state", *names, "bits/byte", "loss", "steps", "time"]))
+    print(f"\nbest:    trial {best['trial']}, {best['value']:.4f} bits per byte: {_shown({n: best[n] for n in names})}")
+    print(f"its run: {args.output_dir / folder_name(best['trial'])}")
+    print(f"trials:  {args.output_dir / 'trials.csv'}, trials.json, trials.png")
+    chosen = [word for name in names for word in (f"--{name}", str(best[name]))]
+    again = shlex.join(
+        [*plan.fixed, *chosen, "--output_dir", str(args.output_dir.with_name(args.output_dir.name + "-best"))]
+    )
+    print(f"again:   python train.py {again}")
