@@ -8,17 +8,7 @@ import pytest
 import preprocess_data
 from codefit.errors import UserError
 from codefit.records import Document, write_jsonl
-from tests.scripts.test_preprocess_data import (  # noqa: F401  (fixtures)
-    HEADER,
-    documents,
-    kotlin_file,
-    near_copy,
-    pairs_of,
-    prepare,
-    rejections,
-    source,
-    vocabulary,
-)
+from tests.support.corpus import HEADER, documents, kotlin_file, near_copy, pairs_of, rejections
 
 
 def test_a_fresh_output_passes_verification(source, prepare, capsys):

@@ -9,7 +9,7 @@ from codefit.code.languages import LANGUAGES
 from codefit.curation.curate import CurationOptions, curate
 from codefit.curation.redaction import redact
 from codefit.records import Document, write_jsonl
-from tests.scripts.test_preprocess_data import documents, manifest_of, pairs_of, prepare, vocabulary  # noqa: F401
+from tests.support.corpus import documents, manifest_of, pairs_of
 
 KOTLIN, PYTHON = LANGUAGES["kotlin"], LANGUAGES["python"]
 TOKEN = "ghp_" + "".join(random.Random(0).choices(string.ascii_letters, k=36))

@@ -8,15 +8,7 @@ import preprocess_data
 from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, position, unit_of
 from codefit.errors import UserError
 from codefit.records import write_jsonl
-from tests.scripts.test_preprocess_data import (  # noqa: F401  (fixtures)
-    documents,
-    kotlin_file,
-    manifest_of,
-    pairs_of,
-    prepare,
-    rejections,
-    vocabulary,
-)
+from tests.support.corpus import documents, kotlin_file, manifest_of, pairs_of, rejections
 
 
 def by_hash(test_share, validation_share, seed=0):

@@ -13,7 +13,7 @@ from codefit.curation.formatting import formatted
 from codefit.curation.stripping import without_comments, without_docstrings
 from codefit.manifest import ROOT
 from codefit.records import Document, write_jsonl
-from tests.scripts.test_preprocess_data import manifest_of, pairs_of, prepare, vocabulary  # noqa: F401
+from tests.support.corpus import manifest_of, pairs_of
 
 KOTLIN, GO, TYPESCRIPT, PYTHON = (LANGUAGES[name] for name in ("kotlin", "go", "typescript", "python"))
 HERE = sorted([*ROOT.glob("*.py"), *ROOT.glob("codefit/*.py"), *ROOT.glob("codefit/curation/*.py")])

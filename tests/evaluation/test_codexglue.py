@@ -14,7 +14,7 @@ from codefit.errors import UserError
 from codefit.evaluation.benchmarks import codexglue, heldout
 from codefit.manifest import ROOT
 from codefit.records import Pair, write_jsonl
-from tests.scoring.test_metrics import common_subsequence, independent_bleu, random_pairs
+from tests.support.metrics import common_subsequence, independent_bleu, random_pairs
 
 EXAMPLE = ROOT / "data" / "example"
 ROW = {

@@ -9,11 +9,9 @@ import preprocess_data
 from codefit.errors import UserError
 from codefit.evaluation.benchmarks import codexglue as reader
 from codefit.evaluation.benchmarks import codexglue_export
-from codefit.manifest import ROOT
 from codefit.records import Document, Pair, read_jsonl, read_rows, write_jsonl
-from tests.scripts.test_preprocess_data import prepare, vocabulary  # noqa: F401  (fixtures)
+from tests.support.texts import SOURCES
 
-SOURCES = sorted((ROOT / "tests" / "data" / "source").glob("*.txt"))
 COMMON = codexglue_export.Literals(frozenset([("STR", "a"), ("STR", "aU+002CU+0020b"), ("NUM", "1")]))
 
 

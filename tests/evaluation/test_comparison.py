@@ -10,7 +10,7 @@ from codefit.evaluation.report import html as page
 from codefit.evaluation.report import terminal, wording
 from codefit.records import Prediction
 from codefit.scoring import statistics
-from tests.evaluation.test_report import ADAPTED, BASE, MODELS, PROMPT, prediction, wrong
+from tests.support.report import ADAPTED, BASE, MODELS, PROMPT, prediction, wrong
 
 
 def written(number, text, reference=None, reason="stop", **changes):

@@ -6,7 +6,7 @@ import pytest
 
 from codefit.evaluation.report.plots import scores
 from codefit.training import plots
-from tests.evaluation.test_report import ADAPTED, BASE, compared
+from tests.support.report import ADAPTED, BASE, compared
 
 
 def size(path):

@@ -1,6 +1,5 @@
 """The report without any model: defects that are planted are called out, texts stay texts, pictures repeat."""
 
-import copy
 import dataclasses
 import html.parser
 import json
@@ -13,36 +12,8 @@ import pytest
 from codefit.evaluation import comparison, output_checks
 from codefit.evaluation.report import browser, terminal, wording
 from codefit.evaluation.report import html as page
-from codefit.records import Prediction
 from codefit.training import plots
-
-ATTACK = "</script><script>document.title='owned'</script><!-- <img src=x onerror=alert(1)> <!--{title}--> &amp;"
-PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle\n    return "
-REFERENCE = "math.pi * radius ** 2\n"
-
-
-def prediction(number=0, text=REFERENCE, reason="stop", **changes):
-    scores = {"nats": 10.0 + number % 5, "tokens": 9}
-    item = Prediction(f"item{number}", PROMPT, text, REFERENCE, reason, scores, f"file{number // 3}.py")
-    return dataclasses.replace(item, **changes)
-
-
-def wrong(number):
-    """Return a prediction that is somewhat wrong, without any of the planted defects."""
-    return prediction(number, text=f"math.tau + radius{number}\n", scores={"nats": 14.0 + number % 3, "tokens": 9})
-
-
-MODELS = {
-    "base": {"name": "some/base", "label": "base"},
-    "adapted": {"name": "some/adapter", "label": "adapted"},
-}
-BASE = [wrong(number) for number in range(30)]
-ADAPTED = [prediction(number) if number % 3 else wrong(number) for number in range(30)]
-
-
-def compared(base=BASE, adapted=ADAPTED):
-    scored = {"heldout": {"base": comparison.score_items(base), "adapted": comparison.score_items(adapted)}}
-    return comparison.scores(scored, copy.deepcopy(MODELS), {"heldout": {"title": "held-out code"}}, {}, seed=0), scored
+from tests.support.report import ADAPTED, ATTACK, BASE, MODELS, PROMPT, REFERENCE, attacked, compared, prediction, wrong
 
 
 def written(base=BASE, adapted=ADAPTED, **options):
@@ -295,12 +266,6 @@ class Reader(html.parser.HTMLParser):
     def handle_data(self, data):
         if self.inside:
             self.scripts[-1] += data
-
-
-def attacked():
-    """Return predictions whose every text tries to leave its place."""
-    changes = {"id": ATTACK, "prompt": ATTACK, "prediction": ATTACK, "reference": ATTACK, "path": ATTACK}
-    return [dataclasses.replace(prediction(), **changes, suffix=ATTACK)]
 
 
 def test_texts_cannot_leave_their_place():

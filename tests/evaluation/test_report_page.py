@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from codefit.evaluation.report import html as page
-from tests.evaluation.test_report import ADAPTED, BASE, attacked, compared
+from tests.support.report import ADAPTED, BASE, attacked, compared
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")

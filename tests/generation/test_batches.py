@@ -6,7 +6,7 @@ import transformers
 
 from codefit.generation import batched, kv_cache, likelihood, stopping
 from codefit.generation.prediction_cache import PredictionCache
-from tests.generation.test_batched import EOS, PAIRS, Letters, direct_nats, model, prompts_of, reference, run  # noqa: F401
+from tests.support.decoding import EOS, PAIRS, Letters, direct_nats, prompts_of, reference, run
 
 
 def sharing_prompts(beginning, lengths):

@@ -9,7 +9,7 @@ from transformers.generation.logits_process import TemperatureLogitsWarper, TopP
 
 import benchmarking
 from codefit.generation.nucleus import Nucleus
-from tests.generation.test_batched import CONFIGS, prompts_of, run
+from tests.support.decoding import CONFIGS, prompts_of, run
 
 GRID = 2000
 

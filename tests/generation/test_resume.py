@@ -15,7 +15,9 @@ from codefit.generation import batched, stopping
 from codefit.manifest import ROOT
 from codefit.modeling import loading
 from codefit.modeling.fingerprint import fingerprint
-from tests.scripts.test_benchmarking import made, predictions, run, same_arithmetic, same_files  # noqa: F401  (fixtures)
+from tests.support.benchmark import run, same_files
+
+pytestmark = pytest.mark.usefixtures("same_arithmetic")
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_flips_are_counted_on_a_sub_sample(made, count, asked):
 
 def test_a_prediction_ends_where_its_rule_says(made):
     from codefit import encoding
-    from tests.scripts.test_benchmarking import PAIRS, new_tokenizer
+    from tests.support.benchmark import PAIRS, new_tokenizer
 
     model, encoder = loading.load_model(str(made / "base")), encoding.Encoder(new_tokenizer(), 40)
     free = inference.predict(model, encoder, PAIRS, 60, 4000, with_cache=False).items

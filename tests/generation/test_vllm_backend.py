@@ -16,7 +16,9 @@ from codefit import records
 from codefit.errors import UserError
 from codefit.generation import vllm_backend
 from codefit.manifest import ROOT
-from tests.scripts.test_benchmarking import PAIRS, made, predictions, run, same_arithmetic, scores  # noqa: F401  (fixtures)
+from tests.support.benchmark import PAIRS, predictions, run, scores
+
+pytestmark = pytest.mark.usefixtures("same_arithmetic")
 
 STAND_IN = ROOT / "tests" / "support" / "vllm_stand_in"
 

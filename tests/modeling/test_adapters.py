@@ -15,7 +15,7 @@ from codefit.errors import UserError
 from codefit.modeling import adapters, loading
 from codefit.records import Pair
 from codefit.training import packing, trainer_settings
-from tests.training.test_trainer import CONFIGS, SHAPE, SIZE, command, samples_of, trainer_of
+from tests.support.training import CONFIGS, SHAPE, SIZE, command, samples_of, trainer_of
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "targets": "all-linear"}
 METHODS = {"lora": {}, "qlora": {}, "dora": {"use_dora": True}, "full": {}}

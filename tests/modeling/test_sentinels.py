@@ -17,7 +17,7 @@ from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.modeling import loading
 from codefit.records import Pair
-from tests.training.test_trainer import CONFIGS, command
+from tests.support.training import CONFIGS, command
 
 BASES = ("codegen", "phi")
 

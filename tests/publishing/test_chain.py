@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 
 from codefit.manifest import versions
 from codefit.modeling import loading
-from tests.support.hub_server import WRITE_TOKEN, Fault, HubServer, card_rules
+from tests.support.hub_server import WRITE_TOKEN, Fault, card_rules
 from tests.support.hub_server.process import ROOT, environment
 
 REPO = "tester/kotlin-phi"
@@ -39,13 +39,6 @@ with torch.no_grad():
 for other in (of_merged, of_base):
     print(float((of_adapter.exp() * (of_adapter - other)).sum(-1).mean()))
 """
-
-
-@pytest.fixture
-def server(tmp_path):
-    with HubServer() as running:
-        yield running
-        assert running.api.unknown == []
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.publishing.test_push import COMMIT, CREATE, FOREVER, contents, folder, push, titles  # noqa: F401
 from tests.support.hub_server import WRITE_TOKEN, XET_TOKEN, Fault, HubServer
 from tests.support.hub_server.process import Client, error_of, run
+from tests.support.pushing import COMMIT, CREATE, FOREVER, contents, push, titles
 
 # Every call that a push makes, as the client words it: to the Hub, and with large files without xet and with it.
 HUB = {

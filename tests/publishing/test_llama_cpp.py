@@ -16,10 +16,11 @@ from codefit.manifest import ROOT
 from codefit.modeling import loading
 from codefit.publishing import editors, gguf
 from tests.support.llama_server import LlamaServer
+from tests.support.texts import SOURCES
 
 BASE = ROOT / "data" / "base"
-TEXTS = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests" / "data" / "source").glob("*.txt"))]
-SOURCES = [text for text in TEXTS if len(text) > 2000][:20]
+TEXTS = [path.read_text(encoding="utf-8") for path in SOURCES]
+LONG_TEXTS = [text for text in TEXTS if len(text) > 2000][:20]
 NEW_TOKENS = 12
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 CONFIGS = {
@@ -61,7 +62,7 @@ def differing(server, prompts, wanted):
 def base():
     """The embedded base, twenty prompts of real code, and how Transformers continues them."""
     model, tokenizer = loading.load_model(str(BASE), dtype=torch.float32), loading.load_tokenizer(str(BASE))
-    prompts = [tokenizer(text[:2000], add_special_tokens=False).input_ids[:48] for text in SOURCES]
+    prompts = [tokenizer(text[:2000], add_special_tokens=False).input_ids[:48] for text in LONG_TEXTS]
     return prompts, expected(model, prompts)
 
 

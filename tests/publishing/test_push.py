@@ -7,7 +7,6 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,45 +16,11 @@ from codefit.publishing import hub_client
 from codefit.publishing import push as publishing_push
 from tests.support.hub_server import READ_TOKEN, WRITE_TOKEN, Fault, HubServer
 from tests.support.hub_server.process import Call, environment, error_of, run
-
-REPO = "tester/kotlin-phi"
-FOREVER = -1
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[HubServer]:
-    with HubServer() as running:
-        yield running
-        assert running.api.unknown == []
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder as a stage leaves it, with some things that must stay at home."""
-    made = tmp_path / "merged model"
-    (made / "checkpoint-5").mkdir(parents=True)
-    (made / "model.safetensors").write_bytes(bytes(range(256)) * 400)
-    (made / "config.json").write_text("{}\n")
-    (made / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
-    for name in ("training_args.bin", "optimizer.pt", "checkpoint-5/model.safetensors"):
-        (made / name).write_bytes(b"stays at home")
-    return made
-
-
-def push(folder: Path, **options: object) -> Call:
-    return "push_folder", {"folder": str(folder), "repo_id": REPO, "kind": "model", "message": "A push", **options}
+from tests.support.pushing import COMMIT, CREATE, FOREVER, REPO, contents, push, titles
 
 
 def preflight(repo_id: str = REPO, **options: object) -> Call:
     return "check_repository", {"repo_id": repo_id, "kind": "model", **options}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def titles(server: HubServer, kind: str = "model", repo_id: str = REPO) -> list[str]:
-    return [commit.title for commit in server.repository(kind, repo_id).commits]
 
 
 # ---------------------------------------------------------------------------------------------- it works
@@ -149,7 +114,6 @@ def test_a_hub_that_says_nothing_is_given_up_and_asked_again(server: HubServer, 
 
 # ---------------------------------------------------------------------------------------------- what does not pass
 
-CREATE, COMMIT = "POST /api/repos/create", "POST .*/commit/"
 FAILURES = {
     "no room": (Fault(COMMIT, status=402), "1", "no room left (402", "free some"),
     "busy for ever": (

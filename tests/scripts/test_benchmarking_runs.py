@@ -12,7 +12,9 @@ from codefit.errors import UserError
 from codefit.evaluation import contenders
 from codefit.manifest import MANIFEST, read_manifest
 from codefit.modeling import hardware
-from tests.scripts.test_benchmarking import PAIRS, finished, made, predictions, run, same_arithmetic, same_files, scores  # noqa: F401
+from tests.support.benchmark import PAIRS, predictions, run, same_files, scores
+
+pytestmark = pytest.mark.usefixtures("same_arithmetic")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import train
 from codefit import outputs
 from codefit.errors import UserError
 from codefit.modeling import adapters, loading, merging
-from tests.training.test_trainer import CONFIGS, command
+from tests.support.training import CONFIGS, command
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 
 import parse_data
 from codefit.errors import UserError
-from codefit.records import Document, read_documents
+from codefit.records import Document
+from tests.support.sources import parse, project, rejections
 
 SCRIPT = Path(parse_data.__file__)
 KOTLIN = b"fun main() {\n    println(1)\n}\n"
@@ -53,23 +54,6 @@ def bad(tmp_path_factory):
         (folder / name).write_bytes(content)
     (folder / "loop.kt").symlink_to("loop.kt")
     return folder
-
-
-def project(folder, name, files):
-    for path, content in files.items():
-        (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name / path).write_bytes(content)
-    return str(folder / name)
-
-
-def parse(output, *words):
-    parse_data.main(["--output", str(output), "--repository", *map(str, words)])
-    return list(read_documents(str(output)))
-
-
-def rejections(output):
-    lines = output.with_suffix(".rejected.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def test_every_bad_file_is_a_document_or_has_a_reason(bad, tmp_path):

@@ -1,9 +1,7 @@
 """Stage 2 from the command line: nothing is lost, nothing leaks, and the same command gives the same bytes."""
 
 import dataclasses
-import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,89 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-import tokenizers
 
 import preprocess_data
 from codefit.errors import UserError
 from codefit.publishing import push
-from codefit.records import SPLITS, Document, Pair, read_jsonl, write_jsonl
+from codefit.records import SPLITS, Document, write_jsonl
+from tests.support.corpus import EXTRA, documents, kotlin_file, manifest_of, pairs_of, rejections
 
 SCRIPT = Path(preprocess_data.__file__)
-HEADER = "/*\n * Copyright 2020 Somebody\n */\n\n"
-NAMES = [f"{verb}{noun}" for verb in ("load", "store", "merge", "split", "count") for noun in
-         ("Tree", "Table", "Index", "Chart", "Frame", "Stream", "Packet", "Cursor")]  # fmt: skip
-
-
-def kotlin_file(seed):
-    """A file of ten functions that no other seed gives."""
-    chance = random.Random(seed)
-    functions = []
-    for number in range(10):
-        names = [chance.choice(NAMES) for _ in range(6)]
-        functions.append(
-            f"fun {names[0]}{number}({names[1]}: Int, {names[2]}: String): Int {{\n"
-            f"    val {names[3]} = {names[4]}({names[1]}, {names[2]}.length + {chance.randrange(1000)})\n"
-            f"    return {names[3]} + {names[5]}()\n}}\n"
-        )
-    return "package demo\n\n" + "\n".join(functions)
-
-
-def documents(count=60, repository="me/one", extra=()):
-    files = [Document(HEADER + kotlin_file(n), f"src/d{n % 6}/File{n}.kt", repository) for n in range(count)]
-    return [*files, *extra]
-
-
-def near_copy(number, path, repository="me/one"):
-    return Document(kotlin_file(number).replace("package demo", "package other"), path, repository)
-
-
-EXTRA = [
-    Document("val a = 1\n", "src/Short.kt", "me/one"),
-    Document(HEADER + kotlin_file(3), "src/much/deeper/Copy.kt", "me/one"),
-    Document(kotlin_file(100), "src/notes.txt", "me/one"),
-    Document(kotlin_file(101), "src/d1/File1.kt", "me/one"),  # a path that is there already
-    *(near_copy(n, f"src/much/deeper/Near{n}.kt") for n in range(0, 60, 2)),
-]
-
-
-@pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("vocabulary")
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([kotlin_file(n) for n in range(20)], trainer)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
-
-
-@pytest.fixture
-def source(tmp_path):
-    write_jsonl(tmp_path / "documents.jsonl", documents(extra=EXTRA))
-    return tmp_path / "documents.jsonl"
-
-
-@pytest.fixture
-def prepare(tmp_path, vocabulary):
-    def run(source, *words, output="out"):
-        words = ["--input", *map(str, source if isinstance(source, list) else [source]), *map(str, words)]
-        preprocess_data.main([*words, "--output", str(tmp_path / output), "--model_name_or_path", str(vocabulary)])
-        return tmp_path / output
-
-    return run
-
-
-def pairs_of(output):
-    return {split: list(read_jsonl(output / f"{split}.jsonl", Pair)) for split in SPLITS}
-
-
-def rejections(output):
-    return [json.loads(line) for line in (output / "rejected.jsonl").read_text().splitlines()]
-
-
-def manifest_of(output):
-    return json.loads((output / "manifest.json").read_text())
 
 
 def data_of(output):

@@ -4,8 +4,7 @@ import pytest
 
 from codefit.records import Rejection
 from codefit.sources.code_blocks import code_blocks, language_named
-from tests.scripts.test_parse_data import parse, project, rejections
-from tests.sources.test_sources import git, tar_of
+from tests.support.sources import git, parse, project, rejections, tar_of
 
 
 def blocks(path, text, files=()):

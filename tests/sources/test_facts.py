@@ -6,8 +6,7 @@ import pytest
 
 from codefit.sources.licences import spdx_id
 from codefit.sources.source import unsafe
-from tests.scripts.test_parse_data import parse
-from tests.sources.test_sources import read, write
+from tests.support.sources import parse, read, write
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+import parse_data
 from codefit.errors import UserError
+from codefit.manifest import ROOT
 from codefit.records import read_documents
 from codefit.sources import github_search
-from tests.scripts.test_parse_data import SCRIPT, parse_data, rejections
-from tests.sources.test_sources import git, write
+from tests.support.sources import git, rejections, write
 
 TOKEN = "ghp_secret0123456789"
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -307,7 +308,8 @@ def test_https_is_asked_of_repositories_of_a_server_elsewhere(monkeypatch):
 
 def test_a_search_that_is_killed_goes_on_where_it_was(server, tmp_path):
     server.rows, server.delay = [row(number) for number in range(2500)], 0.02
-    command = [sys.executable, str(SCRIPT), "--github_search", "language:kotlin", "--output", str(tmp_path / "o.jsonl")]
+    command = [sys.executable, str(ROOT / "parse_data.py"), "--github_search", "language:kotlin"]
+    command += ["--output", str(tmp_path / "o.jsonl")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
     deadline = time.monotonic() + 60
     while len(server.asked) < 15 and time.monotonic() < deadline:

@@ -12,8 +12,7 @@ import pytest
 
 from codefit.errors import UserError
 from codefit.sources.directory import Directory
-from tests.scripts.test_parse_data import parse
-from tests.sources.test_sources import git
+from tests.support.sources import git, parse
 
 GOOD = "fun main() {\n    println(%d)\n}\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 1\n"

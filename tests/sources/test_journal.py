@@ -12,11 +12,11 @@ import time
 import pytest
 
 from codefit.errors import UserError
+from codefit.manifest import ROOT
 from codefit.records import Document, Rejection, write_jsonl
 from codefit.sources.journal import Journal, Tally
 from codefit.sources.source import Place
-from tests.scripts.test_parse_data import SCRIPT, parse, project
-from tests.sources.test_sources import git, tar_of
+from tests.support.sources import git, parse, project, tar_of
 
 
 def repository(folder, name, files):
@@ -38,7 +38,7 @@ def outputs(output):
 
 
 def started(output, sources):
-    command = [sys.executable, str(SCRIPT), "--output", str(output), "--repository", *sources]
+    command = [sys.executable, str(ROOT / "parse_data.py"), "--output", str(output), "--repository", *sources]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -4,7 +4,6 @@ import gzip
 import io
 import os
 import random
-import subprocess
 import tarfile
 import zipfile
 from datetime import datetime
@@ -12,35 +11,15 @@ from datetime import datetime
 import pytest
 
 from codefit.errors import UserError
-from codefit.records import Rejection
 from codefit.sources import archive
-from codefit.sources.licences import licence_of
 from codefit.sources.locate import locate, open_source
+from tests.support.sources import LIMIT, git, read, tar_of, write
 
 FILES = {
     "LICENSE": b"Apache License\n  Version 2.0, January 2004\n",
     "a.kt": b"val a = 1\n",
     "src/b.kt": b"val b = 2\n",
 }
-LIMIT = 1000
-IDENTITY = {
-    "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.invalid", "GIT_AUTHOR_DATE": "2020-02-02T02:02:02+00:00",
-    "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.invalid",
-    "GIT_COMMITTER_DATE": "2020-02-02T02:02:02+00:00",
-}  # fmt: skip
-
-
-def git(folder, *words):
-    command = ["git", "-C", str(folder), *words]
-    result = subprocess.run(command, env={**os.environ, **IDENTITY}, capture_output=True, text=True, check=True)
-    return result.stdout.strip()
-
-
-def write(folder, files):
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 @pytest.fixture
@@ -53,15 +32,6 @@ def repository(tmp_path):
     (folder / "a.kt").write_bytes(b"val a = 3\n")
     git(folder, "commit", "-qam", "second")
     return folder
-
-
-def tar_of(path, files):
-    with tarfile.open(path, "w:gz") as file:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            file.addfile(info, io.BytesIO(content))
-    return path
 
 
 def zip_of(path, files):
@@ -77,16 +47,6 @@ def renamed_zip(name):
     with zipfile.ZipFile(packed, "w") as file:
         file.writestr("é", b"val a = 1\n")
     return packed.getvalue().replace("é".encode(), name)
-
-
-def read(text, revision=None, limit=LIMIT):
-    """Return {path: content or name of the rule} of a source, and the open source's facts."""
-    with open_source(locate(str(text)), revision) as source:
-        members = source.members()
-        contents = source.read([member for member in members if not member.rejection], limit)
-        outcomes = [(member.path, member.rejection or next(contents)) for member in members]
-        facts = source.commit, source.committed_at, licence_of(source, members)
-    return {path: value.rule if isinstance(value, Rejection) else value for path, value in outcomes}, facts
 
 
 # --------------------------------------------------------------------------------------------- kinds

@@ -22,7 +22,7 @@ from codefit.scoring import (
 )
 from codefit.scoring.metric import gather
 from codefit.tasks.instructions import PROMPT_FORMATS
-from tests.tasks.test_syntax import SOURCES, WORDS, build, document_of
+from tests.support.documents import SOURCES, WORDS, build, document_of
 
 # ---------------------------------------------------------------------------------------------- naming
 

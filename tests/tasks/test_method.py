@@ -8,7 +8,7 @@ from codefit.code.languages import LANGUAGES
 from codefit.code.structure import end_of_body
 from codefit.encoding import Encoder
 from codefit.generation import stopping
-from tests.tasks.test_syntax import SOURCES, build, document_of
+from tests.support.documents import SOURCES, build, document_of
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -12,7 +12,7 @@ from codefit.errors import UserError
 from codefit.records import Document, Pair, write_jsonl
 from codefit.tasks import repository_context
 from codefit.tasks.token_offsets import load_tokenizer, token_starts
-from tests.scripts.test_preprocess_data import documents, kotlin_file, pairs_of, prepare, vocabulary  # noqa: F401  (fixtures)
+from tests.support.corpus import documents, kotlin_file, pairs_of
 
 LIMIT = 120
 

@@ -10,15 +10,15 @@ import tokenizers
 from codefit.code.languages import LANGUAGES
 from codefit.code.lexer import comment_length, leading_comment, mask
 from codefit.code.structure import Structure
-from codefit.manifest import ROOT
 from codefit.records import Document, Pair
 from codefit.tasks.task import TASKS, TaskOptions, load_task
 from codefit.tasks.token_offsets import load_tokenizer, token_starts
+from tests.support.texts import SOURCES
 
 OPTIONS = TaskOptions(
     max_prompt_tokens=64, max_completion_tokens=24, window_step=16, max_pairs_per_file=100_000, seed=0
 )
-PYTHON_TEXT = "\n".join(path.read_text() for path in sorted((ROOT / "tests" / "data" / "source").glob("c*.txt")))
+PYTHON_TEXT = "\n".join(path.read_text() for path in SOURCES if path.stem.startswith("c"))
 
 
 # --------------------------------------------------------------------------------------------- the lexer

@@ -7,9 +7,10 @@ from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.tasks import token_offsets
 from codefit.tasks.token_offsets import load_tokenizer, token_starts
+from tests.support.texts import SOURCES
 
 BASE = ROOT / "data" / "base"
-PYTHON_TEXT = "\n".join(path.read_text() for path in sorted((ROOT / "tests" / "data" / "source").glob("c*.txt")))
+PYTHON_TEXT = "\n".join(path.read_text() for path in SOURCES if path.stem.startswith("c"))
 
 
 def test_token_starts_are_those_of_the_whole_text():

@@ -19,7 +19,7 @@ from codefit.modeling import loading
 from codefit.records import Pair, write_jsonl
 from codefit.scoring.metric import gather
 from codefit.training import callbacks, heldout_eval
-from tests.training.test_trainer import command
+from tests.support.training import command
 
 SMALL = ["--max_length", "256", "--max_prompt_tokens", "64"]
 

@@ -14,7 +14,7 @@ from codefit.generation import likelihood
 from codefit.modeling import loading
 from codefit.records import Pair, write_jsonl
 from codefit.training import curriculum, scratch_flags, trainer
-from tests.conftest import SOURCES
+from tests.support.texts import SOURCES
 
 
 def rows(*texts):

@@ -14,7 +14,7 @@ import train
 from codefit.errors import UserError
 from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.training import estimate, trainer
-from tests.training.test_trainer import command
+from tests.support.training import command
 
 WRONG_ARGUMENTS = [
     ("--lora_r 0", "0 must be at least 1"),

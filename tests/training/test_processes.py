@@ -13,7 +13,7 @@ import train
 from codefit.errors import UserError
 from codefit.modeling import loading
 from tests.support import sharded
-from tests.training.test_trainer import command
+from tests.support.training import command
 
 BATCH = ["--max_length", "256", "--max_prompt_tokens", "64", "--max_steps", "3", "--eval_steps", "2"]
 BATCH += ["--eval_predictions", "3", "--per_device_train_batch_size"]

@@ -15,7 +15,7 @@ import train
 from codefit import outputs
 from codefit.errors import UserError
 from codefit.training import run_folder, trainer
-from tests.training.test_trainer import command
+from tests.support.training import command
 
 PACE = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "2", "--lora_dropout", "0.1", "--lora_r", "4"]
 WATCHED = ["--eval_predictions", "4", "--load_best_model_at_end", "--save_steps", "2"]

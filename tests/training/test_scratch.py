@@ -13,7 +13,7 @@ from codefit import encoding
 from codefit.modeling import hardware, loading
 from codefit.records import Pair, write_jsonl
 from codefit.training import scratch
-from tests.conftest import SOURCES
+from tests.support.texts import SOURCES
 
 
 def test_muon_trains_matrices_and_adamw_the_rest_and_both_resume(tiny_tokenizer):

@@ -5,7 +5,7 @@ import transformers
 
 from codefit.encoding import Encoder
 from codefit.training import scratch, scratch_flags
-from tests.conftest import SOURCES
+from tests.support.texts import SOURCES
 
 NASTY = {
     "empty": "",
