@@ -165,6 +165,7 @@ def test_a_large_training_set_is_sampled(tmp_path, monkeypatch):
         )
     )
     data = training_lookup.TrainingData(tmp_path / "train.jsonl", seed=1)
-    assert (data.count, len(data._kept)) == (99, 10)
-    assert max(int(kept.id) for kept in data._kept) > 20
+    kept = data.examples(99, seed=0)
+    assert (data.count, len(kept)) == (99, 10)
+    assert max(int(pair.id) for pair in kept) > 20
     assert data.holds("p98", "c98")
