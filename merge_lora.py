@@ -24,10 +24,11 @@ from typing import Any
 
 from codefit import cli, console, outputs, records
 from codefit.errors import UserError
-from codefit.manifest import Manifest, read_manifest, sha256
+from codefit.manifest import ROOT, Manifest, read_manifest, sha256
 from codefit.records import Pair
 
 PROBES = 32  # prompts on which merged model and adapter are compared
+PROBE_TEXT = ROOT / "data" / "probe.txt"  # source code for prompts where there is no data set; it never changes
 COMPLETED = 16  # of them, which both complete
 NEW_TOKENS = 32  # of a completion
 
@@ -119,14 +120,14 @@ class Answers:
 
 
 def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
-    """Return token ids of real prompts: validation pairs of the training data, else lines of this toolkit's source."""
+    """Return token ids of PROBES prompts: validation pairs of the training data, else growing parts of PROBE_TEXT."""
     file = Path(plan.dataset or "") / "validation.jsonl"
     if plan.dataset and file.is_file():
         pairs = itertools.islice(records.read_jsonl(file, Pair), PROBES)
         return [
             encoder.pair_ids(dataclasses.replace(pair, prompt=pair.prompt or pair.completion[:200])) for pair in pairs
         ]
-    lines = Path(__file__).read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = PROBE_TEXT.read_text(encoding="utf-8").splitlines(keepends=True)
     return [encoder.prompt_ids("".join(lines[: 4 * (n + 1)])) for n in range(PROBES)]
 
 
