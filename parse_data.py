@@ -40,14 +40,20 @@ PARQUET_ROWS = 512
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--repository", nargs="+", metavar="SOURCE",
-                        help=f"one or more sources, read in this order (default: {DEFAULT_REPOSITORY})")  # fmt: skip
+    parser.add_argument(
+        "--repository",
+        nargs="+",
+        metavar="SOURCE",
+        help=f"one or more sources, read in this order (default: {DEFAULT_REPOSITORY})",
+    )
     parser.add_argument("--github_search", metavar="QUERY", help="all repositories that this search on GitHub finds")
     parser.add_argument("--revision", help="branch, tag or commit of a git source (default: its HEAD)")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=["kotlin"], help="languages to keep")
-    parser.add_argument("--code_blocks", action="store_true",
-                        help="instead of files: the code blocks of Markdown, RST and HTML pages, and the files that "
-                        "these include")  # fmt: skip
+    parser.add_argument(
+        "--code_blocks",
+        action="store_true",
+        help="instead of files: the code blocks of Markdown, RST and HTML pages, and the files that these include",
+    )
     parser.add_argument("--output", type=Path, default=Path("data/kotlin_code_raw.jsonl"), help=".jsonl or .parquet")
     parser.add_argument("--max_bytes", type=cli.number(int, 1), default=1_000_000, help="largest file to keep")
     parser.add_argument("--min_bytes", type=cli.number(int, 0), default=1, help="smallest file to keep")

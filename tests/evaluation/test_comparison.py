@@ -315,8 +315,10 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
         assert f"Edit similarity of {name} by group" in page.page(content, scored, {})
     row = content["benchmarks"]["heldout"]["slices"][0]
     assert {role: row["against"][role]["verdict"] for role in row["against"]} == {
-        "adapted": "worse", "adapted-2": "better", "adapted-3": "worse",
-    }  # fmt: skip
+        "adapted": "worse",
+        "adapted-2": "better",
+        "adapted-3": "worse",
+    }
     lost = "third by group: better in 0 of 4, worse in 2 (kind of line assignment, cursor line start)"
     assert lost in " ".join(table.split())
 

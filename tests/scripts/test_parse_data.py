@@ -60,8 +60,11 @@ def test_every_bad_file_is_a_document_or_has_a_reason(bad, tmp_path):
     output = tmp_path / "out.jsonl"
     documents = parse(output, bad)
     contents = {document.path: document.content for document in documents}
-    expected = {name: BAD[name].removeprefix(b"\xef\xbb\xbf").decode() for name in BAD if name.endswith(".kt")
-                and name not in REJECTED}  # fmt: skip
+    expected = {
+        name: BAD[name].removeprefix(b"\xef\xbb\xbf").decode()
+        for name in BAD
+        if name.endswith(".kt") and name not in REJECTED
+    }
     assert contents == expected
     assert [document.path for document in documents] == sorted(expected)
     rows = {row["path"]: (row["rule"], row.get("value")) for row in rejections(output)}
@@ -70,8 +73,14 @@ def test_every_bad_file_is_a_document_or_has_a_reason(bad, tmp_path):
     assert manifest["files"] == manifest["documents"] + sum(manifest["rejections"].values())
     assert manifest["files"] == len([name for name in BAD if name.endswith(".kt")]) + 1
     assert manifest["rejections"] == {
-        "not UTF-8": 2, "binary": 2, "too small": 1, "LFS pointer": 1, "too large": 1, "symlink": 1, "same blob": 1
-    }  # fmt: skip
+        "not UTF-8": 2,
+        "binary": 2,
+        "too small": 1,
+        "LFS pointer": 1,
+        "too large": 1,
+        "symlink": 1,
+        "same blob": 1,
+    }
 
 
 def test_the_fields_of_a_document(bad, tmp_path):
@@ -152,12 +161,15 @@ def test_the_same_command_gives_the_same_bytes(bad, tmp_path):
 @pytest.mark.parametrize(
     ("files", "words", "message"),
     [
-        ({"a.py": b"1", "b.py": b"2", "c.java": b"3", "d.md": b"4"}, [],
-         "p holds no kotlin files; it holds 2 .py and 1 .java; add --language python."),
+        (
+            {"a.py": b"1", "b.py": b"2", "c.java": b"3", "d.md": b"4"},
+            [],
+            "p holds no kotlin files; it holds 2 .py and 1 .java; add --language python.",
+        ),
         ({"d.md": b"4"}, ["--language", "go", "java"], "p holds no go or java files, nor any of python, kotlin"),
         ({"a.kt": b"\0", "b.kt": b"\xff"}, [], r"every kotlin file of p was rejected \(1 binary, 1 not UTF-8\)"),
     ],
-)  # fmt: skip
+)
 def test_no_document_is_an_error_that_leaves_nothing(tmp_path, files, words, message):
     source = project(tmp_path, "p", files)
     with pytest.raises(UserError, match=message):

@@ -29,8 +29,12 @@ def data_of(output):
 def test_nothing_is_lost(source, prepare):
     output = prepare(source, "--window_step", 32, "--test_share", 0.2)
     assert sorted(path.name for path in output.iterdir()) == [
-        "manifest.json", "rejected.jsonl", "test.jsonl", "train.jsonl", "validation.jsonl"
-    ]  # fmt: skip
+        "manifest.json",
+        "rejected.jsonl",
+        "test.jsonl",
+        "train.jsonl",
+        "validation.jsonl",
+    ]
     manifest, rows = manifest_of(output), rejections(output)
     assert manifest["documents_in"] == 60 + len(EXTRA)
     assert manifest["documents_in"] == manifest["documents_kept"] + len(rows)

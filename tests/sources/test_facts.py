@@ -85,9 +85,17 @@ def test_packages_deeper_in_a_source_are_not_looked_for(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("a/b.kt", False), ("a..b/c", False), ("../a", True), ("a/../b", True), ("/a", True), ("a\\..\\b", True),
-     ("c:/a", True), ("", True)],
-)  # fmt: skip
+    [
+        ("a/b.kt", False),
+        ("a..b/c", False),
+        ("../a", True),
+        ("a/../b", True),
+        ("/a", True),
+        ("a\\..\\b", True),
+        ("c:/a", True),
+        ("", True),
+    ],
+)
 def test_unsafe_paths(path, expected):
     assert unsafe(path) is expected
 

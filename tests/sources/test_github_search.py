@@ -175,7 +175,7 @@ def test_a_second_with_too_many_is_said(server, tmp_path):
         ((200, {}, {"some": "JSON"}), 1, "did not answer as the search of GitHub does"),
         ((200, {}, {"total_count": 1, "incomplete_results": True, "items": []}), 1, "gave incomplete results"),
     ],
-)  # fmt: skip
+)
 def test_what_passes_is_waited_for(server, waits, tmp_path, mood, waited, said):
     server.rows, server.moods = [row(1)], [mood]
     found, _, sentences = names("a", tmp_path)
@@ -198,13 +198,21 @@ def test_the_reset_of_the_rate_limit_is_waited_for(server, waits, tmp_path):
         ((401, {}, {"message": "Bad credentials"}), "refuses GITHUB_TOKEN; set a valid one, or none"),
         ((403, {}, {"message": "Resource not accessible"}), r"answered 403 \(Resource not accessible\); check GITHUB"),
         ((404, {}, {"message": "Not Found"}), r"answered 404 \(Not Found\); check GITHUB_API_URL"),
-        ((422, {}, {"message": "Validation Failed", "errors": [{"message": "The search is\nlong."}]}),
-         r"does not understand the search \(Validation Failed The search is long\); correct --github_search"),
+        (
+            (422, {}, {"message": "Validation Failed", "errors": [{"message": "The search is\nlong."}]}),
+            r"does not understand the search \(Validation Failed The search is long\); correct --github_search",
+        ),
         ((429, {"Retry-After": 9999}, {}), "asks to wait 2 h 46 min; run the same command again after that"),
-        ((200, {"Link": '<http://example.invalid/2>; rel="next"'},
-          {"total_count": 200, "incomplete_results": False, "items": []}), "a next page on another server"),
+        (
+            (
+                200,
+                {"Link": '<http://example.invalid/2>; rel="next"'},
+                {"total_count": 200, "incomplete_results": False, "items": []},
+            ),
+            "a next page on another server",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_pass_is_one_sentence(server, waits, tmp_path, mood, message):
     server.moods = [mood]
     with pytest.raises(UserError, match=message) as caught:

@@ -171,9 +171,21 @@ def test_nothing_that_a_repository_plants_is_run(tmp_path):
     commit = subprocess.run(made, input=signed + "\n", capture_output=True, text=True, check=True).stdout.strip()
     git(folder, "update-ref", "HEAD", commit)
     command = f"touch {witness}"
-    for key in ("filter.lfs.smudge", "filter.lfs.process", "filter.lfs.clean", "diff.evil.textconv", "diff.external",
-                "core.fsmonitor", "core.pager", "gpg.program", "core.sshCommand", "uploadpack.packObjectsHook",
-                "core.alternateRefsCommand", "credential.helper", "core.editor"):  # fmt: skip
+    for key in (
+        "filter.lfs.smudge",
+        "filter.lfs.process",
+        "filter.lfs.clean",
+        "diff.evil.textconv",
+        "diff.external",
+        "core.fsmonitor",
+        "core.pager",
+        "gpg.program",
+        "core.sshCommand",
+        "uploadpack.packObjectsHook",
+        "core.alternateRefsCommand",
+        "credential.helper",
+        "core.editor",
+    ):
         git(folder, "config", key, command)
     git(folder, "config", "log.showSignature", "true")
     (tmp_path / "gpg").write_text(f"#!/bin/sh\ntouch {witness}\n")
