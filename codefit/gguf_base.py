@@ -66,7 +66,9 @@ def _convert(file: Path, folder: Path) -> None:
         environment["TQDM_DISABLE"] = "1"
     sys.stdout.flush()
     command = [sys.executable, "-m", "codefit.modeling.gguf_import", str(file.resolve()), str(folder)]
-    done = subprocess.run(command, env=environment, check=False, stderr=None if sys.stderr.isatty() else subprocess.PIPE)
+    done = subprocess.run(
+        command, env=environment, check=False, stderr=None if sys.stderr.isatty() else subprocess.PIPE
+    )
     if done.returncode:
         said = (done.stderr or b"").decode("utf-8", "replace").strip().splitlines()
         reason = said[-1].removeprefix("error: ") if said and said[-1].startswith("error: ") else ""

@@ -1,6 +1,6 @@
 """Read a GGUF file through Transformers and write it as an ordinary model folder. Run by codefit/gguf_base.py.
 
-    python -m codefit.modeling.gguf_import FILE FOLDER
+python -m codefit.modeling.gguf_import FILE FOLDER
 """
 
 import argparse
@@ -17,7 +17,7 @@ from codefit.modeling import pre_tokenizers
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a GGUF file says of itself. `quantisation` is llama.cpp's name, such as Q4_K_M; `licence` an SPDX id or ""."""
+    """What a GGUF file says of itself: `quantisation` as llama.cpp names it (Q4_K_M), `licence` an SPDX id or ""."""
 
     architecture: str
     name: str
@@ -89,16 +89,16 @@ def read_model(file: Path, header: Header) -> Any:
     from transformers import AutoModelForCausalLM
 
     kept = {"F32": torch.float32, "BF16": torch.bfloat16}
-    model, info = AutoModelForCausalLM.from_pretrained(
-        str(file.parent), gguf_file=file.name, dtype=torch.float32, output_loading_info=True
-    )
+    options: dict[str, Any] = {"gguf_file": file.name, "dtype": torch.float32, "output_loading_info": True}
+    loaded: Any = AutoModelForCausalLM.from_pretrained(str(file.parent), **options)
+    model, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"{file} lacks {len(missing)} tensors of its architecture ({missing[0]}, ...); get it again.")
     config = model.config
     del config.quantization_config  # a model that is marked as quantised cannot be saved
     config.name_or_path = header.name
     with torch.device("meta"):
-        plain = AutoModelForCausalLM.from_config(config)
+        plain: Any = AutoModelForCausalLM.from_config(config)
     plain.load_state_dict(model.state_dict(), assign=True)
     plain.tie_weights()
     wanted = kept.get(header.quantisation, torch.float16)

@@ -1,4 +1,4 @@
-"""How byte-level BPE tokenizers split text before they merge: the steps of tokenizer.json and llama.cpp's names of them.
+"""How byte-level BPE tokenizers split text before merging: the steps of tokenizer.json and llama.cpp's names of them.
 
 GGUF files carry such a name (`tokenizer.ggml.pre`), not the steps. The names are those of src/llama-vocab.cpp.
 """
@@ -27,7 +27,9 @@ NAMES = {
 # Every name whose splitting is one of the above; llama.cpp names a tokenizer after each model family.
 STEPS = {
     **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais"), (GPT2,)),
-    **dict.fromkeys(("starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"), (DIGITS, GPT2)),
+    **dict.fromkeys(
+        ("starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"), (DIGITS, GPT2)
+    ),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "smaug-bpe"), (LLAMA3,)),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"), (QWEN2,)),
     "deepseek-coder": (*DEEPSEEK, DEEPSEEK_CHINESE, DIGITS),
