@@ -88,7 +88,8 @@ def test_other_names_stay_as_they_are(tmp_path):
 
 
 def test_it_is_read_without_torch_in_this_process(file):
-    code = "import sys; from codefit import gguf_base; gguf_base.local_model(sys.argv[1]); sys.exit('torch' in sys.modules)"
+    call = "gguf_base.local_model(sys.argv[1])"
+    code = f"import sys; from codefit import gguf_base; {call}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT, check=True)
 
 
