@@ -34,7 +34,7 @@ def many(start):
 
 
 def outputs(output):
-    return output.read_bytes(), output.with_suffix(".rejected.jsonl").read_bytes()
+    return output.read_bytes(), output.with_name(output.name + ".rejected.jsonl").read_bytes()
 
 
 def started(output, sources):
@@ -66,14 +66,14 @@ def test_kills_at_random_moments_change_nothing(tmp_path, suffix, kills):
             output.unlink()
     parse(output, *sources)
     assert outputs(output) == outputs(reference)
-    assert left_of(tmp_path, "out") == sorted(["out.manifest.json", "out.rejected.jsonl", f"out{suffix}"])
+    assert left_of(tmp_path, "out") == sorted([f"out{suffix}", f"out{suffix}.manifest.json", f"out{suffix}.rejected.jsonl"])
 
 
 def test_finished_sources_of_the_web_are_not_read_again(tmp_path):
     sources = [repository(tmp_path, f"r{n}", many(60 * n)) for n in range(6)]
     parse(tmp_path / "reference.jsonl", *sources)
     output = tmp_path / "out.jsonl"
-    progress = tmp_path / "out.jsonl.progress.partial"
+    progress = tmp_path / ".out.jsonl.codefit" / "progress"
     process = started(output, sources)
     deadline = time.monotonic() + 60
     while not (progress.exists() and progress.read_bytes().count(b"\n") > 2) and time.monotonic() < deadline:
@@ -84,8 +84,8 @@ def test_finished_sources_of_the_web_are_not_read_again(tmp_path):
     shutil.rmtree(tmp_path / "r0")  # it is not needed any more
     parse(output, *sources)
     assert outputs(output) == outputs(tmp_path / "reference.jsonl")
-    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
-    assert manifest["sources"] == json.loads((tmp_path / "reference.manifest.json").read_text())["sources"]
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
+    assert manifest["sources"] == json.loads((tmp_path / "reference.jsonl.manifest.json").read_text())["sources"]
     assert manifest["files"] == 6 * 62
 
 
@@ -153,7 +153,7 @@ def test_a_file_that_was_moved_on_is_not_taken_for_long(tmp_path, name):
 
 
 def test_a_journal_remembers_the_command_from_the_start(tmp_path):
-    write_jsonl(tmp_path / "out.jsonl.documents.partial", [Document("old", "old.kt")])
+    write_jsonl(workspace / "documents", [Document("old", "old.kt")])
     journal = Journal(tmp_path / "out.jsonl", {"revision": None})
     assert journal.seen == {}
     assert json.loads(journal.progress.read_text()) == {"revision": None}
