@@ -65,7 +65,7 @@ def read_manifest(output: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object; write {output} again with --overwrite.")
+        raise UserError(f"{path} is not a JSON object; run the stage that wrote {output} again, with --overwrite.")
     return content
 
 

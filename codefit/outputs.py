@@ -432,6 +432,7 @@ def temporary_folder() -> Iterator[Path]:
         place = Path(tempfile.gettempdir())
         _remove_left(place)
         folder = place / f"codefit-{uuid.uuid4().hex}"
+        folder.mkdir(mode=0o700)
         held = _lock(folder, PATIENCE)
         assert held is not None, "the name was drawn just now"
         (folder / "files").mkdir()

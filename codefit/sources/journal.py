@@ -74,6 +74,13 @@ class Journal:
 
     def _recall(self, command: dict[str, Any]) -> tuple[int, int, int]:
         """Take over the tallies of finished sources, and return how far each file is valid."""
+        try:
+            return self._recalled(command)
+        except (ValueError, TypeError, KeyError, AttributeError):  # damaged
+            self.tallies = []
+            return 0, 0, 0
+
+    def _recalled(self, command: dict[str, Any]) -> tuple[int, int, int]:
         sizes, end = (0, 0, 0), 0
         lines = self.progress.read_bytes().splitlines(keepends=True) if self.progress.exists() else []
         for number, line in enumerate(lines):

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import parse_data
+from codefit import outputs
 from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.records import read_documents
