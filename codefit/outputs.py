@@ -53,9 +53,10 @@ def refuse_existing(output: Path, overwrite: bool, is_file: bool = False) -> Non
     """
     if output.name in {"", ".."}:
         raise UserError(f"{output} cannot be an output; name a new file or folder in it.")
+    longest = f"{output}.rejected.jsonl" if is_file else output  # what lies next to a file has a longer name
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(longest).parts):
+        raise UserError(f"cannot write {output}: File name too long; choose another place.")
     mode = _mode(output)
-    if is_file:
-        _mode(manifest_of(output))  # its name is longer
     if mode is None:
         return
     kind = next((words for is_kind, words in KINDS if is_kind(mode)), "no file or folder")

@@ -75,7 +75,7 @@ def test_the_longest_name_can_be_built_and_locked(tmp_path: Path, length: int) -
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
 
 
-@pytest.mark.parametrize(("length", "is_file"), [(256, False), (256, True), (255, True), (242, True)])
+@pytest.mark.parametrize(("length", "is_file"), [(256, False), (256, True), (255, True), (241, True)])
 def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path, length: int, is_file: bool) -> None:
     with pytest.raises(UserError, match=r"^cannot write .*: File name too long; choose another place\.$"):
         outputs.refuse_existing(tmp_path / ("a" * length), overwrite=True, is_file=is_file)
