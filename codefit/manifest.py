@@ -89,7 +89,8 @@ def toolkit_commit() -> str | None:
 
 def _git(*words: str) -> str:
     # A toolkit without a repository of its own must not be taken for a part of the one it was unpacked in.
-    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    # Without optional locks git only reads: killed while it refreshes the index, it would leave a lock there.
+    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent), "GIT_OPTIONAL_LOCKS": "0"}
     command = ["git", "-C", str(ROOT), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=place).stdout
 

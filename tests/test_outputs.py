@@ -571,3 +571,11 @@ def test_a_toolkit_unpacked_in_another_repository_has_no_commit(toolkit: Path, m
     assert toolkit_commit() is None
     shutil.rmtree(toolkit / ".git")
     assert toolkit_commit() is None
+
+
+def test_asking_for_the_commit_writes_nothing_into_the_repository(toolkit: Path) -> None:
+    index = toolkit / ".git" / "index"
+    before = index.read_bytes()
+    os.utime(toolkit / "train.py", (0, 0))  # git would refresh what it knows of this file
+    assert toolkit_commit() is not None
+    assert index.read_bytes() == before
