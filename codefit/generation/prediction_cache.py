@@ -9,12 +9,12 @@ The folder is $CODEFIT_CACHE, or `codefit` in the user's cache folder; it can be
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from codefit.gguf_base import cache_folder
 from codefit.manifest import sha256, versions
 from codefit.outputs import write_whole
 
@@ -27,9 +27,8 @@ CODE = (
 
 def folder() -> Path | None:
     """Return where answers are kept; None for a user without a home folder."""
-    place = os.environ.get("CODEFIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "codefit"
     try:
-        return Path(place).expanduser() / "predictions"
+        return cache_folder() / "predictions"
     except RuntimeError:
         return None
 
