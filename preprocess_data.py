@@ -364,7 +364,7 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer = load_tokenizer(args.model_name_or_path)
 
     with (
-        outputs.new_directory(args.output) as folder,
+        outputs.new_directory(args.output, args.overwrite) as folder,
         contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
     ):
         corpus = Corpus(folder)

@@ -69,7 +69,7 @@ def test_every_bad_file_is_a_document_or_has_a_reason(bad, tmp_path):
     assert [document.path for document in documents] == sorted(expected)
     rows = {row["path"]: (row["rule"], row.get("value")) for row in rejections(output)}
     assert rows == REJECTED
-    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert manifest["files"] == manifest["documents"] + sum(manifest["rejections"].values())
     assert manifest["files"] == len([name for name in BAD if name.endswith(".kt")]) + 1
     assert manifest["rejections"] == {
@@ -99,7 +99,7 @@ def test_blob_ids_are_those_of_git(bad, tmp_path):
 def test_parquet_holds_the_same_documents(bad, tmp_path, monkeypatch):
     monkeypatch.setattr(parse_data, "PARQUET_ROWS", 2)
     assert parse(tmp_path / "out.parquet", bad) == parse(tmp_path / "out.jsonl", bad)
-    assert (tmp_path / "out.rejected.jsonl").is_file()
+    assert (tmp_path / "out.jsonl.rejected.jsonl").is_file()
 
 
 def test_the_same_blob_of_several_sources_is_kept_once(tmp_path):
@@ -109,7 +109,7 @@ def test_the_same_blob_of_several_sources_is_kept_once(tmp_path):
     assert [d.path for d in parse(output, second, first)] == ["c.kt", "d.kt", "b.kt"]
     same = {"repository": "one", "path": "a.kt", "rule": "same blob", "value": "two/c.kt"}
     assert rejections(output) == [same]
-    sources = json.loads((tmp_path / "out.manifest.json").read_text())["sources"]
+    sources = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())["sources"]
     assert [(source["name"], source["kind"], source["documents"]) for source in sources] == [
         ("two", "directory", 2),
         ("one", "directory", 1),
@@ -134,7 +134,7 @@ def test_the_summary_says_what_went_where(bad, tmp_path, capsys):
     row = next(line for line in printed.splitlines() if line.startswith("bad"))
     assert row.split() == ["bad", "directory", "unknown", "15", "6", str(size)]
     assert "rejected because  files" in printed
-    assert f"wrote {output}, out.rejected.jsonl and out.manifest.json" in printed
+    assert f"wrote {output}, out.jsonl.rejected.jsonl and out.jsonl.manifest.json" in printed
 
 
 def test_a_dry_run_reads_and_writes_nothing(tmp_path, capsys):

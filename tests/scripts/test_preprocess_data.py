@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import preprocess_data
+from codefit import outputs
 from codefit.errors import UserError
 from codefit.publishing import push
 from codefit.records import SPLITS, Document, write_jsonl
@@ -255,7 +256,7 @@ def test_a_killed_run_leaves_no_output_and_the_next_one_is_the_same(source, prep
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
-    partial = tmp_path / "killed.partial"
+    partial = outputs.partial(tmp_path / "killed")
     while not partial.exists() and process.poll() is None and time.monotonic() - started < 20:
         time.sleep(0.005)
     time.sleep(share * 0.3)

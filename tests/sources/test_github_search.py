@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import parse_data
+from codefit import outputs
 from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.records import read_documents
@@ -291,12 +292,12 @@ def test_found_repositories_are_parsed_and_a_gone_one_is_counted(repositories, s
     gone, same = rejections(output)
     assert (gone["repository"], gone["rule"]) == ("owner/r2", "source cannot be read")
     assert (same["repository"], same["rule"], same["value"]) == ("owner/r3", "same blob", "owner/r1/same.kt")
-    manifest = json.loads(output.with_suffix(".manifest.json").read_text())
+    manifest = json.loads(outputs.manifest_of(output).read_text())
     assert manifest["github_search"] == {"query": "language:kotlin", "counted": 3, "found": 3}
     assert manifest["files"] == 5 == manifest["documents"] + sum(manifest["rejections"].values())
     assert "GitHub counts 3 repositories and lists 3" in capsys.readouterr().out
     assert sorted(path.name for path in repositories.glob("out.*")) == [
-        *("out.jsonl", "out.manifest.json", "out.rejected.jsonl"),
+        *("out.jsonl", "out.jsonl.manifest.json", "out.jsonl.rejected.jsonl"),
     ]
     assert not any(TOKEN in path.read_text() for path in repositories.glob("out.*"))
 
@@ -325,7 +326,7 @@ def test_a_search_that_is_killed_goes_on_where_it_was(server, tmp_path):
     assert TOKEN not in " ".join(process.args)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    state = tmp_path / "o.jsonl.search.partial"
+    state = tmp_path / ".o.jsonl.codefit" / "search"
     assert state.exists()
     assert TOKEN not in state.read_text()
     with state.open("a") as file:

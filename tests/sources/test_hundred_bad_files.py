@@ -134,7 +134,7 @@ def test_a_hundred_bad_files(tmp_path, make):
     source, extra = make(tmp_path)
     output = tmp_path / "out.jsonl"
     documents = {d.path: d.content for d in parse(output, source)}
-    lines = output.with_suffix(".rejected.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    lines = output.with_name(output.name + ".rejected.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     rejected = {row["path"]: row["rule"] for row in map(json.loads, lines)}  # one line each, whatever the name
     expected = {name.decode("utf-8", "backslashreplace"): rule for name, (_, rule) in FILES.items()}
     expected |= {"loop.kt": "symlink", "out.kt": "symlink", **extra}
@@ -144,7 +144,7 @@ def test_a_hundred_bad_files(tmp_path, make):
     for path, content in documents.items():
         if path.encode() in FILES:
             assert content == FILES[path.encode()][0].removeprefix(b"\xef\xbb\xbf").decode()
-    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert manifest["files"] == len(expected) == manifest["documents"] + sum(manifest["rejections"].values())
     assert not list(tmp_path.rglob("ran"))
 
