@@ -85,6 +85,13 @@ def number(kind: type, minimum: float, maximum: float = float("inf")) -> Callabl
     return parse
 
 
+def named(text: str) -> str:
+    """Argparse type of a folder or Hub id, which cannot be empty: an empty path would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty; give a folder or a Hub id")
+    return text
+
+
 def add_output_flags(parser: Parser) -> None:
     """Add the flags that mean the same in every stage that writes an output."""
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is already there")

@@ -16,12 +16,25 @@ from codefit.manifest import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("errors", "distributed", "console", "manifest", "outputs", "cli"),
-    *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
+    *("errors", "json_files", "distributed", "console", "manifest", "outputs", "cli"),
+    *(
+        "bounded",
+        "model_files",
+        "records",
+        "engine",
+        "plotting",
+        "code",
+        "sources",
+        "fim",
+        "tasks",
+        "curation",
+        "encoding",
+        "scoring",
+    ),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )
 # Rooms in which torch may be imported, and the parts of them that must do without it.
-TORCH_ROOMS = {"modeling", "generation", "training", "evaluation"}
+TORCH_ROOMS = {"bounded", "modeling", "generation", "training", "evaluation"}
 WITHOUT_TORCH_IN_THEM = {
     "training": {"flag_checks", "run_folder", "scratch_flags", "plots"},
     "generation": {"stopping", "prediction_cache"},
