@@ -319,9 +319,8 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     hand_on(args, manifest, dataset, replay)
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
     peak = estimate.peak_memory()
-    counts = encoding.counts(found.train)
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
-    manifest.update(ledger=found.ledger, **counts, **measured)
+    manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
     outputs.commit(work, args.output_dir)
     run_folder.tidy(args.output_dir)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from codefit import private_apis
 from codefit.errors import UserError, first_line
 from codefit.modeling import loading
 
@@ -134,7 +135,7 @@ def save(
     """
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
-    config.revision = getattr(model.config, "_commit_hash", None) or revision
+    config.revision = private_apis.commit_of(model.config) or revision
     more: dict[str, Any] = {"save_embedding_layers": False} | ({} if weights is None else {"state_dict": weights})
     if beginning is not None:
         more["path_initial_model_for_weight_conversion"] = str(beginning)

@@ -145,6 +145,8 @@ def adapter_folder(name: str) -> Path:
 
 def check_adapter(folder: Path) -> None:
     """Raise UserError where the files of an adapter cannot be what their names say, or ask for more than they hold."""
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(f"{folder} holds no {ADAPTER_CONFIG}; train.py writes one into its --output_dir.")
     config = model_files.adapter_config(folder / ADAPTER_CONFIG)
     shapes = model_files.shapes_in(folder / ADAPTER_WEIGHTS)
     widest = max((max(shape, default=1) for shape in shapes.values()), default=1)
