@@ -45,13 +45,25 @@ def load(path: Path, remedy: str) -> Any:
         UserError: the file cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if "\\ud" in text.lower() and _holds_half_a_pair(content):
+            raise ValueError("a text in it holds half of a surrogate pair, which is no Unicode")
+        return content
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; {remedy}.") from None
     except RecursionError:
         raise UserError(f"{path} is not usable JSON: it is nested too deeply; {remedy}.") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); {remedy}.") from None
+
+
+def _holds_half_a_pair(content: Any) -> bool:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def checked(content: Any, kind: type[Kind], place: str, remedy: str) -> Kind:

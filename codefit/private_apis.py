@@ -36,11 +36,6 @@ def attention_of(model: Any) -> str:
     return str(model.config._attn_implementation)
 
 
-def multiplies_bfloat16(torch_cpu: Any) -> bool:
-    """Return whether this processor has AMX, by `torch.cpu`."""
-    return bool(torch_cpu._is_amx_tile_supported())
-
-
 def storage_number(tensor: Any) -> int:
     """Return what identifies the storage of a tensor, on the meta device too, where all addresses are 0."""
     return int(tensor.untyped_storage()._cdata)

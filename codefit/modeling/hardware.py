@@ -26,7 +26,7 @@ def compute_dtype() -> torch.dtype:
     """
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if private_apis.multiplies_bfloat16(torch.cpu) else torch.float32
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_tile") else torch.float32
 
 
 def use_flash_attention(model: Any) -> None:

@@ -61,7 +61,7 @@ def connect() -> "HfApi":
 def _session() -> "httpx2.Client":
     import httpx2
 
-    session = private_apis.default_http_client()
+    session: httpx2.Client = private_apis.default_http_client()
     session.timeout = httpx2.Timeout(TIMEOUT)
     session.event_hooks = {**session.event_hooks, "response": [_end_busy_loop]}
     return session

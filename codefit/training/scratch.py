@@ -102,10 +102,11 @@ def new_model(
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        # compiled, plain attention trains a fifth faster on a CPU than torch's fused one, whose backward pass is slow
-        attn_implementation=None if torch.cuda.is_available() else "eager",
     )
     model = LlamaForCausalLM(config)
+    if not torch.cuda.is_available():
+        # compiled, plain attention trains a fifth faster on a CPU than torch's fused one, whose backward pass is slow
+        model.set_attn_implementation("eager")
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             torch.nn.init.normal_(weight, std=std / (2 * layers) ** 0.5)

@@ -87,11 +87,8 @@ def _dimension(text: str, parser: argparse.ArgumentParser) -> Dimension:
     parts = [part.strip() for part in values.split(".." if is_range else ",")]
     if not equals or not all(parts) or (is_range and len(parts) != 2) or (not is_range and len(parts) < 2):
         raise UserError(f"--search {text} is no range and no choice; write learning_rate=1e-4..1e-2 or lora_r=8,16,32.")
-    flags = {
-        action.dest: action
-        for action in private_apis.actions_of(parser)
-        if action.nargs is None and action.dest not in FIXED
-    }
+    single = (action for action in private_apis.actions_of(parser) if action.nargs is None)
+    flags = {action.dest: action for action in single if action.dest not in FIXED}
     if name not in flags:
         close = difflib.get_close_matches(name, flags, n=1)
         hint = f"did you mean {close[0]}?" if close else "--help lists the flags."
