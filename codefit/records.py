@@ -148,7 +148,19 @@ def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], pl
                 raise UserError(f'{place}: the field "{name}" must be {words}, not {kind_found}.') from None
         elif name in TYPES and name in values:
             raise UserError(f'{place}: the field "{name}" must be {TYPES[name][1]}, not str.')
+        elif name in values and kind is not Document and _holds_half_a_pair(values[name]):  # documents have a rule
+            raise UserError(
+                f'{place}: the field "{name}" holds half of a surrogate pair, which is no Unicode; repair or remove it.'
+            )
     return kind(**values)
+
+
+def _holds_half_a_pair(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def write_jsonl(path: Path, records: Iterable[Document | Pair | Prediction | dict[str, Any]]) -> int:
