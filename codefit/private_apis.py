@@ -41,12 +41,6 @@ def storage_number(tensor: Any) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def commit_of(config: Any) -> str | None:
-    """Return the commit on the Hub that a configuration was read from, None for a local one."""
-    commit: str | None = getattr(config, "_commit_hash", None)
-    return commit
-
-
 def use_one_gpu(options: Any) -> None:
     """Make a Trainer with these TrainingArguments use one GPU of this process."""
     options._n_gpu = 1

@@ -33,7 +33,7 @@ def test_a_template_gives_what_transformers_gives(tiny_tokenizer, template):
     [
         ("{{ raise_exception('no users here') }}", "cannot be used (no users here)"),
         ("{% if %}", "cannot be used (Expected an expression"),
-        ("{{ ''.__class__ }}", "is unsafe"),
+        ("{{ ''.__class__.__mro__ }}", "is unsafe"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
         ("{{ 'a' * 3000000 }}", "it gives 3000000 characters"),
         (
@@ -55,7 +55,6 @@ def test_a_pattern_that_does_not_end_is_one_sentence():
     with pytest.raises(
         UserError, match=r"a regular expression in x.json does not end within 5 seconds; write the names"
     ):
-        bounded.try_patterns(["q_proj", "model\\.(a+|layers.*)+$x"], ["(a+)+$", *names][1:], "x.json")
         bounded.try_patterns([".*(a+)+$"], names, "x.json")
     with pytest.raises(UserError, match=r"a regular expression in x.json cannot be used \(missing \)"):
         bounded.try_patterns(["("], names, "x.json")

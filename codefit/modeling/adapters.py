@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 
-from codefit import private_apis
 from codefit.errors import UserError, first_line
-from codefit.modeling import loading
+from codefit.modeling import hub_files, loading
 
 
 def add_lora(
@@ -128,14 +127,14 @@ def save(
         model: the trained PEFT model.
         folder: where to.
         base: name of the base.
-        revision: of the base, where its own configuration does not know its commit.
+        revision: of the base, where its commit on the Hub is not known.
         beginning: what `keep_beginning` wrote. What was learned since then is written as a LoRA of twice the rank,
             which fits the base as everybody has it.
         weights: the state dict, where it had to be gathered from several processes.
     """
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
-    config.revision = private_apis.commit_of(model.config) or revision
+    config.revision = hub_files.commit_of(base, revision) or revision
     more: dict[str, Any] = {"save_embedding_layers": False} | ({} if weights is None else {"state_dict": weights})
     if beginning is not None:
         more["path_initial_model_for_weight_conversion"] = str(beginning)

@@ -1,5 +1,7 @@
 """Files of models and adapters, in a local folder or on the Hub: configuration, base, manifest."""
 
+import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,17 @@ def ends_of(name: str, revision: str | None = None) -> list[int]:
         if path is not None and path.is_file() and (ends := model_files.generation_ends(path)):
             return ends
     return []
+
+
+def commit_of(name: str, revision: str | None = None) -> str | None:
+    """Return the commit of a model on the Hub that was downloaded last; None for a folder, or where it is not known."""
+    if Path(name).is_dir():
+        return None
+    with contextlib.suppress(UserError):  # it was loaded; the Hub need not be there any more
+        if path := _hub_file(name, CONFIG, revision):
+            commit = path.parent.name  # the cache keeps a snapshot under the name of its commit
+            return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
+    return None
 
 
 def vocabulary_rows(name: str, revision: str | None = None) -> int | None:
