@@ -244,6 +244,15 @@ def test_weights_of_an_adapter_that_are_no_numbers_are_named(base, tmp_path):
         completed(None, adapter)
 
 
+def test_an_adapter_pins_the_commit_of_a_base_on_the_hub(base, tmp_path, monkeypatch):
+    """The download is outside this machine; the cache keeps it under the name of its commit."""
+    commit = "0123456789" * 4
+    cached = shutil.copytree(base, tmp_path / "models--me--base" / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file, revision=None: str(cached / file))
+    assert hub_files.commit_of("me/base", "main") == commit
+    assert hub_files.commit_of(str(base)) is None
+
+
 def test_a_chat_template_that_does_not_end_is_one_sentence(base):
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     from codefit.records import Pair
