@@ -162,6 +162,11 @@ def ask_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]]) -
     dtype = base.dtype if base.load_in_4bit else torch.float32
     model = loading.load_model(base.name, revision=base.revision, load_in_4bit=base.load_in_4bit, dtype=dtype)
     model = loading.attach_adapter(model, str(plan.adapter))
+    if not loading.can_be_merged(model):
+        raise UserError(
+            f"{plan.adapter} learned biases (lora_bias) of layers that have none in {plan.base}, so that no merge can "
+            "hold them; serve it with PEFT instead."
+        )
     with model.disable_adapter():
         without = merging.next_token_log_probabilities(model, prompts)
     return without, ask(model, encoder, prompts)

@@ -98,7 +98,7 @@ class WeightIndex(msgspec.Struct):
 class AdapterConfig(msgspec.Struct):
     """adapter_config.json of PEFT, as it and other tools write it."""
 
-    peft_type: str
+    peft_type: str | None = None
     base_model_name_or_path: str | None = None
     revision: str | None = None
     task_type: str | None = None

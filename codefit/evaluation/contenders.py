@@ -166,7 +166,7 @@ def loaded(by_role: dict[str, dict[str, Any]], load_in_4bit: bool) -> Iterator[t
             model = load_base() if model is None else model
             rows = len(model.get_input_embeddings().weight)
             attached = loading.attach_adapter(model, facts["folder"])
-            if attached.dtype == torch.float32 and not load_in_4bit:
+            if attached.dtype == torch.float32 and not load_in_4bit and loading.can_be_merged(attached):
                 model = None  # its weights become those of the adapted model
                 yield role, attached.merge_and_unload()
                 continue

@@ -58,8 +58,11 @@ def add_lora(
     try:
         return get_peft_model(model, config)
     except ValueError as error:
+        linear = {
+            name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+        }
         raise UserError(
-            f"--lora_target_modules: {first_line(error)}; the default all-linear fits every architecture."
+            f"--lora_target_modules: {first_line(error)}; choose among the linear layers {', '.join(sorted(linear))}."
         ) from None
 
 

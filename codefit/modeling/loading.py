@@ -264,6 +264,15 @@ def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False)
     return attached
 
 
+def can_be_merged(adapted: Any) -> bool:
+    """Return whether an adapter fits into the weights of its base: a learned bias needs one there to be added to."""
+    for layer in adapted.modules():
+        learned = getattr(layer, "lora_bias", None) or {}
+        if any(learned.values()) and getattr(layer.get_base_layer(), "bias", None) is None:
+            return False
+    return True
+
+
 def _is_of_adapter(name: str) -> bool:
     return "lora_" in name or "modules_to_save" in name or "trainable_tokens" in name
 

@@ -76,6 +76,18 @@ def test_an_adapter_of_another_tool_is_completed_merged_and_measured(
     assert str(base) in capsys.readouterr().out
 
 
+def test_biases_without_a_place_in_the_base_are_measured_and_not_merged(base, tmp_path, prepared):
+    adapter = plain_adapter(base, tmp_path / "run" / "adapter", lora_bias=True)
+    with pytest.raises(
+        UserError, match=r"learned biases \(lora_bias\) of layers that have none in .*; serve it with PEFT"
+    ):
+        merge_lora.main(["--hf_repository", str(adapter)])
+    assert not (adapter.parent / "merged").exists()
+    words = ["--hf_repository", str(adapter), "--dataset", str(prepared), "--output_dir", str(tmp_path / "out")]
+    benchmarking.main([*words, "--sample", "2", "--max_new_tokens", "4", "--max_prompt_tokens", "99"])
+    assert (tmp_path / "out" / "scores.json").is_file()
+
+
 def test_a_base_that_is_not_here_is_asked_for(base, tmp_path):
     adapter = plain_adapter(base, tmp_path / "adapter")
     for name, said in (
