@@ -1,4 +1,4 @@
-"""The manifest beside every output: what produced it, from what, with which versions."""
+"""The manifest of every output: what produced it, from what, with which versions."""
 
 import argparse
 import contextlib
@@ -18,8 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from codefit import json_files
-
-MANIFEST = "manifest.json"
+from codefit.outputs import MANIFEST, manifest_of, write_whole
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Name = Annotated[str, Meta(pattern=r"^[\w.-]*$")]  # that becomes a part of a file's name
@@ -113,7 +112,7 @@ class ManifestFile(msgspec.Struct):
 
 
 class Manifest:
-    """What produced an output: started with the command, filled along the way, written beside the output."""
+    """What produced an output: started with the command, filled along the way, written with the output."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.started = time.monotonic()
@@ -134,15 +133,10 @@ class Manifest:
         self.content.update({key: _plain(value) for key, value in facts.items()})
 
     def write(self, path: Path) -> None:
-        """Write the manifest; a folder gets a `manifest.json`, a file `x.jsonl` gets `x.manifest.json` beside it."""
+        """Write the manifest into the folder of an output, as `manifest.json`."""
         self.content["seconds"] = round(time.monotonic() - self.started, 2)
-        target = path / MANIFEST if path.is_dir() else manifest_of(path)
-        target.write_text(json.dumps(self.content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-
-
-def manifest_of(path: Path) -> Path:
-    """Return where the manifest of an output lies."""
-    return path / MANIFEST if path.is_dir() else path.with_suffix(".manifest.json")
+        text = json.dumps(self.content, indent=2, ensure_ascii=False, default=str)
+        write_whole(path / MANIFEST, text + "\n")
 
 
 def read_manifest(output: Path) -> dict[str, Any]:
@@ -150,7 +144,7 @@ def read_manifest(output: Path) -> dict[str, Any]:
     path = manifest_of(output)
     if not path.is_file():
         return {}
-    remedy = f"run the stage that wrote {output} again, or remove the manifest if it is not codefit's"
+    remedy = f"run the stage that wrote {output} again, with --overwrite, or remove a manifest that is not codefit's"
     content = json_files.load(path, remedy)
     json_files.checked(content, ManifestFile, str(path), remedy)
     return dict(content)
@@ -176,7 +170,8 @@ def toolkit_commit() -> str | None:
 
 def _git(*words: str) -> str:
     # A toolkit without a repository of its own must not be taken for a part of the one it was unpacked in.
-    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    # Without optional locks git only reads: killed while it refreshes the index, it would leave a lock there.
+    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent), "GIT_OPTIONAL_LOCKS": "0"}
     command = ["git", "-C", str(ROOT), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=place).stdout
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from codefit import model_files
 from codefit.errors import UserError, first_line
-from codefit.manifest import MANIFEST, read_manifest
+from codefit.manifest import read_manifest
 from codefit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, GENERATION_CONFIG
+from codefit.outputs import MANIFEST
 
 # What of a Hub repository is an adapter with its tokenizer and what train.py left with it.
 FILES_OF_AN_ADAPTER = (
