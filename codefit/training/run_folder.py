@@ -47,7 +47,7 @@ def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
     if not record.is_file():
         shutil.rmtree(work, ignore_errors=True)  # no run of this stage, or one whose result was being saved
     else:
-        had = _record(record, args.overwrite)
+        had = read_record(record, args.overwrite)
         changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
         if changed and not args.overwrite:
             raise UserError(
@@ -60,7 +60,7 @@ def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
     outputs.write_whole(record, json.dumps(wanted, indent=1))
 
 
-def _record(path: Path, overwrite: bool) -> dict[str, str]:
+def read_record(path: Path, overwrite: bool) -> dict[str, str]:
     """Return the arguments of an unfinished run; {} for a damaged record that is to be overwritten."""
     try:
         return json_files.read(path, dict[str, str], "add --overwrite to start anew")
