@@ -112,7 +112,8 @@ def damage(checkpoint: Path) -> str | None:
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
     try:
-        json_files.read(checkpoint / STATE, TrainerState, "train again")
+        if (checkpoint / STATE).is_file():
+            json_files.read(checkpoint / STATE, TrainerState, "train again")
     except UserError as error:
         return f"{error}".removesuffix(".").partition(";")[0]
     return None
