@@ -17,6 +17,8 @@ from torture import scenes, server, tables
 
 FULL = ("ENOSPC", "EDQUOT")
 WITHOUT_SPACE = {"unlink", "unlinkat", "rmdir", "fsync", "fdatasync", "rename", "renameat", "renameat2"}
+ON_OPEN_FILES = {"write", "fsync", "fdatasync", "ftruncate", "ftruncate64", "sendfile", "copy_file_range"}
+IMPOSSIBLE = {"ENOSPC": WITHOUT_SPACE, "EDQUOT": WITHOUT_SPACE, "EACCES": ON_OPEN_FILES}
 
 
 def build_parser() -> cli.Parser:
@@ -32,7 +34,7 @@ def build_parser() -> cli.Parser:
 def traps(changes: list[tuple[str, str]], error: str, most: int, seed: int) -> list[server.Trap]:
     """Return a sample of the places where an error can come."""
     full = error in FULL
-    numbers = [n for n, (call, _) in enumerate(changes, 1) if not (full and call in WITHOUT_SPACE)]
+    numbers = [n for n, (call, _) in enumerate(changes, 1) if call not in IMPOSSIBLE.get(error, ())]
     picked = sorted(random.Random(f"{seed}/{error}").sample(numbers, min(most, len(numbers))))
     action = server.FAIL_FROM_HERE_ON if full else server.FAIL_ONCE
     return [server.Trap(number, action, server.ERRORS[error]) for number in picked]
@@ -60,14 +62,14 @@ def fail(
             problems = list(dict.fromkeys(trial(stage, trap)))
             call, path = stage.changes[trap.number - 1]
             row.add(problems, f"{error} at change {trap.number} of {len(stage.changes)}, {call} {path}")
-    print(f"{scene.name}: {row.survived} of {row.tried} survived", flush=True)
+    row.show()
     return row
 
 
 def main() -> None:
     args = build_parser().parse_args()
-    machine = scenes.prepared(server.enter("torture.faults"))
     found = [scene for scene in scenes.all_scenes() if args.only in scene.name]
+    machine = scenes.prepared(server.enter("torture.faults"), {scene.stage for scene in found})
     most = 1 if args.quick else args.most
     rows = [fail(machine, scene, args.errors, most, args.seed, not args.no_neighbours) for scene in found]
     sys.exit(tables.finish(rows, "Failed calls", args))

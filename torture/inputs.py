@@ -64,7 +64,14 @@ def bundle(project: Path, path: Path) -> None:
     place = {"GIT_DIR": str(repository), "GIT_WORK_TREE": str(project), "GIT_CONFIG_GLOBAL": os.devnull}
     who = {f"GIT_{role}_{field}": "a" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
     when = {f"GIT_{role}_DATE": "2020-02-02T02:02:02+00:00" for role in ("AUTHOR", "COMMITTER")}
-    commands = (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "a"])
+    commands = (
+        ["init", "-q", "-b", "main"],
+        ["add", "."],
+        ["commit", "-q", "-m", "a"],
+        ["config", "core.bare", "true"],
+        ["config", "uploadpack.allowFilter", "true"],
+        ["config", "uploadpack.allowAnySHA1InWant", "true"],
+    )
     for words in (*commands, ["bundle", "create", "-q", str(path), "HEAD", "main"]):
         subprocess.run(["git", *words], env={**os.environ, **place, **who, **when}, check=True, capture_output=True)
 

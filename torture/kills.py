@@ -53,14 +53,14 @@ def kill(machine: server.Server, scene: scenes.Scene, most: int, seed: int, neig
         problems = list(dict.fromkeys(trial(stage, number)))
         call, path = stage.changes[number - 1]
         row.add(problems, f"change {number} of {len(stage.changes)}, {call} {path}")
-    print(f"{scene.name}: {row.survived} of {row.tried} survived", flush=True)
+    row.show()
     return row
 
 
 def main() -> None:
     args = build_parser().parse_args()
-    machine = scenes.prepared(server.enter("torture.kills"))
     found = [scene for scene in scenes.all_scenes() if args.only in scene.name]
+    machine = scenes.prepared(server.enter("torture.kills"), {scene.stage for scene in found})
     most = 4 if args.quick else args.most
     rows = [kill(machine, scene, most, args.seed, not args.no_neighbours) for scene in found]
     sys.exit(tables.finish(rows, "Killed", args))

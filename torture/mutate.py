@@ -1,5 +1,6 @@
 """Damages files: bytes of every kind of file, and values of JSON, JSON Lines, safetensors and compressed files."""
 
+import copy
 import gzip
 import json
 import random
@@ -85,11 +86,11 @@ def of_value(value: Any, chance: random.Random) -> Any:
     """Return a JSON value with one node of it replaced, removed, renamed or moved a level down."""
     places = list(_places(value))
     if not places or chance.random() < 0.03:
-        return chance.choice(VALUES)
+        return copy.deepcopy(chance.choice(VALUES))
     holder, key = chance.choice(places)
     deed = chance.random()
     if deed < 0.65:
-        holder[key] = chance.choice(VALUES)
+        holder[key] = copy.deepcopy(chance.choice(VALUES))
     elif deed < 0.8:
         del holder[key]
     elif deed < 0.9:
@@ -102,7 +103,7 @@ def of_value(value: Any, chance: random.Random) -> Any:
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """Return every place in a value as its holder and the key there. The deeper, the rarer: lists give ten at most."""
+    """Return every place in a value as its holder and the key there; of a list the first ten."""
     found: list[tuple[Any, Any]] = []
     items = (
         list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []

@@ -55,24 +55,46 @@ def kinds() -> list[Kind]:
     prepared = ("preprocess_data", [*prepare, "../inputs/documents.jsonl"])
     return [
         Kind("documents, JSON Lines", ("documents.jsonl",), mutate.of_jsonl, (prepared,)),
-        Kind("documents, Parquet", ("documents.parquet",), mutate.of_bytes,
-             (("preprocess_data", [*prepare, "../inputs/documents.parquet"]),)),
-        Kind("pairs", ("pairs/train.jsonl", "pairs/validation.jsonl", "pairs/test.jsonl"), mutate.of_jsonl,
-             (ask, looked[0], looked[2], looked[2])),
-        Kind("git bundle", ("bundled.bundle",), mutate.of_bytes, (("parse_data", [*parse, "../inputs/bundled.bundle"]),)),
+        Kind(
+            "documents, Parquet",
+            ("documents.parquet",),
+            mutate.of_bytes,
+            (("preprocess_data", [*prepare, "../inputs/documents.parquet"]),),
+        ),
+        Kind(
+            "pairs",
+            ("pairs/train.jsonl", "pairs/validation.jsonl", "pairs/test.jsonl"),
+            mutate.of_jsonl,
+            (ask, looked[0], looked[2], looked[2]),
+        ),
+        Kind(
+            "git bundle", ("bundled.bundle",), mutate.of_bytes, (("parse_data", [*parse, "../inputs/bundled.bundle"]),)
+        ),
         Kind("tar", ("tarred.tar.gz",), mutate.of_gzip, (("parse_data", [*parse, "../inputs/tarred.tar.gz"]),)),
         Kind("zip", ("zipped.zip",), mutate.of_bytes, (("parse_data", [*parse, "../inputs/zipped.zip"]),)),
         Kind("adapter_config.json", ("adapter/adapter_config.json",), mutate.of_json, (merge, ask, *looked[1:])),
         Kind("config.json", ("base/config.json", "base/generation_config.json"), mutate.of_json, of_model),
-        Kind("tokenizer files", tuple(f"{folder}/{name}" for folder in ("base", "adapter") for name in tokenizers),
-             mutate.of_json, (prepared, *looked, merge)),
-        Kind("safetensors", ("base/model.safetensors", "adapter/adapter_model.safetensors"), mutate.of_safetensors,
-             (merge, merge, ask, looked[0])),
+        Kind(
+            "tokenizer files",
+            tuple(f"{folder}/{name}" for folder in ("base", "adapter") for name in tokenizers),
+            mutate.of_json,
+            (prepared, *looked, merge),
+        ),
+        Kind(
+            "safetensors",
+            ("base/model.safetensors", "adapter/adapter_model.safetensors"),
+            mutate.of_safetensors,
+            (merge, merge, ask, looked[0]),
+        ),
         Kind("manifest", ("adapter/manifest.json", "pairs/manifest.json"), mutate.of_json, (ask, merge, *looked)),
-        Kind("scores", ("benchmark/scores.json", "benchmark/manifest.json"), mutate.of_json, (scores, compare, rescore)),
-        Kind("predictions", tuple(f"benchmark/{name}" for name in predicted), mutate.of_jsonl, (rescore, compare, bleu)),
+        Kind(
+            "scores", ("benchmark/scores.json", "benchmark/manifest.json"), mutate.of_json, (scores, compare, rescore)
+        ),
+        Kind(
+            "predictions", tuple(f"benchmark/{name}" for name in predicted), mutate.of_jsonl, (rescore, compare, bleu)
+        ),
         Kind("checkpoint records", ("*.json", "checkpoint-*/*.json", "*/*.json"), mutate.of_json, (train,), "stopped"),
-    ]  # fmt: skip
+    ]
 
 
 def build_parser() -> cli.Parser:
@@ -107,8 +129,12 @@ def clear(machine: server.Server) -> None:
 def files_of(machine: server.Server, kind: Kind) -> list[str]:
     """Return the files of a kind that are there, as paths in the inputs."""
     folder = machine.trial / "inputs" / kind.copied
-    found = [path for pattern in kind.files for path in sorted(folder.rglob(pattern) if kind.copied else
-             folder.glob(pattern)) if path.is_file()]  # fmt: skip
+    found = [
+        path
+        for pattern in kind.files
+        for path in sorted(folder.rglob(pattern) if kind.copied else folder.glob(pattern))
+        if path.is_file()
+    ]
     return [str(path.relative_to(folder)) for path in dict.fromkeys(found)]
 
 
@@ -146,21 +172,20 @@ def mutate_kind(machine: server.Server, kind: Kind, numbers: range, seed: int, s
         damaged = kind.mutator(whole, chance) if Path(file).suffix != ".jinja" else mutate.of_bytes(whole, chance)
         problems = trial(machine, kind, file, damaged, command, show)
         row.add(problems, f"--only {kind.name!r} --seed {seed} --first {number} --number 1: {file}, {command[0]}")
-    print(f"{kind.name}: {row.survived} of {row.tried} survived", flush=True)
+    row.show()
     return row
 
 
 def main() -> None:
     args = build_parser().parse_args()
-    machine = scenes.prepared(server.enter("torture.mutations"), args.limit)
-    trees.copy(machine.trial / "inputs" / "benchmark", machine.trial / "inputs" / "other")
-    add_stopped_training(machine)
+    found = [kind for kind in kinds() if args.only in kind.name]
+    stages = {stage for kind in found for stage, _ in kind.commands}
+    machine = scenes.prepared(server.enter("torture.mutations"), stages, args.limit)
+    if stages - {"parse_data"}:
+        trees.copy(machine.trial / "inputs" / "benchmark", machine.trial / "inputs" / "other")
+        add_stopped_training(machine)
     number = 20 if args.quick else args.number
-    rows = [
-        mutate_kind(machine, kind, range(args.first, args.first + number), args.seed, args.show)
-        for kind in kinds()
-        if args.only in kind.name
-    ]
+    rows = [mutate_kind(machine, kind, range(args.first, args.first + number), args.seed, args.show) for kind in found]
     sys.exit(tables.finish(rows, "Damaged", args))
 
 

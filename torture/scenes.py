@@ -1,4 +1,4 @@
-"""The runs that are tortured: every stage, as a first run, over a finished output, and going on where one was stopped."""
+"""The runs that are tortured: every stage, as a first run, over a finished output, and continuing a stopped one."""
 
 import shutil
 from dataclasses import dataclass
@@ -55,9 +55,11 @@ def _pair(name: str, stage: str, words: list[str], other: list[str], *groups: Gr
 def all_scenes() -> list[Scene]:
     """Return the scenes of all stages."""
     read = ["--language", "kotlin", "--repository", "../inputs/bundled.bundle", "../inputs/tarred.tar.gz"]
+    fetch = ["--language", "kotlin", "--repository", "file://{inputs}/bundled.git", "../inputs/zipped.zip"]
     make = ["--input", "../inputs/documents.jsonl", *inputs.PREPARING]
     adapter = ["--hf_repository", "../inputs/adapter"]
     train = [*inputs.TRAINING, "--output_dir", "adapter"]
+    whole = [*inputs.TRAINING[:-2], "--full_finetuning", "--max_steps", "2"]
     merge = [*adapter, "--output_dir", "merged", "--gguf"]
     ask = [*adapter, *inputs.ASKING, "--output_dir", "benchmark"]
     new = ["--from_scratch", "--vocab_size", "300", "--hidden_size", "16", "--num_hidden_layers", "1"]
@@ -65,19 +67,42 @@ def all_scenes() -> list[Scene]:
     new += ["--max_length", "128", "--max_steps", "2", "--save_steps", "1", "--eval_predictions", "0"]
     fine = ["--gguf", "f16", "--max_shard_size", "1MB"]
     scenes = [
-        *_pair("parse_data to JSON Lines", "parse_data", [*read, "--output", "raw.jsonl"], ["--min_bytes", "1010"],
-               _documents("raw.jsonl")),
-        *_pair("parse_data to Parquet", "parse_data", [*read, "--output", "raw.parquet"], ["--min_bytes", "1010"],
-               _documents("raw.parquet")),
+        *_pair(
+            "parse_data to JSON Lines",
+            "parse_data",
+            [*read, "--output", "raw.jsonl"],
+            ["--min_bytes", "1010"],
+            _documents("raw.jsonl"),
+        ),
+        *_pair(
+            "parse_data to Parquet",
+            "parse_data",
+            [*read, "--output", "raw.parquet"],
+            ["--min_bytes", "1010"],
+            _documents("raw.parquet"),
+        ),
+        *_pair(
+            "parse_data of a URL",
+            "parse_data",
+            [*fetch, "--output", "web.jsonl"],
+            ["--min_bytes", "1010"],
+            _documents("web.jsonl"),
+        ),
         *_pair("preprocess_data", "preprocess_data", [*make, "--output", "pairs"], ["--seed", "5"], Group(("pairs",))),
         *_pair("train", "train", train, ["--seed", "5"], Group(("adapter",))),
         Scene("train, resume", "train", tuple(train), (Group(("adapter",)),), stopped=True),
+        *_pair("train --full_finetuning", "train", [*whole, "--output_dir", "full"], ["--seed", "5"], Group(("full",))),
         *_pair("train --from_scratch", "train", [*new, "--output_dir", "model"], ["--seed", "5"], Group(("model",))),
         *_pair("merge_lora --gguf", "merge_lora", merge, fine, Group(("merged",)), Group(("merged-gguf",))),
         *_pair("benchmarking", "benchmarking", ask, ["--seed", "5"], Group(("benchmark",))),
-        Scene("benchmarking --rescore", "benchmarking", ("--rescore", "--output_dir", "benchmark"),
-              (Group(("benchmark",)),), tuple(ask)),
-    ]  # fmt: skip
+        Scene(
+            "benchmarking --rescore",
+            "benchmarking",
+            ("--rescore", "--output_dir", "benchmark"),
+            (Group(("benchmark",)),),
+            tuple(ask),
+        ),
+    ]
     return scenes
 
 
@@ -95,7 +120,7 @@ class Stage:
         shutil.rmtree(self.saved, ignore_errors=True)
         self._clear()
         if scene.before:
-            self._made(list(scene.before))
+            self._made(self.words_of(scene.before))
         if neighbours:
             self._add_neighbours()
         self._save()
@@ -155,7 +180,11 @@ class Stage:
 
     def run(self, trap: server.Trap | None = None, **more: bool) -> server.Outcome:
         """Run the command of the scene."""
-        return self.machine.run(self.scene.stage, list(self.scene.words), trap, **more)
+        return self.machine.run(self.scene.stage, self.words_of(self.scene.words), trap, **more)
+
+    def words_of(self, words: tuple[str, ...]) -> list[str]:
+        """Return the words of a command with the place of the inputs filled in."""
+        return [word.replace("{inputs}", str(self.machine.trial / "inputs")) for word in words]
 
     # ------------------------------------------------------------------------------------------ what is checked
 
@@ -166,8 +195,11 @@ class Stage:
 
     def harm(self, found: trees.Tree) -> list[str]:
         """Return what of the user's own is changed or gone."""
-        return [f"the user's {path} was changed" for path, what in self.users.items() if found.get(path) != what
-                and path.startswith(("work/", "tmp/"))]  # fmt: skip
+        return [
+            f"the user's {path} was changed"
+            for path, what in self.users.items()
+            if found.get(path) != what and path.startswith(("work/", "tmp/"))
+        ]
 
     def halves(self, found: trees.Tree) -> list[str]:
         """Return which outputs that can be seen are neither the old nor the new one."""
@@ -188,8 +220,11 @@ class Stage:
         expected = {path: what for path, what in self.expected.items() if path.startswith(("work/", "tmp/"))}
         found = {path: what for path, what in found.items() if path.startswith(("work/", "tmp/"))}
         left = sorted(path for path in found if path not in expected)
-        other = sorted(path for path in trees.part(found, self._all_names()) if found[path] != expected.get(path)
-                       and path in expected)  # fmt: skip
+        other = sorted(
+            path
+            for path in trees.part(found, self._all_names())
+            if found[path] != expected.get(path) and path in expected
+        )
         missing = sorted(path for path in expected if path not in found and path not in self.users)
         wrong = [f"left over: {left[0]}"] if left else []
         wrong += [f"not the bytes of an uninterrupted run: {', '.join(other[:3])}"] if other else []
@@ -209,13 +244,15 @@ class Stage:
         return wrong + self.differences(self.tree())
 
 
-def prepared(folder: Path, limit: float = 60) -> server.Server:
-    """Return a warm process with the inputs of all stages in place."""
+def prepared(folder: Path, stages: set[str], limit: float = 60) -> server.Server:
+    """Return a warm process with the inputs of some stages in place."""
     machine = server.Server(folder, limit)
     place = machine.trial / "inputs"
     for name in ("inputs", "work", "tmp", "cache"):
         (machine.trial / name).mkdir(parents=True)
     inputs.sources(place)
+    if stages <= {"parse_data"}:
+        return machine
     inputs.documents(place)
     inputs.base(place)
     for name, _ in inputs.stages("").items():

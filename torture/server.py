@@ -1,4 +1,4 @@
-"""Runs a stage in a forked child of a warm process: a trial costs no import of torch, and can be killed at any change."""
+"""Runs a stage in a forked child of a warm process, so that a trial costs no import, and kills it at any change."""
 
 import contextlib
 import errno
@@ -171,7 +171,7 @@ class Server:
             file = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, number)
             os.close(file)
-        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         os.chdir(self.trial / "work")
         os.environ.update(TMPDIR=str(self.trial / "tmp"), CODEFIT_CACHE=str(self.trial / "cache"))
         tempfile.tempdir = None

@@ -23,6 +23,12 @@ class Row:
     wrong: Counter[str] = field(default_factory=Counter)
     example: dict[str, str] = field(default_factory=dict)
 
+    def show(self) -> None:
+        """Print the count, and what was wrong, as soon as it is known."""
+        print(f"{self.name}: {self.survived} of {self.tried} survived", flush=True)
+        for problem, count in self.wrong.most_common():
+            print(f"  {count} times: {problem}\n    first at {self.example[problem]}", flush=True)
+
     def add(self, problems: list[str], how: str) -> None:
         """Count a trial; `how` says how to repeat it."""
         self.tried += 1
@@ -45,9 +51,6 @@ def finish(rows: list[Row], title: str, args: argparse.Namespace) -> int:
     total = Row("all", sum(row.tried for row in rows), sum(row.survived for row in rows))
     cells = [[row.name, row.tried, row.survived] for row in [*rows, total]]
     print("\n" + console.table(cells, ["", "tried", "survived"]))
-    for row in rows:
-        for problem, count in row.wrong.most_common():
-            print(f"\n{row.name}: {count} times: {problem}\n  first at {row.example[problem]}")
     if args.markdown:
         args.markdown.write_text(markdown(cells, title, rows), encoding="utf-8")
     return int(total.tried != total.survived)

@@ -36,7 +36,7 @@ class Pair:
         """Return what lies there after one of the commands."""
         self.stage.reset()
         started = time.monotonic()
-        outcome = self.machine.run(self.scene.stage, list(words))
+        outcome = self.machine.run(self.scene.stage, self.stage.words_of(words))
         self.seconds = time.monotonic() - started
         if outcome.code != 0:
             raise RuntimeError(f"{self.scene.name} fails alone: {outcome.stderr}")
@@ -48,9 +48,9 @@ class Pair:
         folder = self.machine.trial.parent
         said = [[folder / f"{name}{n}" for name in ("stdout", "stderr")] for n in (1, 2)]
         second = self.commands[0 if same else 1]
-        children = [self.machine.start(self.scene.stage, list(self.commands[0]), said=said[0])]
+        children = [self.machine.start(self.scene.stage, self.stage.words_of(self.commands[0]), said=said[0])]
         time.sleep(offset)
-        children.append(self.machine.start(self.scene.stage, list(second), said=said[1]))
+        children.append(self.machine.start(self.scene.stage, self.stage.words_of(second), said=said[1]))
         ends = [self.machine.wait(child, texts) for child, texts in zip(children, said, strict=True)]
         return self.judged(ends, self.results[:1] if same else self.results)
 
@@ -87,14 +87,14 @@ def run(machine: server.Server, scene: scenes.Scene, pairs: int, seed: int) -> t
         same = number % 2 == 0
         problems = list(dict.fromkeys(pair.together(same, offset)))
         row.add(problems, f"pair {number}, {'the same' if same else 'another'} command {offset:.3f} s later")
-    print(f"{scene.name}: {row.survived} of {row.tried} survived", flush=True)
+    row.show()
     return row
 
 
 def main() -> None:
     args = build_parser().parse_args()
-    machine = scenes.prepared(server.enter("torture.together"))
     found = [scene for scene in scenes.all_scenes() if args.only in scene.name and not scene.stopped]
+    machine = scenes.prepared(server.enter("torture.together"), {scene.stage for scene in found})
     rows = [run(machine, scene, 2 if args.quick else args.pairs, args.seed) for scene in found]
     sys.exit(tables.finish(rows, "Two at once", args))
 
