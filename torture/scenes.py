@@ -11,7 +11,7 @@ HALF = 0.6  # of the changes of a training, after which it is stopped to be cont
 
 @dataclass(frozen=True)
 class Group:
-    """Paths that are one output: the first of them shows that it is there."""
+    """Paths that are one output: the first of them shows that it is there, the last says what all of them are."""
 
     names: tuple[str, ...]
 
@@ -39,8 +39,7 @@ class Scene:
 
 
 def _documents(name: str) -> Group:
-    stem = name.rsplit(".", 1)[0]
-    return Group((name, f"{stem}.rejected.jsonl", f"{stem}.manifest.json"))
+    return Group((name, f"{name}.rejected.jsonl", f"{name}.manifest.json"))
 
 
 def _pair(name: str, stage: str, words: list[str], other: list[str], *groups: Group) -> list[Scene]:
@@ -209,6 +208,8 @@ class Stage:
             seen, old, new = (trees.part(tree, names) for tree in (found, self.old, self.new))
             if names[0] not in found and names[0] not in old:
                 continue  # nothing is shown yet
+            if len(names) > 1 and names[-1] not in found:  # without a manifest a file claims nothing but to be whole
+                seen, old, new = (trees.part(tree, names[:1]) for tree in (seen, old, new))
             if seen not in (old, new):
                 what = "is gone" if names[0] not in found else "is neither the old nor the new one"
                 parts = [path for path in {*seen, *new} if seen.get(path) != new.get(path)]

@@ -4,6 +4,7 @@ import argparse
 import datetime
 import os
 import platform
+import re
 import shlex
 import sys
 from collections import Counter
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from codefit import cli, console
+
+DRAWN = re.compile(r"[0-9a-f]{32}")  # in names of temporary folders
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Row:
         """Count a trial; `how` says how to repeat it."""
         self.tried += 1
         self.survived += not problems
-        for problem in problems:
+        for problem in {DRAWN.sub("<hex>", problem) for problem in problems}:
             self.wrong[problem] += 1
             self.example.setdefault(problem, how)
 
