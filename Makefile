@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint format
+.PHONY: demo test torture slow lint format
 
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh
@@ -12,6 +12,13 @@ test: .venv/installed-dev lint
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# Kills, failed calls, two runs at once, damaged inputs: about 40 minutes. docs/reliability.md has the results.
+torture: .venv/installed-dev
+	@mkdir -p outputs/torture
+	@status=0; for part in kills faults together mutations; do \
+		$(BIN)/python -m torture.$$part --markdown outputs/torture/$$part.md || status=1; \
+	done; exit $$status
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -26,7 +26,6 @@ def build_parser() -> cli.Parser:
     add = parser.add_argument
     add("--errors", nargs="+", choices=server.ERRORS, default=list(server.ERRORS), help="what fails")
     add("--most", type=cli.number(int, 1), default=10, help="failures of one scene with one error")
-    parser.add_argument("--no_neighbours", action="store_true", help="without files of the user next to the outputs")
     tables.add_flags(parser)
     return parser
 
@@ -52,11 +51,9 @@ def trial(stage: scenes.Stage, trap: server.Trap) -> list[str]:
     return wrong + stage.ends_right()
 
 
-def fail(
-    machine: server.Server, scene: scenes.Scene, errors: list[str], most: int, seed: int, near: bool
-) -> tables.Row:
+def fail(machine: server.Server, scene: scenes.Scene, errors: list[str], most: int, seed: int) -> tables.Row:
     """Return what became of one scene."""
-    stage, row = scenes.Stage(machine, scene, near), tables.Row(scene.name)
+    stage, row = scenes.Stage(machine, scene), tables.Row(scene.name)
     for error in errors:
         for trap in traps(stage.changes, error, most, seed):
             problems = list(dict.fromkeys(trial(stage, trap)))
@@ -71,7 +68,7 @@ def main() -> None:
     found = [scene for scene in scenes.all_scenes() if args.only in scene.name]
     machine = scenes.prepared(server.enter("torture.faults"), {scene.stage for scene in found})
     most = 1 if args.quick else args.most
-    rows = [fail(machine, scene, args.errors, most, args.seed, not args.no_neighbours) for scene in found]
+    rows = [fail(machine, scene, args.errors, most, args.seed) for scene in found]
     sys.exit(tables.finish(rows, "Failed calls", args))
 
 

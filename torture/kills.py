@@ -22,7 +22,6 @@ from torture import scenes, server, tables
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     parser.add_argument("--most", type=cli.number(int, 1), default=150, help="kills of one scene; all changes if fewer")
-    parser.add_argument("--no_neighbours", action="store_true", help="without files of the user next to the outputs")
     tables.add_flags(parser)
     return parser
 
@@ -44,9 +43,9 @@ def trial(stage: scenes.Stage, number: int) -> list[str]:
     return wrong + stage.halves(found) + stage.harm(found) + stage.ends_right()
 
 
-def kill(machine: server.Server, scene: scenes.Scene, most: int, seed: int, neighbours: bool) -> tables.Row:
+def kill(machine: server.Server, scene: scenes.Scene, most: int, seed: int) -> tables.Row:
     """Return what became of one scene."""
-    stage, row = scenes.Stage(machine, scene, neighbours), tables.Row(scene.name)
+    stage, row = scenes.Stage(machine, scene), tables.Row(scene.name)
     if stage.faults_without_trap:
         row.add(stage.faults_without_trap, "an uninterrupted run")
     for number in chosen(stage.changes, most, seed):
@@ -62,7 +61,7 @@ def main() -> None:
     found = [scene for scene in scenes.all_scenes() if args.only in scene.name]
     machine = scenes.prepared(server.enter("torture.kills"), {scene.stage for scene in found})
     most = 4 if args.quick else args.most
-    rows = [kill(machine, scene, most, args.seed, not args.no_neighbours) for scene in found]
+    rows = [kill(machine, scene, most, args.seed) for scene in found]
     sys.exit(tables.finish(rows, "Killed", args))
 
 

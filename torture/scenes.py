@@ -110,18 +110,16 @@ class Stage:
 
     Args:
         machine: the warm process.
-        neighbours: whether files of the user lie next to the outputs and in the folder for temporary files.
     """
 
-    def __init__(self, machine: server.Server, scene: Scene, neighbours: bool = True) -> None:
+    def __init__(self, machine: server.Server, scene: Scene) -> None:
         self.machine, self.scene = machine, scene
         self.saved = machine.trial.with_name("before")
         shutil.rmtree(self.saved, ignore_errors=True)
         self._clear()
         if scene.before:
             self._made(self.words_of(scene.before))
-        if neighbours:
-            self._add_neighbours()
+        self._add_neighbours()
         self._save()
         self.old = trees.tree(self.saved)
         self.users = {path: what for path, what in self.old.items() if not trees.part({path: what}, self._all_names())}

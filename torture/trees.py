@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-OF_TIME = re.compile(r"seconds|runtime|_per_second|peak_memory|total_flos")
+OF_TIME = re.compile(r"seconds|runtime|_per_second|peak_memory")
 
 Tree = dict[str, str]
 
