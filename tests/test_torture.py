@@ -88,7 +88,7 @@ def test_reading_sources_survives(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("code", "stderr", "complaint"),
     [
-        (0, "50%\r100%\n", None),
+        (0, "50%\r100%\n\x1b[A", None),
         (1, "note: x\nerror: a is not there; give b.\n", None),
         (1, "error: was it trained on another base?\n", None),
         (1, "error: a is not there; give b", "exit 1 without one sentence"),

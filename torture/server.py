@@ -25,6 +25,7 @@ STATE, FOLDER = "TORTURE_STATE", "TORTURE_FOLDER"  # of the environment
 STAGES = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu")
 KILL, FAIL_ONCE, FAIL_FROM_HERE_ON = 1, 2, 3
 LAYOUT = struct.Struct("lliiii1024s1024s")  # struct state of shim.c
+CURSOR_UP = "\x1b[A"  # of nested progress bars
 PICTURE = b"\x89PNG\r\n\x1a\n"
 MEMORY = 2 << 30  # bytes that a stage may take in addition to what the warm process holds
 
@@ -51,7 +52,7 @@ class Outcome:
 
     def complaint(self) -> str | None:
         """Return what is wrong with this end, None for success or exit 1 with one sentence."""
-        text = self.stderr + self.stdout
+        text = (self.stderr + self.stdout).replace(CURSOR_UP, "")
         if self.code is None:
             return "did not end within the time limit"
         if self.peak_bytes > MEMORY:
