@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test torture slow lint format
+.PHONY: demo test torture slow lint format FORCE
 
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh
@@ -14,11 +14,14 @@ slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
 
 # Kills, failed calls, two runs at once, damaged inputs: about 40 minutes. docs/reliability.md has the results.
+TORTURE := kills mutations faults together
+
 torture: .venv/installed-dev
 	@mkdir -p outputs/torture
-	@status=0; for part in kills faults together mutations; do \
-		$(BIN)/python -m torture.$$part --markdown outputs/torture/$$part.md || status=1; \
-	done; exit $$status
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(TORTURE:%=outputs/torture/%.md)
+
+outputs/torture/%.md: FORCE
+	$(BIN)/python -m torture.$* --markdown $@
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

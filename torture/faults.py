@@ -25,7 +25,7 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--errors", nargs="+", choices=server.ERRORS, default=list(server.ERRORS), help="what fails")
-    add("--most", type=cli.number(int, 1), default=10, help="failures of one scene with one error")
+    add("--most", type=cli.number(int, 1), default=6, help="failures of one scene with one error")
     tables.add_flags(parser)
     return parser
 

@@ -21,7 +21,7 @@ from torture import scenes, server, tables
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--most", type=cli.number(int, 1), default=150, help="kills of one scene; all changes if fewer")
+    parser.add_argument("--most", type=cli.number(int, 1), default=125, help="kills of one scene; all changes if fewer")
     tables.add_flags(parser)
     return parser
 
