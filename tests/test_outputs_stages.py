@@ -30,7 +30,7 @@ def run(made, source, vocabulary, prepared, tiny_base, tmp_path, capsys):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "a.kt").write_text("val a = 1\n" * 500)
     written = json.loads((made / "adapter" / "manifest.json").read_text())
-    (made / "adapter" / "manifest.json").write_text(json.dumps({**written, "command": ["train.py"]}))
+    (made / "adapter" / "manifest.json").write_text(json.dumps({**written, "command": ["train.py"], "versions": {}}))
     search = ["--trials", "1", "--search", "learning_rate=0.001,0.002"]
     merging = ["--hf_repository", str(made / "adapter"), "--output_dir"]
     benchmark = ["--hf_repository", str(made / "adapter"), "--dataset", str(made / "data")]

@@ -123,7 +123,7 @@ def as_shown(
         return asked, encoder
     room = min(context - asked.new_tokens, room * (args.few_shot + 1))
     longer = questions.with_examples(asked, training.examples(args.few_shot, args.seed))
-    return longer, Encoder(encoder.tokenizer, room, encoder.prompt_only)
+    return longer, Encoder(encoder.tokenizer, room, encoder.prompt_only, encoder.eos_ids)
 
 
 def ask(
