@@ -71,10 +71,10 @@ def test_a_stage_is_killed_at_the_change_that_was_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["torture.kills", "--only", "parse_data to JSON Lines", "--most", "12"],
-        ["torture.faults", "--only", "parse_data to JSON Lines", "--most", "2"],
-        ["torture.together", "--only", "parse_data to JSON Lines", "--pairs", "2"],
-        ["torture.mutations", "--only", "zip", "--number", "30"],
+        ["torture.kills", "--only", "parse_data to JSON Lines", "--most", "5"],
+        ["torture.faults", "--only", "parse_data to JSON Lines", "--errors", "ENOSPC", "--most", "2"],
+        ["torture.together", "--only", "parse_data to JSON Lines", "--pairs", "1"],
+        ["torture.mutations", "--only", "zip", "--number", "20"],
     ],
 )
 def test_reading_sources_survives(words: list[str]) -> None:
