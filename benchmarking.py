@@ -119,15 +119,13 @@ def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, lis
     Raises:
         UserError: so much of them is lost that no prediction could be like its reference.
     """
-    from codefit.scoring import edit_similarity
-    from codefit.scoring.metric import gather
+    from codefit.scoring.edit_similarity import EDIT_SIMILARITY
 
     found = {}
     for each in asked:
         references = [pair.completion for pair in each.pairs]
         found[each.name] = [encoder.decode(ids) for ids in encoder.ids(references)]
-        stats = gather(edit_similarity, found[each.name], references)
-        score = float(edit_similarity.value(stats.sum(axis=0)))
+        score = EDIT_SIMILARITY.score(found[each.name], references)
         if score < 99:
             raise UserError(
                 f"{each.name}: the references score only {score:.1f} in edit similarity after the tokenizer, so that "

@@ -210,11 +210,11 @@ def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
 def compare(wanted: Answers, said: Answers) -> dict[str, float]:
     """Return how near the answers of the merged model come to those of the adapter."""
     from codefit.modeling import merging
-    from codefit.scoring import edit_similarity
+    from codefit.scoring.edit_similarity import EDIT_SIMILARITY
 
     distance, agreement = merging.divergence(wanted.log_probabilities, said.log_probabilities)
     pairs = zip(said.completions, wanted.completions, strict=True)
-    alike = [edit_similarity.statistics(ours, theirs)[0] for ours, theirs in pairs]
+    alike = [EDIT_SIMILARITY.of_pair(ours, theirs)[0] for ours, theirs in pairs]
     return {"kl_to_adapter": distance, "top1_agreement": agreement, "edit_similarity": sum(alike) / len(alike)}
 
 

@@ -160,3 +160,15 @@ def test_scoring_never_imports_torch_and_help_not_even_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_scoring_two_text_files_never_imports_a_parser_or_a_task() -> None:
+    files = [str(EXAMPLE / name) for name in ("answers.txt", "predictions.txt")]
+    code = (
+        "import sys, bleu\n"
+        f"bleu.main(['-a', {files[0]!r}, '-p', {files[1]!r}])\n"
+        "found = [name for name in sys.modules if name.startswith(('tree_sitter', 'codefit.tasks', 'codefit.code'))]\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

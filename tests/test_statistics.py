@@ -6,9 +6,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from codefit.scoring import bleu
 from codefit.scoring import statistics as sure
-from codefit.scoring.metric import gather
+from codefit.scoring.bleu import BLEU
 from codefit.scoring.statistics import Array
 
 
@@ -141,12 +140,12 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
 def test_a_corpus_score_is_computed_anew_from_the_items_of_every_resample() -> None:
     references = [f"return a {word} b + {word}" for word in ("one", "two", "three", "four", "five", "six")]
     predictions = [text.replace("two", "2").replace("a", "a" * (1 + at % 3)) for at, text in enumerate(references)]
-    stats = gather(bleu, predictions, references)
+    stats = BLEU.of_texts(predictions, references)
     clusters = ["x", "x", "y", "z", "z", "z"]
-    values = bleu.value(sure._resampled(sure._cluster_sums(stats, clusters), seed=0))
+    values = BLEU.value(sure._resampled(sure._cluster_sums(stats, clusters), seed=0))
     weights = sure._weights(3, 0)[17]
     items = [item for item, name in enumerate(clusters) for _ in range(weights["xyz".index(name)])]
-    assert values[17] == pytest.approx(float(bleu.value(stats[items].sum(axis=0))))
+    assert values[17] == pytest.approx(BLEU.corpus_score(stats[items]))
 
 
 def test_every_resample_has_as_many_files_as_there_are() -> None:

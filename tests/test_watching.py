@@ -18,7 +18,6 @@ from codefit.evaluation import inference, task_metrics
 from codefit.generation import batched, stopping
 from codefit.modeling import loading
 from codefit.records import Pair, write_jsonl
-from codefit.scoring.metric import gather
 from codefit.training import callbacks, heldout_eval
 
 SMALL = ["--max_length", "256", "--max_prompt_tokens", "64"]
@@ -140,9 +139,7 @@ def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared
         written = inference.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False).items
         found[task] = heldout_eval.HeldOut(asked, encoder).scores(model)
         texts = [item.prediction for item in written], [item.reference for item in written]
-        assert found[task] == {
-            metric.NAME: float(metric.value(gather(metric, *texts).sum(axis=0))) for metric in heldout_eval.METRICS
-        }
+        assert found[task] == {metric.name: metric.score(*texts) for metric in heldout_eval.METRICS}
     assert found["line"]["edit_similarity"] != found["completion"]["edit_similarity"]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from codefit.evaluation import task_metrics
 from codefit.records import Prediction
-from codefit.scoring.metric import measure
 
 LABELS = {
     "empty": "nothing at all",
@@ -34,11 +33,11 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
     answers = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
     if CEILING not in stored:
         answers[CEILING] = [item.reference for item in items]
-    table = task_metrics.text_metrics(task_metrics.task_of(items))
+    metrics = task_metrics.text_metrics(task_metrics.task_of(items))
+    references = [item.reference for item in items]
     lines: list[dict[str, Any]] = []
     for baseline in (baseline for baseline in LABELS if baseline in answers):
-        stats = {name: measure(metric, items, answers[baseline]) for name, metric in table.items()}
-        values = {name: float(table[name].value(found.sum(axis=0))) for name, found in stats.items()}
+        values = {metric.name: metric.score(answers[baseline], references) for metric in metrics}
         lines.append({"baseline": baseline, "label": LABELS[baseline], "values": values})
     return lines
 
@@ -56,9 +55,9 @@ def _others(items: Sequence[Prediction], seed: int) -> list[str]:
 def findings(table: Sequence[dict[str, Any]], task: str) -> list[str]:
     """Return a sentence for every metric of a task's texts in which the references do not reach 100."""
     ceiling = next(row["values"] for row in table if row["baseline"] == CEILING)
-    texts = task_metrics.text_metrics(task)
+    labels = {metric.name: metric.label for metric in task_metrics.text_metrics(task)}
     return [
-        f"The references themselves score {value:.1f} in {texts[name].LABEL}, not 100: the tokenizer or the metric "
+        f"The references themselves score {value:.1f} in {labels[name]}, not 100: the tokenizer or the metric "
         "loses text, and no model can score more."
         for name, value in ceiling.items()
         if value < 100 - 1e-6

@@ -7,11 +7,11 @@ from typing import Any
 from codefit.evaluation import baselines, leak_signs, output_checks, prompt_groups, task_metrics, truncation
 from codefit.evaluation.benchmarks import codexglue, formats
 from codefit.records import Prediction
-from codefit.scoring import bits_per_byte, statistics
-from codefit.scoring.metric import Metric, in_sentence, measure
+from codefit.scoring import statistics
+from codefit.scoring.bits_per_byte import BITS_PER_BYTE
+from codefit.scoring.metric import Metric, in_sentence
 from codefit.scoring.statistics import Array
 
-BINARY = ("exact_match", "next_line")
 BASE, ADAPTED = "base", "adapted"  # the first two roles; further models have roles of their own
 RESOLVED = 0.05
 # Points of the headline metric: a loss that is surely smaller is none that a reader of code would notice. "Out of the
@@ -23,9 +23,10 @@ ByRole = Mapping[str, Sequence[Prediction]]  # predictions of each model for the
 
 def score_items(predictions: Sequence[Prediction]) -> list[Prediction]:
     """Return the predictions with each metric of texts per item; what the model measured (nats) is kept."""
-    table = task_metrics.text_metrics(task_metrics.task_of(predictions))
-    columns = [metric.value(measure(metric, predictions)).tolist() for metric in table.values()]
-    rows = (dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True))
+    metrics = task_metrics.text_metrics(task_metrics.task_of(predictions))
+    columns = [metric.value(metric.of_items(predictions)).tolist() for metric in metrics]
+    names = [metric.name for metric in metrics]
+    rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
     return [
         dataclasses.replace(item, scores={**item.scores, **row}) for item, row in zip(predictions, rows, strict=True)
     ]
@@ -151,22 +152,22 @@ def _clusters(items: Sequence[Prediction]) -> list[str]:
 def _metrics(by_role: ByRole) -> list[Metric]:
     """Return the metrics that all predictions allow, in the order of the tables."""
     first, *others = (task_metrics.applicable(items) for items in by_role.values())
-    return [metric for name, metric in first.items() if all(name in table for table in others)]
+    return [metric for metric in first if all(metric in table for table in others)]
 
 
 def _row(metric: Metric, by_role: ByRole, seed: int, how: str) -> dict[str, Any]:
     """Return one metric of every model, signed by how it is counted and how the models were asked."""
     clusters = _clusters(by_role[BASE])
-    stats = {role: measure(metric, items) for role, items in by_role.items()}
+    stats = {role: metric.of_items(items) for role, items in by_role.items()}
     cells = {role: _interval(metric, found, clusters, seed) for role, found in stats.items()}
     against = {
         role: _difference(metric, stats[BASE], found, clusters, seed) for role, found in stats.items() if role != BASE
     }
     row = {
-        "metric": metric.NAME,
-        "label": metric.LABEL,
-        "unit": metric.UNIT,
-        "higher_is_better": metric.HIGHER_IS_BETTER,
+        "metric": metric.name,
+        "label": metric.label,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
         "n": len(clusters),
         "signature": f"{metric.signature(len(clusters))}|{how}".rstrip("|"),
         "base": cells[BASE],
@@ -180,18 +181,18 @@ def _row(metric: Metric, by_role: ByRole, seed: int, how: str) -> dict[str, Any]
 def _interval(metric: Metric, stats: Array, clusters: Sequence[str], seed: int) -> dict[str, float]:
     """Return `value`, `low`, `high`; with few files the interval of a percentage is cut at 0 and 100."""
     found = statistics.intervals(stats, clusters, metric.value, seed)._asdict()
-    if metric.UNIT == "%":
+    if metric.unit == "%":
         found |= {"low": max(0.0, found["low"]), "high": min(100.0, found["high"])}
     return found
 
 
 def _difference(metric: Metric, before: Array, after: Array, clusters: Sequence[str], seed: int) -> dict[str, Any]:
-    found = statistics.compare(before, after, clusters, metric.value, metric.HIGHER_IS_BETTER, seed)
+    found = statistics.compare(before, after, clusters, metric.value, metric.higher_is_better, seed)
     difference = {"value": found.difference, "low": found.low, "high": found.high, "p": found.p}
-    if metric.UNIT == "%":  # with few files the interval runs over what two percentages can differ by
+    if metric.unit == "%":  # with few files the interval runs over what two percentages can differ by
         difference |= {"low": max(-100.0, found.low), "high": min(100.0, found.high)}
     verdict = found.verdict
-    if metric.NAME in BINARY:
+    if metric.is_hit:
         difference["mcnemar_p"] = statistics.mcnemar(before[:, 0], after[:, 0])
         if difference["mcnemar_p"] >= RESOLVED:  # no resample of a few hits of one model alone has a loss
             verdict = "not resolved"
@@ -216,11 +217,11 @@ def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
         {
             "rule": rule,
             "label": truncation.RULES[rule],
-            **{role: float(metric.value(stats[rule, role].sum(axis=0))) for role in by_role},
+            **{role: metric.corpus_score(stats[rule, role]) for role in by_role},
         }
         for rule in rules
     ]
-    sign = 1 if metric.HIGHER_IS_BETTER else -1
+    sign = 1 if metric.higher_is_better else -1
     best = max(rows, key=lambda row: sign * row[BASE])["rule"]
     against = {}
     for role in (role for role in by_role if role.startswith(ADAPTED)):
@@ -233,7 +234,7 @@ def _stops(by_role: ByRole, seed: int) -> dict[str, Any]:
 
 
 def _cut(metric: Metric, rule: str, items: Sequence[Prediction]) -> Array:
-    return measure(metric, items, truncation.texts(rule, items))
+    return metric.of_items(items, truncation.texts(rule, items))
 
 
 def _only_stopping(row: dict[str, Any], stops: dict[str, Any], role: str, word: str) -> list[str]:
@@ -255,15 +256,15 @@ def _only_looking_up(
     if "nearest" not in stored:
         return []
     metric = task_metrics.headline(task_metrics.task_of(adapted))
-    before, after = measure(metric, adapted, stored["nearest"]), measure(metric, adapted)
+    before, after = metric.of_items(adapted, stored["nearest"]), metric.of_items(adapted)
     found = _difference(metric, before, after, _clusters(adapted), seed)
     if found["verdict"] == "better":
         return []
-    values = [float(metric.value(stats.sum(axis=0))) for stats in (before, after)]
+    values = [metric.corpus_score(stats) for stats in (before, after)]
     shown = "shown to be " if found["difference"]["value"] > 0 else ""
     return [
         f"The {word} ({values[1]:.1f}) is not {shown}better than a look-up of the nearest training item "
-        f"({values[0]:.1f}) in {in_sentence(metric.LABEL)}."
+        f"({values[0]:.1f}) in {in_sentence(metric.label)}."
     ]
 
 
@@ -281,7 +282,7 @@ def _slices(by_role: ByRole, seed: int) -> list[dict[str, Any]]:
     """
     base = by_role[BASE]
     metric = task_metrics.headline(task_metrics.task_of(base))
-    stats = {role: measure(metric, items) for role, items in by_role.items()}
+    stats = {role: metric.of_items(items) for role, items in by_role.items()}
     clusters = _clusters(base)
     groups: dict[tuple[str, str], list[int]] = {}
     for index, item in enumerate(base):
@@ -297,7 +298,7 @@ def _slices(by_role: ByRole, seed: int) -> list[dict[str, Any]]:
             for role, found in stats.items()
             if role != BASE
         }
-        values = {role: float(metric.value(found[at].sum(axis=0))) for role, found in stats.items()}
+        values = {role: metric.corpus_score(found[at]) for role, found in stats.items()}
         about = {"kind": kind, "group": group, "n": len(at), "files": len(set(inside))}
         rows.append({**about, **values, "against": against})
     for role in (role for role in by_role if role != BASE):
@@ -316,7 +317,7 @@ def _forgetting(benchmark: dict[str, Any]) -> dict[str, Any]:
     the headline metric and bits per byte have to be kept: who learns to stop scores better and can have forgotten.
     """
     rows = benchmark["metrics"]
-    found = [_kept(row) for row in rows if row is rows[0] or row["metric"] == bits_per_byte.NAME]
+    found = [_kept(row) for row in rows if row is rows[0] or row["metric"] == BITS_PER_BYTE.name]
     return min(found, key=lambda each: ("forgot", "not resolved", "kept").index(each["verdict"]))
 
 

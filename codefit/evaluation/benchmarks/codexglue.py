@@ -128,16 +128,14 @@ def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, A
     Both sides are post-processed for both scores, as in CodeXGLUE's pipeline, which writes post-processed files for
     its evaluator. Edit similarity is the mean of integers: each item is rounded half to even.
     """
-    from codefit.scoring import bleu
-    from codefit.scoring.metric import gather
+    from codefit.scoring.bleu import BLEU
 
     found = [post_process(prediction.strip()) for prediction in predictions]
     wanted = [post_process(reference.strip()) for reference in references]
     n = len(wanted)
-    counts = gather(bleu, found, wanted).sum(axis=0)
     return {
         "edit_similarity": round(sum(map(similarity, found, wanted)) / n, 2),
-        "bleu": round(float(bleu.value(counts)), 2),
+        "bleu": round(BLEU.score(found, wanted), 2),
         "n": n,
         "signatures": _signatures(n),
     }

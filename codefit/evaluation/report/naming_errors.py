@@ -6,9 +6,8 @@ from typing import Any
 
 from codefit.evaluation.report.terminal import markdown_table
 from codefit.records import Prediction
-from codefit.scoring import exact_match, naming_f1, naming_stemmed
-from codefit.scoring.metric import gather
-from codefit.scoring.name_parts import parts
+from codefit.scoring.exact_match import EXACT_MATCH
+from codefit.scoring.naming import NAMING_F1, NAMING_STEMMED, parts
 
 SHOWN = 15  # rows of a table of confusions
 LONGEST = 5  # parts of a name, from which on names are one row
@@ -50,8 +49,7 @@ def lengths(items: Sequence[Prediction]) -> list[tuple[str, ...]]:
 
 def _length(size: int, items: list[Prediction]) -> tuple[str, ...]:
     texts = [item.prediction for item in items], [item.reference for item in items]
-    metrics = (exact_match, naming_stemmed, naming_f1)
-    values = (float(metric.value(gather(metric, *texts).sum(axis=0))) for metric in metrics)
+    values = (metric.score(*texts) for metric in (EXACT_MATCH, NAMING_STEMMED, NAMING_F1))
     answered = sum(len(parts(item.prediction)) for item in items) / len(items)
     name = f"{size} or more" if size == LONGEST else str(size)
     return (name, str(len(items)), *(f"{value:.1f}" for value in values), f"{answered:.1f}")
