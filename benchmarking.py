@@ -28,6 +28,8 @@ from codefit.manifest import Manifest
 if TYPE_CHECKING:
     from codefit.evaluation.questions import Questions
     from codefit.evaluation.report import results
+    from codefit.evaluation.result_schema import Model
+    from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
     from codefit.evaluation.training_lookup import TrainingData
 
 
@@ -63,53 +65,78 @@ def build_parser() -> cli.Parser:
     return parser
 
 
+def settings_of(args: argparse.Namespace) -> "BenchmarkSettings":
+    """Return what the flags ask for."""
+    from codefit.evaluation.settings import BenchmarkSettings
+    from codefit.generation.decoding import Decoding
+
+    return BenchmarkSettings(
+        adapted=tuple(args.hf_repository),
+        base=args.model_name_or_path,
+        few_shot=args.few_shot,
+        load_in_4bit=args.load_in_4bit,
+        benchmarks=tuple(args.benchmark),
+        dataset=args.dataset,
+        split=args.split,
+        forgetting=args.forgetting,
+        sample=args.sample,
+        seed=args.seed,
+        max_new_tokens=args.max_new_tokens,
+        max_prompt_tokens=args.max_prompt_tokens,
+        tokens_per_batch=args.tokens_per_batch,
+        decoding=Decoding(temperature=args.temperature, top_p=args.top_p, seed=args.generation_seed),
+        backend=args.backend,
+        with_cache=not args.no_cache,
+    )
+
+
 # ---------------------------------------------------------------------------------------------- before asking
 
 
-def load_questions(args: argparse.Namespace, manifest: Manifest) -> "list[Questions]":
+def load_questions(settings: "QuestionSettings", manifest: Manifest) -> "list[Questions]":
     """Return what is asked, sampled."""
     from codefit.evaluation import questions
 
-    found = questions.load(args.benchmark, args.dataset, args.split, args.max_new_tokens, args.forgetting, manifest)
-    return [questions.draw(asked, args.sample, args.seed) for asked in found]
+    found = questions.load(settings, manifest)
+    return [questions.draw(asked, settings.sample, settings.seed) for asked in found]
 
 
-def load_training(args: argparse.Namespace, manifest: Manifest) -> "TrainingData | None":
+def load_training(settings: "QuestionSettings", few_shot: int, manifest: Manifest) -> "TrainingData | None":
     """Return what is kept of the training data, for baselines, examples and leaks; None where they are not here."""
     from codefit import records
     from codefit.evaluation.training_lookup import TrainingData
 
-    folder = records.dataset_folder(args.dataset) if "heldout" in args.benchmark else Path(args.dataset)
+    heldout = "heldout" in settings.benchmarks
+    folder = records.dataset_folder(settings.dataset) if heldout else Path(settings.dataset)
     path = folder / "train.jsonl"
     if path.is_file() and path.stat().st_size:
         manifest.add_input(path)
-        return TrainingData(path, args.seed)
-    if args.few_shot:
+        return TrainingData(path, settings.seed)
+    if few_shot:
         raise UserError(f"--few_shot takes its examples from {path}, which is not there; name the data with --dataset.")
-    print(f"note: no training data in {args.dataset}: no nearest training item, no look for leaks")
+    print(f"note: no training data in {settings.dataset}: no nearest training item, no look for leaks")
     return None
 
 
 def describe(
-    args: argparse.Namespace, by_role: dict[str, Any], asked: "list[Questions]", encoder: Any
+    models: "dict[str, Model]", how: "InferenceSettings", asked: "list[Questions]", encoder: Any
 ) -> dict[str, int]:
     """Say what will be asked, in how many batches, and return by benchmark how many prompts are cut on the left."""
     from codefit.generation.batched import batches
 
-    for role, model in by_role.items():
-        quantised = " in 4 bits" if args.load_in_4bit and role == "base" else ""
-        kind = f" ({model['kind']})" if "kind" in model else ""
-        print(f"{model['label']:<12}{model['name']}{kind}{quantised}")
+    for key, model in models.items():
+        quantised = " in 4 bits" if how.load_in_4bit and key == "base" else ""
+        kind = f" ({model.kind or model.role})" if key != "base" else ""
+        print(f"{model.label:<12}{model.name}{kind}{quantised}")
     cut = {}
     for each in asked:
         samples = list(encoder.samples(each.pairs))
         cut[each.name] = sum(sample.cut > 0 for sample in samples)
-        rows = len(batches([sample.start + each.new_tokens for sample in samples], args.tokens_per_batch))
+        rows = len(batches([sample.start + each.new_tokens for sample in samples], how.tokens_per_batch))
         print(
             f"{each.name:<11} {len(each.pairs)} prompts ({cut[each.name]} cut on the left), "
             f"batches for each model: {rows}"
         )
-    print(f"output      {args.output_dir}")
     return cut
 
 
@@ -150,48 +177,63 @@ def answer_without_model(
 # ---------------------------------------------------------------------------------------------- the story
 
 
-def ask_anew(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None":
-    """Return what all models said, or None after a dry run; what was asked goes into the manifest."""
-    from codefit.evaluation import contenders, inference, questions
+def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
+    """Return what all models predict, or None after a dry run; what was asked goes into the manifest."""
+    from codefit.evaluation import contenders, inference, questions, result_schema
     from codefit.evaluation.report import results
+    from codefit.evaluation.result_schema import BenchmarkInfo
 
-    by_role = contenders.resolve(args)
-    if args.backend == "vllm":
+    found = contenders.resolve(settings)
+    how = found.inference
+    if how.backend == "vllm":
         from codefit.generation import vllm_backend
 
-        adapters = [model["folder"] for model in by_role.values() if model.get("kind") == "adapter"]
-        vllm_backend.refuse_what_it_cannot(adapters, args.load_in_4bit)
-    asked = load_questions(args, manifest)
-    about: dict[str, dict[str, Any]] = {
-        each.name: {"title": each.title, "forgetting": each.name == questions.FORGETTING, "format": each.format}
-        for each in asked
-    }
-    manifest.update(models=by_role, benchmarks=about, dataset=args.dataset, load_in_4bit=args.load_in_4bit)
-    encoders = contenders.encoders(by_role, args.max_prompt_tokens)
+        adapters = [str(model.folder) for model in found.models.values() if model.kind == "adapter"]
+        vllm_backend.refuse_what_it_cannot(adapters, how.load_in_4bit)
+    asked = load_questions(found.questions, manifest)
+    encoders, models = contenders.encoders(found.models, how.max_prompt_tokens)
+    found = dataclasses.replace(found, models=models)
     encoder = encoders["adapted"]
-    manifest.update(cut_prompts=describe(args, by_role, asked, encoder))
-    if args.dry_run:
+    cut = describe(models, how, asked, encoder)
+    print(f"output      {output}")
+    if dry_run:
         return None
     references = refuse_lossy_tokens(asked, encoder)
-    training = load_training(args, manifest)
-    answers = inference.of_models(args, by_role, asked, encoders, training)
-    for name, found in answers.items():
-        about[name]["decoding"] = {role: answer.decoding for role, answer in found.items()}
-    manifest.update(benchmarks=about)
-    predictions = {name: {role: answer.items for role, answer in found.items()} for name, found in answers.items()}
-    loss_png = Path(by_role["adapted"]["folder"]) / "loss.png"
-    return results.Run(predictions, answer_without_model(asked, training, references), manifest.content, loss_png)
+    training = load_training(found.questions, how.few_shot, manifest)
+    predicted = inference.of_models(found, asked, encoders, training)
+    benchmarks = {
+        each.name: BenchmarkInfo(
+            title=each.title,
+            forgetting=each.name == questions.FORGETTING,
+            format=each.format,
+            decoding={key: model.settings for key, model in predicted[each.name].items()},
+        )
+        for each in asked
+    }
+    manifest.update(
+        models=result_schema.plain(models),
+        benchmarks=result_schema.plain(benchmarks),
+        dataset=found.questions.dataset,
+        load_in_4bit=how.load_in_4bit,
+        cut_prompts=cut,
+    )
+    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
+    about = result_schema.of_manifest(manifest.content, output)
+    loss_png = Path(str(models["adapted"].folder)) / "loss.png"
+    return results.Run(
+        predictions, answer_without_model(asked, training, references), about, manifest.content, loss_png
+    )
 
 
 def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None":
-    """Return what there is to score: read again, put together from two runs, or asked anew; None after a dry run."""
+    """Return what there is to score: read again, put together from two runs, or asked now; None after a dry run."""
     from codefit.evaluation.report import results
 
     if args.rescore:
         run = results.read(args.output_dir)
         manifest.update(predicted_by=run.made)
         if args.dry_run:
-            print(f"would score {', '.join(run.predictions)} in {args.output_dir} anew")
+            print(f"would score {', '.join(run.predictions)} in {args.output_dir} again")
         return None if args.dry_run else run
     outputs.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
     if args.compare:
@@ -199,7 +241,7 @@ def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None"
         if args.dry_run:
             print(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
         return None if args.dry_run else run
-    return ask_anew(args, manifest)
+    return ask_models(settings_of(args), manifest, args.output_dir, args.dry_run)
 
 
 def check(parser: cli.Parser, args: argparse.Namespace) -> None:
@@ -231,18 +273,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if run is None:
         return
     score = comparison.score_items
-    scored = {name: {role: score(items) for role, items in found.items()} for name, found in run.predictions.items()}
-    made = run.made
-    about = (made["models"], made["benchmarks"], run.stored, made["arguments"]["seed"], args.profile)
-    scores = comparison.scores(scored, *about)
+    scored = {name: {key: score(items) for key, items in found.items()} for name, found in run.predictions.items()}
+    about = run.about
+    scores = comparison.scores(
+        scored, about.models, about.benchmarks, run.stored, about.arguments.seed, profile=args.profile
+    )
     with outputs.new_directory(args.output_dir) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 
-    for benchmark in scores["benchmarks"].values():
-        print(f"\n{terminal.table(benchmark, scores['models'])}")
+    for result in scores.benchmarks.values():
+        print(f"\n{terminal.table(result, scores.models)}")
     print(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
-    for errors in filter(Path.is_file, (results.errors_file(args.output_dir, name) for name in scores["benchmarks"])):
+    for errors in filter(Path.is_file, (results.errors_file(args.output_dir, name) for name in scores.benchmarks)):
         print(f"errors: {errors}")
 
 

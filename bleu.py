@@ -10,11 +10,14 @@ has a signature that says how it was made.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codefit import cli
 from codefit.errors import UserError
 from codefit.records import Prediction, read_jsonl
+
+if TYPE_CHECKING:
+    from codefit.evaluation.result_schema import ProfileScores
 
 
 def build_parser() -> cli.Parser:
@@ -52,7 +55,7 @@ def score_lines(answers: Path, predictions: Path) -> dict[str, Any]:
         raise UserError(
             f"{answers} has {len(wanted)} lines and {predictions} has {len(found)}; each answer needs one prediction."
         )
-    return codexglue.scores(found, wanted)
+    return _flat(codexglue.scores(found, wanted))
 
 
 def score_records(path: Path) -> dict[str, Any]:
@@ -65,7 +68,12 @@ def score_records(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} has no predictions; it needs one JSON object a line.")
     found, wanted = [record.prediction for record in records], [record.reference for record in records]
     honest = task_metrics.scores(found, wanted, task_metrics.task_of(records))
-    return {"compat": codexglue.scores(found, wanted), "honest": honest}
+    return {"compat": _flat(codexglue.scores(found, wanted)), "honest": _flat(honest)}
+
+
+def _flat(scores: "ProfileScores") -> dict[str, Any]:
+    """Return scores as they are printed: the values next to `n` and `signatures`."""
+    return {**scores.values, "n": scores.n, "signatures": scores.signatures}
 
 
 def main(argv: list[str] | None = None) -> None:

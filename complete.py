@@ -22,6 +22,7 @@ from typing import Any
 
 from codefit import cli
 from codefit.errors import UserError
+from codefit.records import MAX_PROMPT_TOKENS
 
 
 def build_parser() -> cli.Parser:
@@ -109,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from codefit.encoding import Encoder
     from codefit.generation import sampling
+    from codefit.generation.decoding import Decoding
     from codefit.modeling import hub_files, loading
 
     made = hub_files.manifest_of(args.hf_repository)
@@ -117,12 +119,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     room = loading.context_of(model) - args.max_new_tokens
     if room < 1:
         raise UserError(f"the model reads {loading.context_of(model)} tokens; lower --max_new_tokens.")
-    encoder = Encoder(tokenizer, min(args.max_prompt_tokens or made.get("max_prompt_tokens", 512), room))
-    decoding = {field.name: getattr(args, field.name) for field in dataclasses.fields(sampling.Decoding)}
+    encoder = Encoder(tokenizer, min(args.max_prompt_tokens or made.get("max_prompt_tokens", MAX_PROMPT_TOKENS), room))
+    decoding = {field.name: getattr(args, field.name) for field in dataclasses.fields(Decoding)}
     completions = sampling.sample(
         model,
         encoder.prompt_ids(prompt, suffix),
-        sampling.Decoding(**decoding),
+        Decoding(**decoding),
         max_new_tokens=args.max_new_tokens,
         eos_ids=encoder.eos_ids,
         pad_id=encoder.pad_id,

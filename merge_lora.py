@@ -20,12 +20,15 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codefit import cli, console, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, read_manifest, sha256
-from codefit.records import Pair
+from codefit.records import MAX_PROMPT_TOKENS, Pair
+
+if TYPE_CHECKING:
+    from codefit.publishing import cards
 
 PROBES = 32  # prompts on which merged model and adapter are compared
 COMPLETED = 16  # of them, which both complete
@@ -102,7 +105,7 @@ def make_plan(name: str) -> Plan:
         load_in_4bit=bool(manifest.get("load_in_4bit")),
         dtype=str(manifest.get("dtype", "float32")).removeprefix("torch."),
         dataset=manifest.get("dataset"),
-        max_prompt_tokens=int(manifest.get("max_prompt_tokens", 512)),
+        max_prompt_tokens=int(manifest.get("max_prompt_tokens", MAX_PROMPT_TOKENS)),
         repository=arguments.get("hf_repository") if Path(name).is_dir() else name,
     )
 
@@ -295,7 +298,7 @@ def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
             push.check_repository(str(repository), "model", private=args.private or None)
 
 
-def scores_of(args: argparse.Namespace, plan: Plan, output: Path) -> list[dict[str, Any]]:
+def scores_of(args: argparse.Namespace, plan: Plan, output: Path) -> "list[cards.BenchmarkRow]":
     """Return the rows of --scores; none without it."""
     from codefit.publishing import cards
 

@@ -21,6 +21,7 @@ from codefit.errors import UserError, first_line
 TYPES = {"scores": (dict, "an object"), "context": (list, "a list")}  # of fields that are no texts
 
 SPLITS = ("train", "validation", "test")
+MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ references, turned into tokens and back as predictions are, must score 100: less
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from codefit.evaluation import task_metrics
+from codefit.evaluation.result_schema import Baseline
 from codefit.records import Prediction
 
 LABELS = {
@@ -22,8 +22,8 @@ CEILING = "references"
 STORED = ("constant", "nearest", CEILING)  # those that need training data or a tokenizer, and are kept for rescoring
 
 
-def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> list[dict[str, Any]]:
-    """Return a row per baseline: `baseline`, `label`, and `values` by metric.
+def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> list[Baseline]:
+    """Return the score of every baseline whose answers are known, the ceiling last.
 
     Args:
         items: the predictions of any model, for their prompts and references.
@@ -35,11 +35,11 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
         answers[CEILING] = [item.reference for item in items]
     metrics = task_metrics.text_metrics(task_metrics.task_of(items))
     references = [item.reference for item in items]
-    lines: list[dict[str, Any]] = []
+    found = []
     for baseline in (baseline for baseline in LABELS if baseline in answers):
         values = {metric.name: metric.score(answers[baseline], references) for metric in metrics}
-        lines.append({"baseline": baseline, "label": LABELS[baseline], "values": values})
-    return lines
+        found.append(Baseline(baseline, LABELS[baseline], values))
+    return found
 
 
 def _others(items: Sequence[Prediction], seed: int) -> list[str]:
@@ -52,9 +52,9 @@ def _others(items: Sequence[Prediction], seed: int) -> list[str]:
     return answers
 
 
-def findings(table: Sequence[dict[str, Any]], task: str) -> list[str]:
+def findings(table: Sequence[Baseline], task: str) -> list[str]:
     """Return a sentence for every metric of a task's texts in which the references do not reach 100."""
-    ceiling = next(row["values"] for row in table if row["baseline"] == CEILING)
+    ceiling = next(row.values for row in table if row.baseline == CEILING)
     labels = {metric.name: metric.label for metric in task_metrics.text_metrics(task)}
     return [
         f"The references themselves score {value:.1f} in {labels[name]}, not 100: the tokenizer or the metric "

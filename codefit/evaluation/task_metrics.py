@@ -1,8 +1,8 @@
 """Which metrics score which task, the headline metric first. Neither tasks nor metrics know of each other."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from codefit.evaluation.result_schema import ProfileScores
 from codefit.records import Prediction
 from codefit.scoring.bits_per_byte import BITS_PER_BYTE
 from codefit.scoring.bleu import BLEU
@@ -63,8 +63,8 @@ def applicable(items: Sequence[Prediction]) -> tuple[Metric, ...]:
     return tuple(metric for metric in metrics(task_of(items)) if metric.applies(items))
 
 
-def scores(predictions: Sequence[str], references: Sequence[str], task: str = "completion") -> dict[str, Any]:
-    """Return the honest profile: every text metric on the texts as they are, unrounded, with `n` and `signatures`."""
+def scores(predictions: Sequence[str], references: Sequence[str], task: str = "completion") -> ProfileScores:
+    """Return the honest profile: every text metric on the texts as they are, unrounded."""
     table, n = text_metrics(task), len(predictions)
     values = {metric.name: metric.score(predictions, references) for metric in table}
-    return {**values, "n": n, "signatures": {metric.name: metric.signature(n) for metric in table}}
+    return ProfileScores(values, n, {metric.name: metric.signature(n) for metric in table})

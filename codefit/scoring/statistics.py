@@ -8,13 +8,14 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Value = Callable[[Array], Array]
+Verdict = Literal["better", "worse", "not resolved"]
 
 RESAMPLES = 2000
 Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
@@ -41,7 +42,7 @@ class Comparison:
     low: float
     high: float
     p: float
-    verdict: str
+    verdict: Verdict
     smallest: float
 
 
@@ -90,12 +91,15 @@ def compare(
     differences = _stretched(observed, resampled, len(sums_a))
     low, high = _limits(differences)
     resolved = len(sums_a) > 1 and (low > 0 or high < 0)
+    verdict: Verdict = "not resolved"
+    if resolved:
+        verdict = "better" if (low > 0) == higher_is_better else "worse"
     return Comparison(
         observed,
         low,
         high,
         p=_two_sided(differences),
-        verdict=("better" if (low > 0) == higher_is_better else "worse") if resolved else "not resolved",
+        verdict=verdict,
         smallest=POWER * float(differences.std(ddof=1)),
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 import Levenshtein
 
 from codefit.errors import UserError, first_line
+from codefit.evaluation.result_schema import ProfileScores
 from codefit.manifest import ROOT
 from codefit.records import Pair, read_rows
 
@@ -122,8 +123,8 @@ def post_process(code: str) -> str:
     return " ".join(with_literals(_without_marks(code.replace("<EOL>", "\n"))).split())
 
 
-def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Return `edit_similarity` and `bleu` as CodeXGLUE reports them, with `n` and `signatures`.
+def scores(predictions: Sequence[str], references: Sequence[str]) -> ProfileScores:
+    """Return edit similarity and BLEU as CodeXGLUE reports them.
 
     Both sides are post-processed for both scores, as in CodeXGLUE's pipeline, which writes post-processed files for
     its evaluator. Edit similarity is the mean of integers: each item is rounded half to even.
@@ -133,12 +134,11 @@ def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, A
     found = [post_process(prediction.strip()) for prediction in predictions]
     wanted = [post_process(reference.strip()) for reference in references]
     n = len(wanted)
-    return {
+    values = {
         "edit_similarity": round(sum(map(similarity, found, wanted)) / n, 2),
         "bleu": round(BLEU.score(found, wanted), 2),
-        "n": n,
-        "signatures": _signatures(n),
     }
+    return ProfileScores(values, n, _signatures(n))
 
 
 def similarity(found: str, wanted: str) -> int:
