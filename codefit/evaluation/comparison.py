@@ -101,7 +101,7 @@ def compare(
     seed: int,
     stored: Mapping[str, Sequence[str]],
 ) -> BenchmarkResult:
-    """Return what one benchmark found about its models, without forgetting check and numbers of others.
+    """Return what one benchmark found about its models, except the forgetting check and the compat profile.
 
     Args:
         by_model: predictions of the base, of the adapted model, and of any others.

@@ -1,4 +1,4 @@
-"""The folder of a benchmark: what it holds, how it is written, how it is read again, and two of them side by side."""
+"""The output folder of a benchmark: how it is written and read again, and how two of them are compared."""
 
 import dataclasses
 import shlex
