@@ -303,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     scores = comparison.scores(
         scored, about.models, about.benchmarks, run.stored, about.arguments.seed, profile=args.profile
     )
-    with outputs.new_directory(args.output_dir) as folder:
+    with outputs.new_directory(args.output_dir, args.overwrite or args.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 
