@@ -37,8 +37,17 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
-    add("--hf_repository", nargs="+", help="adapted models to measure: folders or Hub ids of adapters or merged models")
-    add("--model_name_or_path", help="their base model; default: the one that the adapted model's metadata names")
+    add(
+        "--hf_repository",
+        type=cli.named,
+        nargs="+",
+        help="adapted models to measure: folders or Hub ids of adapters or merged models",
+    )
+    add(
+        "--model_name_or_path",
+        type=cli.named,
+        help="their base model; default: the one that the adapted model's metadata names",
+    )
     add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue, or JSONL files: docs/benchmark.md")
     add("--dataset", help="prepared data set; default: the one the first model was trained on")
     add("--split", default="test", help="split of the data set; test includes test_overlap where there is one")

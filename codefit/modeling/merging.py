@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from codefit import console
 from codefit.errors import UserError
-from codefit.modeling import hardware, loading
+from codefit.modeling import hardware, hub_files, loading
 from codefit.outputs import write_whole
 
 INDEX = "model.safetensors.index.json"
@@ -64,7 +64,8 @@ def write_merged(base: Base, adapter: str, tokenizer: Any, folder: Path, dtype: 
     else:  # the files hold other tensors, or the vocabulary grew; Transformers knows how to convert them
         model = loading.attach_adapter(dequantised(base), adapter).merge_and_unload().to(dtype)
         model.save_pretrained(folder, max_shard_size=shard_bytes)
-    loading.set_generation_defaults(model, tokenizer)
+    ends = loading.end_ids(tokenizer, (adapter, None), (base.name, base.revision))
+    loading.set_generation_defaults(model, tokenizer, ends)
     model.config.dtype, model.config.architectures = dtype, [type(model).__name__]
     model.config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
@@ -138,7 +139,7 @@ class Layers:
             for name, weight in module._parameters.items():
                 if weight is not None:
                     module._parameters[name] = torch.nn.Parameter(self.hollow.expand(weight.shape), False)
-        self.grown = loading.rows_of(adapter) > len(self.model.get_input_embeddings().weight)
+        self.grown = hub_files.rows_of(adapter) > len(self.model.get_input_embeddings().weight)
         adapted = loading.attach_adapter(self.model, adapter, low_cpu_mem_usage=True)
         if not isinstance(adapted.base_model, BaseTuner):
             kind = adapted.peft_config["default"].peft_type.value.lower()
