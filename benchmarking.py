@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
-    add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
+    add, count = parser.add_argument, cli.number(int, 0)
     add(
         "--hf_repository",
         type=cli.named,
@@ -61,19 +61,7 @@ def build_parser() -> cli.Parser:
         help="also ask the base with K training pairs as examples in the prompt",
     )
     add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's own rounded scores")
-    add(
-        "--max_new_tokens",
-        type=positive,
-        default=64,
-        help="longest prediction; CodeXGLUE's benchmarks have their own limits",
-    )
-    add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
-    add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
-    add(
-        "--top_p", type=cli.number(float, 0.01, 1), help="sample among the likeliest tokens with this total probability"
-    )
-    add("--generation_seed", type=count, default=0, help="seed of sampled predictions")
-    add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
+    add_decoding_flags(parser)
     add(
         "--backend",
         choices=["transformers", "vllm"],
@@ -97,6 +85,24 @@ def build_parser() -> cli.Parser:
     add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two earlier runs on the same prompts")
     cli.add_output_flags(parser)
     return parser
+
+
+def add_decoding_flags(parser: cli.Parser) -> None:
+    """Add how long prompts and predictions are, and how tokens are chosen."""
+    add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
+    add(
+        "--max_new_tokens",
+        type=positive,
+        default=64,
+        help="longest prediction; CodeXGLUE's benchmarks have their own limits",
+    )
+    add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
+    add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
+    add(
+        "--top_p", type=cli.number(float, 0.01, 1), help="sample among the likeliest tokens with this total probability"
+    )
+    add("--generation_seed", type=count, default=0, help="seed of sampled predictions")
+    add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
 
 
 def settings_of(args: argparse.Namespace) -> "BenchmarkSettings":

@@ -90,7 +90,7 @@ def test_scores_that_cannot_be_read_are_to_be_written_again(tmp_path, change, re
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', "[" * 100_000])
 def test_scores_that_are_no_scores_are_one_sentence(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)
-    with pytest.raises(UserError, match="write it again with benchmarking.py --rescore") as error:
+    with pytest.raises(UserError, match=r"write it again with benchmarking\.py --rescore") as error:
         result_schema.read(tmp_path)
     assert "\n" not in str(error.value)
 
