@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from codefit import bounded, fim, model_files
 from codefit.errors import UserError, first_line
+from codefit.gguf_base import local_model
 from codefit.model_files import ADAPTER_CONFIG
 from codefit.modeling import hardware, hub_files
 
@@ -34,12 +35,13 @@ MOST_NEW_TOKENS = 1 << 16  # of an adapter
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> Any:
-    """Load a tokenizer by local path or Hub id; a missing pad token becomes end-of-sequence.
+    """Load a tokenizer by folder, GGUF file or Hub id; a missing pad token becomes end-of-sequence.
 
     Labels are built from lengths, so that a pad id equal to end-of-sequence hides nothing from training.
     """
     from transformers import AutoTokenizer
 
+    name = local_model(name)
     with stated_errors("tokenizer", name):
         if Path(name).is_dir():
             model_files.check_tokenizer(Path(name))
@@ -106,10 +108,10 @@ def load_model(
     dtype: torch.dtype | None = None,
     place: torch.device | None = None,
 ) -> Any:
-    """Load a causal language model by local path or Hub id, in evaluation mode, on the best device.
+    """Load a causal language model by folder, GGUF file or Hub id, in evaluation mode, on the best device.
 
     Args:
-        name: folder or Hub id.
+        name: folder, GGUF file or Hub id.
         revision: commit, tag or branch on the Hub.
         load_in_4bit: quantise to NF4 with double quantisation (QLoRA, arXiv 2305.14314).
         dtype: of the weights, or of the arithmetic of a 4-bit model; hardware.compute_dtype() when None.
@@ -120,7 +122,7 @@ def load_model(
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    dtype = dtype or hardware.compute_dtype()
+    name, dtype = local_model(name), dtype or hardware.compute_dtype()
     with stated_errors("model", name):
         hub_files.check_model(name, revision)
     if place is not None and place.type == "meta":
