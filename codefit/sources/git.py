@@ -12,11 +12,11 @@ from typing import IO
 
 from codefit import git_command
 from codefit.errors import UserError
-from codefit.outputs import temporary_folder
 from codefit.records import Rejection
 from codefit.sources.git_directory import git_directory
 from codefit.sources.git_messages import failure
 from codefit.sources.source import Member, named
+from codefit.temporary import temporary_folder
 
 SYMLINK, SUBMODULE = b"120000", b"160000"
 CHUNK = 1 << 20
@@ -138,7 +138,7 @@ class GitRepository:
                 size += len(block)
                 if files > MAX_FILES or size > MAX_LISTING:
                     raise UserError(
-                        f"{self.git.where} lists more than {MAX_FILES:,} files, or {MAX_LISTING >> 20} MiB of paths, in "
+                        f"{self.git.where} lists more than {MAX_FILES:,} files or {MAX_LISTING >> 20} MiB of paths in "
                         "one commit and is refused; give a folder with the files that you need."
                     )
         return b"".join(blocks)
@@ -257,8 +257,6 @@ def _fetch(folder: Path, url: str, revision: str | None) -> tuple[Git, str]:
         except UserError as error:
             if object_format == "sha1" and "another object format" in str(error):
                 continue
-            if revision is None and "has no such revision" in str(error):
-                raise _empty(url) from None
             raise
         break
     return git, _commit(git, "FETCH_HEAD")
@@ -266,7 +264,8 @@ def _fetch(folder: Path, url: str, revision: str | None) -> tuple[Git, str]:
 
 def _unbundle(folder: Path, path: str, revision: str | None) -> tuple[Git, str]:
     git = _new(folder, path, _format_of_bundle(Path(path)))
-    heads = dict(reversed(line.split(" ", 1)) for line in git.text("bundle", "unbundle", path).splitlines())
+    listed = (line.split(" ", 1) for line in git.text("bundle", "unbundle", path).splitlines())
+    heads = {name: commit for commit, name in listed}
     with tempfile.TemporaryFile() as file:
         for name, commit in heads.items():
             if name.startswith("refs/"):

@@ -15,8 +15,8 @@ def is_git_directory(path: Path) -> bool:
 def git_directory(path: Path) -> Path:
     """Return the git directory of a folder: its `.git`, the folder itself, or that of a linked worktree.
 
-    A `.git` that points elsewhere is followed only where the other place names this folder as its own, as `git worktree`
-    and `git submodule` write it: otherwise a downloaded folder could name a repository of the user.
+    A `.git` that points elsewhere is followed only where the other place names this folder as its own, as
+    `git worktree` and `git submodule` write it: otherwise a downloaded folder could name a repository of the user.
 
     Raises:
         UserError: there is none, or it points to a place that does not know this folder.

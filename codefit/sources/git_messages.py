@@ -13,6 +13,7 @@ MEANINGS = (
     ("not found", "does not exist; check the name"),
     ("does not appear to be a git repository", "is not a git repository; check the path"),
     ("not a git repository", "is not a git repository; check the path"),
+    ("couldn't find remote ref HEAD", "has no commit yet; commit something, or give another source"),
     ("couldn't find remote ref", "has no such revision; give a branch, a tag or a full commit id as --revision"),
     ("not our ref", "has no such revision; give a branch, a tag or a full commit id as --revision"),
     ("Needed a single revision", "has no such revision; give a branch, a tag or a commit id as --revision"),

@@ -355,7 +355,7 @@ def test_a_bundle_without_its_history_and_one_without_a_head(tmp_path, repositor
 
 def test_an_empty_repository_and_missing_git(tmp_path, monkeypatch):
     git(tmp_path, "init", "-q", "empty")
-    with pytest.raises(UserError, match="has no such revision"):
+    with pytest.raises(UserError, match="empty has no commit yet; commit something"):
         read(tmp_path / "empty")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="git is not installed; install git"):
