@@ -440,15 +440,17 @@ def lock_folder(folder: Path, patience: float) -> "BaseFileLock | None":
     lock = FileLock(folder / LOCK, mode=0o600, thread_local=False)
     while True:
         _refuse_foreign(folder)
-        folder.mkdir(mode=0o700, exist_ok=True)
         try:
+            folder.mkdir(mode=0o700, exist_ok=True)
             lock.acquire(timeout=patience)
             _mark(folder)
             return lock
         except Timeout:
             return None
-        except FileNotFoundError:  # its last holder has just removed the folder
+        except (FileNotFoundError, FileExistsError):  # another run has just removed the folder
             lock.release()
+            if not folder.parent.is_dir() or folder.is_file():
+                raise
         except BaseException:
             lock.release()
             raise
@@ -463,7 +465,14 @@ def _mark(folder: Path) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if _mode(folder) is not None and not (is_ours(folder) or (is_folder(folder) and not listed(folder))):
+    """Raise UserError for a folder that is not ours. Another run may make, mark or remove it while we look."""
+    if _mode(folder) is None or is_ours(folder):
+        return
+    try:
+        left = os.listdir(folder) if is_folder(folder) else [folder.name]
+    except FileNotFoundError:
+        return
+    if left and not is_ours(folder) and _mode(folder) is not None:
         raise UserError(f"{folder} was not made by codefit and is left alone; move it away, or choose another place.")
 
 
