@@ -8,6 +8,7 @@ to end.
 
 import argparse
 import contextlib
+import dataclasses
 import gc
 import math
 import sys
@@ -76,6 +77,8 @@ class CodeTrainer(Trainer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if self.is_fsdp_enabled:
+            keep_sums_exact(self.accelerator.state.fsdp_plugin)
         self.optimizer_factory = optimizer_factory
         self.replay = replay
         self.held_out = held_out
@@ -290,6 +293,14 @@ def wait_for_others() -> None:
     """Wait until all processes of this training have come here."""
     if distributed.processes() > 1:
         PartialState(cpu=hardware.device().type == "cpu").wait_for_everyone()
+
+
+def keep_sums_exact(plugin: Any) -> None:
+    """Let FSDP sum gradients and return losses in float32, as one process does; accelerate would round to bfloat16."""
+    policy = plugin.mixed_precision_policy
+    if plugin.fsdp_version == 2 and policy is not None:
+        exact = {"reduce_dtype": torch.float32, "output_dtype": torch.float32}
+        plugin.mixed_precision_policy = dataclasses.replace(policy, **exact)
 
 
 def out_of_memory(error: BaseException) -> bool:
