@@ -1,4 +1,4 @@
-"""What several test files need: a tiny tokenizer and base model, a small prepared data set, and no network."""
+"""Fixtures of several folders: tiny models, prepared data, a corpus for stage 2; and no network for any test."""
 
 import os
 
@@ -6,14 +6,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tiny tensors: threads would only wait for
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-from pathlib import Path
-
 import pytest
 
 from codefit.records import Pair, write_jsonl
 
-# A frozen text, so that a change of codefit itself changes no token ids here.
-SOURCES = sorted((Path(__file__).parent / "data" / "source").glob("*.txt"))
+pytest.register_assert_rewrite("tests.support")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,6 +24,7 @@ def own_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
     from codefit.training import scratch
+    from tests.support.texts import SOURCES
 
     return scratch.train_tokenizer((path.read_text() for path in SOURCES), 600, 512)
 
@@ -50,7 +48,9 @@ def tiny_base(tiny_tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """A folder with a small data set for the completion task, cut from codefit's own lines."""
+    """A folder with a small data set for the completion task, cut from lines of the frozen text."""
+    from tests.support.texts import SOURCES
+
     folder = tmp_path_factory.mktemp("prepared")
     lines = [line for path in SOURCES for line in path.read_text().splitlines(keepends=True) if len(line) > 30]
     pairs = [
@@ -69,3 +69,76 @@ def prepared(tmp_path_factory):
     write_jsonl(folder / "validation.jsonl", pairs[60:70])
     write_jsonl(folder / "test.jsonl", pairs[70:])
     return folder
+
+
+# ---------------------------------------------------------------------------------------------- stage 2
+
+
+@pytest.fixture(scope="session")
+def vocabulary(tmp_path_factory):
+    """A folder with a tokenizer for the corpus of tests/support/corpus.py."""
+    import tokenizers
+
+    from tests.support.corpus import kotlin_file
+
+    folder = tmp_path_factory.mktemp("vocabulary")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([kotlin_file(n) for n in range(20)], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A file with the corpus, duplicates and files without use among it."""
+    from tests.support.corpus import EXTRA, documents
+
+    write_jsonl(tmp_path / "documents.jsonl", documents(extra=EXTRA))
+    return tmp_path / "documents.jsonl"
+
+
+@pytest.fixture
+def prepare(tmp_path, vocabulary):
+    """A function that runs stage 2 on a source and returns its output folder."""
+    import preprocess_data
+
+    def run(source, *words, output="out"):
+        words = ["--input", *map(str, source if isinstance(source, list) else [source]), *map(str, words)]
+        preprocess_data.main([*words, "--output", str(tmp_path / output), "--model_name_or_path", str(vocabulary)])
+        return tmp_path / output
+
+    return run
+
+
+# ---------------------------------------------------------------------------------------------- benchmarks
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a data set, a base, an adapter with random weights, and both merged."""
+    from tests.support import benchmark
+
+    return benchmark.make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def same_arithmetic(monkeypatch):
+    """Adapter and merged model agree to the last token in float32 only."""
+    from tests.support import benchmark
+
+    benchmark.compute_in_float32(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(made, tmp_path_factory):
+    """A folder of a finished benchmark of the adapter. Read it only."""
+    from tests.support import benchmark
+
+    output = tmp_path_factory.mktemp("finished") / "benchmark"
+    with pytest.MonkeyPatch.context() as patch:
+        benchmark.compute_in_float32(patch)
+        benchmark.run(made, output)
+    return output

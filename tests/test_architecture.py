@@ -16,13 +16,14 @@ from codefit.manifest import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("errors", "distributed", "console", "manifest", "outputs", "cli"),
+    *("errors", "distributed", "console", "manifest", "outputs", "cli", "gguf_base"),
     *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )
 # Rooms in which torch may be imported, and the parts of them that must do without it.
 TORCH_ROOMS = {"modeling", "generation", "training", "evaluation"}
 WITHOUT_TORCH_IN_THEM = {
+    "modeling": {"pre_tokenizers"},
     "training": {"flag_checks", "run_folder", "scratch_flags", "plots"},
     "generation": {"stopping", "prediction_cache"},
     "evaluation": {"benchmarks", "report", "task_metrics"},
@@ -145,6 +146,19 @@ def test_nothing_imports_a_script(name: str) -> None:
     targets = {target.split(".")[0] for target, _ in GRAPH[name]}
     assert not targets & {*SCRIPTS, "tests", "runs", "speed"}
     assert not any(target.startswith(".") for target in targets), "imports name the whole way"
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_test_imports_another(path: Path) -> None:
+    """What several tests share is in tests/support, or a fixture of a conftest.py."""
+    targets = {target for target, _ in imports(path.read_text(encoding="utf-8"))}
+    shared = {target for target in targets if target.split(".")[0] == "tests" or target.startswith(".")}
+    assert {target for target in shared if not target.startswith("tests.support")} == set()
+
+
+def test_the_folders_of_the_tests_are_those_of_the_package() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.rglob("test_*.py"))}
+    assert folders <= {room(name) for name in PARTS if name != "codefit"} | {"scripts"}
 
 
 def test_all_scripts_are_known() -> None:

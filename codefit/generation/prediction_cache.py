@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from codefit.gguf_base import cache_folder
 from codefit.manifest import sha256, versions
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
@@ -26,8 +27,7 @@ CODE = (
 
 def folder() -> Path:
     """Return where answers are kept."""
-    place = os.environ.get("CODEFIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "codefit"
-    return Path(place).expanduser() / "predictions"
+    return cache_folder() / "predictions"
 
 
 class PredictionCache:

@@ -1,0 +1,143 @@
+"""Splits: shares are kept, units stay whole, and what is added later moves no old file."""
+
+import dataclasses
+
+import pytest
+
+import preprocess_data
+from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, position, unit_of
+from codefit.errors import UserError
+from codefit.records import write_jsonl
+from tests.support.corpus import documents, kotlin_file, manifest_of, pairs_of, rejections
+
+
+def by_hash(test_share, validation_share, seed=0):
+    return Splitting("file", test_share, validation_share, seed)
+
+
+@pytest.mark.parametrize(
+    ("split_by", "expected"), [("repository", "o/r"), ("directory", "o/r/a/b"), ("file", "o/r/a/b/c.kt")]
+)
+def test_units(split_by, expected):
+    assert unit_of("o/r", "a/b/c.kt", split_by) == expected
+
+
+def test_shares_are_kept_and_old_files_never_move():
+    old = [f"one/{n}" for n in range(4000)]
+    splits = assign(old, by_hash(0.05, 0.1))
+    assert splits.count("test") == pytest.approx(200, abs=45)
+    assert splits.count("validation") == pytest.approx(400, abs=60)
+    both = assign([f"two/{n}" for n in range(4000)] + old, by_hash(0.05, 0.1))
+    assert both[4000:] == splits
+    assert assign(old, by_hash(0.05, 0.1, 1)) != splits
+    assert 0 <= position("x", 0) < 1
+    assert position("x", 0) != position("x", 1)
+
+
+def test_a_unit_is_never_divided():
+    units = [f"u{n % 50}" for n in range(1000)]
+    by_unit = {}
+    for unit, split in zip(units, assign(units, by_hash(0.2, 0.2)), strict=True):
+        assert by_unit.setdefault(unit, split) == split
+
+
+@pytest.mark.parametrize("count", [3, 4, 10, 30])
+@pytest.mark.parametrize("shares", [(0.01, 0.01), (0.4, 0.4)])
+def test_small_projects_have_all_three_splits(count, shares):
+    for seed in range(20):
+        assert set(assign([f"f{n}" for n in range(count)], by_hash(*shares, seed))) == {"train", "validation", "test"}
+
+
+def test_a_share_of_nothing_is_nothing():
+    assert set(assign([f"f{n}" for n in range(100)], by_hash(0, 0))) == {"train"}
+
+
+def test_two_units_are_refused():
+    with pytest.raises(UserError, match=r"2 unit\(s\) cannot make three splits; give more files, or a smaller unit"):
+        assign(["a", "a", "b"], by_hash(0.1, 0.1))
+
+
+# --------------------------------------------------------------------------------------------- by time
+
+DAYS = [f"2020-01-{day:02}" for day in range(1, 31)]
+BY_TIME = Splitting("time", 0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("date", "same"),
+    [
+        ("2020-01-31", "2020-01-31T00:00:00+00:00"),
+        ("2020-01-31T02:00:00+02:00", "2020-01-31T00:00:00Z"),
+        ("2020-01-31T12:00:00", "2020-01-31T12:00:00Z"),
+    ],
+)
+def test_dates_are_moments(date, same):
+    assert moment(date) == moment(same)
+    assert moment("") is moment("yesterday") is None
+
+
+def test_the_newest_commits_are_test():
+    since = boundaries(DAYS, BY_TIME)
+    assert since == {"validation_since": "2020-01-25T00:00:00+00:00", "test_since": "2020-01-28T00:00:00+00:00"}
+    assert assign_by_time(DAYS, since) == ["train"] * 24 + ["validation"] * 3 + ["test"] * 3
+    many_on_the_last_day = boundaries(DAYS[:3] + DAYS[2:3] * 50, BY_TIME)
+    assert many_on_the_last_day == {
+        "validation_since": "2020-01-02T00:00:00+00:00",
+        "test_since": "2020-01-03T00:00:00+00:00",
+    }
+    given = dataclasses.replace(BY_TIME, validation_since="2019-01-01", test_since="2020-01-30T12:00:00+12:00")
+    assert assign_by_time(["2018-12-31", "2020-01-29T23:00:00Z", "2020-01-30"], boundaries([], given)) == [
+        "train", "validation", "test"
+    ]  # fmt: skip
+
+
+def test_too_few_dates_are_one_sentence():
+    with pytest.raises(UserError, match=r"2 commit date\(s\) cannot make three splits; give repositories"):
+        boundaries(DAYS[:2] * 9, BY_TIME)
+    since = {"validation_since": "2021-01-01", "test_since": "2021-02-01"}
+    with pytest.raises(UserError, match=r"no file is left for validation \(the commits are of 2020-01-01 to"):
+        assign_by_time(DAYS, since)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--test_since", "2020-01-01"], "--validation_since and --test_since need --split_by time"),
+        (["--split_by", "time", "--test_since", "2020-01-01"], "--validation_since and --test_since go together"),
+        (["--split_by", "time", "--test_since", "2020-01-01", "--validation_since", "2020-01-02"], "must not be later"),
+        (["--split_by", "time", "--test_since", "soon"], "'soon' is no date such as 2020-01-31"),
+    ],
+)
+def test_contradicting_dates_exit_with_2(words, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        preprocess_data.main(words)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def dated(first, count, repository, days=DAYS):
+    return [
+        dataclasses.replace(d, content=kotlin_file(first + n), committed_at=days[n % len(days)], repository=repository)
+        for n, d in enumerate(documents(count))
+    ]
+
+
+def test_the_stage_splits_by_time_and_later_data_move_nothing(prepare, tmp_path, capsys):
+    undated = dataclasses.replace(documents(1)[0], content=kotlin_file(999), path="undated.kt")
+    write_jsonl(tmp_path / "old.jsonl", [*dated(0, 60, "me/one"), undated])
+    output = prepare(tmp_path / "old.jsonl", "--split_by", "time", "--test_share", 0.1)
+    found = manifest_of(output)["boundaries"]
+    assert found["test_since"] == "2020-01-28T00:00:00+00:00"
+    flags = f"--validation_since {found['validation_since']} --test_since {found['test_since']}"
+    assert f"to split later data at the same dates: {flags}" in " ".join(capsys.readouterr().out.split())
+    assert [row["path"] for row in rejections(output) if row["rule"] == "no commit date"] == ["undated.kt"]
+    write_jsonl(tmp_path / "new.jsonl", dated(1000, 30, "me/two", ["2021-05-05"]))
+    both = prepare(
+        [tmp_path / "old.jsonl", tmp_path / "new.jsonl"], "--split_by", "time", *flags.split(), output="both"
+    )
+    splits = [
+        {p.id: s for s, ps in pairs_of(o).items() for p in ps if p.repository == "me/one"} for o in (output, both)
+    ]
+    assert splits[0] == splits[1]
+    assert {s for s, ps in pairs_of(both).items() for p in ps if p.repository == "me/two"} == {"test"}
+    prepare(tmp_path / "old.jsonl", "--verify")

@@ -1,0 +1,249 @@
+"""CodeXGLUE's pairs and scores, and the held-out pairs of a prepared data set."""
+
+import json
+import random
+import sys
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codefit.errors import UserError
+from codefit.evaluation.benchmarks import codexglue, heldout
+from codefit.manifest import ROOT
+from codefit.records import Pair, write_jsonl
+from tests.support.metrics import common_subsequence, independent_bleu, random_pairs
+
+EXAMPLE = ROOT / "data" / "example"
+ROW = {
+    "signature": "def scale(self, factor=<NUM_LIT:2>, sep='<STR_LIT:U+002CU+0020>'):",
+    "body": "if not self.on:<EOL><INDENT>return '<STR_LIT:off>'<EOL><DEDENT>self.x *= <NUM_LIT><EOL>",
+    "docstring": "Scale it.\n\n        :param factor: by how much",
+    "id": "f19:c4:m1",
+}
+
+
+def write_rows(path: Path, rows: Iterable[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+# ------------------------------------------------------------------------------------------------ pairs
+
+
+def test_a_row_becomes_source_code(tmp_path: Path) -> None:
+    (pair,) = codexglue.load(write_rows(tmp_path / "test.jsonl", [ROW]))
+    assert pair == Pair(
+        id="f19:c4:m1",
+        task="method",
+        prompt='def scale(self, factor=2, sep=\', \'):\n    """Scale it.\n\n    :param factor: by how much"""\n',
+        completion="    if not self.on:\n        return 'off'\n    self.x *= 0",
+        path="f19",
+        language="python",
+    )
+    compile(pair.prompt + pair.completion, pair.id, "exec")
+
+
+@pytest.mark.parametrize(
+    ("code", "source"),
+    [
+        ("", ""),
+        ("pass", "pass"),
+        ("a<EOL>b", "a\nb"),
+        ("if a:<EOL><INDENT>if b:<EOL><INDENT>c<EOL><DEDENT><DEDENT>d", "if a:\n    if b:\n        c\nd"),
+        ("x = <NUM_LIT><EOL>y = '<STR_LIT>'", "x = 0\ny = ''"),
+        ("'<STR_LIT:<br>>'", "'<br>'"),
+        ("a<EOL><DEDENT><DEDENT>b", "a\nb"),
+        ("f(a,<EOL>b)", "f(a,\nb)"),
+    ],
+)
+def test_normalised_code_is_restored(code: str, source: str) -> None:
+    assert codexglue.restore(code) == source
+
+
+@pytest.mark.parametrize("docstring", ["", "One line.", "\n    Two\n    lines.\n", "  Hanging\n      more\n  end"])
+def test_a_prompt_is_source_that_ends_at_a_line_end(docstring: str) -> None:
+    prompt = codexglue.prompt("def f(a,<EOL>b):", docstring)
+    assert prompt.endswith('"""\n')
+    assert not any(line != line.rstrip() for line in prompt.split("\n"))
+    compile(prompt + "    pass\n", "prompt", "exec")
+
+
+def test_scores_do_not_move_when_a_masked_body_is_written_as_source() -> None:
+    draw = random.Random(0)
+    parts = ["<EOL>", "<INDENT>", "<DEDENT>", "<NUM_LIT>", "<NUM_LIT:7>", "'<STR_LIT>'", "'<STR_LIT:a  b>'", "x", " "]
+    for _ in range(500):
+        body = "".join(draw.choices(parts, k=12))
+        assert codexglue.post_process(codexglue.restore(body, depth=1).rstrip()) == codexglue.post_process(body)
+
+
+def test_the_local_file_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codexglue, "LOCAL", write_rows(tmp_path / "test_codexglue.jsonl", [ROW, {**ROW, "id": "f2"}]))
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert [pair.id for pair in codexglue.load()] == ["f19:c4:m1", "f2"]
+
+
+def test_without_a_file_the_hub_is_asked_for_a_fixed_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(name: str, **options: Any) -> list[dict[str, str]]:
+        asked.append((name, options))
+        return [ROW]
+
+    monkeypatch.setattr(codexglue, "LOCAL", tmp_path / "absent.jsonl")
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    assert [pair.path for pair in codexglue.load()] == ["f19"]
+    revision = "2d6d185183689dd19e0116dd8e3c11a9fed0ba42"
+    options = {"data_files": {"test": "test.jsonl"}, "split": "test", "revision": revision}
+    assert asked == [("microsoft/codexglue_method_generation", options)]
+
+
+def test_with_neither_file_nor_hub_both_ways_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(name: str, **options: Any) -> None:
+        raise ConnectionError("Couldn't reach the Hub\nlong traceback")
+
+    monkeypatch.setattr(codexglue, "LOCAL", tmp_path / "test_codexglue.jsonl")
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    with pytest.raises(UserError) as error:
+        codexglue.load()
+    sentence = str(error.value)
+    assert "test_codexglue.jsonl is missing" in sentence
+    assert "microsoft/codexglue_method_generation on the Hub failed (Couldn't reach the Hub); put" in sentence
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([], "has no rows; put CodeXGLUE's test.jsonl there"),
+        ([ROW, {**ROW, "body": None}], 'test.jsonl:2: the field "body" must be text'),
+        ([{"signature": "def f():"}], 'test.jsonl:1: the field "body" must be text'),
+        ([{**ROW, "id": 7}], 'test.jsonl:1: the field "id" must be text'),
+        ([["a"]], "test.jsonl:1: a JSON object is needed, not list"),
+    ],
+)
+def test_broken_rows_are_named(tmp_path: Path, rows: list[Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        codexglue.load(write_rows(tmp_path / "test.jsonl", rows))
+
+
+def test_a_file_that_is_asked_for_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        codexglue.load(tmp_path / "absent.jsonl")
+
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("", ""),
+        ("  a \t b\n\nc ", "a b c"),
+        ("a<EOL><INDENT>b<EOL><DEDENT>c", "a b c"),
+        ("a<INDENT>b<DEDENT>c", "a b c"),
+        ("<NUM_LIT>+<STR_LIT>+<CHAR_LIT>", "0++"),
+        ("f('<STR_LIT:utf-8>', <NUM_LIT:1.5>, <CHAR_LIT:c>)", "f('utf-8', 1.5, c)"),
+        ("<STR_LIT:a\nb>", "a b"),
+        ("<STR_LIT:U+0020>", "U+0020"),
+        ("<STR_LIT:<NUM_LIT>>", "0"),
+        ("<STR_LIT:a>b>", "ab>"),
+        ("<STR_LIT:open", "<STR_LIT:open"),
+        ("x<EOL", "x<EOL"),
+    ],
+)
+def test_post_processing(code: str, expected: str) -> None:
+    assert codexglue.post_process(code) == expected
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "points"),
+    [
+        ("", "", 100),
+        ("", "pass", 0),
+        ("pass", "", 0),
+        ("n += 10", "n = n + 1", 62),  # 62.5: halves go to the even number
+        ("n += 10x", "n = n + 1", 59),  # 58.8
+        ("assert dict(chunk) == 1190, queue[token]", "assert dict(depth) == 2713, depth[lines]", 62),  # 62.5
+        ("assert dict(chunk) == 1190, queue[token]", "assert dict(entry) == 3804, entry[token]", 72),  # 72.5
+        ("assert dict(chunk) == 1190, queue[token]", "chunk = reversed(self.lines, queue=1510)", 38),  # 37.5
+        # 42.5 and 7.5 on paper; as floats 1 - 46/80 lies above its half, and 1 - 74/80 below
+        ("assert dict(chunk) == 1190, queue[token]", "return dict(items, key=list(self.token))", 43),
+        ("ttt" + "#" * 37, "return dict(count, key=list(self.total))", 7),
+    ],
+)
+def test_an_item_counts_whole_points(prediction: str, answer: str, points: int) -> None:
+    assert codexglue.scores([prediction], [answer])["edit_similarity"] == points
+
+
+def test_the_mean_is_one_of_rounded_items() -> None:
+    result = codexglue.scores(["n += 10", "a", "b"], ["n = n + 1", "a", "c"])
+    assert result["edit_similarity"] == round((62 + 100 + 0) / 3, 2) == 54.0
+    assert codexglue.scores(["n += 10"] * 2, ["n = n + 1"] * 2)["edit_similarity"] == 62.0
+
+
+@pytest.mark.parametrize("source", ["random 0", "random 1", "random 2", "example"])
+def test_scores_are_the_published_formulas(source: str) -> None:
+    if source == "example":
+        files = (EXAMPLE / "predictions.txt", EXAMPLE / "answers.txt")
+        predictions, references = (file.read_text(encoding="utf-8").splitlines() for file in files)
+    else:
+        predictions, references = random_pairs(int(source.split()[1]))
+    result = codexglue.scores(predictions, references)
+    found, wanted = (list(map(codexglue.post_process, texts)) for texts in (predictions, references))
+    points = []
+    for a, b in zip(found, wanted, strict=True):
+        both = len(a) + len(b)
+        points.append(round(100 * (1 - (both - 2 * common_subsequence(a, b)) / both)) if both else 100)
+    assert result["edit_similarity"] == round(sum(points) / len(points), 2)
+    assert result["bleu"] == round(independent_bleu(found, wanted), 2)
+    assert result["n"] == len(points)
+
+
+def test_a_perfect_prediction_scores_100_against_a_masked_body() -> None:
+    masked = "for x in y:<EOL><INDENT>z(x, <NUM_LIT:3>)<EOL><DEDENT>return '<STR_LIT>'"
+    source = "    for x in y:\n        z(x, 3)\n    return ''\n"
+    result = codexglue.scores([source], [masked])
+    assert (result["edit_similarity"], result["bleu"]) == (100.0, 100.0)
+
+
+@pytest.mark.parametrize("predictions", [["", ""], [" ", "\n"]])
+def test_empty_predictions_score_0(predictions: list[str]) -> None:
+    result = codexglue.scores(predictions, ["a b c", "d"])
+    assert (result["edit_similarity"], result["bleu"]) == (0.0, 0.0)
+
+
+# ------------------------------------------------------------------------------------------------ held-out pairs
+
+
+def test_held_out_pairs_are_read_by_split(tmp_path: Path) -> None:
+    test, overlap = (Pair(id=name, task="completion", prompt="a", completion="b") for name in ("1", "2"))
+    write_jsonl(tmp_path / "test.jsonl", [test])
+    write_jsonl(tmp_path / "test_overlap.jsonl", [overlap])
+    assert heldout.load(tmp_path) == [test]
+    assert heldout.load(tmp_path, "test_overlap") == [overlap]
+
+
+@pytest.mark.parametrize(
+    ("content", "split", "sentence"),
+    [
+        ({}, "test", r"there is no split 'test' in .* \(it has no splits\); run preprocess_data.py first"),
+        ({"train": "", "validation": ""}, "test", r"\(it has train, validation\)"),
+        ({"test": "\n"}, "test", "test.jsonl has no pairs"),
+        ({"test": '{"id": "1"}\n'}, "test", 'test.jsonl:1: the field "task" of a Pair is missing'),
+        ({"test": "{\n"}, "test", "test.jsonl:1: not valid JSON"),
+    ],
+)
+def test_a_missing_or_broken_split_is_a_sentence(
+    tmp_path: Path, content: dict[str, str], split: str, sentence: str
+) -> None:
+    for name, text in content.items():
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=sentence):
+        heldout.load(tmp_path, split)
+
+
+def test_a_missing_data_set_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no split 'test'"):
+        heldout.load(tmp_path / "absent")

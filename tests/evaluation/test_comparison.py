@@ -1,0 +1,342 @@
+"""What a comparison says of planted models: baselines, stop rules, groups, forgetting, and signs of a seen test."""
+
+import copy
+import dataclasses
+
+import pytest
+
+from codefit.evaluation import baselines, comparison, leak_signs, prompt_groups, truncation
+from codefit.evaluation.report import html as page
+from codefit.evaluation.report import terminal, wording
+from codefit.records import Prediction
+from codefit.scoring import statistics
+from tests.support.report import ADAPTED, BASE, MODELS, PROMPT, prediction, wrong
+
+
+def written(number, text, reference=None, reason="stop", **changes):
+    """Return a prediction for a prompt of its own, with a reference that no other prompt shares."""
+    reference = f"value_{number} = load_everything(path_{number}, mode_{number})\n" if reference is None else reference
+    item = prediction(number, text, reason, reference=reference, prompt=f"# file {number}\n", **changes)
+    return dataclasses.replace(item, path=f"f{number}.py")
+
+
+def found(base, adapted, stored=None, models=MODELS, about=None, **options):
+    by_role = {"base": base, "adapted": adapted}
+    asked = {"heldout": {"title": "held-out code", **(about or {})}}
+    scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
+    answers = {"heldout": stored or {}}
+    return comparison.scores(scored, copy.deepcopy(models), asked, answers, seed=0, **options), scored
+
+
+# ------------------------------------------------------------------------------------------- planted models
+
+GOOD = [written(n, f"value_{n} = load_everything(path_{n}, mode_{n})\n") for n in range(30)]
+RUN_ON = [dataclasses.replace(item, prediction=item.prediction + "x = 1\ny = 2\nz = 3\n" * 3) for item in GOOD]
+VAGUE = [written(n, f"value = {n}\n") for n in range(30)]
+BETTER = [written(n, f"value_{n} = load({n})\n") for n in range(30)]
+LONGER = [dataclasses.replace(item, prompt="x = 1\nload(", prediction="y)") for item in GOOD[:10]]
+MODELS_WITH_LOSS = {**MODELS, "adapted": {**MODELS["adapted"], "validation_loss": 3.0}}
+
+
+@pytest.mark.parametrize(
+    ("base", "adapted", "options", "sentences"),
+    [
+        (VAGUE, BETTER, {}, []),
+        (
+            VAGUE,
+            [dataclasses.replace(item, prediction="") for item in VAGUE],
+            {},
+            ["100 % of the predictions", "empty"],
+        ),
+        (
+            [wrong(n) for n in range(30)],
+            [prediction(n, PROMPT + "x = 1\n") for n in range(30)],
+            {},
+            ["100 % of the predictions of the adapted model contain the prompt (base model 0 %, references 0 %)."],
+        ),
+        (
+            [dataclasses.replace(item, prediction=item.prediction + "a = 3\nb = 4\nc = 5\n" * 3) for item in BETTER],
+            BETTER,
+            {},
+            ["The adapted model mostly learned to stop: cut"],
+        ),
+        (VAGUE, GOOD, {}, ["The adapted model writes 30 of 30 long answers with names", "probably seen the test"]),
+        (
+            VAGUE,
+            [dataclasses.replace(item, scores={"nats": 9.0, "tokens": 9}) for item in BETTER],
+            {"models": MODELS_WITH_LOSS},
+            ["(1.00 against 3.00 nats per token): it has probably seen the test."],
+        ),
+        (
+            VAGUE,
+            BETTER,
+            {"stored": {"nearest": [item.reference for item in VAGUE]}},
+            ["is not better than a look-up of the nearest training item (100.0)"],
+        ),
+        (
+            VAGUE,
+            BETTER,
+            {"stored": {"nearest": ["", *(item.prediction for item in BETTER[1:])]}},
+            ["is not shown to be better than a look-up of the nearest training item"],
+        ),
+        (
+            [dataclasses.replace(item, scores={"in_training": 1.0}) for item in VAGUE],
+            BETTER,
+            {},
+            ["30 of 30 prompts stand in the training data with the very same answer"],
+        ),
+        (VAGUE, BETTER, {"stored": {"references": ["x"] * 30}}, ["The references themselves score"]),
+    ],
+    ids=["nothing", "empty", "echo", "stops", "verbatim", "likely", "look-up", "perhaps", "leak", "ceiling"],
+)
+def test_planted_models_are_called_out_everywhere(base, adapted, options, sentences):
+    content, scored = found(base, adapted, **options)
+    benchmark = content["benchmarks"]["heldout"]
+    findings = " ".join(benchmark["findings"])
+    assert bool(findings) == bool(sentences), findings
+    shown = page.page(content, scored, {}), terminal.markdown(content), terminal.table(benchmark, content["models"])
+    for sentence in sentences:
+        assert sentence in findings
+        assert all(sentence in " ".join(text.split()) for text in shown)
+
+
+# ------------------------------------------------------------------------------------------- stop rules
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "reference", "cut"),
+    [
+        ("as_generated", "a\nb\n", "a", "a\nb\n"),
+        ("first_line", "a = 1\nb = 2", "x", "a = 1"),
+        ("first_line", "\n\na = 1\nb = 2", "x", "\n\na = 1"),
+        ("first_line", "", "x", ""),
+        ("reference_lines", "a\nb\nc\nd", "x\ny\n", "a\nb"),
+        ("reference_lines", "a", "x\ny\nz", "a"),
+        ("natural_end", "a = f(\n    1,\n)\nb = 2\n", "x", "a = f(\n    1,\n)"),
+        ("natural_end", "a = f(\n    1,", "x", "a = f(\n    1,"),
+        ("natural_end", "if a:\n    b()\nc()\n", "x", "if a:\n    b()"),
+    ],
+)
+def test_a_stop_rule_cuts_a_prediction(rule, text, reference, cut):
+    item = Prediction("1", "import a\n", text, reference, path="a.py")
+    assert truncation.texts(rule, [item]) == [cut]
+
+
+def test_without_a_language_there_is_no_natural_end():
+    items = [Prediction("1", "a\n", "b\nc", "b")]
+    assert not truncation.applies("natural_end", items)
+    assert truncation.applies("natural_end", [dataclasses.replace(items[0], language="kotlin")])
+    assert truncation.texts("natural_end", items) == ["b\nc"]
+
+
+def test_a_base_that_only_runs_on_is_as_good_once_it_is_cut():
+    stops = found(RUN_ON, GOOD)[0]["benchmarks"]["heldout"]["stop_rules"]
+    table = {row["rule"]: row for row in stops["rules"]}
+    assert table["as_generated"]["base"] < 70
+    assert table["first_line"]["base"] == table["first_line"]["adapted"] == pytest.approx(100)
+    against = stops["against"]["adapted"]
+    assert against["verdict"] == against["alike"]["verdict"] == "not resolved"
+
+
+# ------------------------------------------------------------------------------------------- groups
+
+
+@pytest.mark.parametrize(
+    ("before", "rest", "kind"),
+    [
+        ("import ", "os\n", "import"),
+        ("", "from a import b", "import"),
+        ("    # the ", "reason", "comment"),
+        ("", "// why", "comment"),
+        ("", "})", "closing"),
+        ("def f", "(x):\n", "signature"),
+        ("", "private override fun go() {", "signature"),
+        ("", "@property", "signature"),
+        ("    ret", "urn x == y", "control flow"),
+        ("} ", "else {", "control flow"),
+        ("x = ", "f(1)", "assignment"),
+        ("val names: List<String> = ", "listOf()", "assignment"),
+        ("total ", "+= 1", "assignment"),
+        ("n ", ":= 3", "assignment"),
+        ("foo.bar(", "x=1)", "call"),
+        ("assert_that(x ", "== y)", "call"),
+        ("", "x + y", "other"),
+        ("a ", "== b", "other"),
+        ("", "\nreturn 1", "control flow"),
+    ],
+)
+def test_the_kind_of_a_line(before, rest, kind):
+    assert prompt_groups.line_kind(Prediction("1", "x\n" + before, "", rest)) == kind
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reference", "scores", "names", "cursor"),
+    [
+        ("print(", "total)", {}, "some not in the prompt", "in the line"),
+        ("print(total)\nprint(", "total)", {}, "all in the prompt", "in the line"),
+        ("total = 1\nto", "tal", {}, "all in the prompt", "inside a word"),
+        ("total = 1\nto", "ast", {}, "some not in the prompt", "inside a word"),
+        ("a\n    ", "b = 1", {prompt_groups.NOT_IN_TRAINING: 1.0}, "some not in training either", "line start"),
+        ("a\n", "b = 1", {prompt_groups.NOT_IN_TRAINING: 0.0}, "some not in the prompt", "line start"),
+        ("a ", "= 1", {}, "all in the prompt", "in the line"),
+    ],
+)
+def test_names_and_cursor(prompt, reference, scores, names, cursor):
+    item = Prediction("1", prompt, "", reference, scores=scores)
+    assert (prompt_groups.new_names(item), prompt_groups.cursor(item)) == (names, cursor)
+
+
+@pytest.mark.parametrize(("size", "name"), [(1, "1 to 10"), (10, "1 to 10"), (11, "11 to 40"), (161, "over 160")])
+def test_lengths(size, name):
+    assert prompt_groups.length(Prediction("1", "", "", " " + "x" * size + "\n")) == name
+
+
+def test_groups_add_up_and_their_verdicts_are_corrected():
+    base, adapted = ([*items[:20], *LONGER] for items in (BASE, ADAPTED))
+    rows = found(base, adapted)[0]["benchmarks"]["heldout"]["slices"]
+    for kind in ("line", "length"):
+        assert sum(row["n"] for row in rows if row["kind"] == kind) == 30
+    assert not [row for row in rows if row["kind"] == "cursor"]  # all in the middle of a line: no group of their own
+    for kind, group in {(row["kind"], row["group"]) for row in rows}:
+        at = [n for n, item in enumerate(base) if prompt_groups.of(item)[kind] == group]
+        alone = found([base[n] for n in at], [adapted[n] for n in at])[0]["benchmarks"]["heldout"]["metrics"][0]
+        row = next(row for row in rows if (row["kind"], row["group"]) == (kind, group))
+        assert row["against"]["adapted"]["difference"]["p"] >= min(1, alone["difference"]["p"])
+
+
+def test_without_groups_there_is_no_table_of_them():
+    content, scored = found(BASE, ADAPTED)
+    assert content["benchmarks"]["heldout"]["slices"] == []
+    assert "every kind of group holds all prompts or none" in page.page(content, scored, {})
+    assert "by group" not in terminal.markdown(content) + terminal.table(content["benchmarks"]["heldout"], MODELS)
+
+
+def test_holm_corrects_for_the_number_of_tests():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.5]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+# ------------------------------------------------------------------------------------------- baselines
+
+
+def test_floors_and_ceiling_stand_beside_the_scores():
+    stored = {"constant": ["value = 1\n"] * 30, "nearest": [item.reference for item in VAGUE[1:] + VAGUE[:1]]}
+    rows = found(VAGUE, BETTER, stored=stored)[0]["benchmarks"]["heldout"]["baselines"]
+    values = {row["baseline"]: row["values"] for row in rows}
+    assert list(values) == ["empty", "random", "constant", "nearest", "references"]
+    assert set(values["empty"].values()) == {0.0}
+    assert all(value == pytest.approx(100) for value in values["references"].values())
+    assert 0 < values["constant"]["edit_similarity"] < values["random"]["edit_similarity"] < 100
+
+
+def test_a_random_reference_is_never_ones_own():
+    items = [written(n, "") for n in range(9)]
+    others = baselines._others(items, seed=3)
+    assert sorted(others) == sorted(item.reference for item in items)
+    assert all(other != item.reference for other, item in zip(others, items, strict=True))
+
+
+# ------------------------------------------------------------------------------------------- forgetting, many models
+
+
+def likely(items, nats):
+    """Return the items of a model to which every reference costs so many nats."""
+    return [dataclasses.replace(item, scores={"nats": nats, "tokens": 9}) for item in items]
+
+
+@pytest.mark.parametrize(
+    ("base", "adapted", "verdict", "start"),
+    [
+        (BETTER, VAGUE, "forgot", "Forgot: the adapted model is worse on held-out code: edit similarity"),
+        (VAGUE, VAGUE, "kept", "Kept: the adapted model has lost less than 2.0 on held-out code"),
+        (VAGUE, BETTER, "kept", "Kept:"),
+        (BASE[:9], [*ADAPTED[:3], *[prediction(n, "x") for n in (3, 4)], *BASE[5:9]], "not resolved", "Not resolved"),
+        (likely(VAGUE, 9.0), likely(BETTER, 8.0), "kept", "Kept: the adapted model has lost less than 2.0 on"),
+        (
+            likely(VAGUE, 9.0),
+            likely(BETTER, 9.9),
+            "forgot",
+            "Forgot: the adapted model is worse on held-out code: bits per",
+        ),
+        (likely(VAGUE, 9.0), [*likely(BETTER[:15], 8.5), *likely(BETTER[15:], 9.6)], "not resolved", "Not resolved"),
+    ],
+    ids=["worse", "same", "better", "unclear", "likelier", "less likely", "a little less likely"],
+)
+def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
+    content, scored = found(base, adapted, about={"forgetting": True})
+    benchmark = content["benchmarks"]["heldout"]
+    assert benchmark["forgetting"]["verdict"] == verdict
+    assert wording.verdict(benchmark, MODELS)[0].startswith(start)
+    assert start in page.page(content, scored, {})
+    assert f"forgetting: {verdict}" in terminal.table(benchmark, MODELS)
+
+
+def test_several_models_stand_in_one_table_each_against_the_base():
+    models = {
+        **MODELS,
+        "adapted-2": {"name": "m", "label": "merged"},
+        "few-shot": {"name": "b", "label": "3-shot base"},
+    }
+    by_role = {"base": VAGUE, "adapted": BETTER, "adapted-2": GOOD, "few-shot": VAGUE}
+    scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
+    content = comparison.scores(scored, models, {"heldout": {"title": "held-out code"}}, {}, seed=0)
+    benchmark = content["benchmarks"]["heldout"]
+    row = benchmark["metrics"][0]
+    assert (row["verdict"], row["others"]["adapted-2"]["verdict"]) == ("better", "better")
+    assert row["others"]["few-shot"]["difference"]["value"] == 0
+    table = terminal.table(benchmark, models)
+    assert max(map(len, table.splitlines())) <= 100
+    for text in (table, terminal.markdown(content), page.page(content, scored, {})):
+        assert all(word in text for word in ("merged", "3-shot base"))
+    assert "The merged model is better on held-out code" in " ".join(wording.verdict(benchmark, models))
+
+
+def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
+    names = ("one", "a-second-adapter-of-forty-letters-in-all", "third")
+    models = {"base": MODELS["base"]} | {
+        role: {"name": name, "label": name}
+        for role, name in zip(("adapted", "adapted-2", "adapted-3"), names, strict=True)
+    }
+    answers = {"base": RUN_ON, "adapted": VAGUE, "adapted-2": GOOD, "adapted-3": BETTER}
+    by_role = {role: [*items[:20], *LONGER] for role, items in answers.items()}
+    scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
+    stored = {"heldout": {"nearest": [item.reference for item in by_role["base"]]}}
+    content = comparison.scores(scored, models, {"heldout": {"title": "held-out code"}}, stored, seed=0)
+    table = terminal.table(content["benchmarks"]["heldout"], models)
+    assert max(map(len, table.splitlines())) <= 100
+    for text in (table, terminal.markdown(content), page.page(content, scored, {})):
+        for name in names:
+            assert f"{name} as generated: " in " ".join(text.split())
+            assert f"The {name} model (" in " ".join(text.split())  # is not better than a look-up
+    for name in names:
+        assert f"{name} by group: better in " in " ".join(table.split())
+        assert f"Edit similarity of {name} by group" in page.page(content, scored, {})
+    row = content["benchmarks"]["heldout"]["slices"][0]
+    assert {role: row["against"][role]["verdict"] for role in row["against"]} == {
+        "adapted": "worse", "adapted-2": "better", "adapted-3": "worse",
+    }  # fmt: skip
+    lost = "third by group: better in 0 of 4, worse in 2 (kind of line assignment, cursor line start)"
+    assert lost in " ".join(table.split())
+
+
+def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():
+    content, _ = found(VAGUE, GOOD, profile="compat")
+    compat = content["benchmarks"]["heldout"]["compat"]
+    assert compat["adapted"]["edit_similarity"] == 100.0
+    assert compat["base"]["signatures"]["bleu"].endswith("sacrebleu 2.6.0")
+    assert "compat" not in found(VAGUE, GOOD)[0]["benchmarks"]["heldout"]
+
+
+@pytest.mark.parametrize(("leaked", "found"), [(0, 0), (1, 0), (2, 1), (30, 1)])
+def test_a_few_prompts_that_training_held_by_chance_are_no_leak(leaked, found):
+    items = [dataclasses.replace(item, scores={"in_training": float(n < leaked)}) for n, item in enumerate(VAGUE)]
+    assert len(leak_signs.findings({"base": items}, {"base": "base model"}, {})) == found
+
+
+def test_a_difference_of_percentages_is_at_most_100():
+    two = [dataclasses.replace(item, path=f"f{n // 15}.py") for n, item in enumerate(GOOD)]
+    half = [dataclasses.replace(item, prediction="") if n < 15 else item for n, item in enumerate(two)]
+    for row in found(half, two)[0]["benchmarks"]["heldout"]["metrics"]:
+        if row["unit"] == "%":
+            assert (row["difference"]["low"], row["difference"]["high"]) == (-100, 100)

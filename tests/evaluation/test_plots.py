@@ -1,0 +1,66 @@
+"""The pictures of scores and of the training curve: the same bytes every time, a panel for what is known."""
+
+import dataclasses
+
+import pytest
+
+from codefit.evaluation.report.plots import scores
+from codefit.training import plots
+from tests.support.report import ADAPTED, BASE, compared
+
+
+def size(path):
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+LOG = [
+    {"step": step, "loss": 3 / step, "grad_norm": 1.0}
+    | ({"eval_loss": 3.5 / step, "eval_accuracy": 0.5} if step % 5 == 0 else {})
+    for step in range(1, 61)
+]
+
+
+def test_pictures_repeat_to_the_byte(tmp_path):
+    content = compared()[0]
+    for name in ("a", "b"):
+        plots.loss_curve(LOG, tmp_path / f"loss-{name}.png")
+        scores(content, tmp_path / f"scores-{name}.png")
+    for kind in ("loss", "scores"):
+        assert (tmp_path / f"{kind}-a.png").read_bytes() == (tmp_path / f"{kind}-b.png").read_bytes()
+
+
+def test_the_curve_has_a_panel_for_what_was_logged(tmp_path):
+    logs = {
+        3: LOG,
+        2: [{"step": 1, "loss": 2.0, "grad_norm": 0.5}],
+        1: [{"step": 1, "eval_loss": 2.0}],
+        0: [{"step": 1, "train_runtime": 3.0}],
+    }
+    widths = {}
+    for panels, log in logs.items():
+        plots.loss_curve(log, tmp_path / "loss.png")
+        widths[panels] = size(tmp_path / "loss.png")[0]
+    assert widths[3] > widths[2] > widths[1] == widths[0]
+
+
+def test_a_running_mean_lies_in_the_middle_of_its_window():
+    points = [(step, float(step * step)) for step in range(10)]
+    assert plots._running_mean(points, 3)[0] == (1, pytest.approx(5 / 3))
+    assert plots._running_mean(points, 3)[-1] == (8, pytest.approx((49 + 64 + 81) / 3))
+    assert len(plots._running_mean(points, 3)) == 8
+
+
+def test_the_picture_of_scores_grows_with_the_benchmarks(tmp_path):
+    content = compared()[0]
+    scores(content, tmp_path / "one.png")
+    both = {**content, "benchmarks": {**content["benchmarks"], "codexglue": content["benchmarks"]["heldout"]}}
+    scores(both, tmp_path / "two.png")
+    assert size(tmp_path / "two.png")[1] > 1.7 * size(tmp_path / "one.png")[1]
+
+
+def test_the_picture_of_scores_needs_no_likelihood(tmp_path):
+    content = compared([dataclasses.replace(item, scores={}) for item in BASE], ADAPTED)[0]
+    scores(content, tmp_path / "scores.png")
+    assert size(tmp_path / "scores.png")[0] == 1600

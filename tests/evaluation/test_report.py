@@ -1,0 +1,365 @@
+"""The report without any model: defects that are planted are called out, texts stay texts, pictures repeat."""
+
+import dataclasses
+import html.parser
+import json
+import math
+import random
+import re
+
+import pytest
+
+from codefit.evaluation import comparison, output_checks
+from codefit.evaluation.report import browser, terminal, wording
+from codefit.evaluation.report import html as page
+from codefit.training import plots
+from tests.support.report import ADAPTED, ATTACK, BASE, MODELS, PROMPT, REFERENCE, attacked, compared, prediction, wrong
+
+
+def written(base=BASE, adapted=ADAPTED, **options):
+    return page.page(*compared(base, adapted), {"Command": "benchmarking.py --seed 0"}, **options)
+
+
+# ------------------------------------------------------------------------------------------- pathologies
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (REFERENCE, []),
+        ("", ["empty"]),
+        (" \n\t\n", ["empty"]),
+        (PROMPT + REFERENCE, ["echo"]),
+        ("x = 1\n# the area of a circle\n    return 1", []),  # a line of the prompt, not its head or tail
+        ("return 0\n" + PROMPT, ["echo"]),
+        ("x = f(x); " * 4, ["repeats"]),
+        ("x = f(x); " * 3, []),
+        ("}\n" * 30, []),  # brackets alone are no repetition
+        ("0, " * 8, ["repeats"]),
+        ("a b c d e f g h i j k l m n o p", []),
+    ],
+)
+def test_defects_of_one_text(text, found):
+    assert [name for name, (_, holds) in output_checks.TEXT_CHECKS.items() if holds(text, PROMPT)] == found
+
+
+def test_a_short_prompt_is_not_called_an_echo():
+    assert not output_checks.echoes("x = y = 1", "x = ")
+
+
+def test_counts_are_of_the_right_items():
+    base = [
+        prediction(0),
+        prediction(1, "", "length"),
+        prediction(2, reason="length", reference_finish_reason="length"),
+    ]
+    adapted = [prediction(0), prediction(1), prediction(2, "", reference_finish_reason="length")]
+    table = {row["check"]: row for row in output_checks.rows({"base": base, "adapted": adapted})}
+    found = {name: [row[whose]["count"] for whose in ("reference", "base", "adapted")] for name, row in table.items()}
+    assert found == {
+        "stops": [2, 1, 3],
+        "stops_at_natural_end": [2, 1, 2],
+        "empty": [0, 1, 1],
+        "echo": [0, 0, 0],
+        "repeats": [0, 0, 0],
+    }
+    assert table["stops"]["adapted"]["of"] == 3
+    assert table["stops_at_natural_end"]["adapted"]["of"] == 2
+
+
+PLANTED = {
+    "nothing": ({}, None),
+    "empty": (
+        {"text": ""},
+        "100 % of the predictions of the adapted model are empty (base model 0 %, references 0 %).",
+    ),
+    "echo": (
+        {"text": PROMPT + REFERENCE},
+        "100 % of the predictions of the adapted model contain the prompt (base model 0 %, references 0 %).",
+    ),
+    "repeats": (
+        {"text": "go(x); " * 9},
+        "100 % of the predictions of the adapted model repeat themselves (base model 0 %, references 0 %).",
+    ),
+    "never stops": (
+        {"reason": "length"},
+        "The adapted model stops by itself at only 0 % of the natural ends (base model 100 %).",
+    ),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_planted_defects_are_called_out_everywhere(planted):
+    changes, sentence = PLANTED[planted]
+    adapted = [prediction(number, **changes) for number in range(30)]
+    content, scored = compared(adapted=adapted)
+    findings = content["benchmarks"]["heldout"]["findings"]
+    assert findings == ([sentence] if sentence else [])
+    shown = (
+        page.page(content, scored, {}),
+        terminal.markdown(content),
+        terminal.table(content["benchmarks"]["heldout"], MODELS),
+    )
+    for text in shown:
+        assert sentence is None or sentence in " ".join(text.split())
+
+
+def test_what_the_references_do_too_is_no_finding():
+    same = [prediction(number, text="", reference="") for number in range(5)]
+    table = output_checks.rows({"base": same, "adapted": same})
+    assert output_checks.findings(table, {"adapted": "adapted model"}, "base model") == []
+
+
+# ------------------------------------------------------------------------------------------- comparison
+
+
+def test_better_equal_and_worse_are_told_apart():
+    verdicts = {}
+    for name, base, adapted in (("up", BASE, ADAPTED), ("down", ADAPTED, BASE), ("same", BASE, BASE)):
+        rows = compared(base, adapted)[0]["benchmarks"]["heldout"]["metrics"]
+        verdicts[name] = {row["metric"]: row["verdict"] for row in rows}
+    assert set(verdicts["up"].values()) == {"better"}
+    assert set(verdicts["down"].values()) == {"worse"}
+    assert set(verdicts["same"].values()) == {"not resolved"}
+
+
+def test_without_nats_there_is_no_perplexity():
+    bare = [dataclasses.replace(item, scores={}) for item in BASE]
+    names = [row["metric"] for row in comparison.compare({"base": bare, "adapted": bare}, MODELS, 0, {}, {})["metrics"]]
+    assert names == ["edit_similarity", "exact_match", "next_line", "bleu", "chrf"]
+
+
+def test_without_reference_tokens_there_is_no_perplexity():
+    empty = [prediction(number, reference="", scores={"nats": 0.0, "tokens": 0}) for number in range(3)]
+    rows = comparison.compare({"base": empty, "adapted": empty}, MODELS, 0, {}, {})["metrics"]
+    assert rows[-1]["metric"] == "chrf"
+
+
+def test_binary_metrics_carry_the_exact_test():
+    rows = {row["metric"]: row for row in compared()[0]["benchmarks"]["heldout"]["metrics"]}
+    assert rows["exact_match"]["difference"]["mcnemar_p"] == pytest.approx(2 * 0.5**20)  # 20 hits, all of one model
+    assert "mcnemar_p" not in rows["bleu"]["difference"]
+
+
+def test_a_little_better_is_not_the_same():
+    written = [browser._answer(prediction(scores={"chrf": score}), "chrf")["score"] for score in (50.01, 50.04)]
+    assert written == [50.01, 50.04]  # both are shown as 50.0
+
+
+def test_a_few_hits_of_one_model_alone_are_no_verdict():
+    base = [wrong(number) for number in range(30)]
+    for hits, verdict in ((5, "not resolved"), (6, "better")):  # McNemar's p of 0.06 and of 0.03
+        right = range(0, 5 * hits, 5)
+        adapted = [prediction(number) if number in right else wrong(number) for number in range(30)]
+        rows = {row["metric"]: row for row in compared(base, adapted)[0]["benchmarks"]["heldout"]["metrics"]}
+        assert rows["exact_match"]["difference"]["low"] > 0
+        assert rows["exact_match"]["verdict"] == verdict
+
+
+def test_items_keep_what_the_model_measured():
+    item = comparison.score_items([prediction(3)])[0]
+    assert item.scores["nats"] == 13.0
+    assert item.scores["edit_similarity"] == item.scores["exact_match"] == 100
+
+
+# ------------------------------------------------------------------------------------------- words and numbers
+
+PERCENT, FREE = {"higher_is_better": True}, {"higher_is_better": False}
+
+
+@pytest.mark.parametrize(
+    ("value", "row", "text", "with_sign"),
+    [
+        (43.26, PERCENT, "43.3", "+43.3"),
+        (-0.31, PERCENT, "−0.3", "−0.3"),
+        (-0.04, PERCENT, "0.0", "0.0"),
+        (0.0, PERCENT, "0.0", "0.0"),
+        (100.0, PERCENT, "100.0", "+100.0"),
+        (12.345, FREE, "12.35", "+12.35"),
+        (-1234.5, FREE, "−1234", "−1234"),
+        (math.inf, FREE, "inf", "+inf"),
+        (-math.inf, FREE, "−inf", "−inf"),
+        (math.nan, FREE, "–", "–"),
+    ],
+)
+def test_numbers(value, row, text, with_sign):
+    assert (wording.number(value, row), wording.signed(value, row)) == (text, with_sign)
+
+
+@pytest.mark.parametrize(
+    ("highs", "top"),
+    [((3.1, 3.9), 4), ((4.1, 2.0), 8), ((0.61, 0.2), 0.8), ((9, 1), 10), ((120, 90), 200), ((0, 0), 1)],
+)
+def test_a_scale_covers_everything_shown(highs, top):
+    row = {"higher_is_better": False, "base": {"high": highs[0]}, "adapted": {"high": highs[1]}}
+    assert wording.scale(row) == pytest.approx([0, top / 4, top / 2, top * 3 / 4, top])
+    assert wording.scale(row | PERCENT) == [0, 25, 50, 75, 100]
+
+
+def test_an_endless_perplexity_still_has_a_scale():
+    row = {**FREE, "base": {"high": math.inf}, "adapted": {"high": 3.0}}
+    assert all(math.isfinite(tick) for tick in wording.scale(row))
+
+
+@pytest.mark.parametrize(
+    ("base", "adapted", "start"),
+    [
+        (BASE, ADAPTED, "The adapted model is better on held-out code: edit similarity rises from"),
+        (ADAPTED, BASE, "The adapted model is worse on held-out code: edit similarity falls from"),
+        (BASE, BASE, "No difference is resolved on held-out code with 30 prompts for the adapted model: edit"),
+    ],
+)
+def test_the_verdict_leads(base, adapted, start):
+    content = compared(base, adapted)[0]
+    sentences = wording.verdict(content["benchmarks"]["heldout"], MODELS)
+    assert sentences[0].startswith(start)
+    assert len(sentences) == 2
+    assert sentences[1].startswith("Also ")
+    assert terminal.markdown(content).split("\n\n")[2].startswith(start)
+
+
+def test_the_table_fits_100_columns_whatever_the_numbers():
+    content = compared()[0]
+    for row in content["benchmarks"]["heldout"]["metrics"]:
+        for model, value in (("base", 100.0), ("adapted", 100.0), ("difference", -100.0)):
+            row[model].update(value=value, low=value, high=value)
+        row["verdict"] = "not resolved"
+    lines = terminal.table(content["benchmarks"]["heldout"], MODELS).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum("not resolved" in line for line in lines) == 6
+
+
+def test_markdown_tables_are_whole():
+    base, adapted = (
+        [dataclasses.replace(item, prompt="load(") if at < 9 else item for at, item in enumerate(items)]
+        for items in (BASE, ADAPTED)
+    )
+    text = terminal.markdown(compared(base, adapted)[0])
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert [line.count("|") for line in table[:8]] == [6] * 8  # head, rule, six metrics
+    assert {line.count("|") for line in table[8:]} == {7}  # groups of prompts
+    assert "`edit_similarity|sim:indel" in text
+
+
+# ------------------------------------------------------------------------------------------- the page
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects tags, attributes and the texts of scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.scripts = [], [], []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.inside = tag == "script"
+        if self.inside:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        if self.inside:
+            self.scripts[-1] += data
+
+
+def test_texts_cannot_leave_their_place():
+    content, scored = compared(attacked(), attacked())
+    content["models"]["adapted"]["name"] = ATTACK
+    text = page.page(content, scored, {"Command": ATTACK})
+    reader = Reader(text)
+    assert len(reader.scripts) == 2
+    items = json.loads(reader.scripts[0])["items"]
+    assert items[0]["prompt"] == items[0]["reference"] == items[0]["suffix"] == ATTACK
+    assert items[0]["answers"][0]["parts"] == [ATTACK]
+    assert "<script>document" not in text
+    assert "img" not in reader.tags
+    assert "innerHTML" not in text
+
+
+def test_script_json_is_json_that_ends_no_script():
+    value = [ATTACK, "\u2028\ud800 \0", {"<": [1.5, None]}]
+    text = page.script_json(value)
+    assert json.loads(text) == value
+    assert not re.search("[<>&]", text)
+    text.encode()  # a lone surrogate is escaped, so that it can be written
+
+
+def test_all_sections_are_there(tmp_path):
+    plots.loss_curve([{"step": 1, "loss": 2.0}], tmp_path / "loss.png")
+    text = written(loss_png=tmp_path / "loss.png")
+    reader = Reader(text)
+    for title in ("Scores", "Endings and defects", "Training curve", "Predictions", "How this was made"):
+        assert re.search(rf"<h2[^>]*>{title}</h2>", text)
+    assert {"header", "main", "footer", "section", "table", "svg"} <= set(reader.tags)
+    assert ("lang", "en") in reader.attributes
+    assert reader.tags.count("svg") == 2 + 7 * 3  # two in the legend; seven metrics, with a mark for each model
+    assert "Training curve" not in written()
+    images = [value for name, value in reader.attributes if name == "src"]
+    assert len(images) == 1
+    assert images[0].startswith("data:image/png;base64,")
+    assert "<!--{" not in text
+
+
+def test_the_page_needs_no_network(tmp_path):
+    text = written()
+    links = [value for name, value in Reader(text).attributes if name in {"src", "href", "action", "srcset"}]
+    assert links == ["data:,"]
+    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_browser_is_capped_and_says_so():
+    long = "x" * 50 + " = call(argument, other)\n"
+    base = [prediction(n) for n in range(510)]
+    base[0] = prediction(0, long * 60, prompt=long * 100, reference=long * 60)
+    text = written(base, base)
+    items = json.loads(Reader(text).scripts[0])["items"]
+    assert len(items) == 500
+    assert "500 of 510 prompts" in text
+    assert items[0]["prompt"] == "… " + (long * 100)[-1000:]
+    assert items[0]["reference"].endswith(" … (2500 more characters)")
+    few = written(base[:5], base[:5])
+    assert "5 prompts, with the answers of all models" in few
+
+
+def test_500_usual_items_stay_under_two_megabytes():
+    random.seed(0)
+    words = ["value", "self", "return", "(", ")", "=", "x", "\n    "]
+    base = [
+        prediction(n, *(["".join(random.choices(words, k=64))]), prompt="".join(random.choices(words, k=500)))
+        for n in range(500)
+    ]
+    assert len(written(base, base).encode()) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "parts"),
+    [
+        ("", "", [""]),
+        ("", "x", [""]),
+        ("x", "", ["", "x"]),
+        ("a + b", "a + b", ["a + b"]),
+        ("a + c", "a + b", ["a + ", "c"]),
+        ("c + b", "a + b", ["", "c", " + b"]),
+        ("a", "a + b", ["a"]),
+        ("a  b", "a b", ["a", "  ", "b"]),
+        ("return foo(bar)", "return foo(baz)", ["return foo(", "bar", ")"]),
+    ],
+)
+def test_differing_parts(ours, theirs, parts):
+    assert browser.differing(ours, theirs) == parts
+
+
+def test_differing_parts_are_the_prediction():
+    random.seed(1)
+    for _ in range(200):
+        ours, theirs = ("".join(random.choices("ab \n(é1_", k=random.randint(0, 30))) for _ in range(2))
+        parts = browser.differing(ours, theirs)
+        assert "".join(parts) == ours
+        assert all(parts[1:])

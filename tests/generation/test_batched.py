@@ -1,0 +1,103 @@
+"""Generation equals transformers' own greedy search row by row; the likelihood does not depend on the padding."""
+
+import pytest
+import torch
+
+from codefit.generation import batched, kv_cache, likelihood
+from codefit.records import Pair
+from tests.support.decoding import EOS, NEW, PAIRS, Letters, direct_nats, prompts_of, reference, run
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 120, 10_000])
+def test_equals_greedy_search_of_transformers_row_by_row(model, tokens_per_batch):
+    prompts = prompts_of([7, 1, 30, 12, 12, 3, 25, 18, 2, 40])
+    expected = [reference(model, prompt, EOS) for prompt in prompts]
+    assert run(model, prompts, tokens_per_batch=tokens_per_batch) == expected
+    assert len({len(row.ids) for row in expected}) > 2  # rows left their batch at different times
+
+
+def test_without_end_of_sequence_every_row_runs_to_the_limit(model):
+    prompts = prompts_of([5, 9, 2])
+    completions = run(model, prompts, eos_ids=[])
+    assert completions == [reference(model, prompt, []) for prompt in prompts]
+    assert {(row.finish_reason, len(row.ids)) for row in completions} == {("length", NEW)}
+
+
+def test_pad_id_has_no_influence(model):
+    prompts = prompts_of([4, 11, 27])
+    assert run(model, prompts, pad_id=0) == run(model, prompts, pad_id=17)
+
+
+def test_end_of_sequence_as_first_token_gives_an_empty_completion(model):
+    prompt = prompts_of([6])[0]
+    first = run(model, [prompt], eos_ids=[])[0].ids[0]
+    assert run(model, [prompt], eos_ids=[first]) == [batched.Completion([], "stop")]
+
+
+def test_no_prompts_give_no_completions(model):
+    assert run(model, []) == []
+
+
+def test_a_prompt_without_tokens_is_refused(model):
+    with pytest.raises(ValueError, match="without tokens"):
+        run(model, [[1], []])
+
+
+def test_progress_bar_counts_prompts(model, capsys):
+    run(model, prompts_of([3, 4]), do_progress=True)
+    assert "2/2" in capsys.readouterr().err
+
+
+def test_rows_leave_the_batch(model, monkeypatch):
+    rows = []
+    forward = kv_cache.PaddedPrompts.forward
+
+    def counting(self, *rest):
+        rows.append(len(self.ids))
+        return forward(self, *rest)
+
+    monkeypatch.setattr(kv_cache.PaddedPrompts, "forward", counting)
+    run(model, prompts_of([5] * 16))
+    assert rows[0] == 16
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] <= 12
+
+
+@pytest.mark.parametrize(
+    ("lengths", "limit", "expected"),
+    [
+        ([], 10, []),
+        ([3, 9, 5], 9, [[1], [2], [0]]),
+        ([3, 9, 5], 18, [[1, 2], [0]]),
+        ([3, 9, 5], 27, [[1, 2, 0]]),
+        ([4, 4, 4, 4], 8, [[0, 1], [2, 3]]),
+        ([50], 10, [[0]]),
+    ],
+)
+def test_batches_are_sorted_and_within_the_limit(lengths, limit, expected):
+    assert batched.batches(lengths, limit) == expected
+
+
+# ------------------------------------------------------------------------------------------- likelihood
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 40, 10_000])
+@torch.no_grad()
+def test_nats_equal_the_definition_whatever_the_padding(model, tokens_per_batch):
+    found = likelihood.completion_nats(model, Letters(), PAIRS, tokens_per_batch)
+    assert [tokens for _, tokens in found] == [7, 1, 0, 18, 14]
+    assert [nats for nats, _ in found] == pytest.approx([direct_nats(model, pair) for pair in PAIRS], rel=1e-4)
+    assert found[2] == (0.0, 0)
+    assert min(nats for nats, tokens in found if tokens) > 0.01
+
+
+@torch.no_grad()
+def test_the_suffix_is_part_of_the_question(model):
+    asked = [Pair("1", "infill", "ABC", "DEF", suffix="XYZ"), Pair("1", "infill", "ABC", "DEF")]
+    found = likelihood.completion_nats(model, Letters(), asked)
+    assert found[0][0] == pytest.approx(direct_nats(model, asked[0]), rel=1e-4)
+    assert found[0][0] != pytest.approx(found[1][0], rel=1e-3)
+
+
+def test_completions_without_tokens_cost_nothing(model):
+    assert likelihood.completion_nats(model, Letters(), [Pair("1", "completion", "ABC", "")]) == [(0.0, 0)]

@@ -1,0 +1,120 @@
+"""A benchmark that was killed goes on where it was, to the same bytes; a base is asked once for all its adapters."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import peft
+import pytest
+import torch
+
+from codefit.evaluation import inference
+from codefit.generation import batched, stopping
+from codefit.manifest import ROOT
+from codefit.modeling import loading
+from codefit.modeling.fingerprint import fingerprint
+from tests.support.benchmark import run, same_files
+
+pytestmark = pytest.mark.usefixtures("same_arithmetic")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODEFIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "predictions"
+
+
+def test_a_killed_benchmark_goes_on_to_the_same_bytes(made, tmp_path, cache, capsys):
+    run(made, tmp_path / "whole", "--no_cache")
+    assert not cache.exists()
+    output = tmp_path / "out"
+    shared = ["--hf_repository", str(made / "adapter"), "--output_dir", str(output), "--max_new_tokens", "8"]
+    flags = [*shared, "--max_prompt_tokens", "40", "--tokens_per_batch", "200"]
+    script = (
+        "import sys, torch, benchmarking; from codefit.modeling import hardware;"
+        "hardware.compute_dtype = lambda: torch.float32;"
+        "benchmarking.main(sys.argv[1:])"
+    )
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen([sys.executable, "-c", script, *flags], cwd=ROOT, env=environment) as process:
+        while process.poll() is None and len(list(cache.rglob("*.json"))) < 2:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    stored = len(list(cache.rglob("*.json")))
+    assert stored >= 2
+    assert not output.exists()
+    capsys.readouterr()
+    run(made, output)
+    assert "batches were asked before and are taken from" in capsys.readouterr().out
+    assert same_files(tmp_path / "whole", output) == ["manifest.json"]
+
+
+def test_nothing_is_asked_twice(made, tmp_path, cache, monkeypatch):
+    """The base is that of the adapter, and in float32 the adapter was merged: all is known of the merged model."""
+    run(made, tmp_path / "adapter")
+    asked = []
+    batch = batched._batch
+    monkeypatch.setattr(batched, "_batch", lambda model, *rest: asked.append(model) or batch(model, *rest))
+    run(made, tmp_path / "merged", model="merged")
+    assert asked == []
+    run(made, tmp_path / "anew", "--no_cache", model="merged")
+    assert asked
+    assert all(not isinstance(model, peft.PeftModel) for model in asked)
+    names = {fingerprint(model)["model"] for model in asked}
+    assert fingerprint(loading.load_model(str(made / "base")))["model"] in names
+    assert len(names) == 2
+
+
+def test_a_fingerprint_is_of_what_is_computed(made):
+    base = loading.load_model(str(made / "base"))
+    alone = fingerprint(base)
+    adapted = loading.attach_adapter(base, str(made / "adapter"))
+    attached = fingerprint(adapted)
+    assert attached != alone
+    with adapted.disable_adapter():
+        assert fingerprint(adapted) == alone
+    with torch.no_grad():
+        next(tensor for name, tensor in adapted.named_parameters() if "lora_B" in name).flatten()[0] += 1e-3
+    assert fingerprint(adapted) not in (attached, alone)
+    adapted.peft_config["default"].lora_alpha += 1
+    changed = fingerprint(adapted)
+    adapted.peft_config["default"].base_model_name_or_path = "elsewhere"
+    assert fingerprint(adapted) == changed
+
+
+def test_the_share_that_moves_with_the_batches_is_printed(made, tmp_path, capsys, monkeypatch):
+    run(made, tmp_path / "out")
+    assert "in other batches 0 of 12 completions are different" in capsys.readouterr().out
+    right = batched.generate
+
+    def flipping(model, prompts, **settings):
+        found = right(model, prompts, **settings)
+        return found if settings.get("do_progress") else [batched.Completion([1], "stop"), *found[1:]]
+
+    monkeypatch.setattr(batched, "generate", flipping)
+    run(made, tmp_path / "flipping")
+    assert "in other batches 1 of 12 completions are different" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("count", "asked"), [(0, 0), (5, 5), (32, 32), (100, 32)])
+def test_flips_are_counted_on_a_sub_sample(made, count, asked):
+    model = loading.load_model(str(made / "base"))
+    prompts = [[1 + at, 2, 3] for at in range(count)]
+    settings = {"max_new_tokens": 2, "eos_ids": [], "pad_id": 0}
+    wrong = [batched.Completion([], "stop")] * count
+    assert batched.flips(model, prompts, wrong, **settings) == (asked, asked)
+    assert batched.flips(model, prompts, batched.generate(model, prompts, **settings), **settings) == (0, asked)
+
+
+def test_a_prediction_ends_where_its_rule_says(made):
+    from codefit import encoding
+    from tests.support.benchmark import PAIRS, new_tokenizer
+
+    model, encoder = loading.load_model(str(made / "base")), encoding.Encoder(new_tokenizer(), 40)
+    free = inference.predict(model, encoder, PAIRS, 60, 4000, with_cache=False).items
+    short = inference.predict(model, encoder, PAIRS, 60, 4000, stop="line", with_cache=False).items
+    assert [item.prediction for item in short] == [stopping.text_until("line", item.prediction) for item in free]
+    assert [item.scores for item in short] == [item.scores for item in free]

@@ -1,0 +1,209 @@
+"""GGUF files hold what the model holds, in llama.cpp's words; editors are told what the model was trained with."""
+
+import json
+import shutil
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+import yaml
+
+import merge_lora
+from codefit import fim
+from codefit.errors import UserError
+from codefit.manifest import ROOT
+from codefit.modeling import loading
+from codefit.modeling import pre_tokenizers as splitting
+from codefit.publishing import editors
+from codefit.publishing import gguf as export
+
+BASE = ROOT / "data" / "base"
+
+
+def fields(path):
+    return gguf.GGUFReader(path).fields
+
+
+def tensors(path):
+    return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The embedded base model, exported by the script."""
+    place = tmp_path_factory.mktemp("kotlin")
+    shutil.copytree(BASE, place / "base")
+    merge_lora.main(["--hf_repository", str(place / "base"), "--gguf", "q8_0", "f16"])
+    return place
+
+
+def test_a_whole_model_is_exported_with_the_settings_of_editors(exported, capsys):
+    folder = exported / "base-gguf"
+    name = exported.name
+    files = {f"{name}-Q8_0.gguf", f"{name}-F16.gguf"}
+    settings = {"Modelfile", "template", "params", "continue.yaml", "tabby.toml", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == files | settings
+    stamp = (folder / "manifest.json").stat().st_mtime_ns
+    merge_lora.main(["--hf_repository", str(exported / "base"), "--gguf", "q8_0", "f16"])
+    assert "already exported; nothing to do" in capsys.readouterr().out
+    assert (folder / "manifest.json").stat().st_mtime_ns == stamp
+
+
+def test_a_folder_of_the_users_own_is_not_replaced(tmp_path):
+    shutil.copytree(BASE, tmp_path / "base")
+    (tmp_path / "base-gguf").mkdir()
+    (tmp_path / "base-gguf" / "mine").write_text("x")
+    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+        merge_lora.main(["--hf_repository", str(tmp_path / "base"), "--gguf"])
+    assert [path.name for path in (tmp_path / "base-gguf").iterdir()] == ["mine"]
+
+
+def test_vocabulary_and_sentinels_are_stated(exported):
+    found = fields(next((exported / "base-gguf").glob("*F16.gguf")))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(BASE)
+    assert found["general.architecture"].contents() == "llama"
+    assert found["tokenizer.ggml.pre"].contents() == "deepseek-coder"
+    assert found["tokenizer.ggml.eos_token_id"].contents() == tokenizer.eos_token_id
+    assert not found["tokenizer.ggml.add_bos_token"].contents()
+    assert "tokenizer.ggml.bos_token_id" not in found
+    tokens = found["tokenizer.ggml.tokens"].contents()
+    assert tokens == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    for role, sentinel in zip(("pre", "suf", "mid"), fim.BASE.sentinels, strict=True):
+        assert found[f"tokenizer.ggml.fim_{role}_token_id"].contents() == tokenizer.convert_tokens_to_ids(sentinel)
+
+
+def test_weights_are_kept_as_far_as_their_type_allows(exported):
+    model = loading.load_model(str(BASE), dtype=torch.float32).state_dict()
+    down, norm = "model.layers.1.mlp.down_proj.weight", "model.layers.1.input_layernorm.weight"
+    for kind, share in (("F16", 1e-3), ("Q8_0", 1e-2)):
+        found = tensors(next((exported / "base-gguf").glob(f"*{kind}.gguf")))
+        assert found["blk.1.ffn_down.weight"].tensor_type.name == kind
+        read = gguf.quants.dequantize(found["blk.1.ffn_down.weight"].data, found["blk.1.ffn_down.weight"].tensor_type)
+        assert np.abs(read - model[down].numpy()).max() <= share * model[down].abs().max()
+        np.testing.assert_array_equal(found["blk.1.attn_norm.weight"].data, model[norm].numpy())
+        assert "output.weight" not in found, "the base shares its first and its last layer"
+
+
+def test_the_editors_get_one_format_from_one_table(exported):
+    folder = exported / "base-gguf"
+    prompt = "<fim_prefix>{}<fim_suffix>{}<fim_middle>"
+    settings = yaml.safe_load((folder / "continue.yaml").read_text())
+    assert settings["models"][0]["promptTemplates"]["autocomplete"] == prompt.format("{{{prefix}}}", "{{{suffix}}}")
+    assert settings["models"][0]["roles"] == ["autocomplete"]
+    assert settings["models"][0]["defaultCompletionOptions"]["stop"][0] == "<|endoftext|>"
+    assert f'prompt_template = "{prompt.format("{prefix}", "{suffix}")}"' in (folder / "tabby.toml").read_text()
+    template = (folder / "template").read_text()
+    assert "{{- if .Suffix }}" + prompt.format("{{ .Prompt }}", "{{ .Suffix }}") + "{{ else }}{{ .Prompt }}" in template
+    parameters = json.loads((folder / "params").read_text())
+    assert parameters == {"num_ctx": 640, "temperature": 0, "stop": ["<|endoftext|>", *fim.BASE.sentinels]}
+    modelfile = (folder / "Modelfile").read_text()
+    assert modelfile.startswith(f"FROM ./{exported.name}-Q8_0.gguf\n")
+    assert template in modelfile
+    assert 'PARAMETER stop "<fim_middle>"' in modelfile
+
+
+@pytest.mark.parametrize("infill", [None, *fim.FORMATS], ids=str)
+def test_every_format_can_be_written(infill, tmp_path):
+    editors.write(tmp_path, "x.gguf", "x", infill, "<eos>", 100)
+    settings = yaml.safe_load((tmp_path / "continue.yaml").read_text())
+    template = settings["models"][0]["promptTemplates"]["autocomplete"]
+    pieces = ["{{{prefix}}}"] if infill is None else [text for _, text in infill.parts("{{{prefix}}}", "{{{suffix}}}")]
+    assert template == "".join(pieces)
+    assert (".Suffix" in (tmp_path / "template").read_text()) == (infill is not None)
+    spm = infill is not None and infill.order == "SPM"
+    assert ("--spm-infill" in editors.server_command(["-m", "x"], infill, 100)) == spm
+
+
+# ---------------------------------------------------------------------------------------------- what is refused
+
+
+def model_folder(tmp_path, **changes):
+    """Copy the base's configuration and tokenizer, changed."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(BASE / name, tmp_path / name)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    config = json.loads((BASE / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "codegen"}, "llama.cpp cannot run the architecture codegen, so there is no GGUF file of it"),
+        ({"model_type": "mixtral"}, "no GGUF file of the architecture mixtral, only of llama, qwen2, phi, gpt_neox"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "no GGUF file with rope scaling of the kind yarn"),
+    ],
+)
+def test_a_model_without_an_equivalent_is_refused_before_anything_is_written(changes, message, tmp_path):
+    folder = model_folder(tmp_path, **changes)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(UserError, match=message):
+        merge_lora.main(["--hf_repository", str(folder), "--gguf"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def split(pattern):
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
+
+
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+
+
+@pytest.mark.parametrize(
+    ("steps", "name"),
+    [
+        ([{"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}], "gpt-2"),
+        ([{"type": "Digits", "individual_digits": True}, {"type": "ByteLevel"}], "starcoder"),
+        ([split(splitting.LLAMA3), BYTES], "llama-bpe"),
+        ([split(splitting.LLAMA3.replace("{1,3}", "")), BYTES], "qwen2"),
+        ([split(r"\w+"), BYTES], None),
+        ([{"type": "Digits", "individual_digits": False}, {"type": "ByteLevel"}], None),
+        ([{"type": "ByteLevel", "add_prefix_space": True}], None),
+        ([{"type": "Metaspace"}], None),
+    ],
+)
+def test_ways_to_split_have_the_names_of_llama_cpp(steps, name, tmp_path):
+    content = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}, "model": {"type": "BPE", "vocab": {}}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert export.pre_tokenizer(tmp_path) == name
+
+
+def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path):
+    folder = model_folder(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**content, "normalizer": {"type": "Lowercase"}}))
+    with pytest.raises(
+        UserError, match=r"splits text in a way that codefit cannot state to llama.cpp; leave --gguf out"
+    ):
+        merge_lora.main(["--hf_repository", str(folder), "--gguf"])
+
+
+def test_a_whole_model_is_not_pushed_by_this_script(tmp_path):
+    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge"):
+        merge_lora.main(["--hf_repository", str(BASE), "--gguf", "--push"])
+
+
+def test_kinds_of_files_are_named_in_the_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        merge_lora.build_parser().parse_args(["--gguf", "q4_k_m"])
+    assert stop.value.code == 2
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_a_model_without_infill_says_so(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    folder = model_folder(tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if "fim" not in token["content"]]
+    for sentinel in fim.BASE.sentinels:
+        tokenizer["model"]["vocab"].pop(sentinel, None)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    shutil.copy(BASE / "model.safetensors", folder / "model.safetensors")
+    merge_lora.main(["--hf_repository", str(folder), "--gguf"])
+    assert "it knows no fill-in-the-middle" in capsys.readouterr().out
+    file = next(Path(tmp_path).rglob("*.gguf"))
+    assert not [name for name in fields(file) if "fim" in name]

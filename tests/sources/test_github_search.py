@@ -1,0 +1,334 @@
+"""The search of GitHub, against a server on this machine that speaks its API, with the limits and the moods of it."""
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import parse_data
+from codefit.errors import UserError
+from codefit.manifest import ROOT
+from codefit.records import read_documents
+from codefit.sources import github_search
+from tests.support.sources import git, rejections, write
+
+TOKEN = "ghp_secret0123456789"
+START = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers `created:a..b` as GitHub does; `server.moods` are answers that come first, (status, headers, body)."""
+
+    def do_GET(self):
+        server = self.server
+        url = urlsplit(self.path)
+        query = {key: value[0] for key, value in parse_qs(url.query).items()}
+        server.asked.append((query["q"], int(query.get("page", 1))))
+        server.tokens.append(self.headers.get("Authorization"))
+        threading.Event().wait(server.delay)  # tests note what `time.sleep` is asked for
+        if server.moods:
+            self.answer(*server.moods.pop(0))
+            return
+        assert url.path == "/search/repositories"
+        low, high = re.search(r"created:(\S+)\.\.(\S+)", query["q"]).groups()
+        found = [row for row in server.rows if low <= row["created_at"] <= high]
+        page, per_page = int(query.get("page", 1)), int(query["per_page"])
+        if page * per_page > 1000:
+            self.answer(422, {}, {"message": "Only the first 1000 search results are available"})
+            return
+        items = found[(page - 1) * per_page : page * per_page]
+        more = page * per_page < min(len(found), 1000)
+        link = f'<{server.url}/search/repositories?{url.query.split("&page=")[0]}&page={page + 1}>; rel="next"'
+        headers = {"Link": f'{link}, <{server.url}>; rel="last"'} if more else {}
+        self.answer(200, headers, {"total_count": len(found), "incomplete_results": False, "items": items})
+
+    def answer(self, status, headers, body):
+        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": len(content)}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *words):
+        pass
+
+
+def row(number, url="https://example.invalid/x"):
+    created = (START + timedelta(seconds=number * 40_000)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"full_name": f"owner/r{number}", "clone_url": url, "created_at": created}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        server.rows, server.asked, server.tokens, server.moods, server.delay = [], [], [], [], 0
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        monkeypatch.setenv("GITHUB_API_URL", server.url)
+        monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Waiting is noted, not done."""
+    found = []
+    monkeypatch.setattr(github_search.time, "sleep", found.append)
+    return found
+
+
+def names(query, tmp_path):
+    said = []
+    places, counted = github_search.search(query, tmp_path / "state", said.append)
+    return [place.name for place in places], counted, said
+
+
+# --------------------------------------------------------------------------------------------- slices
+
+
+def test_a_search_is_complete_beyond_a_thousand_results(server, tmp_path):
+    server.rows = [row(number) for number in range(2345)]
+    found, counted, said = names("language:kotlin stars:>100", tmp_path)
+    assert found == [f"owner/r{number}" for number in range(2345)]
+    assert (counted, said) == (2345, [])
+    assert all(query.startswith("language:kotlin stars:>100 created:") for query, _ in server.asked)
+    assert set(server.tokens) == {f"Bearer {TOKEN}"}
+    assert max(page for _, page in server.asked) <= 10
+
+
+def test_slices_touch_and_do_not_overlap(server):
+    server.rows = [row(number) for number in range(3000)]
+    parts = github_search.slices("stars:>1 created:>=2020-01-01", print)
+    assert parts[0].start == START
+    for before, after in itertools.pairwise(parts):
+        assert after.start - before.end == timedelta(seconds=1)
+    assert sum(part.count for part in parts) == 3000
+    assert max(part.count for part in parts) <= 1000
+    assert len(server.asked) == 2 * len(parts) - 1  # one question a node of the tree, no pages
+
+
+@pytest.mark.parametrize(
+    ("created", "first", "last"),
+    [
+        ("created:2020-01-02", "2020-01-02T00:00:00Z", "2020-01-02T23:59:59Z"),
+        ("created:>2020-01-02", "2020-01-03T00:00:00Z", "now"),
+        ("created:>=2020-01-02", "2020-01-02T00:00:00Z", "now"),
+        ("created:<2020-01-02", "2007-10-01T00:00:00Z", "2020-01-01T23:59:59Z"),
+        ("created:<=2020-01-02", "2007-10-01T00:00:00Z", "2020-01-02T23:59:59Z"),
+        ("created:2020-01-02..2020-02-03", "2020-01-02T00:00:00Z", "2020-02-03T23:59:59Z"),
+        ("created:2020-01-02..*", "2020-01-02T00:00:00Z", "now"),
+        ("created:>2020-01-02T10:00:00Z created:<2020-01-03", "2020-01-02T10:00:01Z", "2020-01-02T23:59:59Z"),
+        ("created:>=2020-01-02T10:00:00+02:00", "2020-01-02T08:00:00Z", "now"),
+    ],
+)
+def test_the_time_of_a_query(server, monkeypatch, created, first, last):
+    now = datetime(2021, 5, 6, 7, 8, 9, tzinfo=UTC)
+    monkeypatch.setattr(github_search, "_now", lambda: now)
+    (part,) = github_search.slices(f"a {created} b", print)
+    assert str(part) == f"{first}..{last.replace('now', '2021-05-06T07:08:09Z')}"
+    assert server.asked == [(f"a b created:{part}", 1)]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("created:>soon", "created:soon is no date; write it as 2015-01-31"),
+        ("created:>2020-01-02 created:<2019-01-01", "asks for no time at all; check created:"),
+    ],
+)
+def test_times_that_are_none(server, query, message):
+    with pytest.raises(UserError, match=message):
+        github_search.slices(query, print)
+    assert server.asked == []
+
+
+def test_a_second_with_too_many_is_said(server, tmp_path):
+    server.rows = [{**row(0), "full_name": f"owner/r{number}"} for number in range(1001)]
+    with pytest.raises(UserError, match=r"1,001 repositories were created at 2020-01-01T00:00:00Z.*narrow the query"):
+        names("created:2020-01-01", tmp_path)
+
+
+# --------------------------------------------------------------------------------------------- moods of the server
+
+
+@pytest.mark.parametrize(
+    ("mood", "waited", "said"),
+    [
+        ((429, {"Retry-After": 7}, {"message": "slow down"}), 7, "limits the rate; waiting 7 s"),
+        ((403, {"Retry-After": 90}, {"message": "forbidden"}), 90, "limits the rate; waiting 1 min 30 s"),
+        ((403, {}, {"message": "You have exceeded a secondary rate limit."}), 60, "limits the rate; waiting 1 min 0 s"),
+        ((502, {}, "<html>Bad gateway</html>"), 1, "answered 502; waiting 1 s"),
+        ((503, {"Retry-After": 11}, "<html>"), 11, "answered 503; waiting 11 s"),
+        ((200, {}, "<html>A proxy says hello</html>"), 1, "did not answer as the search of GitHub does"),
+        ((200, {}, {"some": "JSON"}), 1, "did not answer as the search of GitHub does"),
+        ((200, {}, {"total_count": 1, "incomplete_results": True, "items": []}), 1, "gave incomplete results"),
+    ],
+)  # fmt: skip
+def test_what_passes_is_waited_for(server, waits, tmp_path, mood, waited, said):
+    server.rows, server.moods = [row(1)], [mood]
+    found, _, sentences = names("a", tmp_path)
+    assert found == ["owner/r1"]
+    assert waits == [waited]
+    assert len(sentences) == 1
+    assert said in sentences[0]
+
+
+def test_the_reset_of_the_rate_limit_is_waited_for(server, waits, tmp_path):
+    headers = {"X-RateLimit-Remaining": 0, "X-RateLimit-Reset": int(time.time()) + 50}
+    server.rows, server.moods = [row(1)], [(403, headers, {"message": "API rate limit exceeded"})]
+    assert names("a", tmp_path)[0] == ["owner/r1"]
+    assert 45 < waits[0] < 55
+
+
+@pytest.mark.parametrize(
+    ("mood", "message"),
+    [
+        ((401, {}, {"message": "Bad credentials"}), "refuses GITHUB_TOKEN; set a valid one, or none"),
+        ((403, {}, {"message": "Resource not accessible"}), r"answered 403 \(Resource not accessible\); check GITHUB"),
+        ((404, {}, {"message": "Not Found"}), r"answered 404 \(Not Found\); check GITHUB_API_URL"),
+        ((422, {}, {"message": "Validation Failed", "errors": [{"message": "The search is\nlong."}]}),
+         r"does not understand the search \(Validation Failed The search is long\); correct --github_search"),
+        ((429, {"Retry-After": 9999}, {}), "asks to wait 2 h 46 min; run the same command again after that"),
+        ((200, {"Link": '<http://example.invalid/2>; rel="next"'},
+          {"total_count": 200, "incomplete_results": False, "items": []}), "a next page on another server"),
+    ],
+)  # fmt: skip
+def test_what_does_not_pass_is_one_sentence(server, waits, tmp_path, mood, message):
+    server.moods = [mood]
+    with pytest.raises(UserError, match=message) as caught:
+        names("a", tmp_path)
+    assert TOKEN not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert waits == []
+
+
+def test_patience_ends(server, waits, tmp_path):
+    server.moods = [(500, {}, "")] * 99
+    with pytest.raises(UserError, match="answered 500, 6 times; run the same command later to continue"):
+        names("a", tmp_path)
+    assert waits == [1, 2, 4, 8, 16]
+
+
+def test_a_server_that_is_not_there(waits, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:1")
+    with pytest.raises(UserError, match=r"cannot be reached \(.*refused.*\), 6 times"):
+        names("a", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("GITHUB_API_URL", "http://example.invalid", "is not https; a token would travel in the open"),
+        ("GITHUB_API_URL", "file:///etc", "is not https"),
+        ("GITHUB_API_URL", f"https://me:{TOKEN}@example.invalid", "may not hold a user or token"),
+        ("GITHUB_TOKEN", f"{TOKEN}\nX-Evil: 1", "GITHUB_TOKEN holds a line end"),
+    ],
+)
+def test_settings_that_are_refused(monkeypatch, tmp_path, name, value, message):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message) as caught:
+        names("a", tmp_path)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_redirect_to_another_place_does_not_carry_the_token(server, tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as other:
+        other.url, other.asked, other.tokens, other.rows, other.moods, other.delay = "", [], [], [row(1)], [], 0
+        threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        target = f"http://127.0.0.1:{other.server_port}/search/repositories"
+        query = "?q=created:2020-01-01..2030-01-01&per_page=100"
+        server.moods = [(302, {"Location": target + query}, "")]
+        assert names("a", tmp_path)[0] == ["owner/r1"]
+        other.shutdown()
+    assert other.tokens == [None]
+
+
+# --------------------------------------------------------------------------------------------- the whole stage
+
+
+@pytest.fixture
+def repositories(server, tmp_path):
+    """Three repositories that the search finds; the second of them is gone."""
+    for number in (1, 2, 3):
+        folder = write(tmp_path / f"r{number}", {"a.kt": b"val a = %d\n" % number, "same.kt": b"val same = 1\n"})
+        git(folder, "init", "-q")
+        git(folder, "add", "-A")
+        git(folder, "commit", "-qm", "first")
+    places = {1: tmp_path / "r1", 2: tmp_path / "gone", 3: tmp_path / "r3"}
+    server.rows = [row(number, f"file://{place}") for number, place in places.items()]
+    return tmp_path
+
+
+def run(output, *words):
+    parse_data.main(["--github_search", "language:kotlin", "--output", str(output), *words])
+
+
+def test_found_repositories_are_parsed_and_a_gone_one_is_counted(repositories, server, capsys):
+    output = repositories / "out.jsonl"
+    run(output)
+    documents = [(d.repository, d.path) for d in read_documents(str(output))]
+    assert documents == [("owner/r1", "a.kt"), ("owner/r1", "same.kt"), ("owner/r3", "a.kt")]
+    gone, same = rejections(output)
+    assert (gone["repository"], gone["rule"]) == ("owner/r2", "source cannot be read")
+    assert (same["repository"], same["rule"], same["value"]) == ("owner/r3", "same blob", "owner/r1/same.kt")
+    manifest = json.loads(output.with_suffix(".manifest.json").read_text())
+    assert manifest["github_search"] == {"query": "language:kotlin", "counted": 3, "found": 3}
+    assert manifest["files"] == 5 == manifest["documents"] + sum(manifest["rejections"].values())
+    assert "GitHub counts 3 repositories and lists 3" in capsys.readouterr().out
+    assert sorted(path.name for path in repositories.glob("out.*")) == [
+        *("out.jsonl", "out.manifest.json", "out.rejected.jsonl"),
+    ]
+    assert not any(TOKEN in path.read_text() for path in repositories.glob("out.*"))
+
+
+def test_a_dry_run_counts_and_writes_nothing(repositories, capsys):
+    before = sorted(repositories.iterdir())
+    run(repositories / "out.jsonl", "--dry_run")
+    printed = capsys.readouterr().out
+    assert re.search(r"2007-10-01T00:00:00Z\.\.20\S+Z +3\n3 repositories, slices: 1", printed)
+    assert sorted(repositories.iterdir()) == before
+
+
+def test_https_is_asked_of_repositories_of_a_server_elsewhere(monkeypatch):
+    with pytest.raises(UserError, match="names a repository at file:///etc, which is not https"):
+        github_search._places("https://api.github.com", [{"name": "a/b", "url": "file:///etc", "created_at": ""}])
+
+
+def test_a_search_that_is_killed_goes_on_where_it_was(server, tmp_path):
+    server.rows, server.delay = [row(number) for number in range(2500)], 0.02
+    command = [sys.executable, str(ROOT / "parse_data.py"), "--github_search", "language:kotlin"]
+    command += ["--output", str(tmp_path / "o.jsonl")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+    deadline = time.monotonic() + 60
+    while len(server.asked) < 15 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert TOKEN not in " ".join(process.args)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    state = tmp_path / "o.jsonl.search.partial"
+    assert state.exists()
+    assert TOKEN not in state.read_text()
+    with state.open("a") as file:
+        file.write('{"torn')
+    asked, server.asked, server.delay = server.asked, [], 0
+    places, counted = github_search.search("language:kotlin", state, print)
+    assert [place.name for place in places] == [f"owner/r{number}" for number in range(2500)]
+    assert counted == 2500
+    assert len(server.asked) < 30  # a search that begins anew asks at least this often
+    done = server.asked
+    assert github_search.search("language:kotlin", state, print)[0] == places
+    assert server.asked is done
+    assert len(set(asked) & set(done)) <= 11  # at most the one slice that was being read
+    assert github_search.search("language:java", state, print)[1] == 2500  # another search begins anew

@@ -1,0 +1,41 @@
+"""Predictions of planted models, and their comparison."""
+
+import copy
+import dataclasses
+
+from codefit.evaluation import comparison
+from codefit.records import Prediction
+
+ATTACK = "</script><script>document.title='owned'</script><!-- <img src=x onerror=alert(1)> <!--{title}--> &amp;"
+PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle\n    return "
+REFERENCE = "math.pi * radius ** 2\n"
+
+
+def prediction(number=0, text=REFERENCE, reason="stop", **changes):
+    scores = {"nats": 10.0 + number % 5, "tokens": 9}
+    item = Prediction(f"item{number}", PROMPT, text, REFERENCE, reason, scores, f"file{number // 3}.py")
+    return dataclasses.replace(item, **changes)
+
+
+def wrong(number):
+    """Return a prediction that is somewhat wrong, without any of the planted defects."""
+    return prediction(number, text=f"math.tau + radius{number}\n", scores={"nats": 14.0 + number % 3, "tokens": 9})
+
+
+MODELS = {
+    "base": {"name": "some/base", "label": "base"},
+    "adapted": {"name": "some/adapter", "label": "adapted"},
+}
+BASE = [wrong(number) for number in range(30)]
+ADAPTED = [prediction(number) if number % 3 else wrong(number) for number in range(30)]
+
+
+def compared(base=BASE, adapted=ADAPTED):
+    scored = {"heldout": {"base": comparison.score_items(base), "adapted": comparison.score_items(adapted)}}
+    return comparison.scores(scored, copy.deepcopy(MODELS), {"heldout": {"title": "held-out code"}}, {}, seed=0), scored
+
+
+def attacked():
+    """Return predictions whose every text tries to leave its place."""
+    changes = {"id": ATTACK, "prompt": ATTACK, "prediction": ATTACK, "reference": ATTACK, "path": ATTACK}
+    return [dataclasses.replace(prediction(), **changes, suffix=ATTACK)]

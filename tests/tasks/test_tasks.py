@@ -1,0 +1,286 @@
+"""Where code ends, and the pairs that each task builds."""
+
+import dataclasses
+import time
+from collections import Counter
+
+import pytest
+import tokenizers
+
+from codefit.code.languages import LANGUAGES
+from codefit.code.lexer import comment_length, leading_comment, mask
+from codefit.code.structure import Structure
+from codefit.records import Document, Pair
+from codefit.tasks.task import TASKS, TaskOptions, load_task
+from codefit.tasks.token_offsets import load_tokenizer, token_starts
+from tests.support.texts import SOURCES
+
+OPTIONS = TaskOptions(
+    max_prompt_tokens=64, max_completion_tokens=24, window_step=16, max_pairs_per_file=100_000, seed=0
+)
+PYTHON_TEXT = "\n".join(path.read_text() for path in SOURCES if path.stem.startswith("c"))
+
+
+# --------------------------------------------------------------------------------------------- the lexer
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "comments", "strings"),
+    [
+        ("kotlin", "a // b\nc", ["// b"], []),
+        ("kotlin", "a /* { */ b", ["/* { */"], []),
+        ("kotlin", 'f("{\\"(") // "', ['// "'], ['"{\\"("']),
+        ("kotlin", "c == '\"' || d == '{'", [], ["'\"'", "'{'"]),
+        ("kotlin", "c == '\\'' || d", [], ["'\\''"]),
+        ("kotlin", 'x = """a\n{ \\"""\ny', [], ['"""a\n{ \\"""']),  # raw: the backslash escapes nothing
+        ("kotlin", '"open {\nnext {', [], ['"open {']),
+        ("kotlin", "a /* open\n{", ["/* open\n{"], []),
+        ("kotlin", '"http://x" + a', [], ['"http://x"']),
+        ("python", "a = 'it' 's' # it's", ["# it's"], ["'it'", "'s'"]),
+        ("python", 'def f():\n    """(\n[ \\""" """\n    x', [], ['"""(\n[ \\""" """']),
+        ("python", "x = '''a''b'''", [], ["'''a''b'''"]),
+        ("python", 'x = """open\n(', [], ['"""open\n(']),
+        ("python", "x = r'\\' + y", [], ["'\\' + y"]),
+        ("javascript", "a = `x ${b}\n(`; c", [], ["`x ${b}\n(`"]),
+        ("go", "a := `x\\`; b := '{'", [], ["`x\\`", "'{'"]),
+    ],
+)
+def test_the_mask_hides_comments_and_strings(language, text, comments, strings):
+    expected = text
+    for pieces, character in ((comments, " "), (strings, '"')):
+        for piece in pieces:
+            assert piece in expected
+            expected = expected.replace(piece, character * len(piece), 1)
+    assert mask(text, LANGUAGES[language])[0] == expected
+
+
+def test_spans_of_several_lines_are_reported():
+    text = 'a = """\n"""\nb = "x"\n/* 1\n2 */\n// c\n'
+    assert mask(text, LANGUAGES["java"])[1] == [(4, 11), (20, 29)]
+
+
+@pytest.mark.parametrize(
+    "text", ['"""' * 30_001, "/*" * 50_000, "'" * 100_001, "\\" * 100_000, '"\\' * 50_000, "({[" * 40_000]
+)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_hostile_text_is_scanned_in_linear_time(text, language):
+    started = time.process_time()
+    structure = Structure(text, LANGUAGES[language])
+    structure.natural_end(0, len(text))
+    assert comment_length(text, LANGUAGES[language]) <= len(text)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("kotlin", "\n// a\n// b\n\n// c\nx", "\n// a\n// b"),
+        ("kotlin", "/* a */\n/* b */\nx", "/* a */"),
+        ("kotlin", "// a\n/* b */\nx", "// a"),
+        ("kotlin", "x // a\n", ""),
+        ("python", "# a\n# b\nx", "# a\n# b"),
+        ("python", '"""a"""\n', ""),
+        ("python", "", ""),
+    ],
+)
+def test_leading_comments(language, text, expected):
+    assert leading_comment(text, LANGUAGES[language]) == expected
+
+
+# --------------------------------------------------------------------------------------------- natural ends
+
+# «cut ... end»
+ENDS = [
+    ("kotlin", "val a = «f(b)»\nval c = 1\n"),
+    ("kotlin", "val a = «f(\n    b,\n    c\n)»\nval d\n"),
+    ("kotlin", "val a = f(\n    b«, c,\n    d\n)»\nval d\n"),
+    ("kotlin", "fun f(a: Int): «Int {»\n    return a\n}\n"),
+    ("kotlin", "list.«map {»\n    it\n}\n"),
+    ("kotlin", "f(a, «{»\n    b()\n})\n"),
+    ("kotlin", "f(a, {\n    b(«)»\n})\n"),
+    ("kotlin", "val s = «\"(\" + '('»\nval t\n"),
+    ("kotlin", "val s = a« // see (»\nval t\n"),
+    ("kotlin", "class A {\n«    fun f() {\n        g()\n    }»\n\n    fun h() {}\n}\n"),
+    ("kotlin", "class A {\n«    val a = 1»\n    val b = 2\n}\n"),
+    ("kotlin", "if (a) {\n    b()\n«} else {\n    c()\n}»\nd()\n"),
+    ("kotlin", "f(\n«    a,»\n    b\n)\n"),
+    ("kotlin", '«// remark\n/** more\n * of it */\n@Test\n@Suppress("a(")\nfun f() {\n    g()\n}»\nfun h() {}\n'),
+    ("kotlin", "«@Test fun f() {\n    g()\n}»\nfun h() {}\n"),
+    ("kotlin", "«// remark»\n\nfun f() {}\n"),
+    ("kotlin", "fun f() {\n«    // last remark»\n}\n"),
+    ("kotlin", "/**\n«  first (»\n  second\n*/\nfun f() {}\n"),
+    ("kotlin", 'val s = """a\n  «b (»\n  c"""\n'),
+    ("kotlin", 'val s = «"""a\n  b"""»\n'),
+    ("kotlin", "val a = «1»   \nval b\n"),
+    ("kotlin", "val a = f(«b)»"),
+    ("kotlin", ")\n}\n«val a = 1»\n}\nval b\n"),
+    ("python", "a = «f(b)»\nc = 1\n"),
+    ("python", "a = {«\n    1: 2,\n}»\nc = 1\n"),
+    ("python", "a = 1 + «\\\n    2»\nc = 1\n"),
+    ("python", "def f(«a):»\n    return a\n"),
+    ("python", "«def f(\n    a,\n):\n    b = 1\n\n    # remark\n    return (\nb)»\n\n\nc = 1\n"),
+    ("python", "class A:\n«    @property\n    def f(self):\n        return 1»\n\n    def g(self):\n        pass\n"),
+    ("python", "«if a:\n    b»\nelse:\n    c\n"),
+    ("python", "f(\n«    a,»\n    b,\n)\n"),
+    ("python", '«def f():\n    """One\ntwo\n    """\n    return 1»\nb\n'),
+    ("python", '"""One\n«two (»\n"""\nb\n'),
+    ("python", "«# remark\nx = 1»\ny = 2\n"),
+    ("python", "«for a in b:\n    if c:\n        d»\n\n"),
+    ("java", "«@Override\npublic void f() {\n    g();\n}»\nint a;\n"),
+    ("javascript", "const a = «f(`(`)»\nb\n"),
+]
+
+
+@pytest.mark.parametrize(("language", "marked"), ENDS)
+def test_natural_ends(language, marked):
+    start = marked.index("«")
+    text = marked.replace("«", "").replace("»", "")
+    end = Structure(text, LANGUAGES[language]).natural_end(start, len(text))
+    assert text[start:end] == marked[start + 1 : marked.index("»")]
+
+
+def test_blanks_at_a_line_end_belong_to_no_completion():
+    assert Structure("val a = 1    \n", LANGUAGES["kotlin"]).natural_end(4, 14) == 9
+
+
+def test_an_end_behind_the_limit_is_none():
+    text = "val a = f(\n    b\n)\n"
+    structure = Structure(text, LANGUAGES["kotlin"])
+    end = text.rindex(")") + 1
+    assert structure.natural_end(8, end) == end
+    assert structure.natural_end(8, end - 1) is None
+    assert structure.natural_end(0, 3) is None
+
+
+@pytest.mark.parametrize("language", ["python", "kotlin"])
+def test_an_end_does_not_depend_on_what_follows_it(language):
+    whole = Structure(PYTHON_TEXT[:20_000], LANGUAGES[language])
+    found = 0
+    for start in range(0, 10_000, 37):
+        end = whole.natural_end(start, 20_000)
+        if end is not None and end > start and whole.code[end : end + 1] == "\n":
+            line_behind = PYTHON_TEXT[: PYTHON_TEXT.find("\n", end) + 1] + "after = 1\n"
+            assert Structure(line_behind, LANGUAGES[language]).natural_end(start, 20_000) == end
+            found += 1
+    assert found > 100
+
+
+# --------------------------------------------------------------------------------------------- tasks
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    """A folder with a byte-level tokenizer of 700 tokens."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=700, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([PYTHON_TEXT], trainer)
+    tokenizer.enable_truncation(10)  # which must be off when files are counted
+    folder = tmp_path_factory.mktemp("vocabulary")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def build(task, document, vocabulary, options=OPTIONS):
+    module, skipped = load_task(task), Counter()
+    starts = token_starts(load_tokenizer(str(vocabulary)), [document.content])[0] if module.NEEDS_TOKENS else []
+    return list(module.build_pairs(document, starts, options, skipped)), skipped
+
+
+@pytest.fixture(scope="module")
+def document():
+    return Document(PYTHON_TEXT, "codefit/all.py", "me/codefit", language="python")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_keeps_the_contract(task, document, vocabulary):
+    options = dataclasses.replace(OPTIONS, max_completion_tokens=400)
+    pairs, skipped = build(task, document, vocabulary, options)
+    assert load_task(task).__doc__
+    assert pairs
+    assert all(isinstance(pair, Pair) for pair in pairs)
+    assert len({pair.id for pair in pairs}) == len(pairs)
+    assert all(count > 0 and reason for reason, count in skipped.items())
+    for pair in pairs:
+        assert (pair.task, pair.path, pair.repository, pair.language) == (
+            task, "codefit/all.py", "me/codefit", "python"
+        )  # fmt: skip
+        assert pair.id.startswith("me/codefit/codefit/all.py")
+        assert pair.completion.strip()
+        assert pair.finish_reason in {"stop", "length"}
+    assert build(task, document, vocabulary, options)[0] == pairs
+
+
+def test_document_is_the_whole_text(document, vocabulary):
+    (pair,), _ = build("document", document, vocabulary)
+    assert (pair.prompt, pair.completion, pair.finish_reason) == ("", PYTHON_TEXT, "stop")
+
+
+def test_completion_pairs_are_pieces_of_the_file_within_the_limits(document, vocabulary):
+    pairs, _ = build("completion", document, vocabulary)
+    tokenizer = load_tokenizer(str(vocabulary))
+    structure = Structure(PYTHON_TEXT, LANGUAGES["python"])
+    for pair in pairs:
+        line, column = map(int, pair.id.rsplit(":", 2)[1:])
+        cut = structure.starts[line - 1] + column - 1
+        assert PYTHON_TEXT[:cut].endswith(pair.prompt)
+        assert PYTHON_TEXT.startswith(pair.completion, cut)
+        sizes = [len(tokenizer.encode(text).ids) for text in (pair.prompt, pair.completion)]
+        assert 16 <= sizes[0] <= OPTIONS.max_prompt_tokens + 6  # at the cut of a word or a rule some tokens break up
+        assert 1 <= sizes[1] <= OPTIONS.max_completion_tokens + 6
+        end = cut + len(pair.completion)
+        assert structure.natural_end(cut, end) == (end if pair.finish_reason == "stop" else None)
+    long = [pair for pair in pairs if len(tokenizer.encode(pair.prompt).ids) >= OPTIONS.max_prompt_tokens - 2]
+    assert len(long) > 0.9 * len(pairs)
+
+
+def test_half_of_the_cuts_lie_at_line_starts_and_a_part_inside_words(document, vocabulary):
+    pairs, skipped = build("completion", document, vocabulary)
+    assert len(pairs) > 500
+    at_start = [pair for pair in pairs if pair.prompt.endswith("\n")]
+    within = [pair for pair in pairs if not pair.prompt.endswith("\n")]
+    assert len(at_start) / len(pairs) == pytest.approx(0.5, abs=0.1)
+    assert all(pair.prompt.rpartition("\n")[2].strip() for pair in within)
+    in_word = [p for p in within if (p.prompt[-1] + "x").isidentifier() and ("x" + p.completion[0]).isidentifier()]
+    assert 0.15 < len(in_word) / len(within) < 0.45
+    assert sum(pair.finish_reason == "stop" for pair in pairs) > 0.4 * len(pairs)  # 24 small tokens are not much
+    assert set(skipped) <= {"only closing brackets", "cut used before", "short prompt", "blank completion"}
+
+
+def test_the_seed_and_the_path_move_the_cuts(document, vocabulary):
+    ids = {pair.id for pair in build("completion", document, vocabulary)[0]}
+    other = {pair.id for pair in build("completion", document, vocabulary, dataclasses.replace(OPTIONS, seed=1))[0]}
+    moved = dataclasses.replace(document, path="codefit/new.py")
+    renamed = {pair.id.replace("new.py", "all.py") for pair in build("completion", moved, vocabulary)[0]}
+    assert len(ids & other) < 0.5 * len(ids)
+    assert len(ids & renamed) < 0.5 * len(ids)
+
+
+def test_the_limit_per_file_thins_evenly_and_is_counted(document, vocabulary):
+    everything, skipped = build("completion", document, vocabulary)
+    some, counted = build("completion", document, vocabulary, dataclasses.replace(OPTIONS, max_pairs_per_file=10))
+    places = len(everything) + skipped.total()
+    assert len(some) <= 10
+    assert counted["over the per-file limit"] == places - 10
+    lines = [int(pair.id.split(":")[1]) for pair in some]
+    assert lines == sorted(lines)
+    assert lines[-1] - lines[0] > 0.6 * PYTHON_TEXT.count("\n")
+
+
+def test_a_file_without_enough_tokens_gives_nothing(vocabulary):
+    assert build("completion", Document("x = 1\n", "a.py", language="python"), vocabulary) == ([], Counter())
+
+
+def test_closing_brackets_are_no_completion(vocabulary):
+    text = "x = [" * 12 + "\n" + "]\n" * 200
+    pairs, skipped = build("completion", Document(text, "a.py", language="python"), vocabulary)
+    assert not [pair for pair in pairs if not pair.completion.strip("]\n")]
+    assert skipped["only closing brackets"] > 3
+
+
+def test_text_beyond_ascii_is_cut_at_characters(vocabulary):
+    text = "".join(f'größe_{n} = "äöü 🎉 名前 {n}" + übung(🎉)\n' for n in range(300))
+    pairs, _ = build("completion", Document(text, "a.py", language="python"), vocabulary)
+    assert len(pairs) > 100
+    assert all(pair.prompt + pair.completion in text for pair in pairs)

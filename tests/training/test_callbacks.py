@@ -1,0 +1,181 @@
+"""What is seen while training: predictions, the best checkpoint, forgetting, and the log."""
+
+import dataclasses
+import json
+import random
+import socket
+
+import huggingface_hub
+import pytest
+from transformers.integrations import integration_utils
+
+import train
+from codefit import records
+from codefit.encoding import Encoder
+from codefit.errors import UserError
+from codefit.evaluation import inference, task_metrics
+from codefit.generation import batched, stopping
+from codefit.modeling import loading
+from codefit.records import Pair, write_jsonl
+from codefit.scoring.metric import gather
+from codefit.training import callbacks, heldout_eval
+from tests.support.training import command
+
+SMALL = ["--max_length", "256", "--max_prompt_tokens", "64"]
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def general(prepared, tmp_path_factory):
+    """A data set of other code: the pairs of the first one, reversed."""
+    folder = tmp_path_factory.mktemp("general")
+    for split in ("train", "validation"):
+        pairs = records.read_jsonl(prepared / f"{split}.jsonl", Pair)
+        turned = [
+            Pair(id=pair.id, task="completion", prompt=pair.prompt[::-1], completion=pair.completion[::-1],
+                 finish_reason="stop", path=pair.path, language="python")
+            for pair in pairs
+        ]  # fmt: skip
+        write_jsonl(folder / f"{split}.jsonl", turned)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def watched(tiny_base, prepared, general, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("watched") / "adapter"
+    words = [*SMALL, "--max_steps", "6", "--eval_steps", "2", "--eval_predictions", "5", "--load_best_model_at_end"]
+    words += ["--metric_for_best_model", "replay_loss", "--replay", str(general), "--replay_ratio", "0.25"]
+    words += ["--learning_rate", "0.1"]
+    train.main(command(tiny_base, prepared, folder, *words))
+    return folder
+
+
+def test_predictions_while_training_are_those_of_the_saved_model(watched, prepared):
+    manifest = json.loads((watched / "manifest.json").read_text())
+    tokenizer, model = loading.load(str(watched))
+    encoder = Encoder(tokenizer, 64)
+    chance = random.Random(0)
+    train_pairs, asked = (
+        list(records.read_jsonl(prepared / f"{name}.jsonl", Pair)) for name in ("train", "validation")
+    )
+    chance.shuffle(train_pairs)
+    chance.shuffle(asked)
+    asked = asked[:5]
+    ids = [encoder.prompt_ids(pair.prompt) for pair in asked]
+    done = batched.generate(model, ids, max_new_tokens=64, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id)
+    scores = task_metrics.scores([encoder.decode(item.ids) for item in done], [pair.completion for pair in asked])
+    for name in ("edit_similarity", "exact_match", "next_line"):
+        assert manifest["validation"][f"eval_{name}"] == pytest.approx(scores[name])
+
+
+def test_the_best_checkpoint_is_kept(watched):
+    state = json.loads((watched / "trainer_state.json").read_text())
+    rows = [row for row in state["log_history"] if "eval_replay_loss" in row and row["step"] > 0]
+    best = min(rows[:3], key=lambda row: row["eval_replay_loss"])  # the fourth is of the model that is kept
+    assert (state["best_global_step"], state["best_metric"]) == (best["step"], best["eval_replay_loss"])
+    assert rows[3]["eval_loss"] == pytest.approx(best["eval_loss"], rel=1e-5)
+
+
+def test_replay_is_in_the_ledger_and_has_its_share(watched):
+    manifest = json.loads((watched / "manifest.json").read_text())
+    ledger = manifest["ledger"]
+    assert ledger["read"] == ledger["replay read"] == 60
+    assert ledger["replay trained"] + ledger["replay not needed"] + ledger["replay too long"] == 60
+    assert ledger["trained"] + ledger["replay trained"] == manifest["samples"]
+    assert 15 <= ledger["replay trained"] <= 25  # a quarter of all tokens, as a third of the others
+    assert len(manifest["inputs"]) == 4
+
+
+def test_the_log_is_json_lines(watched):
+    log = log_of(watched)
+    assert [row["step"] for row in log if "loss" in row] == list(range(1, 7))
+    names = {"eval_loss", "eval_replay_loss", "eval_edit_similarity", "eval_accuracy"}
+    assert [row["step"] for row in log if names <= set(row)][:4] == [0, 2, 4, 6]
+
+
+def test_forgetting_is_said(tiny_base, prepared, general, tmp_path, capsys):
+    words = [*SMALL, "--max_steps", "2", "--replay", str(general), "--replay_ratio", "0", "--eval_predictions", "3"]
+    train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
+    ledger = json.loads((tmp_path / "adapter" / "manifest.json").read_text())["ledger"]
+    assert ledger["replay trained"] == 0
+    printed = capsys.readouterr().out
+    assert "forgetting: replay loss " in printed
+    assert "completing 3 validation prompts, " in printed
+    assert all(len(line) <= 100 for line in printed.splitlines() if "/" not in line)
+
+
+def test_training_stops_when_it_gets_no_better(tiny_base, prepared, tmp_path):
+    words = [*SMALL, "--max_steps", "40", "--eval_steps", "1", "--eval_predictions", "4", "--learning_rate", "1e-9"]
+    words += ["--early_stopping_patience", "2", "--metric_for_best_model", "edit_similarity"]
+    train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
+    assert json.loads((tmp_path / "adapter" / "manifest.json").read_text())["steps"] == 3
+
+
+def test_a_replay_data_set_without_rows_is_one_sentence(tiny_base, prepared, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for split in ("train", "validation"):
+        (tmp_path / "empty" / f"{split}.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"--replay .*empty has no usable rows for training or validation"):
+        train.main(command(tiny_base, prepared, tmp_path / "adapter", "--replay", str(tmp_path / "empty")))
+
+
+def test_a_line_of_the_log_fits_the_terminal():
+    logs = dict.fromkeys(callbacks.LOG_LABELS, 1.23456)
+    lines = callbacks.describe(12, logs)
+    assert all(len(line) <= 100 for line in lines)
+    assert len(lines) > 1
+    assert " ".join(" ".join(lines).split()).startswith("step 12: loss 1.2346, gradient norm 1.235, learning rate")
+
+
+def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared):
+    tokenizer, model = loading.load("data/base")
+    encoder = Encoder(tokenizer, 64)
+    pairs = list(records.read_jsonl(prepared / "test.jsonl", Pair))[:4]
+    found = {}
+    for task in ("line", "completion"):
+        asked = [dataclasses.replace(pair, task=task) for pair in pairs]
+        written = inference.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False).items
+        found[task] = heldout_eval.HeldOut(asked, encoder).scores(model)
+        texts = [item.prediction for item in written], [item.reference for item in written]
+        assert found[task] == {
+            metric.NAME: float(metric.value(gather(metric, *texts).sum(axis=0))) for metric in heldout_eval.METRICS
+        }
+    assert found["line"]["edit_similarity"] != found["completion"]["edit_similarity"]
+
+
+# ---------------------------------------------------------------------------------------------- elsewhere
+
+
+def test_tensorboard_shows_the_losses_of_the_log(tiny_base, prepared, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    words = [*SMALL, "--max_steps", "3", "--eval_steps", "3", "--eval_predictions", "0", "--report_to", "tensorboard"]
+    train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
+    assert len(list((tmp_path / "events").rglob("events.*"))) == 1, "the last validation opens no run of its own"
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    log = log_of(tmp_path / "adapter")
+    for shown, logged in (("train/loss", "loss"), ("train/grad_norm", "grad_norm"), ("eval/loss", "eval_loss")):
+        wanted = {row["step"]: row[logged] for row in log if logged in row}
+        assert {event.step: event.value for event in events.Scalars(shown)} == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_training_reports_to_nobody_and_calls_nobody(tiny_base, prepared, tmp_path, monkeypatch):
+    """Whatever is installed and whoever is logged in; the Hub may be asked here, and is not."""
+    called, trainers = [], []
+    for place, name in ((socket, "create_connection"), (socket, "getaddrinfo"), (socket.socket, "connect")):
+        monkeypatch.setattr(place, name, lambda *address, **more: called.append(address))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: True)
+    run = train.run
+    monkeypatch.setattr(train, "run", lambda args, work, trainer: trainers.append(trainer) or run(args, work, trainer))
+    words = [*SMALL, "--max_steps", "2", "--eval_predictions", "2"]
+    train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
+    assert called == []
+    reporting = set(integration_utils.INTEGRATION_TO_CALLBACK.values())
+    assert reporting
+    assert not [one for one in trainers[0].callback_handler.callbacks if type(one) in reporting]

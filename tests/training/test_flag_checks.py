@@ -1,0 +1,259 @@
+"""Bad configurations of a training: each is answered by one sentence that says what to do."""
+
+import importlib.util
+import json
+import re
+import shutil
+import weakref
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import train
+from codefit.errors import UserError
+from codefit.records import Pair, read_jsonl, write_jsonl
+from codefit.training import estimate, trainer
+from tests.support.training import command
+
+WRONG_ARGUMENTS = [
+    ("--lora_r 0", "0 must be at least 1"),
+    ("--lora_r 1.5", "'1.5' is not a number of type int"),
+    ("--lora_alpha 0", "0 must be at least 0.001"),
+    ("--lora_dropout 1", "1 must be between 0 and 0.9"),
+    ("--loraplus_lr_ratio 0.5", "0.5 must be at least 1"),
+    ("--init_lora_weights magic", "invalid choice: 'magic'"),
+    ("--learning_rat 1", "did you mean --learning_rate?"),
+    ("--learning_rate 0", "0 must be at least 1e-12"),
+    ("--learning_rate -1", "-1 must be at least 1e-12"),
+    ("--learning_rate nan", "'nan' is not a number of type float"),
+    ("--seed x", "'x' is not a number of type int"),
+    ("--seed -1", "-1 must be at least 0"),
+    ("--max_steps 0", "0 must be at least 1"),
+    ("--num_train_epochs 0", "0 must be at least 0.001"),
+    ("--per_device_train_batch_size 0", "0 must be at least 1"),
+    ("--gradient_accumulation_steps -4", "-4 must be at least 1"),
+    ("--max_prompt_tokens 7", "7 must be at least 8"),
+    ("--weight_decay -0.1", "-0.1 must be at least 0"),
+    ("--lr_scheduler_type spiral", "invalid choice: 'spiral'"),
+    ("--replay_ratio 1", "1 must be between 0 and 0.9"),
+    ("--eval_predictions -1", "-1 must be at least 0"),
+    ("--metric_for_best_model beauty", "invalid choice: 'beauty'"),
+    ("--early_stopping_patience 0", "0 must be at least 1"),
+    ("--report_to foo", "invalid choice: 'foo'"),
+    ("--max_length", "expected one argument"),
+]
+
+CONTRADICTIONS = [
+    ("--from_scratch --full_finetuning", "trains every weight already; leave out --full_finetuning"),
+    (
+        "--from_scratch --load_in_4bit",
+        "weights in 4 bits cannot be trained; leave out --load_in_4bit or",
+    ),
+    ("--full_finetuning --load_in_4bit", "cannot be trained; leave out --load_in_4bit or --full_finetuning"),
+    ("--full_finetuning --lora_r 4", "--lora_r belongs to an adapter, and --full_finetuning trains none"),
+    ("--from_scratch --use_dora", "--use_dora belongs to an adapter, and --from_scratch trains none"),
+    ("--vocab_size 400", "--vocab_size shapes a new model; add --from_scratch, or leave it out"),
+    ("--from_scratch --replay data/other", "a model from scratch knows nothing; leave it out"),
+    ("--from_scratch --eval_predictions 4", "no prompts to complete; leave out --eval_predictions"),
+    ("--init_lora_weights pissa --load_in_4bit", "takes a part out of the base, .*; use loftq, or leave out"),
+    ("--init_lora_weights olora --use_dora", "--use_dora cannot begin with olora; leave out one of them"),
+    ("--init_lora_weights loftq --no-load_in_4bit", "makes up for 4 bits; leave out --no-load_in_4bit"),
+    ("--init_lora_weights loftq --use_dora", "--use_dora cannot begin with loftq; leave out one of them"),
+    ("--lora_target_modules all-linear q_proj", "all-linear means all of them; leave out the other names"),
+    ("--lora_target_modules nothing", "the default all-linear fits every architecture"),
+    ("--max_steps 5 --num_train_epochs 2", "both say how long; leave out one of them"),
+    ("--max_steps 5 --warmup_steps 5", "the warm-up of 5 steps ends behind --max_steps 5; lower it"),
+    (
+        "--max_prompt_tokens 512 --max_length 512",
+        "no room for a completion in --max_length 512; lower the first",
+    ),
+    ("--max_prompt_tokens 16 --max_length 24", "rows would be dropped .*; raise --max_length or lower"),
+    ("--max_length 4096", "holds 512 tokens, fewer than --max_length 4096; lower it"),
+    ("--lr_scheduler_type warmup_stable_decay", "needs to know its length; add --max_steps"),
+    ("--metric_for_best_model edit_similarity --eval_predictions 0", "needs predictions; set --eval_predictions"),
+    ("--metric_for_best_model replay_loss", "needs --replay; name a data set, or choose loss"),
+    ("--metric_for_best_model accuracy", "decides nothing by itself; add --load_best_model_at_end or"),
+    ("--load_best_model_at_end --save_steps 7", "make --save_steps 7 a multiple of --eval_steps 50, or leave it out"),
+    ("--replay_ratio 0.2", "needs a data set to mix in; name it with --replay"),
+    ("--report_to none tensorboard", "--report_to none means nowhere; leave out the other names"),
+    ("--report_to trackio", "needs a package that is not installed; run: pip install trackio"),
+    ("--dataset no/where/at/all", "is not a prepared data set"),
+    ("--replay no/where/at/all", "is not a prepared data set"),
+    ("--model_name_or_path no/where/at/all", "cannot load the tokenizer no/where/at/all"),
+    ("--from_scratch", "holds pairs, not whole documents; prepare it with --task document"),
+    ("--from_scratch --hidden_size 32 --num_attention_heads 5", "does not give 5 heads"),
+    ("--from_scratch --max_length 9", "is too short for a model from scratch; give 32 or more"),
+    ("--hf_repository not/a/repository", "cannot be a repository on the Hub; write it as owner/name"),
+    ("--revision main", "has no revisions; leave out --revision"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), WRONG_ARGUMENTS)
+def test_wrong_arguments_exit_2(capsys, flags, message):
+    with pytest.raises(SystemExit) as stop:
+        train.main(flags.split())
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def sentence_of(words):
+    with pytest.raises(UserError) as found:
+        train.main(words)
+    text = str(found.value)
+    assert "\n" not in text
+    assert text.endswith((".", "trackio"))
+    return text
+
+
+@pytest.mark.parametrize(("flags", "message"), CONTRADICTIONS)
+def test_a_contradiction_is_one_sentence(tiny_base, prepared, tmp_path, monkeypatch, flags, message):
+    look = importlib.util.find_spec
+    missing = {"trackio": None}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: missing.get(name, name) and look(name, *more))
+    given = flags.split()
+    words = command(tiny_base, prepared, tmp_path / "adapter")
+    for name in ("--max_length", "--max_prompt_tokens"):  # of the small command, where the case says nothing
+        if "--from_scratch" in given and name not in given:
+            at = words.index(name)
+            words = words[:at] + words[at + 2 :]
+    assert re.search(message, sentence_of([*words, *given]))
+    assert not (tmp_path / "adapter").exists()
+
+
+def documents(folder, prepared):
+    folder.mkdir()
+    for split in ("train", "validation"):
+        pairs = [
+            Pair(id=pair.id, task="document", prompt="", completion=pair.completion, finish_reason="stop")
+            for pair in read_jsonl(prepared / f"{split}.jsonl", Pair)
+        ]
+        write_jsonl(folder / f"{split}.jsonl", pairs)
+    return folder
+
+
+def emptied(folder, prepared, split):
+    shutil.copytree(prepared, folder)
+    (folder / f"{split}.jsonl").write_text("")
+    return folder
+
+
+def adapter(folder):
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "data/base"}))
+    return folder
+
+
+PLACES = {
+    "documents": (lambda tmp, data: ["--dataset", documents(tmp / "d", data)], "holds whole documents, not pairs"),
+    "no training rows": (lambda tmp, data: ["--dataset", emptied(tmp / "d", data, "train")], "has no usable rows"),
+    "no validation": (lambda tmp, data: ["--dataset", emptied(tmp / "d", data, "validation")], "has no usable rows"),
+    "replay is the data": (lambda tmp, data: ["--replay", data], "--replay is the data set of the training itself"),
+    "output is the base": (
+        lambda tmp, data: ["--model_name_or_path", adapter(tmp / "a"), "--output_dir", tmp / "a", "--overwrite"],
+        "--output_dir is the base model itself; name another folder",
+    ),
+    "base is an adapter": (
+        lambda tmp, data: ["--model_name_or_path", adapter(tmp / "a")],
+        "is an adapter, not a base model; merge it first with merge_lora.py, or name its base",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_a_place_that_cannot_be_used_is_one_sentence(tiny_base, prepared, tmp_path, case):
+    make, message = PLACES[case]
+    words = [str(word) for word in make(tmp_path, prepared)]
+    assert message in sentence_of(command(tiny_base, prepared, tmp_path / "adapter", *words))
+
+
+def test_a_full_disk_is_found_before_the_first_step(tiny_base, prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "free_bytes", lambda output: 1000)
+    text = sentence_of(command(tiny_base, prepared, tmp_path / "adapter"))
+    assert "has 1 kB free, and checkpoints and result need" in text
+    assert "make room, or choose another --output_dir." in text
+
+
+def test_at_least_fifty_are_known():
+    assert len(WRONG_ARGUMENTS) + len(CONTRADICTIONS) + len(PLACES) >= 50
+
+
+# ---------------------------------------------------------------------------------------------- what is foreseen
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (999_600, "1 MB"), (5.31e9, "5.31 GB"), (2e15, "2e+03 TB")]
+)
+def test_bytes_as_people_say_them(count, text):
+    assert estimate.size(count) == text
+
+
+class Tensors(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made within it and still alive, and the most there ever were."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.peak, self.known = 0, 0, set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        torch.utils._pytree.tree_map_only(torch.Tensor, self.count, result)
+        return result
+
+    def count(self, tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.alive += storage.nbytes()
+            self.peak = max(self.peak, self.alive)
+            weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+
+    def forget(self, key, size):
+        self.known.discard(key)
+        self.alive -= size
+
+
+@pytest.mark.parametrize("flags", [[], ["--full_finetuning"], ["--per_device_train_batch_size", "6"]])
+def test_the_memory_that_is_foreseen_is_that_of_a_step(tiny_base, prepared, tmp_path, monkeypatch, capsys, flags):
+    """In tensors, which can be counted: of the activations and logits of a batch, and of the gradients."""
+    real, peaks, foreseen = trainer.Trainer.training_step, [], []
+
+    def step(self, model, inputs, *rest):
+        with Tensors() as tensors:
+            loss = real(self, model, inputs, *rest)
+        peaks.append(tensors.peak)
+        return loss
+
+    memory = estimate.memory
+    monkeypatch.setattr(estimate, "memory", lambda *words: foreseen.append(memory(*words)) or foreseen[0])
+    monkeypatch.setattr(trainer.Trainer, "training_step", step)
+    words = [*command(tiny_base, prepared, tmp_path / "adapter"), "--max_steps", "4", "--eval_predictions", "0", *flags]
+    train.main([*words, "--dry_run"])
+    train.main(words)
+    assert max(peaks) == pytest.approx(foreseen[0]["activations"] + foreseen[0]["logits"], rel=0.3)
+
+
+def test_a_dry_run_foresees_and_names_the_source_of_every_setting(tiny_base, prepared, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    (data / "manifest.json").write_text('{"arguments": {"max_prompt_tokens": 100}}')
+    words = ["--model_name_or_path", str(tiny_base), "--dataset", str(data), "--output_dir", str(tmp_path / "adapter")]
+    train.main([*words, "--dry_run", "--max_steps", "7", "--lora-r", "4"])
+    printed = capsys.readouterr().out
+    assert all(len(line) <= 100 for line in printed.splitlines() if "/" not in line)
+    for start in (
+        "parameters ",
+        "rows ",
+        "tokens ",
+        "steps       7 of 16 rows",
+        "memory      about ",
+        "time        about ",
+    ):
+        assert f"\n{start}" in "\n" + printed
+    table = [tuple(line.split()) for line in printed.splitlines()]
+    assert ("lora_r", "4", "flag") in table
+    assert ("max_prompt_tokens", "100", "data", "set") in table
+    assert ("max_length", "512", "model") in table
+    assert ("learning_rate", "0.0002", "default") in table
+    assert not any(row and row[0] in ("vocab_size", "dry_run") for row in table)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -1,0 +1,93 @@
+"""Several processes train what one process trains: the same losses, and only the first writes and prints."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import train
+from codefit.errors import UserError
+from codefit.modeling import hardware, loading
+from tests.support import sharded
+from tests.support.training import command
+
+BATCH = ["--max_length", "256", "--max_prompt_tokens", "64", "--max_steps", "3", "--eval_steps", "2"]
+BATCH += ["--eval_predictions", "3", "--per_device_train_batch_size"]
+NARROW = hardware.compute_dtype() != torch.float32
+ROUNDING = 5e-3 if NARROW else 1e-3  # batches of another shape are added up in another order
+KINDS = {"adapter": [], "whole": ["--full_finetuning"]}
+
+
+def launch(script, words):
+    """Run a script on two processes of this CPU. `accelerate launch --cpu` starts one only, so torchrun does."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    place = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    return subprocess.run(
+        [*launcher, script, *words], capture_output=True, text=True, env=place, timeout=400, check=False
+    )
+
+
+def log_of(folder):
+    log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [row for row in log if "loss" in row], [row for row in log if "eval_loss" in row]
+
+
+def assert_same_losses(one, both):
+    (one_losses, one_evals), (two_losses, two_evals) = log_of(one), log_of(both)
+    for name in ("loss", "grad_norm"):
+        assert [row[name] for row in two_losses] == pytest.approx([row[name] for row in one_losses], rel=ROUNDING)
+    for name in ("eval_loss", "eval_accuracy", *([] if NARROW else ["eval_edit_similarity"])):
+        wanted = [row[name] for row in one_evals]
+        assert [row[name] for row in two_evals] == pytest.approx(wanted, rel=ROUNDING, abs=ROUNDING)
+    loading.load(str(both))
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_base, prepared, tmp_path_factory):
+    """A folder with what one process trained, one of each kind."""
+    folder = tmp_path_factory.mktemp("alone")
+    for kind, words in KINDS.items():
+        train.main(command(tiny_base, prepared, folder / kind, *BATCH, "2", *words))
+    return folder
+
+
+def test_two_processes_have_the_losses_of_one(alone, tiny_base, prepared, tmp_path):
+    both = tmp_path / "both"
+    done = launch(train.__file__, command(tiny_base, prepared, both, *BATCH, "1"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("output:  ") == 1
+    assert_same_losses(alone / "adapter", both)
+
+
+def test_sharded_weights_have_the_losses_of_whole_ones_and_are_saved_whole(alone, tiny_base, prepared, tmp_path):
+    adapter, whole = (
+        command(tiny_base, prepared, tmp_path / kind, *BATCH, "1", *words) for kind, words in KINDS.items()
+    )
+    done = launch(sharded.__file__, [*adapter, "then", *whole])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("weights: FSDP") == 2
+    for kind, file in (("adapter", "adapter_model.safetensors"), ("whole", "model.safetensors")):
+        assert_same_losses(alone / kind, tmp_path / kind)
+        one, both = (load_file(folder / kind / file) for folder in (alone, tmp_path))
+        assert set(one) == set(both)
+        for name, weight in one.items():
+            # Adam takes a whole step by the sign of a gradient, however small: rounding turns a few of them round
+            near = torch.isclose(both[name], weight, rtol=1e-3, atol=1e-3).float().mean()
+            assert near > 0.95 if NARROW else near == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--from_scratch"], "trained by Muon, which needs whole matrices, and FSDP shards them; start without"),
+        (["--init_lora_weights", "olora"], "olora cannot be stored from weights that FSDP shards; leave it out"),
+    ],
+)
+def test_what_cannot_be_sharded_is_one_sentence(tiny_base, prepared, tmp_path, monkeypatch, flags, message):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match=message):
+        train.main(command(tiny_base, prepared, tmp_path / "out", *flags))

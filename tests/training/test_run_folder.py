@@ -1,0 +1,224 @@
+"""A run that was stopped, killed or ran out of memory goes on from where it was, to the same weights."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import train
+from codefit import outputs
+from codefit.errors import UserError
+from codefit.training import run_folder, trainer
+from tests.support.training import command
+
+PACE = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "2", "--lora_dropout", "0.1", "--lora_r", "4"]
+WATCHED = ["--eval_predictions", "4", "--load_best_model_at_end", "--save_steps", "2"]
+WATCHED += ["--metric_for_best_model", "accuracy", "--early_stopping_patience", "8"]
+
+
+def make_checkpoint(folder, step):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights").write_text("w" * 1000)
+    (checkpoint / "optimizer.pt").write_text("o" * 100)
+    run_folder.seal(checkpoint)
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("tear", "word"),
+    [
+        (lambda folder: (folder / "weights").write_text("w" * 400), "weights has 400 of 1,000 bytes"),
+        (lambda folder: (folder / "optimizer.pt").unlink(), "optimizer.pt is missing"),
+        (lambda folder: (folder / run_folder.SEAL).unlink(), "it was not written to its end"),
+        (lambda folder: (folder / run_folder.SEAL).write_text('{"wei'), "it was not written to its end"),
+    ],
+)
+def test_a_torn_checkpoint_is_skipped_with_a_word(tmp_path, capsys, tear, word):
+    whole, torn = make_checkpoint(tmp_path, 3), make_checkpoint(tmp_path, 12)
+    assert run_folder.last(tmp_path) == torn
+    tear(torn)
+    assert run_folder.last(tmp_path) == whole
+    assert capsys.readouterr().err == f"skipped checkpoint-12: {word}\n"
+    assert run_folder.last(tmp_path / "absent") is None
+
+
+def start(words, until, deadline=120):
+    """Start train.py, and return its process once a file is there."""
+    process = subprocess.Popen(
+        [sys.executable, train.__file__, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(20 * deadline):
+        if until.exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    return process
+
+
+def weights(folder):
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+def losses(folder):
+    log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return {row["step"]: row["eval_loss"] for row in log if "eval_loss" in row}
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny_base, prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "adapter"
+    train.main(command(tiny_base, prepared, folder, *PACE, *WATCHED))
+    return folder
+
+
+def test_a_killed_run_continues_to_the_same_weights(whole_run, tiny_base, prepared, tmp_path, capsys):
+    """Optimizer, random numbers, the order of rows, the best metric and the patience that is left."""
+    killed = tmp_path / "killed"
+    words = command(tiny_base, prepared, killed, *PACE, *WATCHED)
+    process = start(words, outputs.partial(killed) / "checkpoint-4" / run_folder.SEAL)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    torn = run_folder.last(outputs.partial(killed))
+    assert torn is not None
+    (torn / "optimizer.pt").write_bytes((torn / "optimizer.pt").read_bytes()[:99])
+    capsys.readouterr()
+    train.main(words)
+    heard = capsys.readouterr()
+    assert f"skipped {torn.name}: optimizer.pt has 99 of" in heard.err
+    assert "continuing from" in heard.out
+    assert weights(killed) == weights(whole_run)
+    states = [json.loads((folder / "trainer_state.json").read_text()) for folder in (whole_run, killed)]
+    for name in ("best_metric", "best_global_step", "global_step"):
+        assert states[0][name] == states[1][name]
+    patience = [state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"] for state in states]
+    assert patience[0] == patience[1]
+    curves = [
+        [(row["step"], row["eval_loss"]) for row in state["log_history"] if "eval_loss" in row] for state in states
+    ]
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base, prepared, tmp_path, number):
+    stopped = tmp_path / "stopped"
+    words = command(tiny_base, prepared, stopped, *PACE, *WATCHED)
+    process = start(words, outputs.partial(stopped) / "log.jsonl")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    said = re.findall(
+        r"^error: stopped at step (\d+) of 8 with a checkpoint; continue with: python .*train.py --", err, re.M
+    )
+    assert len(said) == 1
+    assert "Traceback" not in err
+    assert run_folder.last(outputs.partial(stopped)).name == f"checkpoint-{said[0]}"
+    assert not stopped.exists()
+    train.main(words)
+    assert weights(stopped) == weights(whole_run)
+
+
+# ---------------------------------------------------------------------------------------------- memory
+
+
+def out_of_memory_at(monkeypatch, calls, error):
+    """Let the given calls of the backward pass fail, after its gradients were added, and return the list of calls."""
+    real, made = trainer.Trainer.training_step, []
+
+    def step(self, model, inputs, num_items_in_batch=None):
+        made.append(len(inputs["input_ids"]))
+        loss = real(self, model, inputs, num_items_in_batch)
+        if len(made) in calls:
+            raise error
+        return loss
+
+    monkeypatch.setattr(trainer.Trainer, "training_step", step)
+    return made
+
+
+ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 12")]
+BATCH = ["--max_length", "128", "--max_prompt_tokens", "64", "--gradient_accumulation_steps", "2", "--max_steps", "4"]
+BATCH += ["--eval_predictions", "0"]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_out_of_memory_goes_on_with_the_same_effective_batch(tiny_base, prepared, tmp_path, monkeypatch, capsys, error):
+    for name in ("whole", "rescued"):
+        if name == "rescued":
+            made = out_of_memory_at(monkeypatch, {4}, error)
+        train.main(command(tiny_base, prepared, tmp_path / name, *BATCH))
+    said = (
+        "out of memory at step 2: going on from here with activation checkpointing and 2 x 1 row instead of 2 at once"
+    )
+    assert capsys.readouterr().err.count(said) == 1
+    assert made[:4] == [2, 2, 2, 2]
+    assert len(made) == 4 + 12  # step 2 is made anew from its first batch, and every step has twice as many
+    assert sum(made[4:]) < 2 * 12  # a row of short samples may be laid out as two
+    whole, rescued = (losses(tmp_path / name) for name in ("whole", "rescued"))
+    assert rescued == pytest.approx(whole, rel=1e-4)
+
+
+def test_out_of_memory_a_second_time_names_the_flags(tiny_base, prepared, tmp_path, monkeypatch):
+    out_of_memory_at(monkeypatch, {4, 9}, ERRORS[0])
+    wanted = (
+        "out of memory at step 3; run the command again with --per_device_train_batch_size 1 "
+        "--gradient_accumulation_steps 4 --activation_checkpointing --max_length 64 --load_in_4bit --overwrite."
+    )
+    with pytest.raises(UserError, match=re.escape(wanted)):
+        train.main(command(tiny_base, prepared, tmp_path / "adapter", *BATCH))
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_another_error_is_not_taken_for_memory(tiny_base, prepared, tmp_path, monkeypatch):
+    out_of_memory_at(monkeypatch, {1}, RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        train.main(command(tiny_base, prepared, tmp_path / "adapter", *BATCH))
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tiny_base, prepared, tmp_path):
+    words = command(
+        tiny_base, prepared, tmp_path / "adapter", *BATCH, "--learning_rate", "1e30", "--max_grad_norm", "1e30"
+    )
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d; lower --learning_rate"):
+        train.main(words)
+
+
+def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, prepared, tmp_path):
+    output = tmp_path / "adapter"
+    args = train.build_parser().parse_args(command(tiny_base, prepared, output, "--max_steps", "3"))
+    run_folder.claim(args, [prepared], outputs.partial(output))
+    args.max_steps = 9  # a run may be made longer
+    run_folder.claim(args, [prepared], outputs.partial(output))
+    args.lora_r = 7
+    with pytest.raises(UserError, match=r"unfinished run with other arguments \(lora_r 16 -> 7\); run that command"):
+        run_folder.claim(args, [prepared], outputs.partial(output))
+    (outputs.partial(output) / "checkpoint-1").mkdir()
+    args.overwrite = True
+    run_folder.claim(args, [prepared], outputs.partial(output))
+    assert not (outputs.partial(output) / "checkpoint-1").exists()
+    (outputs.partial(output) / "checkpoint-2").mkdir()
+    run_folder.claim(args, [prepared], outputs.partial(output))  # the same command again continues
+    assert (outputs.partial(output) / "checkpoint-2").exists()
+
+
+def test_an_unfinished_run_on_other_data_is_not_continued(tiny_base, prepared, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    args = train.build_parser().parse_args(command(tiny_base, data, tmp_path / "adapter"))
+    run_folder.claim(args, [data], tmp_path / "work")
+    (data / "train.jsonl").write_text((data / "train.jsonl").read_text() * 2)
+    with pytest.raises(UserError, match=r"other arguments \(sha256 of train.jsonl"):
+        run_folder.claim(args, [data], tmp_path / "work")
+
+
+def test_a_folder_without_a_record_is_not_continued(tiny_base, prepared, tmp_path):
+    """As a kill leaves it while the result is being saved."""
+    args = train.build_parser().parse_args(command(tiny_base, prepared, tmp_path / "adapter"))
+    (tmp_path / "work" / "checkpoint-3").mkdir(parents=True)
+    run_folder.claim(args, [prepared], tmp_path / "work")
+    assert not (tmp_path / "work" / "checkpoint-3").exists()
