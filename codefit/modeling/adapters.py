@@ -134,6 +134,8 @@ def save(
     """
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
+    if isinstance(config.target_modules, set):  # so that the same run gives the same file
+        config.target_modules = sorted(config.target_modules)
     config.revision = getattr(model.config, "_commit_hash", None) or revision
     more: dict[str, Any] = {"save_embedding_layers": False} | ({} if weights is None else {"state_dict": weights})
     if beginning is not None:

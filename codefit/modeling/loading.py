@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,13 @@ def load_model(
     if load_in_4bit:
         options |= {"quantization_config": nf4(dtype), "device_map": {"": hardware.device()}}
     with stated_errors("model", name):
-        model: Any = AutoModelForCausalLM.from_pretrained(name, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **options)
+    model, found = loaded
+    if found["missing_keys"]:
+        raise UserError(
+            f"the weights of {name} lack {_listed(found['missing_keys'])}, which would be random; download it "
+            "again, or save it again with all of its weights."
+        )
     if load_in_4bit:
         keep_gradients_on_cpu(model)
     else:
@@ -145,14 +151,64 @@ def load(name: str, *, load_in_4bit: bool = False) -> tuple[Any, Any]:
 
 def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False) -> Any:
     """Return the model with an adapter attached, in evaluation mode; `with model.disable_adapter():` is the base."""
-    from peft import PeftModel
+    from peft import PeftModel, set_peft_model_state_dict
+    from peft.utils import load_peft_weights
 
     try:
         grow(model, rows_of(adapter))
-        return PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage).eval()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
+            attached = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage)
+        # once more by hand: from_pretrained tells nobody what it found no place for
+        found = set_peft_model_state_dict(
+            attached, load_peft_weights(adapter, device="cpu"), low_cpu_mem_usage=low_cpu_mem_usage
+        )
+    except KeyError as error:  # of whole layers and rows of tokens PEFT asks by name
+        raise UserError(
+            f"the adapter {adapter} lacks the tensor {error.args[0]}; download or train it again."
+        ) from None
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = first_line(error)
         raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
+    unplaced = [name for name in found.unexpected_keys if name != "prompt_embeddings"]  # which PEFT puts in by hand
+    _refuse_misfit(adapter, attached.state_dict(keep_vars=True), found.missing_keys, unplaced)
+    return attached.eval()
+
+
+# Tensors that PEFT makes from others, so that no adapter stores them.
+DERIVED = ("vblora_vector_bank", "prompt_encoder", ".tinylora_v.", ".unilora_theta_d.")
+
+
+def _refuse_misfit(
+    adapter: str, tensors: dict[str, torch.Tensor], missing: Collection[str], unexpected: Collection[str]
+) -> None:
+    """Raise UserError unless every tensor of an adapter found its place, and every place its tensor.
+
+    Args:
+        adapter: its folder.
+        tensors: of the model with the adapter, by name; one that is shared has two names.
+        missing: tensors of the model that were not in its file, those of the base among them.
+        unexpected: tensors of the file that the model has no place for.
+    """
+    there = {id(tensor) for name, tensor in tensors.items() if name not in {*missing}}
+    absent = [
+        name
+        for name in missing
+        if ".default" in name and id(tensors.get(name)) not in there and not any(part in name for part in DERIVED)
+    ]
+    if unexpected:
+        raise UserError(
+            f"the adapter {adapter} does not fit its base, which has no place for {_listed(unexpected)}; "
+            "was it trained on another base?"
+        )
+    if absent:
+        raise UserError(f"the adapter {adapter} lacks {_listed(absent)}; download or train it again.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return a count of tensors with the first one's name."""
+    first, *others = sorted(names)
+    return f"the tensor {first}" if not others else f"{len(others) + 1} tensors, such as {first}"
 
 
 def rows_of(adapter: str) -> int:

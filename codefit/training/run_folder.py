@@ -1,78 +1,113 @@
 """The folder of a run that is not finished: who may continue it, and from where."""
 
-import argparse
 import json
-import os
+import re
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from codefit import outputs
 from codefit.errors import UserError
 from codefit.manifest import sha256
 
 RECORD = "arguments.json"
-SEAL = "complete.json"  # in a checkpoint: the size of every file, written when all are on the disk
+SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on the disk
+BEGINNING = "beginning"  # the adapter before its first step, where the base was changed to fit it
 
 # What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
 FREE_TO_CHANGE = {
-    *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "report_to", "overwrite"),
-    *("early_stopping_patience", "trials"),
+    *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_minutes"),
+    *("report_to", "overwrite", "early_stopping_patience", "trials"),
 }
 
 
-def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
-    """Take the folder of an unfinished run over, or make a new one.
+def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path], work: Path) -> None:
+    """Take the folder of an unfinished run over, or make a new one. The caller holds the lock of the output.
+
+    Args:
+        arguments: of the command.
+        overwrite: whether a run with other arguments is replaced.
+        datasets: prepared data sets, that of the training first.
+        work: the folder.
 
     Raises:
         UserError: the folder holds an unfinished run with other arguments or on other data.
     """
-    wanted = {name: str(value) for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
+    wanted = {name: str(value) for name, value in arguments.items() if name not in FREE_TO_CHANGE}
     for dataset in datasets:
         name = "sha256 of train.jsonl" + (f" in {dataset}" if dataset != datasets[0] else "")
         wanted[name] = sha256(dataset / "train.jsonl")
-    record = work / RECORD
-    if not record.is_file():
-        shutil.rmtree(work, ignore_errors=True)  # no run of this stage, or one whose result was being saved
-    else:
+    had = _recorded(work / RECORD, overwrite)
+    changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
+    if had and changed and not overwrite:
+        raise UserError(
+            f"{work} holds an unfinished run with other arguments ({', '.join(changed)}); "
+            "run that command again, or add --overwrite to start again."
+        )
+    # without a record it is no run of this stage, or one whose result was being saved
+    outputs.make_folder(work, empty=bool(changed))
+    _write_whole(work / RECORD, wanted)
+
+
+def _recorded(record: Path, overwrite: bool) -> dict[str, str]:
+    """Return the arguments of an unfinished run, {} where there is none or it is to be replaced unread."""
+    try:
         had = json.loads(record.read_text(encoding="utf-8"))
-        changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
-        if changed and not args.overwrite:
-            raise UserError(
-                f"{work} holds an unfinished run with other arguments ({', '.join(changed)}); "
-                "run that command again, or add --overwrite to start anew."
-            )
-        if changed:
-            shutil.rmtree(work)
-    outputs.make_folder(work)
-    record.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError):
+        had = None
+    if isinstance(had, dict) and had:
+        return had
+    if overwrite:
+        return {}
+    raise UserError(f"{record} is damaged, so that it is not known whose run this is; add --overwrite to start again.")
+
+
+def _write_whole(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object next to its place and move it there when it is on the disk."""
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    outputs.fsync(aside)
+    aside.replace(path)
+    outputs.fsync(path.parent)
 
 
 def tidy(output: Path) -> None:
     """Remove what a finished run needs no more. Only now: until the result had its place, it could be continued."""
-    for checkpoint in output.glob("checkpoint-*"):
+    for checkpoint in checkpoints(output):
         shutil.rmtree(checkpoint)
-    shutil.rmtree(output / "beginning", ignore_errors=True)
+    shutil.rmtree(output / BEGINNING, ignore_errors=True)
     (output / RECORD).unlink()
+
+
+# ---------------------------------------------------------------------------------------------- checkpoints
+
+
+def checkpoint_of(folder: Path, step: int) -> Path:
+    """Return where the Trainer puts the checkpoint of a step."""
+    return folder / f"checkpoint-{step}"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, whole or not, the newest first."""
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d{1,18}", path.name)]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
 
 def seal(checkpoint: Path) -> None:
     """Flush a checkpoint to disk, and write down what it consists of."""
-    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != SEAL]
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and not path.name.startswith(SEAL)]
     for path in files:
         outputs.fsync(path)
-    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
-    aside = checkpoint / (SEAL + ".partial")
-    aside.write_text(json.dumps(sizes, indent=1), encoding="utf-8")
-    outputs.fsync(aside)
-    os.replace(aside, checkpoint / SEAL)
-    outputs.fsync(checkpoint)
+    _write_whole(checkpoint / SEAL, {str(path.relative_to(checkpoint)): sha256(path) for path in files})
 
 
 def last(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint in a folder; torn ones are skipped with a word on stderr."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True)
-    for checkpoint in found:
+    """Return the newest whole checkpoint in a folder; damaged ones are skipped with a word on stderr."""
+    for checkpoint in checkpoints(folder):
         problem = damage(checkpoint)
         if problem is None:
             return checkpoint
@@ -83,13 +118,13 @@ def last(folder: Path) -> Path | None:
 def damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint, None if it is whole."""
     try:
-        sizes = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        digests = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+        for name, digest in digests.items():
+            path = checkpoint / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if sha256(path) != digest:
+                return f"{name} is damaged"
+    except (OSError, ValueError, AttributeError, TypeError):
         return "it was not written to its end"
-    for name, size in sizes.items():
-        path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
     return None

@@ -25,7 +25,7 @@ from transformers import TrainerCallback
 from codefit import console, outputs
 from codefit.errors import UserError
 from codefit.manifest import Manifest, read_manifest
-from codefit.training import plots
+from codefit.training import plots, run_folder
 
 OBJECTIVE = "eval_bits_per_byte"
 JOURNAL = "trials.log"
@@ -187,7 +187,7 @@ def run(args: argparse.Namespace, plan: SearchPlan, train: Train) -> None:
     manifest.update(trials=len(rows), best=best, objective=OBJECTIVE, optuna=_optuna().__version__)
     manifest.write(work)
     outputs.commit(work, args.output_dir)
-    (args.output_dir / "arguments.json").unlink(missing_ok=True)
+    (args.output_dir / run_folder.RECORD).unlink(missing_ok=True)
     report(args, rows, best, plan)
 
 
