@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from codefit.evaluation import comparison
     from codefit.evaluation.report import results, terminal
 
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     run = gather(args, manifest)
     if run is None:
         return
@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = run.made
     about = (made["models"], made["benchmarks"], run.stored, made["arguments"]["seed"], args.profile)
     scores = comparison.scores(scored, *about)
-    with outputs.new_directory(args.output_dir) as folder:
+    with outputs.new_directory(args.output_dir, args.overwrite or args.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 

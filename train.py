@@ -312,7 +312,7 @@ def fit(
     watching: Sequence[Any],
 ) -> None:
     """Encode, train and save; or show what would be."""
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
 
     from codefit import encoding
     from codefit.training import curriculum, estimate, packing, samples, trainer_settings

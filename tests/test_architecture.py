@@ -16,7 +16,7 @@ from codefit.manifest import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("errors", "distributed", "console", "manifest", "outputs", "cli", "gguf_base"),
+    *("errors", "distributed", "console", "outputs", "manifest", "cli", "gguf_base"),
     *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )

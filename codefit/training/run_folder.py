@@ -48,7 +48,7 @@ def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path
         )
     # without a record it is no run of this stage, or one whose result was being saved
     outputs.make_folder(work, empty=bool(changed))
-    _write_whole(work / RECORD, wanted)
+    outputs.write_whole(work / RECORD, json.dumps(wanted, indent=1))
 
 
 def _recorded(record: Path, overwrite: bool) -> dict[str, str]:
@@ -64,15 +64,6 @@ def _recorded(record: Path, overwrite: bool) -> dict[str, str]:
     if overwrite:
         return {}
     raise UserError(f"{record} is damaged, so that it is not known whose run this is; add --overwrite to start again.")
-
-
-def _write_whole(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object next to its place and move it there when it is on the disk."""
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    outputs.fsync(aside)
-    aside.replace(path)
-    outputs.fsync(path.parent)
 
 
 def tidy(output: Path) -> None:
@@ -102,7 +93,8 @@ def seal(checkpoint: Path) -> None:
     files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and not path.name.startswith(SEAL)]
     for path in files:
         outputs.fsync(path)
-    _write_whole(checkpoint / SEAL, {str(path.relative_to(checkpoint)): sha256(path) for path in files})
+    digests = {str(path.relative_to(checkpoint)): sha256(path) for path in files}
+    outputs.write_whole(checkpoint / SEAL, json.dumps(digests, indent=1))
 
 
 def last(folder: Path) -> Path | None:

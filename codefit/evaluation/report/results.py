@@ -13,6 +13,7 @@ from codefit.evaluation import baselines
 from codefit.evaluation.comparison import ADAPTED, BASE
 from codefit.evaluation.report import html, naming_errors, plots, terminal
 from codefit.manifest import Manifest, read_manifest
+from codefit.outputs import write_whole
 from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and role, the base first
@@ -41,18 +42,18 @@ def write(folder: Path, scores: dict[str, Any], run: Run) -> None:
             rows = (dict(zip(("id", *answers), row, strict=True)) for row in columns)
             write_jsonl(folder / f"baselines-{benchmark}.jsonl", rows)
     text = json.dumps(scores, indent=1, ensure_ascii=False)
-    (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / "scores.json", text + "\n")
     loss_png = run.loss_png if run.loss_png.is_file() else None
     if loss_png:
         shutil.copyfile(loss_png, folder / "loss.png")
     page = html.page(scores, run.predictions, facts(run.made), loss_png)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    (folder / "report.md").write_text(terminal.markdown(scores), encoding="utf-8")
+    write_whole(folder / "report.html", page)
+    write_whole(folder / "report.md", terminal.markdown(scores))
     plots.scores(scores, folder / "scores.png")
     for benchmark, by_role in run.predictions.items():
         if all(item.task == "naming" for item in by_role[BASE]):
             errors = naming_errors.page(by_role, scores["models"], scores["benchmarks"][benchmark]["title"])
-            errors_file(folder, benchmark).write_text(errors, encoding="utf-8")
+            write_whole(errors_file(folder, benchmark), errors)
 
 
 def facts(made: dict[str, Any]) -> dict[str, str]:
