@@ -237,7 +237,7 @@ def main(argv: list[str] | None = None) -> None:
         say_what_would_happen(args, repositories)
         return
     refuse_output(output, args.overwrite)
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     try:
         with outputs.alone(output):
             refuse_output(output, args.overwrite)

@@ -1,6 +1,5 @@
 """The manifest of every output: what produced it, from what, with which versions."""
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -113,11 +112,11 @@ class ManifestFile(msgspec.Struct):
 class Manifest:
     """What produced an output: started with the command, filled along the way, written with the output."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
         self.started = time.monotonic()
         self.content: dict[str, Any] = {
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "arguments": {key: _plain(value) for key, value in vars(args).items()},
+            "arguments": {key: _plain(value) for key, value in arguments.items()},
             "toolkit_commit": toolkit_commit(),
             "versions": versions(),
             "inputs": {},
