@@ -21,7 +21,12 @@ Span = tuple[int, int]
 
 STRING = re.compile(r"""[rRuUbB]{0,2}("{3}|'{3}|"|')(.*)\1""", re.DOTALL)
 COMMENT_MARK = re.compile(r"/\*|\*/")
+QUALIFIED = {"qualified_identifier"}
+NAMES = {"identifier", "field_identifier", "type_identifier", "operator_name", "destructor_name"}
 MARKS = re.compile(r"^/\*+!?|\*+/$|^[ \t]*(?:\*(?!/) ?|///?!? ?)", re.MULTILINE)
+
+HASHES = re.compile(r"^[ \t]*#+ ?", re.MULTILINE)
+XML_DOCUMENTATION = re.compile(r"</?(?:summary|remarks)>[ \t]*")  # around the words, in C#
 
 # Kotlin's grammar looks for the end of every comment, nested ones too, and anew where there is none: in a file of open
 # comments for hours. Open comments times characters above this are not parsed; it allows a hundred in 200 kB.
@@ -50,12 +55,12 @@ class Definition:
 
 
 class Syntax:
-    """The tree of one text."""
+    """The tree of one text. The path decides about the grammar where a language has two, as for `.ts` and `.tsx`."""
 
-    def __init__(self, text: str, language: Language) -> None:
+    def __init__(self, text: str, language: Language, path: str = "") -> None:
         self.text = text
         self.language = language
-        self.grammar: Grammar = language.grammar
+        self.grammar: Grammar = language.grammar_of(path)
         self._source = text.encode("utf-8", "surrogatepass")
         self._characters = None if len(self._source) == len(text) else _characters(self._source)
         marks = Counter(COMMENT_MARK.findall(text))
@@ -78,6 +83,24 @@ class Syntax:
     def errors(self) -> int:
         """Return how many places of the text the grammar cannot make sense of."""
         return len(_query(self.grammar, ("ERROR", "MISSING")).captures(self.root).get("found", []))
+
+    def unread_functions(self) -> int:
+        """Return how many functions are not among `functions`, because the tree is broken in or around them."""
+        if not self.has_error:
+            return 0
+        nodes = _query(self.grammar, self.grammar.functions).captures(self.root).get("found", [])
+        lost = _query(self.grammar, (f"ERROR ({self.grammar.parameters})",)).captures(self.root).get("found", [])
+        return sum(node.has_error for node in nodes) + len(lost)
+
+    def comments(self) -> list[Span]:
+        """Return the comments in order; a line comment ends before its line end."""
+        nodes = _query(self.grammar, self.grammar.comments).captures(self.root).get("found", [])
+        spans = sorted(self.span(node) for node in nodes)
+        return [(start, start + len(self.text[start:end].rstrip("\n"))) for start, end in spans]
+
+    def shape(self) -> str:
+        """Return the tree as an expression without its comments: equal for texts that mean the same."""
+        return re.sub(rf"\s*\((?:{'|'.join(self.grammar.comments)})\)", "", str(self.root))
 
     def nodes_at(self, character: int) -> Iterator[Any]:
         """Yield the named nodes that hold a character, the smallest first."""
@@ -104,14 +127,15 @@ class Syntax:
         return [definition for definition in found if definition is not None]
 
     def _definition(self, node: Any) -> Definition | None:
-        name = node.child_by_field_name("name")
+        name = _name_of(node)
         if name is None or node.has_error:
             return None
         outer = node
         while outer.parent is not None and outer.parent.type in self.grammar.wrappers:
             outer = outer.parent
-        span = self.span(outer)
+        span = self.span(self._first_attribute(outer))[0], self.span(outer)[1]
         body = next((child for child in node.children if child.type in self.grammar.bodies), None)
+        body = body or node.child_by_field_name("body")
         return Definition(
             name=name.text.decode("utf-8", "replace"),
             span=span,
@@ -120,6 +144,12 @@ class Syntax:
             body=None if body is None else self.span(body),
             docstring=self._comment_above(span[0]) if self.language.blocks != "indent" else self._docstring_in(body),
         )
+
+    def _first_attribute(self, node: Any) -> Any:
+        """Return the first of the attributes that stand before a node, as `#[derive(...)]` in Rust, or the node."""
+        while (before := node.prev_named_sibling) is not None and before.type in self.grammar.attributes:
+            node = before
+        return node
 
     def _docstring_in(self, body: Any) -> Span | None:
         if body is None:
@@ -164,7 +194,23 @@ class Syntax:
         if self.language.blocks == "indent":
             match = STRING.fullmatch(text)
             return inspect.cleandoc(match[2]).strip() if match else ""
-        return inspect.cleandoc("\n" + MARKS.sub("", text)).strip()
+        words = (HASHES if text.startswith("#") else MARKS).sub("", text)
+        return inspect.cleandoc("\n" + XML_DOCUMENTATION.sub("", words)).strip()
+
+
+def _name_of(node: Any) -> Any | None:
+    """Return the node of a definition's name; in C it lies inside declarators, and in C++ behind `Class::` too."""
+    while node is not None:
+        name = node.child_by_field_name("name")
+        if name is not None and name.type not in QUALIFIED:
+            return name
+        inner = name or node.child_by_field_name("declarator")
+        if inner is None and node.type in {"reference_declarator", "parenthesized_declarator"}:
+            inner = node.named_children[-1] if node.named_children else None
+        if inner is not None and not inner.child_count and inner.type in NAMES:
+            return inner
+        node = inner
+    return None
 
 
 def _characters(source: bytes) -> Any:

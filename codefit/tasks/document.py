@@ -7,6 +7,7 @@ from codefit.records import Document, Pair
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = False
+NEEDS_SYNTAX = False
 STOP = "end"
 
 

@@ -16,6 +16,7 @@ from codefit.tasks.cutting import CLOSING, cut_at_lines, id_of, thinned, tokens_
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
+NEEDS_SYNTAX = False
 STOP = "line"
 
 

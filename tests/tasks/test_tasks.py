@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 
 from codefit.code.languages import LANGUAGES
-from codefit.code.lexer import comment_length, leading_comment, mask
+from codefit.code.lexer import comment_length, mask
 from codefit.code.structure import Structure
 from codefit.records import Document, Pair
 from codefit.tasks.task import TASKS, TaskOptions, load_task
@@ -69,22 +69,6 @@ def test_hostile_text_is_scanned_in_linear_time(text, language):
     structure.natural_end(0, len(text))
     assert comment_length(text, LANGUAGES[language]) <= len(text)
     assert time.process_time() - started < 2
-
-
-@pytest.mark.parametrize(
-    ("language", "text", "expected"),
-    [
-        ("kotlin", "\n// a\n// b\n\n// c\nx", "\n// a\n// b"),
-        ("kotlin", "/* a */\n/* b */\nx", "/* a */"),
-        ("kotlin", "// a\n/* b */\nx", "// a"),
-        ("kotlin", "x // a\n", ""),
-        ("python", "# a\n# b\nx", "# a\n# b"),
-        ("python", '"""a"""\n', ""),
-        ("python", "", ""),
-    ],
-)
-def test_leading_comments(language, text, expected):
-    assert leading_comment(text, LANGUAGES[language]) == expected
 
 
 # --------------------------------------------------------------------------------------------- natural ends
