@@ -8,6 +8,7 @@ import functools
 import importlib
 import inspect
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,6 +32,12 @@ XML_DOCUMENTATION = re.compile(r"</?(?:summary|remarks)>[ \t]*")  # around the w
 # Kotlin's grammar looks for the end of every comment, nested ones too, and anew where there is none: in a file of open
 # comments for hours. Open comments times characters above this are not parsed; it allows a hundred in 200 kB.
 MOST_LOOKING = 20_000_000
+
+# Some grammars take quadratic time on text that is none of their language. Code takes 20 ms for 64 kB.
+PIECE = 1 << 16
+PARSE_SECONDS = 1.0  # of this processor, for a piece
+# Queries take quadratic time on a node of many children, which only a tree of many nodes can have.
+MOST_QUERIED = 20_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,8 +73,9 @@ class Syntax:
         marks = Counter(COMMENT_MARK.findall(text))
         hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
         # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
-        self.root = _parser(self.grammar).parse(b"" if hopeless else self._source + b"\n").root_node
-        self.has_error: bool = hopeless or self.root.has_error
+        root = None if hopeless else _root(self.grammar, self._source + b"\n")
+        self.root = _root(self.grammar, b"") if root is None else root
+        self.has_error: bool = root is None or root.has_error
 
     def span(self, node: Any) -> Span:
         """Return the characters of a node."""
@@ -82,25 +90,32 @@ class Syntax:
 
     def errors(self) -> int:
         """Return how many places of the text the grammar cannot make sense of."""
-        return len(_query(self.grammar, ("ERROR", "MISSING")).captures(self.root).get("found", []))
+        return len(self._nodes("ERROR", "MISSING"))
 
     def unread_functions(self) -> int:
         """Return how many functions are not among `functions`, because the tree is broken in or around them."""
         if not self.has_error:
             return 0
-        nodes = _query(self.grammar, self.grammar.functions).captures(self.root).get("found", [])
-        lost = _query(self.grammar, (f"ERROR ({self.grammar.parameters})",)).captures(self.root).get("found", [])
+        nodes = self._nodes(*self.grammar.functions)
+        lost = self._nodes(f"ERROR ({self.grammar.parameters})")
         return sum(node.has_error for node in nodes) + len(lost)
 
     def comments(self) -> list[Span]:
         """Return the comments in order; a line comment ends before its line end."""
-        nodes = _query(self.grammar, self.grammar.comments).captures(self.root).get("found", [])
-        spans = sorted(self.span(node) for node in nodes)
+        spans = sorted(map(self.span, self._nodes(*self.grammar.comments)))
         return [(start, start + len(self.text[start:end].rstrip("\n"))) for start, end in spans]
 
     def shape(self) -> str:
         """Return the tree as an expression without its comments: equal for texts that mean the same."""
         return re.sub(rf"\s*\((?:{'|'.join(self.grammar.comments)})\)", "", str(self.root))
+
+    def _nodes(self, *patterns: str) -> list[Any]:
+        """Return the nodes of some types; a type may be followed by ` field: (_)` or ` (type of a child)`."""
+        if self.root.descendant_count <= MOST_QUERIED:
+            return list(_query(self.grammar, patterns).captures(self.root).get("found", []))
+        wanted = {pattern.partition(" ")[0]: pattern.partition(" ")[2] for pattern in patterns}
+        found = (node for node in _walk(self.root) if node.type in wanted or (node.is_missing and "MISSING" in wanted))
+        return [node for node in found if _has(node, wanted.get(node.type, ""))]
 
     def nodes_at(self, character: int) -> Iterator[Any]:
         """Yield the named nodes that hold a character, the smallest first."""
@@ -122,7 +137,7 @@ class Syntax:
         return self._definitions(self.grammar.classes)
 
     def _definitions(self, types: Sequence[str]) -> list[Definition]:
-        nodes = _query(self.grammar, tuple(types)).captures(self.root).get("found", [])
+        nodes = self._nodes(*types)
         found = (self._definition(node) for node in sorted(nodes, key=lambda node: node.start_byte))
         return [definition for definition in found if definition is not None]
 
@@ -213,6 +228,26 @@ def _name_of(node: Any) -> Any | None:
     return None
 
 
+def _walk(root: Any) -> Iterator[Any]:
+    """Yield the nodes of a tree in the order of the text."""
+    cursor = root.walk()
+    while True:
+        yield cursor.node
+        if cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return
+
+
+def _has(node: Any, part: str) -> bool:
+    """Return whether a node has the part of a pattern behind its type."""
+    field, _, child = part.rpartition(": ")
+    if field:
+        return node.child_by_field_name(field) is not None
+    return not child or any(f"({found.type})" == child for found in node.children)
+
+
 def _characters(source: bytes) -> Any:
     """Return for each byte, and for the end, how many characters begin before it; shape (bytes + 1,)."""
     begins = (np.frombuffer(source, np.uint8) & 0xC0) != 0x80
@@ -224,8 +259,18 @@ def _grammar(grammar: Grammar) -> tree_sitter.Language:
     return tree_sitter.Language(getattr(importlib.import_module(grammar.package), grammar.entry)())
 
 
-def _parser(grammar: Grammar) -> tree_sitter.Parser:
-    return tree_sitter.Parser(_grammar(grammar))
+def _root(grammar: Grammar, source: bytes) -> Any | None:
+    """Return the root of the tree of a source, or None where a grammar loses itself in its errors."""
+    limit = time.thread_time() + PARSE_SECONDS * max(1, len(source) / PIECE)
+    parser = tree_sitter.Parser(_grammar(grammar))
+    try:
+        tree = parser.parse(
+            lambda start, _: source[start : start + PIECE],
+            progress_callback=lambda *_: time.thread_time() > limit,
+        )
+    except ValueError:  # how the parser says that it was stopped
+        return None
+    return tree.root_node
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from codefit.curation.stripping import without_comments, without_docstrings
 from codefit.engine import Engine
 from codefit.records import Document, Rejection
 
-LINE_END = re.compile(r"\r+\n|\r")  # of Windows, of old Macs, and of Windows' twice over
+CARRIAGE_RETURNS = re.compile(r"\r+\n?")
 BATCH = 1 << 18  # characters that are curated, or tokenised, at once
 
 LOCAL = Engine()
@@ -108,7 +108,12 @@ def _formatted(documents: Sequence[Document]) -> tuple[list[Document], list[int]
 def with_line_feeds(text: str) -> str:
     """Return a text whose lines end with LF alone, without a byte order mark."""
     text = text.removeprefix("\ufeff")
-    return LINE_END.sub("\n", text) if "\r" in text else text
+    return CARRIAGE_RETURNS.sub(_line_feeds, text) if "\r" in text else text
+
+
+def _line_feeds(match: re.Match[str]) -> str:
+    """Return one line end for CR LF and CR CR LF, and one for every CR that stands alone."""
+    return "\n" if match[0].endswith("\n") else "\n" * len(match[0])
 
 
 def _language(document: Document) -> Language | None:

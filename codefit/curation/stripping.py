@@ -12,7 +12,7 @@ from codefit.curation.licence_headers import KEPT_LINE
 
 MARK = "\0"  # stands where a comment was
 ALONE = re.compile(r"^(?:[ \t]*\0)+[ \t]*(?:\n|\Z)", re.M)
-BEHIND_CODE = re.compile(r"(?:[ \t]*\0)+[ \t]*$", re.M)
+BEHIND_CODE = re.compile(r"(?<![ \t\0])(?:[ \t]*\0)+[ \t]*$", re.M)
 NEEDLESS = re.compile(r"(?<=[ \t])\0|\0(?=[ \t])")  # a blank stands there already
 DIRECTIVE = re.compile(r"//(?:go:|\s*\+build|/\s*<reference|export )")
 BLANK_REST = re.compile(r"[ \t]*(?:\n|\Z)")
