@@ -10,6 +10,7 @@ real code that is hit counts as a false hit: `--show` prints what was hit, so th
 import argparse
 import random
 import string
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -109,12 +110,14 @@ def planted(count: int, seed: int) -> Iterator[tuple[str, str]]:
 
 
 def with_detect_secrets(text: str) -> bool:
-    """Return whether a default plugin of detect-secrets finds something in a line of a text."""
+    """Return whether a default plugin of detect-secrets finds something in a file that holds a text."""
     from detect_secrets.core import scan
     from detect_secrets.settings import default_settings
 
-    with default_settings():
-        return any(next(iter(scan.scan_line(line)), None) for line in text.split("\n"))
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file, default_settings():
+        file.write(text)
+        file.flush()
+        return next(iter(scan.scan_file(file.name)), None) is not None
 
 
 def real_files(folders: list[Path], count: int, seed: int) -> list[Path]:

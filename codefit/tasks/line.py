@@ -19,6 +19,8 @@ NEEDS_TOKENS = True
 NEEDS_SYNTAX = False
 STOP = "line"
 
+CODE_FOLLOWS = "Code:"
+
 
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
@@ -70,4 +72,6 @@ def _pair(
 def _comment(behind: str, mark: str) -> str:
     """Return the lines behind the line as a comment that says so."""
     lines = behind.strip("\n").split("\n")
-    return "\n".join(f"{mark} {line}".rstrip() for line in ("Lines behind the missing line:", *lines, "Code:")) + "\n"
+    return (
+        "\n".join(f"{mark} {line}".rstrip() for line in ("Lines behind the missing line:", *lines, CODE_FOLLOWS)) + "\n"
+    )
