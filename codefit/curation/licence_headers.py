@@ -15,7 +15,7 @@ KEPT_LINE = re.compile(r"#!.*\n|[ \t]*#.*?coding[:=].*\n|<\?php\b[ \t]*\n?|\s+")
 LEGAL = re.compile(
     r"""\bcopyrights?[ \t]*:?[ \t]*(?:\(c\)|©|&copy;|[0-9]{4}|by\b|holder|(?-i:[A-Z]))|\babove[ ]copyright[ ]notice
     |(?:\(c\)|©)[ \t]*(?:copyright|[0-9]{4}|by\b)|\ball[ ]rights[ ]reserved|\bSPDX-
-    |\blicen[cs]ed[ ](?:to[ ]the|to[ ]you|under)\b|\blicen[cs]e[ ]?:|\blicen[cs]e[ ]agreement|\blicenses?/
+    |\blicen[cs]ed[ ](?:to[ ]the|to[ ]you|under)\b|\blicen[cs]e[ ]agreement|\blicenses?/
     |\b(?:public|apache|mit|bsd|isc|boost|zlib|x11)[ ]licen[cs]e|\bpublic[ ]domain\b|\bunlicense\b|(?-i:\bAS[ ]IS\b)
     |\bwarrant(?:y|ies)\b|\bliab(?:le|ility)[ ]for\b|\bpermission[ ](?:is[ ]hereby[ ]granted|to[ ]use[ ]?,)
     |\bredistribute[ ]it\b|\bredistributions?[ ](?:and|of|in)\b|\bgoverned[ ]by[ ][^.]{0,40}licen[cs]e
@@ -29,9 +29,9 @@ DIRECTIVE = re.compile(
     r"(?://|/\*+|\#)[ \t]*(?:go:|\+build\b|/[ \t]*<\w|@\w|!|-\*-|(?!https?:)[a-z][\w-]*:[ \t]*\S|eslint\b|global\b"
     r"|noqa\b|NOLINT|swift-tools-version|swiftlint\b|prettier-|clang-format|>[ \t]*using\b|export\b|typed:)"
 )
-NOTICE = re.compile(r"[\s/*#]*copyright\b(?![ \t]+(?-i:[a-z]))", re.I)  # a line that begins so
+NOTICE = re.compile(r"[\s/*#@]*(?:copyright\b(?![ \t]+(?-i:[a-z]))|licen[cs]e[ \t]?:)", re.I)  # a line that begins so
 SIGNS = re.compile(r"^[ \t]*(?:/?\*+|//+!?|#+)[ \t]*", re.M)
-METADATA = re.compile(r"# /// [\w-]+$")
+METADATA, METADATA_END = re.compile(r"# /// [\w-]+$"), "# ///"
 BARE = re.compile(r"[\s/*#=!~_+-]*")
 
 
@@ -75,9 +75,11 @@ def _without_legal_text(comment: str) -> str:
     for paragraph in _paragraphs(comment.split("\n")):
         legal = _is_legal(paragraph) and not METADATA.match(paragraph[0])
         left += filter(_is_kept, paragraph) if legal else paragraph
+    if "\n".join(left) == comment:
+        return comment
     while left and BARE.fullmatch(left[0]):
         left.pop(0)
-    while left and BARE.fullmatch(left[-1]):
+    while left and BARE.fullmatch(left[-1]) and left[-1].strip() != METADATA_END:
         left.pop()
     if not left:
         return ""
@@ -112,7 +114,7 @@ def _paragraphs(lines: Sequence[str]) -> Iterator[list[str]]:
             run = []
         run.append(line)
         ended = bool(BARE.fullmatch(line)) and not metadata
-        if metadata and line.strip() == "# ///":
+        if metadata and line.strip() == METADATA_END:
             yield run
             run, metadata = [], False
         metadata = metadata or begins
