@@ -55,9 +55,10 @@ def _pair(
     is_verbose = options.prompt_format == "verbose" and options.lines_after > 0
     room, comment = options.max_prompt_tokens, ""
     spare = 0 if is_verbose else room - tokens_of(starts, begins[first], begins[number])
-    behind_end = cut_at_lines(document.content, end, last_end, starts, max(room // 4, spare))
+    behind_end = _cut(starts, end, last_end, max(room // 4, spare))
     behind = document.content[end:behind_end]
     if is_verbose:
+        behind = document.content[end : cut_at_lines(document.content, end, last_end, starts, room // 4)]
         comment = _comment(behind, LANGUAGES[document.language].line_comments[0])
         room -= room // 4
     elif options.lines_after:
@@ -75,6 +76,12 @@ def _pair(
         path=document.path,
         language=document.language,
     )
+
+
+def _cut(starts: Sequence[int], start: int, end: int, limit: int) -> int:
+    """Return where a piece of a text ends that holds at most `limit` tokens."""
+    behind = max(bisect.bisect_right(starts, start) - 1, 0) + limit
+    return min(end, max(starts[behind], start)) if behind < len(starts) else end
 
 
 def _comment(behind: str, mark: str) -> str:

@@ -115,7 +115,7 @@ def invented(count, seed=0):
 
 def test_word_hashes_see_words_and_nothing_else():
     one = word_hashes("a_1 Bc\n\tde+fg(é)h")
-    assert len(one) == 5
+    assert len(one) == 6
     assert np.array_equal(one, word_hashes("a_1.Bc de/fg,h"))
     assert len(set(word_hashes("ab ba Ab aB a b aa aab abb").tolist())) == 9
     assert len(word_hashes("")) == len(word_hashes("+-*")) == 0
