@@ -36,7 +36,9 @@ WORDS = re.compile(
     r"|[A-Za-z_]\w*(?:[.:-]+[A-Za-z_]\w*)+|[$%]?[A-Za-z_]\w*"  # the name of something
     r"|[\w.-]+\.(?:com|org|net|io|py|[jt]s|java|html?|xml|json|ya?ml|php)"
 )
-MIXED, BARE_MIXED = 0.3, 0.25  # share of neighbours of different kinds; in `camelCaseWords2` it is 0.3 or less
+MIXED = 0.36  # share of neighbours of different kinds; in `camelCaseWords2` it is less
+BARE_MIXED = 0.3
+PHRASE = re.compile(r"[A-Za-z]+(?:[._/:-]+[A-Za-z]+)+[0-9]{0,3}")
 NO_DIGITS_LENGTH, NO_DIGITS_MIXED = 20, 0.4
 LEAST_BITS = 2.9  # of entropy a character; a random word of 9 different characters has 3.2
 
@@ -66,7 +68,7 @@ def _ends_of_names(text: str) -> Iterator[int]:
 
 def is_random(value: str) -> bool:
     """Return whether a value looks like chance made it, and not like a word, a name, a path or a placeholder."""
-    if not value.isascii() or NO_VALUE.search(value) or bits(value) < LEAST_BITS:
+    if not value.isascii() or NO_VALUE.search(value) or PHRASE.fullmatch(value) or bits(value) < LEAST_BITS:
         return False
     mixed = mixture(value)
     if not any(map(str.isdigit, value)):

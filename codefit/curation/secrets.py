@@ -23,10 +23,10 @@ KEY_BEGINS = 400  # characters from a header, or from its end, in which a line o
 # A run of base64. It can stand behind `\n`, whose n is no part of it.
 KEY_RUN = re.compile(r"(?<![A-Za-z0-9+/=])(?:(?<=\\)[nrt])?([A-Za-z0-9+/=]{8,})")
 KEY_LINE = 24
-KEY_FIELD = re.compile(r"^.*?[A-Za-z-]+: .*$", re.M)  # as `DEK-Info: AES-128-CBC,...`
+KEY_FIELD = re.compile(r"[A-Za-z-]+: [^\n\\]*")  # as `DEK-Info: AES-128-CBC,...`
 ESCAPED = re.compile(r"(?:\\[abfnrtv0]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})\Z")
 AWS_SECRET = r"(?:aws|AWS)[\w .-]{0,20}(?i:key|pwd|pw|pass|token)[\w\"'\]: =>]{0,24}[\"'`]([A-Za-z0-9/+]{40})[\"'`]"
-JSON_WEB_TOKEN = r"(?<![A-Za-z0-9_=-])(?:(?<=\\)[nrt])?(eyJ[\w=-]{12,}+\.[\w=-]{12,}+\.[\w=-]{12,}+)"
+JSON_WEB_TOKEN = r"eyJ[\w=-]{12,2000}+\.[\w=-]{12,8000}+\.[\w=-]{12,2000}+"
 URL_PASSWORD = r"://[^\s/:@\"'`<>()]{0,64}:([^\s/@\"'`<>]{3,128})@(?=[\w\[])"
 QUERY_PASSWORD = r"(?i:[?&;](?:password|pwd)=)([^\s&;\"'`<>]{4,128})"
 ORACLE_PASSWORD = r"jdbc:oracle:\w{2,8}:[^\s/@:\"'`]{1,64}/([^\s/@\"'`]{3,128})@"
@@ -87,7 +87,7 @@ PATTERNS = (
     Pattern("Square token", ("sq0csp-",), "square_oauth.SquareOAuthDetector"),
     Pattern("Mailchimp key", ("-us",), "mailchimp.MailchimpDetector"),
     Pattern("Telegram token", (":AA",), "telegram_token.TelegramBotTokenDetector"),
-    Pattern("JSON web token", ("eyJ",), JSON_WEB_TOKEN, 1),
+    Pattern("JSON web token", ("eyJ",), JSON_WEB_TOKEN),
     Pattern("password in a URL", ("://",), URL_PASSWORD, 1),
     Pattern("password in a URL", ("assword=", "pwd="), QUERY_PASSWORD, 1),
     Pattern("password in a URL", ("jdbc:oracle",), ORACLE_PASSWORD, 1),
@@ -145,7 +145,7 @@ def _private_keys(text: str) -> Iterator[Secret]:
     for header in PRIVATE_KEY.finditer(text):
         stop = KEY_END.search(text, header.end(), header.end() + KEY_LENGTH)
         end = stop.start() if stop else min(len(text), header.end() + KEY_LENGTH)
-        fields = [field.span() for field in KEY_FIELD.finditer(text, header.end(), end) if "=" not in field[0]]
+        fields = [field.span() for field in KEY_FIELD.finditer(text, header.end(), end)]
         runs = [match.span(1) for match in KEY_RUN.finditer(text, header.end(), end)]
         if not stop:
             runs = _unbroken(runs, header.end())

@@ -1,5 +1,6 @@
 """The tree of a file, and the tasks that are built on it, in every language of the table."""
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -13,9 +14,11 @@ from codefit.evaluation import task_metrics
 from codefit.evaluation.task_metrics import metrics_of
 from codefit.generation import stopping
 from codefit.manifest import ROOT
+from codefit.records import Document
+from codefit.tasks.build import build_batch
 from codefit.tasks.cutting import id_of
 from codefit.tasks.task import TASKS, load_task
-from tests.support.documents import SOURCES, WORDS, build, document_of
+from tests.support.documents import OPTIONS, SOURCES, WORDS, build, document_of
 
 # ---------------------------------------------------------------------------------------------- contracts
 
@@ -221,3 +224,33 @@ def test_an_annotation_at_the_very_end_of_kotlin_is_parsed(text):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
     )
     assert int(found.stdout) >= 0
+
+
+TSX = SOURCES["typescript"].replace(
+    "return found.length", "if (!limit) return <p className='a'>{found} don't</p>;\n    return found.length"
+)
+
+
+@pytest.mark.parametrize("task", ["naming", "method"])
+def test_tsx_is_read_with_its_own_grammar(task):
+    document = Document(TSX, "src/reader.tsx", "me/reader", language="typescript")
+    assert not Syntax(TSX, LANGUAGES["typescript"], "a.tsx").has_error
+    assert Syntax(TSX, LANGUAGES["typescript"], "a.ts").has_error
+    assert build(task, document)[0]
+
+
+def test_functions_that_are_not_seen_are_counted():
+    text = SOURCES["kotlin"].replace("found.take(limit)", "found.take(limit")
+    syntax = Syntax(text, LANGUAGES["kotlin"])
+    assert syntax.has_error
+    assert syntax.unread_functions() >= 1
+    assert Syntax(SOURCES["kotlin"], LANGUAGES["kotlin"]).unread_functions() == 0
+    built = build_batch([dataclasses.replace(document_of("kotlin"), content=text)], "naming", None, OPTIONS)
+    assert built.syntax_errors == {"kotlin": 1}
+    assert built.counts["unread_functions"] == syntax.unread_functions()
+
+
+@pytest.mark.parametrize("limit", [16, 32, 200])
+def test_a_line_with_its_suffix_keeps_to_the_limit(limit):
+    for pair in build("line", document_of("java"), max_prompt_tokens=limit)[0]:
+        assert len(pair.prompt) + len(pair.suffix) <= 3 * (limit + 2)
