@@ -35,6 +35,9 @@ MOST_LOOKING = 20_000_000
 
 # Some grammars take quadratic time on text that is none of their language. Code takes 20 ms for 64 kB.
 PIECE = 1 << 16
+# Java's grammar cannot even be stopped in a type within types, `a<b<c<...`.
+DEEPEST_TYPE = 40
+NESTED_TYPES = re.compile(rf"(?:\b\w{{1,64}}\s?<\s?){{{DEEPEST_TYPE}}}")
 PARSE_SECONDS = 1.0  # of this processor, for a piece
 # Queries take quadratic time on a node of many children, which only a tree of many nodes can have.
 MOST_QUERIED = 20_000
@@ -73,6 +76,7 @@ class Syntax:
         marks = Counter(COMMENT_MARK.findall(text))
         hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
         # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
+        hopeless = hopeless or (text.count("<") > DEEPEST_TYPE and NESTED_TYPES.search(text) is not None)
         root = None if hopeless else _root(self.grammar, self._source + b"\n")
         self.root = _root(self.grammar, b"") if root is None else root
         self.has_error: bool = root is None or root.has_error

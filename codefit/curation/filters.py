@@ -156,11 +156,8 @@ def _sentences(lines: Iterable[str]) -> str:
     text = ""
     for line in lines:
         words = line[match.end() :] if (match := COMMENT_SIGNS.match(line)) else line
-        goes_on = (
-            text[-1:].islower()
-            and words[:1].islower()
-            and line.lstrip()[:1] == (words[:1] if not match else line.lstrip()[:1])
-        )
+        above = text.rpartition("\n")[2]
+        goes_on = above[-1:].islower() and words[:1].islower() and not CODE_LINE.match(above)
         text += f" {words.rstrip()}" if goes_on else f"\n{words.rstrip()}"
     return text[:MOST_SENTENCES]
 

@@ -58,7 +58,7 @@ def test_text_that_does_not_parse_stops_nothing(language):
             build(task, document_of(language, text or " "))
 
 
-@pytest.mark.parametrize("text", ["(" * 20_000, "{[" * 10_000, "// c\n" * 20_000, "/*" * 20_000, "1," * 20_000])
+@pytest.mark.parametrize("text", ["(" * 20_000, "{[" * 10_000, "// c\n" * 20_000, "/*" * 20_000, "1," * 20_000, "i<a<" * 16_000])
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("task", TASKS)
 def test_hostile_text_takes_no_quadratic_time(task, language, text):
