@@ -2,6 +2,7 @@
 
 import dataclasses
 import posixpath
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -252,7 +253,7 @@ _SWIFT_LITERALS = (r"(?P<marks>#{1,3})\"(?s:.*?)(?:\"(?P=marks)|\Z)",)
 _SCALA_LITERALS = (r"(?P<code_symbol>'[A-Za-z_]\w*+(?!'))",)
 
 _QUOTES = ('"', "'")
-_BRACES = {"line_comments": ("//",), "block_comments": _C_COMMENTS, "blocks": "braces"}
+_BRACES: dict[str, Any] = {"line_comments": ("//",), "block_comments": _C_COMMENTS, "blocks": "braces"}
 
 LANGUAGES = {
     row.name: row

@@ -78,7 +78,7 @@ class Syntax:
         # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
         hopeless = hopeless or (text.count("<") > DEEPEST_TYPE and NESTED_TYPES.search(text) is not None)
         root = None if hopeless else _root(self.grammar, self._source + b"\n")
-        self.root = _root(self.grammar, b"") if root is None else root
+        self.root: Any = _root(self.grammar, b"") if root is None else root
         self.has_error: bool = root is None or root.has_error
 
     def span(self, node: Any) -> Span:
@@ -102,7 +102,7 @@ class Syntax:
             return 0
         nodes = self._nodes(*self.grammar.functions)
         lost = self._nodes(f"ERROR ({self.grammar.parameters})")
-        return sum(node.has_error for node in nodes) + len(lost)
+        return sum(bool(node.has_error) for node in nodes) + len(lost)
 
     def comments(self) -> list[Span]:
         """Return the comments in order; a line comment ends before its line end."""
