@@ -35,8 +35,13 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
-    add("--hf_repository", nargs="+", help="adapted models: folders or Hub ids of adapters or merged models")
-    add("--model_name_or_path", help="their base; when absent, what the adapted model's metadata name")
+    add(
+        "--hf_repository",
+        type=cli.named,
+        nargs="+",
+        help="adapted models: folders or Hub ids of adapters or merged models",
+    )
+    add("--model_name_or_path", type=cli.named, help="their base; when absent, what the adapted model's metadata name")
     add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue, or JSONL files: docs/benchmark.md")
     add("--dataset", help="prepared data set; when absent, the one of the training, or data/kotlin_prepared_dataset")
     add("--split", default="test", help="split of the data set; with test, test_overlap is asked too where it is there")
@@ -237,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = run.made
     about = (made["models"], made["benchmarks"], run.stored, made["arguments"]["seed"], args.profile)
     scores = comparison.scores(scored, *about)
-    with outputs.new_directory(args.output_dir) as folder:
+    with outputs.new_directory(args.output_dir, args.overwrite or args.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 

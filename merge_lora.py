@@ -24,10 +24,11 @@ from typing import Any
 
 from codefit import cli, console, outputs, records
 from codefit.errors import UserError
-from codefit.manifest import Manifest, read_manifest, sha256
+from codefit.manifest import ROOT, Manifest, read_manifest, sha256
 from codefit.records import Pair
 
 PROBES = 32  # prompts on which merged model and adapter are compared
+PROBE_TEXT = ROOT / "data" / "probe.txt"  # source code for prompts where there is no data set; it never changes
 COMPLETED = 16  # of them, which both complete
 NEW_TOKENS = 32  # of a completion
 
@@ -45,7 +46,13 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--hf_repository", default="outputs/kotlin/adapter", help="the adapter: a folder of train.py, or a Hub id")
+    add(
+        "--hf_repository",
+        type=cli.named,
+        default="outputs/kotlin/adapter",
+        help="the adapter: a folder of train.py, or a Hub id",
+    )
+    add("--model_name_or_path", type=cli.named, help="the base; when absent, what the adapter's metadata name")
     add("--output_dir", type=Path, help="where the merged model goes; when absent: merged, beside the adapter")
     add("--max_shard_size", type=size, default="5GB", help="a file of weights is not larger: 500MB, 5GB")
     add(
@@ -83,8 +90,8 @@ class Plan:
     repository: str | None
 
 
-def make_plan(name: str) -> Plan:
-    """Read base, revision and quantisation from the adapter's own files.
+def make_plan(name: str, base: str | None = None) -> Plan:
+    """Read base, revision and quantisation from the adapter's own files; `base` is used instead of the one they name.
 
     Raises:
         UserError: the name is that of nothing that can be merged.
@@ -92,7 +99,7 @@ def make_plan(name: str) -> Plan:
     from codefit.modeling import hub_files
 
     adapter = hub_files.adapter_folder(name)
-    base, revision = hub_files.base_of(str(adapter))
+    base, revision = hub_files.base_of(str(adapter), base)
     manifest = read_manifest(adapter)
     arguments = manifest.get("arguments", {})
     return Plan(
@@ -100,9 +107,9 @@ def make_plan(name: str) -> Plan:
         base=base,
         revision=revision,
         load_in_4bit=bool(manifest.get("load_in_4bit")),
-        dtype=str(manifest.get("dtype", "float32")).removeprefix("torch."),
+        dtype=(manifest.get("dtype") or "float32").removeprefix("torch."),
         dataset=manifest.get("dataset"),
-        max_prompt_tokens=int(manifest.get("max_prompt_tokens", 512)),
+        max_prompt_tokens=manifest.get("max_prompt_tokens") or 512,
         repository=arguments.get("hf_repository") if Path(name).is_dir() else name,
     )
 
@@ -119,14 +126,14 @@ class Answers:
 
 
 def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
-    """Return token ids of real prompts: validation pairs of the training data, else lines of this toolkit's source."""
+    """Return token ids of PROBES prompts: validation pairs of the training data, else growing parts of PROBE_TEXT."""
     file = Path(plan.dataset or "") / "validation.jsonl"
     if plan.dataset and file.is_file():
         pairs = itertools.islice(records.read_jsonl(file, Pair), PROBES)
         return [
             encoder.pair_ids(dataclasses.replace(pair, prompt=pair.prompt or pair.completion[:200])) for pair in pairs
         ]
-    lines = Path(__file__).read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = PROBE_TEXT.read_text(encoding="utf-8").splitlines(keepends=True)
     return [encoder.prompt_ids("".join(lines[: 4 * (n + 1)])) for n in range(PROBES)]
 
 
@@ -156,6 +163,11 @@ def ask_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]]) -
     dtype = base.dtype if base.load_in_4bit else torch.float32
     model = loading.load_model(base.name, revision=base.revision, load_in_4bit=base.load_in_4bit, dtype=dtype)
     model = loading.attach_adapter(model, str(plan.adapter))
+    if not loading.can_be_merged(model):
+        raise UserError(
+            f"{plan.adapter} learned biases (lora_bias) of layers that have none in {plan.base}, so that no merge can "
+            "hold them; serve it with PEFT instead."
+        )
     with model.disable_adapter():
         without = merging.next_token_log_probabilities(model, prompts)
     return without, ask(model, encoder, prompts)
@@ -179,10 +191,13 @@ def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
     import torch
 
     from codefit.encoding import Encoder
-    from codefit.modeling import loading, merging
+    from codefit.modeling import hub_files, loading, merging
 
-    tokenizer = loading.load_tokenizer(str(plan.adapter))
-    encoder = Encoder(tokenizer, plan.max_prompt_tokens)
+    tokenizer = loading.load_tokenizer_of(str(plan.adapter), plan.base, plan.revision)
+    if rows := hub_files.vocabulary_rows(plan.base, plan.revision):
+        loading.fit_tokens(tokenizer, max(rows, hub_files.rows_of(str(plan.adapter))), plan.base)
+    ends = loading.end_ids(tokenizer, (str(plan.adapter), None), (plan.base, plan.revision))
+    encoder = Encoder(tokenizer, plan.max_prompt_tokens, ends=ends)
     prompts = probe_prompts(plan, encoder)
     base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, getattr(torch, plan.dtype))
     without, wanted = ask_adapter(base, plan, encoder, prompts)
@@ -249,14 +264,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if not hub_files.is_adapter(args.hf_repository) and hub_files.is_whole(args.hf_repository):
         return without_merge(args)
-    plan = make_plan(args.hf_repository)
+    plan = make_plan(args.hf_repository, args.model_name_or_path)
     output = args.output_dir or default_output(args.hf_repository)
     settle(args, plan, output)
     if args.dry_run:
         return
     weights = sha256(plan.adapter / "adapter_model.safetensors")
-    done = read_manifest(output).get("adapter_sha256") if output.is_dir() else None
-    if done == weights and not args.overwrite:
+    done = None if args.overwrite or not output.is_dir() else read_manifest(output).get("adapter_sha256")
+    if done == weights:
         print("already merged and verified; nothing to do.")
     else:
         outputs.refuse_existing(output, args.overwrite)
@@ -288,6 +303,7 @@ def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
         print(f"         {folder.beside(output)}: {', '.join(args.gguf)}")
         base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, torch.float32)
         gguf.refuse(merging.config_of(base).to_dict(), plan.adapter)
+        folder.refuse(args, output)
     if args.push and not args.dry_run:
         from codefit.publishing import push
 
@@ -316,6 +332,7 @@ def without_merge(args: argparse.Namespace) -> None:
     if not model.is_dir():
         raise UserError(f"{args.hf_repository} is not on this machine; fetch it with `hf download`, name its folder.")
     gguf.refuse(gguf.read_config(model), model)
+    folder.refuse(args, args.output_dir or model)
     print(f"model    {model}\noutput   {folder.beside(args.output_dir or model)}")
     if not args.dry_run:
         folder.write(args, model, args.output_dir or model, None)
@@ -324,7 +341,7 @@ def without_merge(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> None:
     """Merge into a folder aside, and move it to its place only when it is proven."""
     manifest = Manifest(args)
-    with outputs.new_directory(output) as work:
+    with outputs.new_directory(output, args.overwrite) as work:
         manifest.update(
             base_model=plan.base,
             base_revision=plan.revision,
@@ -347,7 +364,7 @@ def write_card(args: argparse.Namespace, plan: Plan, work: Path, output: Path) -
     from codefit.publishing import cards
 
     text = cards.merged_card(work, plan.repository or output.name, scores_of(args, plan, output), "", plan.adapter)
-    (work / "README.md").write_text(text, encoding="utf-8", newline="\n")
+    outputs.write_whole(work / "README.md", text)
 
 
 def push(args: argparse.Namespace, plan: Plan, output: Path) -> None:

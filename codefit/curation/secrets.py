@@ -73,8 +73,11 @@ PATTERNS = (
     Pattern("Azure storage key", ("AccountKey=",), "azure_storage_key.AzureStorageKeyDetector"),
     Pattern("GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), "github_token.GitHubTokenDetector"),
     Pattern("GitHub token", ("github_pat_",), r"github_pat_\w{82}"),
-    Pattern("GitLab token", ("glpat-", "gldt-", "glft-", "glrt-", "GR1348941", "glptt-", "gloas-"),
-            "gitlab_token.GitLabTokenDetector"),
+    Pattern(
+        "GitLab token",
+        ("glpat-", "gldt-", "glft-", "glrt-", "GR1348941", "glptt-", "gloas-"),
+        "gitlab_token.GitLabTokenDetector",
+    ),
     Pattern("Hugging Face token", ("hf_",), r"hf_(?=[a-z]*[A-Z])(?=[A-Z]*[a-z])[A-Za-z]{34}"),
     Pattern("Slack token", ("xox", "hooks.slack.com"), "slack.SlackDetector"),
     Pattern("Google API key", ("AIza",), r"AIza[\w-]{35}(?![\w-])"),
@@ -91,7 +94,7 @@ PATTERNS = (
     Pattern("password in a URL", ("://",), URL_PASSWORD, 1),
     Pattern("password in a URL", ("assword=", "pwd="), QUERY_PASSWORD, 1),
     Pattern("password in a URL", ("jdbc:oracle",), ORACLE_PASSWORD, 1),
-)  # fmt: skip
+)
 
 
 @functools.cache

@@ -29,7 +29,7 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: a model cannot be had, its base is not known, or two models were made from different bases.
     """
-    found = [_describe(name) for name in args.hf_repository]
+    found = [_describe(name, args.model_name_or_path) for name in args.hf_repository]
     bases = {(model["base"], model["revision"]) for model, _ in found if model["base"]}
     names = {args.model_name_or_path} if args.model_name_or_path else {base for base, _ in bases}
     if not names:
@@ -43,7 +43,7 @@ def resolve(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     revision = next((revision for name, revision in bases if name == base and revision), None)
     first, made = found[0]
     args.dataset = args.dataset or made.get("dataset") or DATASET
-    args.max_prompt_tokens = args.max_prompt_tokens or made.get("max_prompt_tokens", PROMPT_TOKENS)
+    args.max_prompt_tokens = args.max_prompt_tokens or made.get("max_prompt_tokens") or PROMPT_TOKENS
     args.forgetting = args.forgetting or _replayed(made.get("replay"))
     if args.load_in_4bit is None:
         args.load_in_4bit = first["kind"] == "adapter" and bool(made.get("load_in_4bit"))
@@ -68,13 +68,18 @@ def _replayed(replay: str | None) -> str | None:
     return None
 
 
-def _describe(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is known of an adapted model, and the manifest of the stage that made it."""
+def _describe(name: str, given: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is known of an adapted model, and the manifest of the stage that made it.
+
+    Args:
+        name: folder or Hub id.
+        given: the base that was asked for.
+    """
     is_adapter = hub_files.is_adapter(name)
     folder = hub_files.adapter_folder(name) if is_adapter else Path(name)
     made = hub_files.manifest_of(name)
     base, revision = (
-        hub_files.base_of(str(folder)) if is_adapter else (made.get("base_model"), made.get("base_revision"))
+        hub_files.base_of(str(folder), given) if is_adapter else (made.get("base_model"), made.get("base_revision"))
     )
     loss = (made.get("validation") or {}).get("eval_loss")
     kind = "adapter" if is_adapter else "merged"
@@ -106,15 +111,19 @@ def encoders(by_role: dict[str, dict[str, Any]], max_prompt_tokens: int) -> dict
         UserError: a merged model has other tokens than the base; asked with one tokenizer, it would answer nonsense.
     """
     base = by_role["base"]
-    tokenizer = loading.load_tokenizer(base["name"], base["revision"])
+    place = (base["name"], base["revision"])
+    tokenizer = loading.load_tokenizer(*place)
     learned = {role: own for role, facts in by_role.items() if (own := _own_tokenizer(facts, tokenizer, base["name"]))}
+    if rows := hub_files.vocabulary_rows(*place):
+        loading.fit_tokens(tokenizer, rows, base["name"])
+    ends = loading.end_ids(
+        tokenizer, place, *((facts["folder"], None) for facts in by_role.values() if "folder" in facts)
+    )
     for role, facts in by_role.items():
         if learned and role not in learned:
             facts["label"] += " (prompt only)"
     return {
-        role: Encoder(
-            learned.get(role, tokenizer), max_prompt_tokens, prompt_only=bool(learned) and role not in learned
-        )
+        role: Encoder(learned.get(role, tokenizer), max_prompt_tokens, bool(learned) and role not in learned, ends)
         for role in by_role
     }
 
@@ -122,7 +131,8 @@ def encoders(by_role: dict[str, dict[str, Any]], max_prompt_tokens: int) -> dict
 def _own_tokenizer(facts: dict[str, Any], tokenizer: Any, base: str) -> Any:
     """Return the tokenizer of a model that learned sentinels; None for any other."""
     if facts.get("kind") == "adapter":
-        return loading.load_tokenizer(facts["folder"]) if loading.rows_of(facts["folder"]) else None
+        brings = hub_files.rows_of(facts["folder"]) and hub_files.has_tokenizer(facts["folder"])
+        return loading.load_tokenizer(facts["folder"]) if brings else None
     if facts.get("kind") != "merged":
         return None
     own = loading.load_tokenizer(facts["name"])
@@ -156,7 +166,7 @@ def loaded(by_role: dict[str, dict[str, Any]], load_in_4bit: bool) -> Iterator[t
             model = load_base() if model is None else model
             rows = len(model.get_input_embeddings().weight)
             attached = loading.attach_adapter(model, facts["folder"])
-            if attached.dtype == torch.float32 and not load_in_4bit:
+            if attached.dtype == torch.float32 and not load_in_4bit and loading.can_be_merged(attached):
                 model = None  # its weights become those of the adapted model
                 yield role, attached.merge_and_unload()
                 continue

@@ -123,7 +123,7 @@ def as_shown(
         return asked, encoder
     room = min(context - asked.new_tokens, room * (args.few_shot + 1))
     longer = questions.with_examples(asked, training.examples(args.few_shot, args.seed))
-    return longer, Encoder(encoder.tokenizer, room, encoder.prompt_only)
+    return longer, Encoder(encoder.tokenizer, room, encoder.prompt_only, encoder.eos_ids)
 
 
 def ask(
@@ -166,7 +166,8 @@ def predict(
     `stop` is a rule of codefit.stopping. With the cache, what this model was asked before is not asked again. What was
     `written` by another engine already is taken as it is; the nats are always those of this model.
     """
-    cache = prediction_cache.PredictionCache(fingerprint(model)) if with_cache else None
+    place = prediction_cache.folder() if with_cache else None
+    cache = prediction_cache.PredictionCache(fingerprint(model), place) if place else None
     written = written or write(model, encoder, pairs, limit, tokens_per_batch, stop, nucleus, cache)
     print(f"in other batches {written.differ} of {written.again} completions are different")
     measured = likelihood.completion_nats(model, encoder, pairs, tokens_per_batch, cache, do_progress=True)

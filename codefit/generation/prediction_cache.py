@@ -9,13 +9,14 @@ The folder is $CODEFIT_CACHE, or `codefit` in the user's cache folder; it can be
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from codefit.gguf_base import cache_folder
 from codefit.manifest import sha256, versions
+from codefit.outputs import write_whole
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 CODE = (
@@ -24,10 +25,12 @@ CODE = (
 )
 
 
-def folder() -> Path:
-    """Return where answers are kept."""
-    place = os.environ.get("CODEFIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "codefit"
-    return Path(place).expanduser() / "predictions"
+def folder() -> Path | None:
+    """Return where answers are kept; None for a user without a home folder."""
+    try:
+        return cache_folder() / "predictions"
+    except RuntimeError:
+        return None
 
 
 class PredictionCache:
@@ -35,14 +38,14 @@ class PredictionCache:
 
     Args:
         facts: what identifies the model and its arithmetic; versions and codefit's own code are added.
-        place: the folder; `folder()` when None.
+        place: the folder that holds them.
     """
 
-    def __init__(self, facts: Mapping[str, Any], place: Path | None = None) -> None:
+    def __init__(self, facts: Mapping[str, Any], place: Path) -> None:
         used = {name: version for name, version in versions().items() if name in PACKAGES}
         code = [sha256(Path(__file__).parent.parent / name) for name in CODE]
         self.facts = _digest({"facts": dict(facts), "versions": used, "code": code})
-        self.place = place or folder()
+        self.place = place
         self.found = self.asked = 0  # batches
         self.writable = True
 
@@ -65,11 +68,9 @@ class PredictionCache:
     def put(self, question: Mapping[str, Any], answer: list[Any]) -> None:
         """Keep an answer, whole or not at all. Without a place to write the run goes on, with a word."""
         path = self._path(question)
-        aside = path.with_suffix(f".{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps({"sha256": _digest(answer), "answer": answer}), encoding="utf-8")
-            aside.replace(path)
+            write_whole(path, json.dumps({"sha256": _digest(answer), "answer": answer}))
         except OSError as error:
             if self.writable:
                 print(f"note: predictions are not stored: {self.place}: {error.strerror}.", file=sys.stderr)

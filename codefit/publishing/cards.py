@@ -6,7 +6,6 @@ huggingface.co/docs/hub/model-cards and datasets-cards; results become a `model-
 """
 
 import dataclasses
-import json
 import math
 import re
 import shlex
@@ -14,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import console, fim
+import msgspec
+
+from codefit import console, fim, json_files
 from codefit.errors import UserError
 from codefit.manifest import read_manifest
 from codefit.publishing import editors, provenance
@@ -26,6 +27,51 @@ Score = dict[str, Any]
 HELD_OUT = "held-out files"
 TAGS = ("code", "code-completion", "codefit")
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
+
+
+class Value(msgspec.Struct):
+    """A value with its interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Row(msgspec.Struct):
+    """A metric in scores.json."""
+
+    metric: str
+    label: str
+    adapted: Value
+    base: Value | None = None
+    difference: Value | None = None
+    verdict: str | None = None
+    signature: str | None = None
+
+
+class Measured(msgspec.Struct):
+    """What scores.json says of a benchmark."""
+
+    metrics: list[Row]
+
+
+class Adapted(msgspec.Struct):
+    """Which model was measured."""
+
+    name: str
+
+
+class Models(msgspec.Struct):
+    """The models of scores.json, of which a card needs the adapted one."""
+
+    adapted: Adapted
+
+
+class Scores(msgspec.Struct):
+    """scores.json."""
+
+    models: Models
+    benchmarks: dict[str, Measured]
 
 
 def read_scores(folder: Path, names: set[str]) -> list[Score]:
@@ -41,8 +87,9 @@ def read_scores(folder: Path, names: set[str]) -> list[Score]:
     path = folder / "scores.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no scores.json; name the --output_dir of benchmarking.py.")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    measured = content["models"]["adapted"]["name"]
+    content = json_files.load(path, "run the benchmark again")
+    scores = json_files.checked(content, Scores, str(path), "run the benchmark again")
+    measured = scores.models.adapted.name
     if _place(measured) not in map(_place, names):
         raise UserError(f"{path} measures {measured}, which is another model; name the benchmark of this one.")
     return [
@@ -68,7 +115,7 @@ def dataset_card(folder: Path, repo_id: str) -> str:
     splits = provenance.splits(folder)
     total = sum(splits.values())
     licences = sorted(
-        {provenance.hub_licence(source["license"]) for source in provenance.sources(manifest) if source["license"]}
+        {provenance.hub_licence(source.license) for source in provenance.sources(manifest) if source.license}
     )
     data = DatasetCardData(
         pretty_name=_name(repo_id),
@@ -318,8 +365,8 @@ def _data(folder: Path) -> str:
         return ""
     parts = [_table(("split", "pairs"), splits.items())]
     sources = [
-        (row["name"], row["kind"], row["commit"][:12], row["license"] or "unknown", row["documents"])
-        for row in provenance.sources(read_manifest(folder))
+        (source.name, source.kind, source.commit[:12], source.license or "unknown", source.documents)
+        for source in provenance.sources(read_manifest(folder))
     ]
     if sources:
         parts.append("Sources:\n\n" + _table(("source", "kind", "commit", "licence", "documents"), sources))
@@ -331,7 +378,7 @@ def _data(folder: Path) -> str:
 
 def _origin(manifest: dict[str, Any]) -> str:
     """Return the command of a manifest, and the versions it ran with."""
-    if not manifest:
+    if "command" not in manifest or "versions" not in manifest:
         return ""
     command = re.sub(r"://[^/@\s]+@", "://***@", shlex.join(["python", *manifest["command"]]))  # name:password@host
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())

@@ -5,15 +5,15 @@ does for five architectures, weight by weight, so that no model is ever in memor
 without which llama.cpp answers no editor, are written from `codefit.fim`.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from codefit import console
+from codefit import console, model_files
 from codefit.errors import UserError
+from codefit.modeling.pre_tokenizers import DIGITS, GPT2, NAMES
 from codefit.publishing import editors
 
 KINDS = ("q8_0", "f16")  # what is offered; f32 is for comparisons
@@ -27,23 +27,6 @@ ARCHITECTURES = {
     "starcoder2": "STARCODER2",
 }
 UNKNOWN_TO_LLAMA_CPP = ("codegen", "gptj")  # it has no graph for them, a name at most
-
-# How llama.cpp calls a way to split text before byte-pair merges (src/llama-vocab.cpp), by the steps of tokenizer.json.
-GPT2 = "byte level"  # the pattern of GPT-2, built into the step ByteLevel
-DIGITS = "digits"
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-DEEPSEEK = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+")
-PRE_TOKENIZERS = {
-    (GPT2,): "gpt-2",
-    (DIGITS, GPT2): "starcoder",
-    (LLAMA3,): "llama-bpe",
-    (LLAMA3.replace("{1,3}", ""),): "qwen2",
-    (*DEEPSEEK, DIGITS): "deepseek-coder",
-    (*DEEPSEEK, "[一-龥ࠀ-一가-퟿]+", DIGITS): "deepseek-coder",
-}
 
 
 def refuse(config: dict[str, Any], tokenizer: Path) -> None:
@@ -123,8 +106,7 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the content of config.json."""
-    content: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return content
+    return model_files.model_config(folder / model_files.CONFIG)
 
 
 # ---------------------------------------------------------------------------------------------- shape
@@ -215,7 +197,7 @@ def pre_tokenizer(folder: Path) -> str | None:
     step = content.get("pre_tokenizer") or {}
     steps = tuple(_steps(step.get("pretokenizers", [step])))
     usual = content["model"]["type"] == "BPE" and (content.get("normalizer") or {"type": "NFC"})["type"] == "NFC"
-    return PRE_TOKENIZERS.get(steps) if usual else None
+    return NAMES.get(steps) if usual else None
 
 
 def _steps(steps: list[dict[str, Any]]) -> Iterator[str]:
@@ -235,7 +217,7 @@ def _add_tokenizer(writer: Any, folder: Path, config: dict[str, Any]) -> None:
     from tokenizers import Tokenizer
 
     content = editors.read_tokenizer(folder)
-    added = {token["id"]: token for token in content["added_tokens"]}
+    added = {token["id"]: token for token in content.get("added_tokens") or []}
     texts = {number: text for text, number in content["model"]["vocab"].items()}
     texts |= {number: token["content"] for number, token in added.items()}
     kinds = [
@@ -244,7 +226,7 @@ def _add_tokenizer(writer: Any, folder: Path, config: dict[str, Any]) -> None:
         else gguf.TokenType.NORMAL
         if number not in added
         else gguf.TokenType.CONTROL
-        if added[number]["special"]
+        if added[number].get("special")
         else gguf.TokenType.USER_DEFINED
         for number in range(config["vocab_size"])
     ]

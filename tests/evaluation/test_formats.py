@@ -157,10 +157,16 @@ def test_the_scores_of_lines_are_those_of_codexglue():
 def test_a_file_brings_the_numbers_of_its_own_code():
     items = [Prediction(f"{n}", "p", "x ;", "x ;", task="line", scores={"nats": 1.0, "tokens": 2.0}) for n in range(3)]
     by_role = {"base": items, "adapted": items}
-    assert comparison._compat("codexglue_line", by_role, "honest")["base"]["exact_match"] == 100.0
-    assert set(comparison._compat("codexglue", by_role, "honest")["base"]) >= {"bleu"}
-    assert comparison._compat("humaneval_infilling", by_role, "honest") == {}
-    assert set(comparison._compat("pairs", by_role, "compat")["base"]) >= {"bleu"}
+    models = {role: {"name": role, "label": role} for role in by_role}
+
+    def own_numbers(form, profile):
+        asked = {"mine": {"title": "mine", "format": form}}
+        return comparison.scores({"mine": by_role}, models, asked, {}, 0, profile)["benchmarks"]["mine"].get("compat")
+
+    assert own_numbers("codexglue_line", "honest")["base"]["exact_match"] == 100.0
+    assert set(own_numbers("codexglue", "honest")["base"]) >= {"bleu"}
+    assert own_numbers("humaneval_infilling", "honest") is None
+    assert set(own_numbers("pairs", "compat")["base"]) >= {"bleu"}
 
 
 def test_items_of_one_function_belong_together():

@@ -56,8 +56,8 @@ def test_nothing_is_asked_twice(made, tmp_path, cache, monkeypatch):
     """The base is that of the adapter, and in float32 the adapter was merged: all is known of the merged model."""
     run(made, tmp_path / "adapter")
     asked = []
-    batch = batched._batch
-    monkeypatch.setattr(batched, "_batch", lambda model, *rest: asked.append(model) or batch(model, *rest))
+    read = batched.read
+    monkeypatch.setattr(batched, "read", lambda model, *rest: asked.append(model) or read(model, *rest))
     run(made, tmp_path / "merged", model="merged")
     assert asked == []
     run(made, tmp_path / "anew", "--no_cache", model="merged")

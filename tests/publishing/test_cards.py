@@ -55,7 +55,7 @@ def dataset(tmp_path: Path) -> Path:
     source = {"name": "JetBrains/kotlin", "kind": "git", "commit": "0123456789abcdef", "documents": 77}
     unknown = {"name": "folder", "kind": "directory", "commit": "", "documents": 5, "license": ""}
     write_manifest(
-        tmp_path / "kotlin.manifest.json",
+        tmp_path / "kotlin.jsonl.manifest.json",
         "parse_data.py",
         command=["parse_data.py", "--repository", "https://me:pass-word@example.org/x.git"],
         arguments={"language": ["kotlin"]},
@@ -249,7 +249,7 @@ def test_every_licence_we_name_is_known_to_the_hub() -> None:
 
 def test_a_broken_manifest_is_an_error(adapter: Path) -> None:
     (adapter / "manifest.json").write_text("{")
-    with pytest.raises(UserError, match=r"manifest.json is not a JSON object; run the stage"):
+    with pytest.raises(UserError, match=r"manifest.json is not valid JSON .*; run the stage"):
         cards.adapter_card(adapter, "me/kotlin-phi")
 
 

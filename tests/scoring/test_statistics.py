@@ -1,6 +1,8 @@
 """Intervals and verdicts on data whose truth is known."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from statistics import NormalDist
 
 import numpy as np
@@ -23,27 +25,40 @@ def clustered(random: np.random.Generator, files: int, shift: float = 0.0) -> tu
     return np.array(stats), clusters
 
 
+FEWER = 501  # a seed that no other test uses: the draws of a seed are kept, with as many resamples as there were
+
+
 @pytest.fixture
-def _fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sure, "RESAMPLES", 500)
-    sure._weights.cache_clear()
-    yield
-    sure._weights.cache_clear()
 
 
-@pytest.mark.usefixtures("_fewer_resamples")
+def resampled_sums(stats: Array, clusters: Sequence[str]) -> Array:
+    """Return the sums over each resample, shape (RESAMPLES, k), float64, as a metric is given them."""
+    given: list[Array] = []
+
+    def value(sums: Array) -> Array:
+        given.append(sums)
+        return np.asarray(sums[..., 0])
+
+    sure.intervals(stats, clusters, value)
+    (sums,) = [each for each in given if each.ndim == 2]
+    return sums
+
+
+@pytest.mark.usefixtures("fewer_resamples")
 @pytest.mark.parametrize("files", [5, 15, 60])
 def test_intervals_hold_the_truth_as_often_as_they_say(files: int) -> None:
     random = np.random.default_rng(7)
     hits = 0
     for _ in range(300):
         stats, clusters = clustered(random, files)
-        interval = sure.intervals(stats, clusters, sure.mean)
+        interval = sure.intervals(stats, clusters, sure.mean, FEWER)
         hits += interval.low <= 50 <= interval.high
     assert 0.90 <= hits / 300 <= 0.99
 
 
-@pytest.mark.usefixtures("_fewer_resamples")
+@pytest.mark.usefixtures("fewer_resamples")
 def test_a_real_difference_is_found_and_none_is_seldom_invented() -> None:
     random = np.random.default_rng(11)
     verdicts: dict[float, list[str]] = {0.0: [], 6.0: []}
@@ -51,7 +66,7 @@ def test_a_real_difference_is_found_and_none_is_seldom_invented() -> None:
         for _ in range(150):
             stats, clusters = clustered(random, 25)
             other = stats + np.stack([random.normal(shift, 10, len(stats)), np.zeros(len(stats))], axis=1)
-            found.append(sure.compare(stats, other, clusters, sure.mean).verdict)
+            found.append(sure.compare(stats, other, clusters, sure.mean, seed=FEWER).verdict)
     assert verdicts[0.0].count("not resolved") >= 0.9 * 150
     assert verdicts[6.0].count("better") >= 0.9 * 150
 
@@ -133,9 +148,8 @@ def test_p_is_two_sided(shift: float) -> None:
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     stats, clusters = clustered(np.random.default_rng(2), 12)
     first = sure.intervals(stats, clusters, sure.mean, seed=1)
-    sure._weights.cache_clear()
-    assert sure.intervals(stats, clusters, sure.mean, seed=1) == first
-    assert sure.intervals(stats, clusters, sure.mean, seed=2) != first
+    assert all(sure.intervals(stats, clusters, sure.mean, seed=seed) != first for seed in range(2, 12))
+    assert sure.intervals(stats, clusters, sure.mean, seed=1) == first  # drawn again: ten others were in between
 
 
 def test_a_corpus_score_is_computed_anew_from_the_items_of_every_resample() -> None:
@@ -143,23 +157,27 @@ def test_a_corpus_score_is_computed_anew_from_the_items_of_every_resample() -> N
     predictions = [text.replace("two", "2").replace("a", "a" * (1 + at % 3)) for at, text in enumerate(references)]
     stats = gather(bleu, predictions, references)
     clusters = ["x", "x", "y", "z", "z", "z"]
-    values = bleu.value(sure._resampled(sure._cluster_sums(stats, clusters), seed=0))
-    weights = sure._weights(3, 0)[17]
-    items = [item for item, name in enumerate(clusters) for _ in range(weights["xyz".index(name)])]
-    assert values[17] == pytest.approx(float(bleu.value(stats[items].sum(axis=0))))
+    files = {name: stats[[each == name for each in clusters]].sum(axis=0) for name in "xyz"}
+    possible = {tuple(sum(files[name] for name in drawn)) for drawn in combinations_with_replacement("xyz", 3)}
+    assert {tuple(sums) for sums in resampled_sums(stats, clusters)} == possible
 
 
 def test_every_resample_has_as_many_files_as_there_are() -> None:
-    weights = sure._weights(300, 0)
+    weights = resampled_sums(np.eye(300), [str(file) for file in range(300)])  # an item counts in its own column
     assert weights.shape == (sure.RESAMPLES, 300)
     assert (weights.sum(axis=1) == 300).all()
     assert weights.mean() == 1
     assert weights.var() == pytest.approx(1 - 1 / 300, abs=0.01)
 
 
-@pytest.mark.parametrize(("freedom", "quantile"), [(2, 4.303), (4, 2.776), (9, 2.262), (29, 2.045), (10**6, 1.960)])
-def test_students_quantile(freedom: int, quantile: float) -> None:
-    assert sure._student(freedom) == pytest.approx(quantile, rel=0.035 if freedom < 4 else 0.003)
+@pytest.mark.parametrize(("freedom", "quantile"), [(2, 4.303), (4, 2.776), (9, 2.262), (29, 2.045), (999, 1.962)])
+def test_a_normal_bootstrap_gives_the_interval_of_students_t(freedom: int, quantile: float) -> None:
+    count = freedom + 1
+    normal = np.array([NormalDist().inv_cdf((at + 0.5) / sure.RESAMPLES) for at in range(sure.RESAMPLES)])
+    stats, files = np.ones((count, 1)), [str(file) for file in range(count)]
+    found = sure.intervals(stats, files, lambda sums: normal if sums.ndim == 2 else np.array(0.0))
+    expected = quantile * math.sqrt(count / freedom)
+    assert (-found.low, found.high) == pytest.approx((expected, expected), rel=0.035 if freedom < 4 else 0.005)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,16 @@ pytestmark = pytest.mark.usefixtures("same_arithmetic")
 def test_the_folder_holds_everything(finished, made):
     assert (finished / "loss.png").read_bytes() == (made / "adapter" / "loss.png").read_bytes()
     assert sorted(path.name for path in finished.iterdir()) == [
-        "baselines-heldout.jsonl", "loss.png", "manifest.json",
-        "predictions-adapted-heldout.jsonl", "predictions-base-heldout.jsonl",
-        "report.html", "report.md", "scores.json", "scores.png",
-    ]  # fmt: skip
+        "baselines-heldout.jsonl",
+        "loss.png",
+        "manifest.json",
+        "predictions-adapted-heldout.jsonl",
+        "predictions-base-heldout.jsonl",
+        "report.html",
+        "report.md",
+        "scores.json",
+        "scores.png",
+    ]
 
 
 def test_predictions_are_those_of_the_two_models(finished, made):

@@ -174,9 +174,15 @@ def test_a_tokenizer_that_loses_text_is_refused(made, tmp_path, monkeypatch):
 def test_signatures_and_manifest_say_how_the_models_were_asked(several):
     found = read_manifest(several)["benchmarks"]["heldout"]["decoding"]
     assert found["base"] | {"by": "transformers"} == {
-        "decode": "greedy", "stop": "end", "new": "8", "prompt": "40", "by": "transformers", "dtype": "float32",
-        "device": "cpu", "flips": "0/12",
-    }  # fmt: skip
+        "decode": "greedy",
+        "stop": "end",
+        "new": "8",
+        "prompt": "40",
+        "by": "transformers",
+        "dtype": "float32",
+        "device": "cpu",
+        "flips": "0/12",
+    }
     version = found["base"]["by"]
     assert found["few-shot"] == {**found["base"], "prompt": "120"}
     how = f"|decode:greedy|stop:end|new:8|prompt:40,40,40,120|by:{version}|dtype:float32|device:cpu|flips:0/12"

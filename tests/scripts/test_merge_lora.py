@@ -1,5 +1,6 @@
 """A merged model predicts what the adapter predicts, or it is not kept."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,9 +12,13 @@ import complete
 import merge_lora
 import train
 from codefit import outputs
+from codefit.encoding import Encoder
 from codefit.errors import UserError
+from codefit.manifest import ROOT
 from codefit.modeling import adapters, loading, merging
 from tests.support.training import CONFIGS, command
+
+PROBE_TEXT = ROOT / "data" / "probe.txt"  # the fourth line is empty
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,16 @@ def test_running_twice_does_nothing_twice(adapter, tmp_path, capsys):
     assert (tmp_path / "merged" / "manifest.json").stat().st_mtime_ns == stamp
 
 
+def test_without_its_data_set_the_prompts_are_those_of_the_probe_text(adapter, tiny_tokenizer):
+    plan = merge_lora.make_plan(str(adapter))
+    encoder = Encoder(tiny_tokenizer, 10_000)
+    for dataset in (None, "no/such/folder"):
+        prompts = merge_lora.probe_prompts(dataclasses.replace(plan, dataset=dataset), encoder)
+        texts = [encoder.decode(prompt) for prompt in prompts]
+        assert len(set(texts)) == merge_lora.PROBES
+        assert all(PROBE_TEXT.read_text().startswith(text) and text.endswith("\n") for text in texts)
+
+
 def test_another_model_in_the_way_is_refused(adapter, tmp_path):
     (tmp_path / "merged").mkdir()
     with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
@@ -152,13 +167,16 @@ def test_dry_run_writes_nothing(adapter, tmp_path, capsys):
     assert "base " in capsys.readouterr().out
 
 
+NO_TENSORS, LORA = "\x02\0\0\0\0\0\0\0{}", '{"peft_type": "LORA"}'
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({}, "holds no adapter_model.safetensors; train.py writes one"),
         ({"adapter_model.safetensors": ""}, "holds no adapter_config.json; train.py writes one"),
-        ({"adapter_model.safetensors": "", "adapter_config.json": "{"}, "is not valid JSON; train again"),
-        ({"adapter_model.safetensors": "", "adapter_config.json": "{}"}, "does not name its base model"),
+        ({"adapter_model.safetensors": "", "adapter_config.json": "{"}, r"is not valid JSON \(.*\); train again"),
+        ({"adapter_model.safetensors": NO_TENSORS, "adapter_config.json": LORA}, "does not name its base model"),
     ],
 )
 def test_a_folder_that_is_no_adapter_is_one_sentence(tmp_path, files, message):
@@ -183,7 +201,7 @@ def test_a_truncated_download_is_one_sentence(tiny_base, adapter, tmp_path, dama
             weights.write_bytes(weights.read_bytes()[:500])
     config = tmp_path / "adapter" / "adapter_config.json"
     config.write_text(config.read_text().replace(str(tiny_base), str(tmp_path / "base")))
-    with pytest.raises(UserError, match=r"cannot (load the model|attach the adapter)"):
+    with pytest.raises(UserError, match=r"the weights in .*\.safetensors are damaged \(.*\); get"):
         merge_lora.main(["--hf_repository", str(tmp_path / "adapter")])
     assert not (tmp_path / "merged").exists()
 
@@ -242,9 +260,9 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
     [
         (["--infill"], "--infill takes the suffix from a file; add --file"),
         (["--file", "absent.py"], "cannot read absent.py as text"),
-        (["--file", __file__, "--prompt", "x"], "--file gives the prompt already"),
-        (["--file", __file__, "--line", "99999"], "there is no line 99999; choose one"),
-        (["--file", __file__, "--line", "2", "--column", "7"], "has no column 7; choose one of its own"),
+        (["--file", str(PROBE_TEXT), "--prompt", "x"], "--file gives the prompt already"),
+        (["--file", str(PROBE_TEXT), "--line", "99999"], "there is no line 99999; choose one"),
+        (["--file", str(PROBE_TEXT), "--line", "4", "--column", "7"], "has no column 7; choose one of its own"),
     ],
 )
 def test_complete_names_what_is_wrong(flags, message):

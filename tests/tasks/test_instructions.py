@@ -277,8 +277,10 @@ def test_the_page_of_errors_says_what_is_confused_and_how_long_names_come_out():
     assert one == {("load", "read"): 2}
     assert missed[("load",)] == added[("read",)] == 2
     assert [row[:3] for row in naming_errors.lengths(items)] == [
-        ("1", "1", "100.0"), ("2", "3", "0.0"), ("5 or more", "1", "0.0")
-    ]  # fmt: skip
+        ("1", "1", "100.0"),
+        ("2", "3", "0.0"),
+        ("5 or more", "1", "0.0"),
+    ]
     page = naming_errors.page({"base": items, "adapted": answers(("get", "get"))}, LABELS, "held out")
     assert page.startswith("# Names that went wrong: held out\n\n## base\n")
     assert "| real | predicted | times |\n| --- | --- | --- |\n| `load` | `read` | 2 |" in page

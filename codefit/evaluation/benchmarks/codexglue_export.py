@@ -19,6 +19,7 @@ from pathlib import Path
 
 from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Syntax
+from codefit.outputs import write_whole
 from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.tasks.cutting import dedented
 
@@ -60,7 +61,7 @@ def export(dataset: Path, folder: Path) -> Counter[str]:
         row(pair, train)
     strings, numbers = train.frequent("STR", STRINGS), train.frequent("NUM", NUMBERS)
     listed = {"str": strings, "num": numbers, "char": []}  # CHAR is for Java
-    (folder / "literals.json").write_text(json.dumps(listed, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(folder / "literals.json", json.dumps(listed, ensure_ascii=False) + "\n")
     literals = Literals(frozenset([("STR", text) for text in strings] + [("NUM", text) for text in numbers]))
     counts: Counter[str] = Counter()
     for split, name in SPLITS.items():

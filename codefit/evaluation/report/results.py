@@ -6,17 +6,47 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
+
+from codefit import json_files
 from codefit.errors import UserError
 from codefit.evaluation import baselines
 from codefit.evaluation.comparison import ADAPTED, BASE
 from codefit.evaluation.report import html, naming_errors, plots, terminal
 from codefit.manifest import Manifest, read_manifest
+from codefit.outputs import manifest_of, write_whole
 from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and role, the base first
 Stored = dict[str, dict[str, list[str]]]  # answers of baselines, by benchmark and baseline
+
+
+class Asked(msgspec.Struct):
+    """What is read of the arguments of a benchmark."""
+
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    split: str
+
+
+class Facts(msgspec.Struct):
+    """What is read of a benchmark: its title, and the format of its file."""
+
+    title: str
+    format: Literal["pairs", "codexglue", "codexglue_line", "humaneval_infilling"] = "pairs"
+
+
+class BenchmarkManifest(msgspec.Struct):
+    """What the manifest of a finished benchmark must hold besides what every manifest may hold."""
+
+    command: list[str]
+    arguments: Asked
+    versions: dict[str, str]
+    models: dict[str, Any]
+    benchmarks: dict[str, Facts]
+    toolkit_commit: str | None
+    dataset: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,18 +71,18 @@ def write(folder: Path, scores: dict[str, Any], run: Run) -> None:
             rows = (dict(zip(("id", *answers), row, strict=True)) for row in columns)
             write_jsonl(folder / f"baselines-{benchmark}.jsonl", rows)
     text = json.dumps(scores, indent=1, ensure_ascii=False)
-    (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / "scores.json", text + "\n")
     loss_png = run.loss_png if run.loss_png.is_file() else None
     if loss_png:
         shutil.copyfile(loss_png, folder / "loss.png")
     page = html.page(scores, run.predictions, facts(run.made), loss_png)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    (folder / "report.md").write_text(terminal.markdown(scores), encoding="utf-8")
+    write_whole(folder / "report.html", page)
+    write_whole(folder / "report.md", terminal.markdown(scores))
     plots.scores(scores, folder / "scores.png")
     for benchmark, by_role in run.predictions.items():
         if all(item.task == "naming" for item in by_role[BASE]):
             errors = naming_errors.page(by_role, scores["models"], scores["benchmarks"][benchmark]["title"])
-            errors_file(folder, benchmark).write_text(errors, encoding="utf-8")
+            write_whole(errors_file(folder, benchmark), errors)
 
 
 def facts(made: dict[str, Any]) -> dict[str, str]:
@@ -72,9 +102,14 @@ def read(folder: Path) -> Run:
         UserError: there is no finished benchmark, a file is missing, or two are not about the same items.
     """
     made = read_manifest(folder)
-    made = made.get("predicted_by", made)
+    made = made.get("predicted_by") or made
     if "benchmarks" not in made or "models" not in made:
         raise UserError(f"{folder} holds no finished benchmark; run one with this --output_dir first.")
+    json_files.checked(made, BenchmarkManifest, str(manifest_of(folder)), "run the benchmark again")
+    if not {BASE, ADAPTED} <= set(made["models"]):
+        raise UserError(
+            f"{manifest_of(folder)} does not name the models {BASE} and {ADAPTED}; run the benchmark again."
+        )
     predictions = {name: _read_roles(folder, name, list(made["models"])) for name in made["benchmarks"]}
     stored = {name: _read_stored(folder, name, by_role[BASE]) for name, by_role in predictions.items()}
     return Run(predictions, stored, made, folder / "loss.png")
