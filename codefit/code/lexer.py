@@ -8,19 +8,14 @@ backticks with an apostrophe.
 import functools
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from codefit.code.languages import Language
 
+BLANKS = re.compile(r"\s*")
 BLOCK_COMMENT = re.compile(r"/\*|\*/")
 
 
-class Piece(NamedTuple):
-    """A comment, or a string or another literal: characters start to end of a text."""
-
-    start: int
-    end: int
-    is_comment: bool
+Piece = tuple[int, int, bool]  # start, end, and whether it is a comment; otherwise a string or another literal
 
 
 @functools.cache
@@ -43,26 +38,32 @@ def _string(quote: str, language: Language) -> str:
     return rf"{mark}(?>(?:[^{quote[0]}\\]|\\(?s:.)|(?!{mark}){quote[0]})*)(?:{mark}|\\?\Z)"
 
 
-def pieces(text: str, language: Language, start: int = 0) -> Iterator[Piece]:
-    """Yield the comments and literals of a text from a position on, in order."""
+def pieces(text: str, language: Language) -> Iterator[Piece]:
+    """Yield the comments and literals of a text, in order."""
     scanner = _scanner(language)
-    first_comment = scanner.groups - 1
-    while match := scanner.search(text, start):
-        begin, end = match.span()
-        is_comment = match.lastindex == first_comment
-        if is_comment and language.nested_comments and text.startswith("/*", begin):
-            end = _end_of_nested(text, begin, end)
-        elif match.lastgroup and match.lastgroup.startswith("code"):
-            begin = match.end(match.lastgroup)
-        if begin < end:
-            yield Piece(begin, end, is_comment)
-        start = end
+    comment, string = scanner.groups - 1, scanner.groups
+    at: int | None = 0
+    while at is not None:
+        matches, at = scanner.finditer(text, at), None
+        for match in matches:
+            begin, end = match.span()
+            if match.lastindex == string:
+                yield begin, end, False
+            elif match.lastindex == comment:
+                if language.nested_comments and text.startswith("/*", begin) and text.find("/*", begin + 2, end) >= 0:
+                    at = _end_of_nested(text, begin)
+                    yield begin, at, True
+                    break  # and scan on behind it
+                yield begin, end, True
+            else:
+                if match.lastgroup and match.lastgroup.startswith("code"):
+                    begin = match.end(match.lastgroup)
+                if begin < end:
+                    yield begin, end, False
 
 
-def _end_of_nested(text: str, start: int, end: int) -> int:
-    """Return where a block comment ends that may hold others; `end` is where it does if it holds none."""
-    if text.find("/*", start + 2, end) < 0:
-        return end
+def _end_of_nested(text: str, start: int) -> int:
+    """Return where a block comment ends that holds others."""
     depth = 0
     for mark in BLOCK_COMMENT.finditer(text, start):
         depth += 1 if mark[0] == "/*" else -1
@@ -93,6 +94,18 @@ def comment_length(text: str, language: Language) -> int:
     return sum(len("".join(text[start:end].split())) for start, end in comments(text, language))
 
 
-def comments(text: str, language: Language, start: int = 0) -> Iterator[tuple[int, int]]:
-    """Yield where each comment starts and ends, from a position on."""
-    return ((begin, end) for begin, end, is_comment in pieces(text, language, start) if is_comment)
+def comments(text: str, language: Language) -> Iterator[tuple[int, int]]:
+    """Yield where each comment starts and ends."""
+    return ((begin, end) for begin, end, is_comment in pieces(text, language) if is_comment)
+
+
+def leading_comments(text: str, language: Language, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each comment starts and ends that only blanks separate from a position."""
+    scanner = _scanner(language)
+    while match := scanner.match(text, BLANKS.match(text, start).end()):  # type: ignore[union-attr]
+        if match.lastindex != scanner.groups - 1:
+            return
+        begin, start = match.span()
+        if language.nested_comments and text.startswith("/*", begin) and text.find("/*", begin + 2, start) >= 0:
+            start = _end_of_nested(text, begin)
+        yield begin, start

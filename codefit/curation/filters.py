@@ -47,6 +47,7 @@ GENERATED = re.compile(
     rf"{_BEGIN}(?:file|code|source) generated (?:by|from|with)\b",
     re.I | re.M,
 )
+GENERATED_WORD = re.compile(r"(?:[Gg]enerate|GENERATE|[Ee]dit|EDIT|[Mm]odif|MODIF)")
 CODE_LINE = re.compile(r"(?:package|import|from|use|using|require|namespace|module|/?usr|/?bin|env)\b|.*coding")
 COMMENT_SIGNS = re.compile(r"[\s/*#;<!=\"'-]+|%+")
 GENERATED_LINES = 5
@@ -146,7 +147,9 @@ def _under(measure: Callable[[File], float]) -> Rule:
 
 
 def _generated(file: File, _: Any) -> str | None:
-    match = GENERATED.search(_sentences(file.lines[:GENERATED_LINES]))
+    head = file.lines[:GENERATED_LINES]
+    said = GENERATED_WORD.search("\n".join(head))  # cheap, and rarely there
+    match = GENERATED.search(_sentences(head)) if said else None
     match = match or GENERATED_COMMENT.search("\n".join(file.lines[:GENERATED_COMMENT_LINES]))
     return match[0].strip(" .:;,(-!?") if match else None
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from codefit.code.languages import Language
-from codefit.code.lexer import comments
+from codefit.code.lexer import leading_comments
 
 KEPT_LINE = re.compile(r"#!.*\n|[ \t]*#.*?coding[:=].*\n|<\?php\b[ \t]*\n?|\s+")
 LEGAL = re.compile(
@@ -28,6 +28,23 @@ LEGAL = re.compile(
 DIRECTIVE = re.compile(
     r"(?://|/\*+|\#)[ \t]*(?:go:|\+build\b|/[ \t]*<\w|@\w|!|-\*-|(?!https?:)[a-z][\w-]*:[ \t]*\S|eslint\b|global\b"
     r"|noqa\b|NOLINT|swift-tools-version|swiftlint\b|prettier-|clang-format|>[ \t]*using\b|export\b|typed:)"
+)
+LEGAL_WORDS = (  # of which one is in whatever LEGAL matches: much faster to look for
+    *(
+        "copyright",
+        "(c)",
+        "©",
+        "rights",
+        "spdx",
+        "licen",
+        "domain",
+        "as is",
+        "warrant",
+        "liab",
+        "permission",
+        "redistrib",
+    ),
+    *("terms", "subject", "endorse", "this file", "distributed"),
 )
 NOTICE = re.compile(r"[\s/*#@]*(?:copyright\b(?![ \t]+(?-i:[a-z]))|licen[cs]e[ \t]?:)", re.I)  # a line that begins so
 SIGNS = re.compile(r"^[ \t]*(?:/?\*+|//+!?|#+)[ \t]*", re.M)
@@ -56,10 +73,8 @@ def remove_licence_headers(text: str, language: Language) -> tuple[str, int]:
 def _leading_comments(text: str, language: Language, start: int) -> Iterator[tuple[int, int]]:
     """Yield the comments before any code: block comments, and line comments on consecutive lines as one."""
     first, last = start, start
-    for begin, end in comments(text, language, start):
+    for begin, end in leading_comments(text, language, start):
         between = text[last:begin]
-        if between.strip():
-            break
         is_line = text.startswith(language.line_comments, begin)
         joined = is_line and between.count("\n") == 1 and text.startswith(language.line_comments, first)
         if first < last and not joined:
@@ -92,10 +107,13 @@ def _without_legal_text(comment: str) -> str:
 
 
 def _is_legal(paragraph: Sequence[str]) -> bool:
-    return (
-        any(map(NOTICE.match, paragraph))
-        or LEGAL.search(SIGNS.sub("", "\n".join(paragraph)).replace("\n", " ")) is not None
-    )
+    if any(map(NOTICE.match, paragraph)):
+        return True
+    text = "\n".join(paragraph)
+    lower = text.lower()
+    if not any(word in lower for word in LEGAL_WORDS):
+        return False
+    return LEGAL.search(SIGNS.sub("", text).replace("\n", " ")) is not None
 
 
 def _is_kept(line: str) -> bool:
