@@ -23,7 +23,7 @@ from typing import Any
 from codefit import cli, console, distributed, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
-from codefit.records import Pair
+from codefit.records import MAX_PROMPT_TOKENS, Pair
 from codefit.training import flag_checks, run_folder, scratch_flags
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
@@ -31,7 +31,6 @@ INITS = ("default", "gaussian", "orthogonal", "loftq", *flag_checks.SVD_INITS)
 BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
 BEGINNING = "beginning"  # in the folder of a run: the adapter before its first step, where the base was changed
 ROW_TOKENS = 1024
-PROMPT_TOKENS = 512  # for a data set of others, which says nothing about its prompts
 
 
 def build_parser() -> cli.Parser:
@@ -252,7 +251,7 @@ def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tup
     dataset = records.dataset_folder(args.dataset)
     replay = records.dataset_folder(args.replay) if args.replay else None
     prepared = read_manifest(dataset).get("arguments", {})
-    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens") or PROMPT_TOKENS
+    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens") or MAX_PROMPT_TOKENS
     args.save_steps = args.save_steps or (args.eval_steps if args.load_best_model_at_end else 200)
     if args.hf_repository and not args.preview:
         from codefit.publishing import push

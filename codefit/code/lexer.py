@@ -16,6 +16,7 @@ BLOCK_COMMENT = re.compile(r"/\*|\*/")
 
 
 Piece = tuple[int, int, bool]  # start, end, and whether it is a comment; otherwise a string or another literal
+IDENTIFIER = re.compile(r"[^\W\d]\w*")  # of any language: a letter or underscore, then letters, digits, underscores
 
 
 @functools.cache
