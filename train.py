@@ -355,8 +355,8 @@ def fit(
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
     manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
+    run_folder.put_away(work)
     outputs.commit(work, args.output_dir)
-    run_folder.tidy(args.output_dir)
     report(args, trainer, result, final, estimate.size(peak))
 
 

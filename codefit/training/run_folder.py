@@ -17,7 +17,11 @@ from codefit.manifest import sha256
 RECORD = "arguments.json"
 STATE = "trainer_state.json"  # in a checkpoint, from the Trainer
 SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on the disk
+PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result becomes visible
 BEGINNING = "beginning"  # the adapter before its first step, where the base was changed to fit it
+
+# What a run continues from, besides its checkpoints: TensorBoard's files and the tokenizer of a new model among them.
+KEPT = {BEGINNING, RECORD, "runs", "tokenizer.json", "tokenizer_config.json"}
 
 # What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
 FREE_TO_CHANGE = {
@@ -51,6 +55,7 @@ def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path
     for dataset in datasets:
         name = "sha256 of train.jsonl" + (f" in {dataset}" if dataset != datasets[0] else "")
         wanted[name] = sha256(dataset / "train.jsonl")
+    _take_back(work)
     had = _recorded(work / RECORD, overwrite)
     changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
     if had and changed and not overwrite:
@@ -60,6 +65,7 @@ def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path
         )
     # without a record it is no run of this stage, or one whose result was being saved
     outputs.make_folder(work, empty=bool(changed))
+    _clear(work)
     outputs.write_whole(work / RECORD, json.dumps(wanted, indent=1))
 
 
@@ -75,12 +81,32 @@ def _recorded(record: Path, overwrite: bool) -> dict[str, str]:
         raise
 
 
-def tidy(output: Path) -> None:
-    """Remove what a finished run needs no more. Only now: until the result had its place, it could be continued."""
-    for checkpoint in checkpoints(output):
-        shutil.rmtree(checkpoint)
-    shutil.rmtree(output / BEGINNING, ignore_errors=True)
-    (output / RECORD).unlink()
+def put_away(work: Path) -> None:
+    """Move what only an unfinished run needs out of the result, before it becomes visible; the record goes last."""
+    folder = work.parent / PUT_AWAY
+    outputs.make_folder(folder)
+    for path in [*checkpoints(work), work / BEGINNING, work / RECORD]:
+        if path.exists():
+            path.rename(folder / path.name)
+
+
+def _take_back(work: Path) -> None:
+    """Undo `put_away` after a kill that came before the result was visible; the record comes first."""
+    folder = work.parent / PUT_AWAY
+    if not folder.is_dir():
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name != RECORD):
+        path.rename(work / path.name)
+    folder.rmdir()
+
+
+def _clear(work: Path) -> None:
+    """Remove all but what a run continues from: a kill can leave temporary files of any library."""
+    whole = {path.name for path in checkpoints(work) if (path / SEAL).is_file()}
+    for path in work.iterdir():
+        if path.name not in {*whole, *KEPT}:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 # ---------------------------------------------------------------------------------------------- checkpoints
