@@ -91,7 +91,7 @@ def load_training(args: argparse.Namespace, manifest: Manifest) -> "TrainingData
         return TrainingData(path, args.seed)
     if args.few_shot:
         raise UserError(f"--few_shot takes its examples from {path}, which is not there; name the data with --dataset.")
-    print(f"note: no training data in {args.dataset}: no nearest training item, no look for leaks")
+    console.show(f"note: no training data in {args.dataset}: no nearest training item, no look for leaks")
     return None
 
 
@@ -104,17 +104,17 @@ def describe(
     for role, model in by_role.items():
         quantised = " in 4 bits" if args.load_in_4bit and role == "base" else ""
         kind = f" ({model['kind']})" if "kind" in model else ""
-        print(f"{model['label']:<12}{model['name']}{kind}{quantised}")
+        console.show(f"{model['label']:<12}{model['name']}{kind}{quantised}")
     cut = {}
     for each in asked:
         samples = list(encoder.samples(each.pairs))
         cut[each.name] = sum(sample.cut > 0 for sample in samples)
         rows = len(batches([sample.start + each.new_tokens for sample in samples], args.tokens_per_batch))
-        print(
+        console.show(
             f"{each.name:<11} {len(each.pairs)} prompts ({cut[each.name]} cut on the left), "
             f"batches for each model: {rows}"
         )
-    print(f"output      {args.output_dir}")
+    console.show(f"output      {args.output_dir}")
     return cut
 
 
@@ -198,13 +198,13 @@ def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None"
         run = results.read(args.output_dir)
         manifest.update(predicted_by=run.made)
         if args.dry_run:
-            print(f"would score {', '.join(run.predictions)} in {args.output_dir} anew")
+            console.show(f"would score {', '.join(run.predictions)} in {args.output_dir} anew")
         return None if args.dry_run else run
     outputs.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
     if args.compare:
         run = results.side_by_side(args.compare[0], args.compare[1], manifest)
         if args.dry_run:
-            print(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
+            console.show(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
         return None if args.dry_run else run
     return ask_anew(args, manifest)
 
@@ -247,10 +247,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         manifest.write(folder)
 
     for benchmark in scores["benchmarks"].values():
-        print(f"\n{terminal.table(benchmark, scores['models'])}")
-    print(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
+        console.show(f"\n{terminal.table(benchmark, scores['models'])}")
+    console.show(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
     for errors in filter(Path.is_file, (results.errors_file(args.output_dir, name) for name in scores["benchmarks"])):
-        print(f"errors: {errors}")
+        console.show(f"errors: {errors}")
 
 
 if __name__ == "__main__":

@@ -152,15 +152,15 @@ def places_of(texts: Sequence[str], found: Sequence[Place]) -> list[Place]:
 def say_what_would_happen(args: argparse.Namespace, repositories: Sequence[str]) -> None:
     """Print the sources, the slices of the search and the output."""
     if places := places_of(repositories, []):
-        print(console.table([[p.name, p.kind, p.where] for p in places], ["source", "kind", "where"]))
+        console.show(console.table([[p.name, p.kind, p.where] for p in places], ["source", "kind", "where"]))
     if args.github_search:
         from codefit.sources import github_search
 
-        parts = github_search.slices(args.github_search, print)
-        print(console.table([[str(part), part.count] for part in parts], ["created", "repositories"]))
-        print(f"{sum(part.count for part in parts):,} repositories, slices: {len(parts)}")
+        parts = github_search.slices(args.github_search, console.show)
+        console.show(console.table([[str(part), part.count] for part in parts], ["created", "repositories"]))
+        console.show(f"{sum(part.count for part in parts):,} repositories, slices: {len(parts)}")
     kind = "code blocks" if args.code_blocks else "files"
-    print(f"would write the {' and '.join(args.language)} {kind} to {args.output}")
+    console.show(f"would write the {' and '.join(args.language)} {kind} to {args.output}")
 
 
 def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest: Manifest) -> list[Tally]:
@@ -170,9 +170,9 @@ def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest
     if args.github_search:
         from codefit.sources import github_search
 
-        found, counted = github_search.search(args.github_search, state, print)
+        found, counted = github_search.search(args.github_search, state, console.show)
         manifest.update(github_search={"query": args.github_search, "counted": counted, "found": len(found)})
-        print(f"GitHub counts {counted:,} repositories and lists {len(found):,}")
+        console.show(f"GitHub counts {counted:,} repositories and lists {len(found):,}")
     places = places_of(repositories, found)
     chosen = {name: getattr(args, name) for name in ("revision", "language", "code_blocks", "min_bytes", "max_bytes")}
     command = {**chosen, "toolkit": toolkit_commit(), "places": [dataclasses.asdict(place) for place in places]}
@@ -244,8 +244,8 @@ def main(argv: list[str] | None = None) -> None:
             tallies = write_output(args, repositories, manifest)
     except OSError as error:  # what goes wrong with a source is stated where it is read
         raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
-    print(summary(tallies))
-    print(f"\nwrote {output}, {rejected_of(output).name} and {outputs.manifest_of(output).name}")
+    console.show(summary(tallies))
+    console.show(f"\nwrote {output}, {rejected_of(output).name} and {outputs.manifest_of(output).name}")
 
 
 if __name__ == "__main__":

@@ -278,13 +278,13 @@ def dry_run(args: argparse.Namespace) -> None:
     for source in args.input:
         path = Path(source)
         if path.is_file():
-            print(f"{source}: {path.stat().st_size / 1e6:.1f} MB")
+            console.show(f"{source}: {path.stat().st_size / 1e6:.1f} MB")
         elif path.suffix or source.count("/") != 1:
             raise UserError(f"{source} is not there; run parse_data.py first, or check --input.")
         else:
-            print(f"{source}: a data set on the Hub")
+            console.show(f"{source}: a data set on the Hub")
     counted = f", counted with the tokenizer of {args.model_name_or_path}" if load_task(args.task).NEEDS_TOKENS else ""
-    print(
+    console.show(
         f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}"
     )
 
@@ -350,7 +350,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.verify:
         from codefit.curation.leaks import verify
 
-        print(verify(args.output))
+        console.show(verify(args.output))
         return
     if args.dry_run:
         dry_run(args)
@@ -382,12 +382,14 @@ def main(argv: list[str] | None = None) -> None:
             manifest.add_input(Path(source))
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
-    print(summary(log, counts, splits))
-    print(f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected")
+    console.show(summary(log, counts, splits))
+    console.show(
+        f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
+    )
     if args.hf_repository:
         from codefit.publishing import push
 
-        print(f"pushed to {push.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
+        console.show(f"pushed to {push.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from codefit import console
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation import contenders, leak_signs, prompt_groups, questions
@@ -63,7 +64,7 @@ def of_models(
     for role, model in contenders.loaded(by_role, args.load_in_4bit):
         label, context = by_role[role]["label"], loading.context_of(model)
         for each in asked:
-            print(f"{label} model, {each.name}: {len(each.pairs)} prompts")
+            console.show(f"{label} model, {each.name}: {len(each.pairs)} prompts")
             shown, encoder = as_shown(args, role, label, each, encoders[role], context, training)
             answers = ask(args, model, shown, encoder, written.get((role, each.name)))
             pairs = zip(answers.items, each.pairs, strict=True)
@@ -92,7 +93,7 @@ def by_vllm(
         for role in roles:
             for each in asked:
                 label, context = by_role[role]["label"], loading.context_of(outline)
-                print(f"{label} model by vLLM, {each.name}: {len(each.pairs)} prompts")
+                console.show(f"{label} model by vLLM, {each.name}: {len(each.pairs)} prompts")
                 shown, encoder = as_shown(args, role, label, each, encoders[role], context, training)
                 found[role, each.name] = write_by_vllm(engine, encoder, shown, adapters.get(role))
         engine.close()
@@ -169,10 +170,10 @@ def predict(
     place = prediction_cache.folder() if with_cache else None
     cache = prediction_cache.PredictionCache(fingerprint(model), place) if place else None
     written = written or write(model, encoder, pairs, limit, tokens_per_batch, stop, nucleus, cache)
-    print(f"in other batches {written.differ} of {written.again} completions are different")
+    console.show(f"in other batches {written.differ} of {written.again} completions are different")
     measured = likelihood.completion_nats(model, encoder, pairs, tokens_per_batch, cache, do_progress=True)
     if cache and cache.found:
-        print(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
+        console.show(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
     items = [
         Prediction(
             id=pair.id,

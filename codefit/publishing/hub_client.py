@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from codefit import private_apis
+from codefit import console, private_apis
 from codefit.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def patiently(call: Callable[[], Result]) -> Result:
             problem = _status(error) or type(error).__name__
         gc.collect()  # ends its progress bars
         note = f"the Hub: {problem}; trying again in {pause:g} s ({number} of {len(WAITS)})"
-        print(note, file=sys.stderr, flush=True)
+        console.show(note, file=sys.stderr, flush=True)
         time.sleep(pause)
     return call()
 

@@ -10,6 +10,7 @@ import torch
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
+from codefit import console
 from codefit.outputs import write_whole
 
 LOG = "log.jsonl"
@@ -89,7 +90,9 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     def _receive(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number)
         self._restore()
-        print("\nstopping after this step, with a checkpoint; once more stops at once.", file=sys.stderr, flush=True)
+        console.show(
+            "\nstopping after this step, with a checkpoint; once more stops at once.", file=sys.stderr, flush=True
+        )
 
     def _restore(self) -> None:
         for number, handler in self.before.items():

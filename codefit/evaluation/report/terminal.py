@@ -1,5 +1,6 @@
 """The scores as text: for the terminal, at most 100 columns wide, and as Markdown for READMEs and cards."""
 
+import html
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +38,7 @@ def markdown(content: dict[str, Any]) -> str:
     parts = [" · ".join(f"{model['label']}: `{model['name']}`" for model in models.values())]
     for benchmark in content["benchmarks"].values():
         parts += _chapter(benchmark, models)
-    return "\n\n".join(parts) + "\n"
+    return console.printable_lines(html.escape("\n\n".join(parts), quote=False)) + "\n"
 
 
 def _chapter(benchmark: dict[str, Any], models: dict[str, Any]) -> list[str]:
@@ -80,7 +81,7 @@ def _slice(row: dict[str, Any], role: str, benchmark: dict[str, Any]) -> tuple[s
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table of Markdown; a | in a cell does not end it."""
-    cells = [[text.replace("|", "\\|") for text in line] for line in (header, *rows)]
+    cells = [[console.printable(text).replace("|", "\\|") for text in line] for line in (header, *rows)]
     cells.insert(1, ["---"] * len(header))
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
