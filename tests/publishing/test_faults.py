@@ -157,7 +157,7 @@ ODD_ANSWERS = {
         )
     ),
     "lists": json.dumps(
-        dict.fromkeys(("name", "auth", "url", "id", "sha", "private", "files", "errors", "warnings", "commitUrl"), [[]])
+        {name: [[]] for name in ("name", "auth", "url", "id", "sha", "private", "files", "errors", "warnings")}
     ),
     "nested": json.dumps(
         {"auth": {"accessToken": []}, "files": [None], "id": None, "siblings": [7], "lastModified": 7}
