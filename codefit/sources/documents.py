@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from codefit.code.languages import language_of
@@ -33,7 +33,7 @@ Outcome = tuple[str, Document | Rejection]
 class Selection:
     """Which files of a source are wanted. With `code_blocks` these are pages, and what is written in them."""
 
-    languages: Collection[str]
+    languages: Sequence[str]
     min_bytes: int = 1
     max_bytes: int = 1_000_000
     code_blocks: bool = False
