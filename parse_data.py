@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from codefit import cli, console, outputs, records
+from codefit import cli, console, outputs, records, temporary
 from codefit.code.languages import BY_SUFFIX, LANGUAGES
 from codefit.errors import UserError
 from codefit.manifest import Manifest, toolkit_commit
@@ -260,7 +260,7 @@ def refuse_output(output: Path, overwrite: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    request, manifest = Request.of(args), Manifest(args)
+    request, manifest = Request.of(args), Manifest(vars(args))
     output = request.output
     if request.dry_run:
         say_what_would_happen(request)
@@ -269,6 +269,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with outputs.alone(output):
             refuse_output(output, request.overwrite)
+            temporary.remove_left()  # a source that is finished opens none, and would leave what a kill left
             tallies = write_output(request, manifest)
     except OSError as error:  # what goes wrong with a source is stated where it is read
         raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None

@@ -34,7 +34,7 @@ from codefit.curation.split import UNITS, Splitting, moment
 from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
 from codefit.manifest import Manifest
-from codefit.records import SPLITS, Rejection
+from codefit.records import MAX_PROMPT_TOKENS, SPLITS, Rejection
 from codefit.tasks.build import Built, build_batch, build_in_repository
 from codefit.tasks.cutting import MIN_PROMPT_TOKENS
 from codefit.tasks.instructions import PROMPT_FORMATS
@@ -69,7 +69,9 @@ def add_task_flags(parser: cli.Parser) -> None:
     parser.add_argument("--task", choices=TASKS, default="completion", help="which pairs to build")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, help="keep only these languages (default: all)")
     parser.add_argument("--model_name_or_path", default="microsoft/phi-1_5", help="model whose tokenizer counts")
-    parser.add_argument("--max_prompt_tokens", type=cli.number(int, 16), default=512, help="longest prompt")
+    parser.add_argument(
+        "--max_prompt_tokens", type=cli.number(int, 16), default=MAX_PROMPT_TOKENS, help="longest prompt"
+    )
     parser.add_argument("--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion")
     parser.add_argument(
         "--repository_context",
@@ -242,7 +244,8 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
     options = TaskOptions(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TaskOptions)})
     settings = {"task": args.task, "tokenizer": tokenizer, "options": options}
     skipped: Counter[str] = Counter()
-    counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
+    syntax_errors: Counter[str] = Counter()
+    counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0, unread_functions=0)
     with file.open("w", encoding="utf-8", newline="\n") as lines:
         numbers = console.progress(corpus.of_split(split), f"pairs for {split}", unit="file")
         batches: Iterable[Any] = batched(map(corpus.document, numbers))
@@ -254,7 +257,8 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
             lines.write(built.lines)
             counts.update(built.counts)
             skipped.update(built.skipped)
-    return {**counts, "skipped": skipped}
+            syntax_errors.update(built.syntax_errors)
+    return {**counts, "skipped": skipped, "syntax_errors": syntax_errors}
 
 
 def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[str, Any]:
@@ -309,6 +313,10 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
     skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
         yield "cuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+    if broken := sum((c["syntax_errors"] for c in splits.values()), Counter[str]()):
+        languages = ", ".join(f"{count} {language}" for language, count in broken.most_common())
+        unread = sum(c["unread_functions"] for c in splits.values())
+        yield f"files with syntax errors: {languages}; the task could not see {unread} functions of them"
     if with_context := sum(c.get("pairs_with_context", 0) for c in splits.values()):
         yield f"{with_context} pairs begin with other files of their repository and split"
     if moved := splits["test"]["pairs_moved_to_test_overlap"]:
@@ -358,7 +366,7 @@ def main(argv: list[str] | None = None) -> None:
         dry_run(args)
         return
     refuse_output(args)
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     tokenizer = None
     if load_task(args.task).NEEDS_TOKENS:
         from codefit.tasks.token_offsets import load_tokenizer

@@ -43,6 +43,7 @@ OWNER, NAME = "owner", "name"  # of a repository, where they are two columns
 FUNCTION = "func_name"  # where a row is one function of a file
 
 SPLITS = ("train", "validation", "test")
+MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

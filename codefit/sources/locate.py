@@ -11,6 +11,7 @@ from pathlib import Path
 
 from codefit.console import masked, shortened
 from codefit.errors import UserError
+from codefit.sources.git_directory import is_git_directory
 from codefit.sources.source import Place, Source
 
 BUNDLE_HEADERS = (b"# v2 git bundle", b"# v3 git bundle")
@@ -30,7 +31,7 @@ def locate(text: str) -> Place:
         return _locate_path(path)
     if masked(text) != text:
         raise UserError("a repository URL may not hold a user or token; let git's credential helper supply it.")
-    if text.startswith("-") or "::" in text:
+    if text.startswith("-") or _is_unsafe(text):
         raise UserError(f"{text} is refused because git could take it for a command; give a plain URL or path.")
     if "://" in text or re.match(r"[\w.-]+@[\w.-]+:", text):
         return Place("url", text, _name_of_url(text))
@@ -49,6 +50,19 @@ def _existing(text: str) -> Path | None:
         return path if path.exists() else None
     except (OSError, RuntimeError, ValueError):
         return None
+
+
+def _is_unsafe(text: str) -> bool:
+    """Return whether git would hand a text to a helper program, as it does with `ext::sh -c ...`."""
+    if "::" not in text:
+        return False
+    import git  # slow to import, and few texts need it
+
+    try:
+        git.Git.check_unsafe_protocols(text)
+    except git.UnsafeProtocolError:
+        return True
+    return False
 
 
 def _name_of_url(url: str) -> str:
@@ -70,8 +84,8 @@ def _locate_path(path: Path) -> Place:
     resolved = path.resolve()
     name = resolved.name
     if path.is_dir():
-        bare = all((path / part).exists() for part in ("HEAD", "objects", "refs"))
-        kind = "git" if bare or (path / ".git").exists() else "directory"
+        has_git = is_git_directory(path) or (path / ".git").exists() or (path / ".git").is_symlink()
+        kind = "git" if has_git else "directory"
         return Place(kind, str(resolved), name.removesuffix(".git") or "root")
     if path.is_file():
         with path.open("rb") as file:
