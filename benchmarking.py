@@ -154,7 +154,7 @@ def load_training(settings: "QuestionSettings", few_shot: int, manifest: Manifes
         return TrainingData(path, settings.seed)
     if few_shot:
         raise UserError(f"--few_shot takes its examples from {path}, which is not there; name the data with --dataset.")
-    print(f"note: no training data in {settings.dataset}: no nearest training item, no check for leaks")
+    console.show(f"note: no training data in {settings.dataset}: no nearest training item, no check for leaks")
     return None
 
 
@@ -167,13 +167,13 @@ def describe(
     for key, model in models.items():
         quantised = " in 4 bits" if how.load_in_4bit and key == "base" else ""
         kind = f" ({model.kind or model.role})" if key != "base" else ""
-        print(f"{model.label:<12}{model.name}{kind}{quantised}")
+        console.show(f"{model.label:<12}{model.name}{kind}{quantised}")
     cut = {}
     for each in asked:
         samples = list(encoder.samples(each.pairs))
         cut[each.name] = sum(sample.cut > 0 for sample in samples)
         rows = len(batches([sample.start + each.new_tokens for sample in samples], how.tokens_per_batch))
-        print(
+        console.show(
             f"{each.name:<11} {len(each.pairs)} prompts ({cut[each.name]} cut on the left), "
             f"batches for each model: {rows}"
         )
@@ -235,7 +235,7 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
     found = dataclasses.replace(found, models=models)
     encoder = encoders["adapted"]
     cut = describe(models, how, asked, encoder)
-    print(f"output      {output}")
+    console.show(f"output      {output}")
     if dry_run:
         return None
     references = refuse_lossy_tokens(asked, encoder)
@@ -273,13 +273,13 @@ def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None"
         run = results.read(args.output_dir)
         manifest.update(predicted_by=run.made)
         if args.dry_run:
-            print(f"would score {', '.join(run.predictions)} in {args.output_dir} again")
+            console.show(f"would score {', '.join(run.predictions)} in {args.output_dir} again")
         return None if args.dry_run else run
     outputs.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
     if args.compare:
         run = results.side_by_side(args.compare[0], args.compare[1], manifest)
         if args.dry_run:
-            print(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
+            console.show(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
         return None if args.dry_run else run
     return ask_models(settings_of(args), manifest, args.output_dir, args.dry_run)
 
@@ -323,10 +323,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         manifest.write(folder)
 
     for result in scores.benchmarks.values():
-        print(f"\n{terminal.table(result, scores.models)}")
-    print(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
+        console.show(f"\n{terminal.table(result, scores.models)}")
+    console.show(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
     for errors in filter(Path.is_file, (results.errors_file(args.output_dir, name) for name in scores.benchmarks)):
-        print(f"errors: {errors}")
+        console.show(f"errors: {errors}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codefit import cli
+from codefit import cli, console
 from codefit.errors import UserError
 from codefit.records import Prediction, read_jsonl
 
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     if any(texts) == (args.input is not None) or any(texts) != all(texts):
         parser.error("give either --answers and --predictions, or --input")
     result = score_records(args.input) if args.input else score_lines(args.answers, args.predictions)
-    print(json.dumps(result, indent=2))
+    console.show(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli
+from codefit import cli, console
 from codefit.errors import UserError
 from codefit.records import MAX_PROMPT_TOKENS
 
@@ -140,8 +140,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for number, completion in enumerate(completions, 1):
         if len(completions) > 1:
-            print(f"--- {number} of {len(completions)} ({completion.finish_reason})")
-        print(encoder.decode(completion.ids))
+            console.show(f"--- {number} of {len(completions)} ({completion.finish_reason})")
+        written = encoder.decode(completion.ids)
+        if sys.stdout.isatty():
+            console.show(written)
+        else:  # byte for byte, for a file or an editor
+            sys.stdout.write(written + "\n")
 
 
 if __name__ == "__main__":

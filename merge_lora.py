@@ -238,8 +238,8 @@ def compare(wanted: Answers, said: Answers) -> dict[str, float]:
 
 def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes: int) -> None:
     """Say how near the merged model came, in each type it was saved in."""
-    print(f"the adapter moves its base by {effect:.2e} nats (KL, {probes} prompts); the merged model may lose")
-    print(f"{allowed:.2e} of it:\n")
+    console.show(f"the adapter moves its base by {effect:.2e} nats (KL, {probes} prompts); the merged model may lose")
+    console.show(f"{allowed:.2e} of it:\n")
     rows = [
         (
             row["dtype"],
@@ -251,7 +251,7 @@ def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes
         for row in measured
     ]
     header = ("saved as", "KL to the adapter", "same first choice", "edit similarity of completions", "verdict")
-    print(console.table(rows, header))
+    console.show(console.table(rows, header))
 
 
 # ---------------------------------------------------------------------------------------------- the story
@@ -275,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     weights = sha256(plan.adapter / "adapter_model.safetensors")
     done = None if args.overwrite or not output.is_dir() else read_manifest(output).get("adapter_sha256")
     if done == weights:
-        print("already merged and verified; nothing to do.")
+        console.show("already merged and verified; nothing to do.")
     else:
         outputs.refuse_existing(output, args.overwrite)
         run(args, plan, output, weights)
@@ -283,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder.write(args, output, output, plan.repository)
     if args.push:
         push(args, plan, output)
-    print(f"next:    python benchmarking.py --hf_repository {args.hf_repository}")
+    console.show(f"next:    python benchmarking.py --hf_repository {args.hf_repository}")
     return None
 
 
@@ -291,8 +291,10 @@ def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
     """Say what will happen, and refuse before any work what cannot succeed."""
     if output.resolve() == plan.adapter.resolve():
         raise UserError("--output_dir is the adapter itself; name another folder.")
-    print(f"adapter  {args.hf_repository}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else ""))
-    print(f"output   {output}")
+    console.show(
+        f"adapter  {args.hf_repository}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else "")
+    )
+    console.show(f"output   {output}")
     if args.push and not plan.repository:
         raise UserError("--push needs a Hub repository: name one in --hf_repository of train.py, or merge by Hub id.")
     if args.scores:
@@ -303,7 +305,7 @@ def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
         from codefit.modeling import merging
         from codefit.publishing import folder, gguf
 
-        print(f"         {folder.beside(output)}: {', '.join(args.gguf)}")
+        console.show(f"         {folder.beside(output)}: {', '.join(args.gguf)}")
         base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, torch.float32)
         gguf.refuse(merging.config_of(base).to_dict(), plan.adapter)
         folder.refuse(args, output)
@@ -336,7 +338,7 @@ def without_merge(args: argparse.Namespace) -> None:
         raise UserError(f"{args.hf_repository} is not on this machine; fetch it with `hf download`, name its folder.")
     gguf.refuse(gguf.read_config(model), model)
     folder.refuse(args, args.output_dir or model)
-    print(f"model    {model}\noutput   {folder.beside(args.output_dir or model)}")
+    console.show(f"model    {model}\noutput   {folder.beside(args.output_dir or model)}")
     if not args.dry_run:
         folder.write(args, model, args.output_dir or model, None)
 
@@ -359,7 +361,7 @@ def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> Non
                 shutil.copy(plan.adapter / name, work / name)
         manifest.write(work)
         write_card(args, plan, work, output)
-    print(f"\nmerged   {output}")
+    console.show(f"\nmerged   {output}")
 
 
 def write_card(args: argparse.Namespace, plan: Plan, work: Path, output: Path) -> None:
@@ -376,12 +378,14 @@ def push(args: argparse.Namespace, plan: Plan, output: Path) -> None:
 
     repository, private = str(plan.repository), args.private or None
     scores = scores_of(args, plan, output)
-    print(f"pushed   {push.push_merged(output, repository, adapter=plan.adapter, private=private, scores=scores)}")
+    console.show(
+        f"pushed   {push.push_merged(output, repository, adapter=plan.adapter, private=private, scores=scores)}"
+    )
     if args.gguf:
         url = push.push_gguf(
             folder.beside(output), f"{repository}-GGUF", merged=repository, model=plan.adapter, private=private
         )
-        print(f"pushed   {url}")
+        console.show(f"pushed   {url}")
 
 
 def default_output(name: str) -> Path:

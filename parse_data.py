@@ -38,6 +38,38 @@ DEFAULT_REPOSITORY = "https://github.com/JetBrains/kotlin"
 PARQUET_ROWS = 512
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What a run of this stage is asked for: the flags, with the sources that are meant where none are named."""
+
+    sources: Sequence[str]
+    query: str | None
+    selection: Selection
+    revision: str | None
+    output: Path
+    overwrite: bool
+    dry_run: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Request":
+        """Return what a command line asks for.
+
+        Raises:
+            UserError: the name of the output says no format.
+        """
+        if args.output.suffix not in {".jsonl", ".parquet"}:
+            raise UserError(f"--output {args.output} must end in .jsonl or .parquet.")
+        return cls(
+            sources=args.repository or ([] if args.github_search else [DEFAULT_REPOSITORY]),
+            query=args.github_search,
+            selection=Selection(tuple(args.language), args.min_bytes, args.max_bytes, args.code_blocks),
+            revision=args.revision,
+            output=args.output,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+        )
+
+
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     parser.add_argument(
@@ -64,16 +96,15 @@ def build_parser() -> cli.Parser:
 # ------------------------------------------------------------------------------------------- all sources, one output
 
 
-def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, args: argparse.Namespace) -> None:
+def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, request: Request) -> None:
     """Write what became of every file of the sources that the journal does not hold yet.
 
     Args:
         searched: the names of sources that a search found. One of them that is gone is counted, and the others go on;
             one that the user named has to be there.
     """
-    selection = Selection(frozenset(args.language), args.min_bytes, args.max_bytes, args.code_blocks)
     left = places[len(journal.tallies) :]
-    with opened(left, args.revision, selection, journal.seen) as sources:
+    with opened(left, request.revision, request.selection, journal.seen) as sources:
         many = len(places) > 1
         for place, source in console.progress(sources, "sources", len(left), "source") if many else sources:
             tally = Tally(place)
@@ -81,7 +112,7 @@ def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, 
             if isinstance(source, UserError):
                 if place.name not in searched or isinstance(source, Unreachable):
                     raise source
-                outcomes = [("", Rejection("source cannot be read", str(source)))]
+                outcomes = [("", Rejection("source cannot be read", console.masked(str(source))))]
             else:
                 facts = source.facts
                 tally.facts = {"commit": facts.commit, "committed_at": facts.committed_at, "license": facts.license}
@@ -89,7 +120,7 @@ def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, 
                 outcomes = source.outcomes(journal.seen)
                 if not many:
                     outcomes = console.progress(
-                        outcomes, place.name, None if args.code_blocks else len(source.wanted), "file"
+                        outcomes, place.name, None if request.selection.code_blocks else len(source.wanted), "file"
                     )
             for path, outcome in outcomes:
                 tally.add(outcome)
@@ -149,38 +180,38 @@ def places_of(texts: Sequence[str], found: Sequence[Place]) -> list[Place]:
     return places
 
 
-def say_what_would_happen(args: argparse.Namespace, repositories: Sequence[str]) -> None:
+def say_what_would_happen(request: Request) -> None:
     """Print the sources, the slices of the search and the output."""
-    if places := places_of(repositories, []):
-        print(console.table([[p.name, p.kind, p.where] for p in places], ["source", "kind", "where"]))
-    if args.github_search:
+    if places := places_of(request.sources, []):
+        console.show(console.table([[p.name, p.kind, p.where] for p in places], ["source", "kind", "where"]))
+    if request.query:
         from codefit.sources import github_search
 
-        parts = github_search.slices(args.github_search, print)
-        print(console.table([[str(part), part.count] for part in parts], ["created", "repositories"]))
-        print(f"{sum(part.count for part in parts):,} repositories, slices: {len(parts)}")
-    kind = "code blocks" if args.code_blocks else "files"
-    print(f"would write the {' and '.join(args.language)} {kind} to {args.output}")
+        parts = github_search.slices(request.query, console.show)
+        console.show(console.table([[str(part), part.count] for part in parts], ["created", "repositories"]))
+        console.show(f"{sum(part.count for part in parts):,} repositories, slices: {len(parts)}")
+    kind = "code blocks" if request.selection.code_blocks else "files"
+    console.show(f"would write the {' and '.join(request.selection.languages)} {kind} to {request.output}")
 
 
-def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest: Manifest) -> list[Tally]:
+def write_output(request: Request, manifest: Manifest) -> list[Tally]:
     """Search, read all sources and make the output. What a failure leaves is what the next run can go on with."""
     found: list[Place] = []
-    state = outputs.workspace(args.output) / "search"
-    if args.github_search:
+    state = outputs.workspace(request.output) / "search"
+    if request.query:
         from codefit.sources import github_search
 
-        found, counted = github_search.search(args.github_search, state, print)
-        manifest.update(github_search={"query": args.github_search, "counted": counted, "found": len(found)})
-        print(f"GitHub counts {counted:,} repositories and lists {len(found):,}")
-    places = places_of(repositories, found)
-    chosen = {name: getattr(args, name) for name in ("revision", "language", "code_blocks", "min_bytes", "max_bytes")}
+        found, counted = github_search.search(request.query, state, console.show)
+        manifest.update(github_search={"query": request.query, "counted": counted, "found": len(found)})
+        console.show(f"GitHub counts {counted:,} repositories and lists {len(found):,}")
+    places = places_of(request.sources, found)
+    chosen = {"revision": request.revision, **dataclasses.asdict(request.selection)}
     command = {**chosen, "toolkit": toolkit_commit(), "places": [dataclasses.asdict(place) for place in places]}
-    journal = Journal(args.output, command)
+    journal = Journal(request.output, command)
     try:
         with contextlib.closing(journal):
-            parse_places(places, {place.name for place in found}, journal, args)
-        refuse_empty(journal.tallies, args.language)
+            parse_places(places, {place.name for place in found}, journal, request)
+        refuse_empty(journal.tallies, request.selection.languages)
     except UserError as error:
         if not isinstance(error, Unreachable):
             journal.remove()
@@ -197,7 +228,7 @@ def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest
             for tally in journal.tallies
         ],
     )
-    finish(journal, args.output, manifest)
+    finish(journal, request.output, manifest)
     state.unlink(missing_ok=True)
     return journal.tallies
 
@@ -229,24 +260,21 @@ def refuse_output(output: Path, overwrite: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    output: Path = args.output
-    if output.suffix not in {".jsonl", ".parquet"}:
-        raise UserError(f"--output {output} must end in .jsonl or .parquet.")
-    repositories = args.repository or ([] if args.github_search else [DEFAULT_REPOSITORY])
-    if args.dry_run:
-        say_what_would_happen(args, repositories)
+    request, manifest = Request.of(args), Manifest(vars(args))
+    output = request.output
+    if request.dry_run:
+        say_what_would_happen(request)
         return
-    refuse_output(output, args.overwrite)
-    manifest = Manifest(vars(args))
+    refuse_output(output, request.overwrite)
     try:
         with outputs.alone(output):
-            refuse_output(output, args.overwrite)
+            refuse_output(output, request.overwrite)
             temporary.remove_left()  # a source that is finished opens none, and would leave what a kill left
-            tallies = write_output(args, repositories, manifest)
+            tallies = write_output(request, manifest)
     except OSError as error:  # what goes wrong with a source is stated where it is read
         raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
-    print(summary(tallies))
-    print(f"\nwrote {output}, {rejected_of(output).name} and {outputs.manifest_of(output).name}")
+    console.show(summary(tallies))
+    console.show(f"\nwrote {output}, {rejected_of(output).name} and {outputs.manifest_of(output).name}")
 
 
 if __name__ == "__main__":

@@ -195,19 +195,21 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
     options = Curation.of(vars(args))
     counts = Counter(documents_in=0, licence_headers_removed=0)
     redacted: Counter[str] = Counter()
-    names: set[str] = set()
-    documents = (document for source in args.input for document in records.read_documents(source))
+    names: dict[str, tuple[str, str]] = {}
+    taken: set[str] = set()
+    documents = (document for source in args.input for document in records.read_documents(source, taken))
     for document, curated in curate_all(console.progress(documents, "curate", unit="file"), options, engine_of(args)):
         outcome = curated.outcome
         counts.update(curated.counts, documents_in=1)
-        name = f"{document.repository}/{document.path}"
-        if not isinstance(outcome, Rejection) and name in names:
-            outcome = Rejection("same repository and path")
+        name, identity = f"{document.repository}/{document.path}", (document.repository, document.path)
+        if not isinstance(outcome, Rejection) and name in names:  # the name begins the ids of pairs
+            same = names[name] == identity
+            outcome = Rejection("same repository and path" if same else "same name as another file", names[name])
         if isinstance(outcome, Rejection):
             length = len(document.content.encode("utf-8", "surrogatepass"))
             log.add(document.repository, document.path, length, outcome)
         else:
-            names.add(name)
+            names[name] = identity
             corpus.add(outcome, content_id(outcome.content))
             redacted += curated.redacted
     return {**counts, "redacted" if args.redact else "not_redacted": redacted}
@@ -282,13 +284,13 @@ def dry_run(args: argparse.Namespace) -> None:
     for source in args.input:
         path = Path(source)
         if path.is_file():
-            print(f"{source}: {path.stat().st_size / 1e6:.1f} MB")
+            console.show(f"{source}: {path.stat().st_size / 1e6:.1f} MB")
         elif path.suffix or source.count("/") != 1:
             raise UserError(f"{source} is not there; run parse_data.py first, or check --input.")
         else:
-            print(f"{source}: a data set on the Hub")
+            console.show(f"{source}: a data set on the Hub")
     counted = f", counted with the tokenizer of {args.model_name_or_path}" if load_task(args.task).NEEDS_TOKENS else ""
-    print(
+    console.show(
         f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}"
     )
 
@@ -358,7 +360,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.verify:
         from codefit.curation.leaks import verify
 
-        print(verify(args.output))
+        console.show(verify(args.output))
         return
     if args.dry_run:
         dry_run(args)
@@ -390,12 +392,14 @@ def main(argv: list[str] | None = None) -> None:
             manifest.add_input(Path(source))
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
-    print(summary(log, counts, splits))
-    print(f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected")
+    console.show(summary(log, counts, splits))
+    console.show(
+        f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
+    )
     if args.hf_repository:
         from codefit.publishing import push
 
-        print(f"pushed to {push.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
+        console.show(f"pushed to {push.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,9 @@ def prepare_base(args: argparse.Namespace, datasets: Sequence[Path], work: Path)
         place=torch.device("meta") if looking else None,
     )
     if new:
-        print(f"{args.model_name_or_path} has no fill-in-the-middle sentinels: new tokens are trained, {' '.join(new)}")
+        console.show(
+            f"{args.model_name_or_path} has no fill-in-the-middle sentinels: new tokens are trained, {' '.join(new)}"
+        )
     new_tokens = sentinels.add(tokenizer, model, new) if new else []
     loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), args.model_name_or_path)
     if args.full_finetuning:
@@ -283,7 +285,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         from codefit.publishing import push
 
         push_result = push.push_merged if args.from_scratch or args.full_finetuning else push.push_adapter
-        print(f"pushed:  {push_result(args.output_dir, args.hf_repository, private=args.private or None)}")
+        console.show(f"pushed:  {push_result(args.output_dir, args.hf_repository, private=args.private or None)}")
 
 
 def only_looks(args: argparse.Namespace) -> bool:
@@ -332,7 +334,7 @@ def fit(
     found = samples.read(args, dataset, replay, encoder)
     if args.preview:
         for sample in found.train[: args.preview]:
-            print(encoding.preview(sample, encoder, sys.stdout.isatty()))
+            sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
         return
     packed = packing.PackedRows(found.train, args.max_length, encoder.pad_id, curriculum.plan(args))
     estimate.describe(args, model, packed, found.ledger)
@@ -397,7 +399,7 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
     if checkpoint:
-        print(f"continuing from {checkpoint}")
+        console.show(f"continuing from {checkpoint}")
     trainer.losses.checkpoint = checkpoint
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.stop.received and result.global_step < trainer.state.max_steps:
@@ -413,30 +415,30 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
 def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str, float], peak: str) -> None:
     """Say what came out, how much memory it took at the peak, and what to run next."""
     took = console.duration(result.metrics["train_runtime"])
-    print(f"trained {result.global_step} steps in {took}, {peak} at the peak:")
-    print(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
-    print(
+    console.show(f"trained {result.global_step} steps in {took}, {peak} at the peak:")
+    console.show(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
+    console.show(
         f"perplexity {final['eval_perplexity']:.4g}, next token right in {final['eval_accuracy']:.1%}, "
         f"among the first five in {final['eval_top_5_accuracy']:.1%}"
     )
     if trainer.held_out:
-        print(f"completing {len(trainer.held_out.pairs)} validation prompts, ", end="")
-        print(
+        console.show(f"completing {len(trainer.held_out.pairs)} validation prompts, ", end="")
+        console.show(
             f"{console.duration(trainer.predicting_seconds)} in all: {final['eval_edit_similarity']:.1f} % edit ",
             end="",
         )
-        print(f"similarity, {final['eval_exact_match']:.1f} % exact, next line {final['eval_next_line']:.1f} %")
+        console.show(f"similarity, {final['eval_exact_match']:.1f} % exact, next line {final['eval_next_line']:.1f} %")
     if trainer.replay:
         before = next(row["eval_replay_loss"] for row in trainer.state.log_history if "eval_replay_loss" in row)
-        print(f"forgetting: replay loss {before:.4f} -> {final['eval_replay_loss']:.4f} nats")
+        console.show(f"forgetting: replay loss {before:.4f} -> {final['eval_replay_loss']:.4f} nats")
     if trainer.state.best_model_checkpoint and args.load_best_model_at_end:
-        print(f"kept:    step {trainer.state.best_global_step}, the best by {args.metric_for_best_model}")
-    print(f"curve:   {args.output_dir / 'loss.png'}")
-    print(f"output:  {args.output_dir}")
+        console.show(f"kept:    step {trainer.state.best_global_step}, the best by {args.metric_for_best_model}")
+    console.show(f"curve:   {args.output_dir / 'loss.png'}")
+    console.show(f"output:  {args.output_dir}")
     if args.full_finetuning:
-        print(f"next:    python benchmarking.py --hf_repository {args.output_dir}")
+        console.show(f"next:    python benchmarking.py --hf_repository {args.output_dir}")
     elif not args.from_scratch:
-        print(f"next:    python merge_lora.py --hf_repository {args.output_dir}")
+        console.show(f"next:    python merge_lora.py --hf_repository {args.output_dir}")
 
 
 if __name__ == "__main__":

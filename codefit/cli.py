@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from codefit import private_apis
+from codefit import console, private_apis
 from codefit.distributed import is_first_process
 from codefit.errors import UserError
 from codefit.outputs import no_room
@@ -27,6 +27,9 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(self._unknown(unknown[0]))
         return values
+
+    def error(self, message: str) -> NoReturn:
+        super().error(console.printable(console.masked(message)))
 
     def given(self, args: Sequence[str] | None = None) -> set[str]:
         """Return the names of the flags that stand in a command, whatever their values."""
@@ -103,7 +106,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         sys.stdout.flush()  # here, where a reader that went away can still be dealt with
         sys.exit(code)
     except UserError as error:
-        print(f"{others}error: {error}", file=sys.stderr)
+        _state(f"{others}error: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue.", file=sys.stderr)
@@ -115,8 +118,12 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         sentence = _of_the_disk(error)
         if sentence is None:
             raise
-        print(f"{others}error: {sentence}", file=sys.stderr)
+        _state(f"{others}error: {sentence}")
         sys.exit(1)
+
+
+def _state(sentence: str) -> None:
+    print(console.printable(console.masked(sentence)), file=sys.stderr)
 
 
 def _of_the_disk(error: Exception) -> str | None:

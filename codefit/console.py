@@ -1,10 +1,65 @@
-"""What long work shows: progress, tables, sizes that people read."""
+"""What people read in a terminal: progress, tables, sizes, and texts of others without what a terminal obeys."""
 
+import re
 import sys
+import urllib.parse
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from codefit.distributed import is_first_process
+
+# Control characters (C0, DEL, C1), separators of lines, marks, overrides and isolates of the direction of writing, and
+# halves of surrogate pairs, which no encoding can write.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+AUTHORITY = re.compile(r"(?<![\w+.-])(?:([a-z][\w+.-]*):/{0,2}|//)([^\s/?#'\"<>]*)", re.IGNORECASE)
+SLASHED_PASSWORD = re.compile(r"(//)[^\s/@?#]*:(?!\d*/)[^\s@]*@")
+SCP_PASSWORD = re.compile(r"(?<![^\s'\"=])[^\s/@'\"=]*:[^\s/@'\"][^\s@'\"]*@(?=[\w.-])")
+SECRET_FIELD = re.compile(
+    r"([?&;#][^\s=&;#'\"]*(?:token(?!iz)|secret|passw|pwd|api_?-?key|access_?-?key|auth|signature|credential)[^\s=&;#'\"]*="
+    r"|[?&;#](?:key|sig|pass|private_key)=)[^\s&;#'\"]+",
+    re.IGNORECASE,
+)
+HIDDEN = "***"
+
+
+def printable(text: object) -> str:
+    """Return a text in one line, with the characters that a terminal obeys or that hide others as escapes: \\x1b."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), str(text))
+
+
+def printable_lines(text: object) -> str:
+    """Return a text with its line ends and tabs, and everything else as `printable` has it."""
+    parts = re.split(r"([\n\t])", str(text))
+    return "".join(part if part in {"\n", "\t"} else printable(part) for part in parts)
+
+
+def show(text: object = "", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
+    """Print a text of several lines, each made printable."""
+    print(printable_lines(text), end=end, file=file, flush=flush)
+
+
+def masked(text: str) -> str:
+    """Return a text with the users, passwords and tokens of its URLs as ***; the same text if there are none."""
+    plain = text
+    while (decoded := urllib.parse.unquote(plain)) != plain:
+        plain = decoded
+    hidden = AUTHORITY.sub(_masked_authority, SLASHED_PASSWORD.sub(rf"\1{HIDDEN}@", plain))
+    hidden = SCP_PASSWORD.sub(f"{HIDDEN}@", hidden)
+    hidden = SECRET_FIELD.sub(rf"\1{HIDDEN}", hidden)
+    return text if hidden == plain else hidden
+
+
+def _masked_authority(found: re.Match[str]) -> str:
+    """Return `scheme://host:port` as it is; what stands before a @, or in the place of the port, is hidden."""
+    scheme, authority = found[1], found[2]
+    user, at, host = authority.rpartition("@")
+    slashes = found[0][: len(found[0]) - len(authority)]
+    if at:
+        harmless = scheme and scheme.lower() in {"ssh", "git+ssh", "ssh+git"} and ":" not in user and user
+        return found[0] if harmless else f"{slashes}{HIDDEN}@{host}"
+    odd_port = scheme and slashes.endswith("//") and re.search(r":(?!\d*[^\w]*$)", authority.rpartition("]")[2])
+    return f"{slashes}{HIDDEN}" if odd_port else found[0]
 
 
 def progress(items: Iterable[Any], description: str, total: int | None = None, unit: str = "it") -> Iterable[Any]:
@@ -13,7 +68,9 @@ def progress(items: Iterable[Any], description: str, total: int | None = None, u
 
     pause = 0.1 if sys.stderr.isatty() else 10
     silent = not is_first_process()
-    return tqdm(items, description, total=total, unit=unit, mininterval=pause, ncols=99, leave=True, disable=silent)
+    return tqdm(
+        items, printable(description), total=total, unit=unit, mininterval=pause, ncols=99, leave=True, disable=silent
+    )
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
@@ -33,10 +90,10 @@ def _tabulated(rows: Sequence[Sequence[Any]], header: Sequence[str], style: str,
     import tabulate
 
     tabulate.MIN_PADDING = 0  # a column is as wide as its widest cell, its header included
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(cell) for cell in row] for row in rows]
     text: str = tabulate.tabulate(
         cells,
-        list(header),
+        [printable(cell) for cell in header],
         style,
         disable_numparse=True,
         preserve_whitespace=True,

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from codefit import bounded, fim
+from codefit import bounded, console, fim
 from codefit.errors import UserError, first_line
 from codefit.records import Pair
 
@@ -330,7 +330,7 @@ def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, 
 
 def preview(sample: Sample, encoder: Encoder, colour: bool) -> str:
     """Return a sample as text: every token in brackets, those that are trained marked; for people to check."""
-    pieces = [encoder.tokenizer.decode([int(i)]).replace("\n", "\\n") for i in sample.ids]
+    pieces = [console.printable(encoder.tokenizer.decode([int(i)])) for i in sample.ids]
     prompt = "".join(f"[{piece}]" for piece in pieces[: sample.start])
     trained = "".join(f"[{piece}]" for piece in pieces[sample.start :])
     marked = f"\033[32m{trained}\033[0m" if colour else trained

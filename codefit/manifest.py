@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from codefit import git_command, json_files
+from codefit.console import masked
 from codefit.outputs import MANIFEST, manifest_of, write_whole
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def command() -> str:
     """Return the command that is running, to be run again."""
-    return shlex.join(["python", sys.argv[0], *sys.argv[1:]])
+    return shlex.join(["python", sys.argv[0], *map(masked, sys.argv[1:])])
 
 
 class Arguments(msgspec.Struct):
@@ -115,8 +116,8 @@ class Manifest:
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self.started = time.monotonic()
         self.content: dict[str, Any] = {
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "arguments": {key: _plain(value) for key, value in arguments.items()},
+            "command": [Path(sys.argv[0]).name, *map(masked, sys.argv[1:])],
+            "arguments": {key: _without_secrets(_plain(value)) for key, value in arguments.items()},
             "toolkit_commit": toolkit_commit(),
             "versions": versions(),
             "inputs": {},
@@ -182,6 +183,12 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return masked(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

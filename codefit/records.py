@@ -7,7 +7,9 @@ A broken line is reported with its file and line number. Unknown fields are igno
 import dataclasses
 import functools
 import gzip
+import itertools
 import json
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +19,28 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
+from codefit import console
 from codefit.errors import UserError, first_line
 
 TYPES: dict[str, tuple[Any, str]] = {  # of fields that are no texts
     "scores": (dict[str, float], "an object of numbers"),
     "context": (list[dict[str, Any]], "a list of objects"),
 }
+
+# What data sets of code call the fields of a document: The Stack v1 and v2, StarCoderData, github-code, KStack, and
+# CodeSearchNet, as it was published and as the Hub has it. The first column that is there counts.
+COLUMNS = {
+    "content": ("content", "code", "whole_func_string", "func_code_string", "original_string"),
+    "path": ("path", "max_stars_repo_path", "func_path_in_repository", "file_path"),
+    "repository": ("repository", "max_stars_repo_name", "repo_name", "repository_name", "repo", "nwo"),
+    "commit": ("commit", "commit_sha", "max_stars_repo_head_hexsha", "revision_id", "sha"),
+    "committed_at": ("committed_at", "committer_date", "commit_date"),
+    "language": ("language", "lang"),
+    "license": ("license", "max_stars_repo_licenses", "detected_licenses", "licenses"),
+    "blob": ("blob", "blob_id", "hexsha"),
+}
+OWNER, NAME = "owner", "name"  # of a repository, where they are two columns
+FUNCTION = "func_name"  # where a row is one function of a file
 
 SPLITS = ("train", "validation", "test")
 MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
@@ -116,7 +134,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield f"{path}:{number}", _object(line, f"{path}:{number}")
-        except UnicodeDecodeError:
+        except UnicodeDecodeError as error:
+            if error.start == 0 and error.object.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise UserError(f"{path} is UTF-16 text; a JSONL file is UTF-8: write it again as that.") from None
             raise UserError(f"{path} is not UTF-8 text; a JSONL file is needed.") from None
         except (gzip.BadGzipFile, EOFError, zlib.error):
             raise UserError(f"{path} is not a whole gzip file; get it again.") from None
@@ -134,7 +154,8 @@ def _object(line: str, place: str) -> dict[str, Any]:
 
 def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], place: str) -> Record:
     """Build a record from a dict, checking that the needed fields are there and that texts are texts."""
-    values = {name: row[name] for name in fields if row.get(name) is not None}
+    known = _known(row) if kind is Document and not row.keys() >= fields.keys() else row
+    values = {name: known[name] for name in fields if known.get(name) is not None}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -154,6 +175,27 @@ def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], pl
                 f'{place}: the field "{name}" holds half of a surrogate pair, which is no Unicode; repair or remove it.'
             )
     return kind(**values)
+
+
+def _known(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a data set of others with the names that a document has."""
+    known = dict(row)
+    for field, columns in COLUMNS.items():
+        texts = (_text(row.get(column)) for column in columns)
+        if row.get(field) is None:
+            known[field] = next((text for text in texts if text), None)
+    if not known["repository"] and _text(row.get(OWNER)) and _text(row.get(NAME)):
+        known["repository"] = f"{row[OWNER]}/{row[NAME]}"
+    if _text(row.get(FUNCTION)) and isinstance(known["path"], str):
+        known["path"] += f"#{row[FUNCTION]}"
+    return known
+
+
+def _text(value: Any) -> str | None:
+    """Return a text, or several (a file can have more than one licence) as one; None for anything else."""
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return " AND ".join(value)
+    return value if isinstance(value, str) and value else None
 
 
 def _holds_half_a_pair(text: str) -> bool:
@@ -180,7 +222,8 @@ def to_line(record: Document | Pair | Prediction | dict[str, Any]) -> str:
     try:
         fields = [f"{_key(key)}: {_json(value)}" for key, value in row.items() if value is not None]
     except orjson.JSONEncodeError:  # half a surrogate pair is no Unicode
-        return json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False) + "\n"
+        line = json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False)
+        return line.encode("utf-8", "backslashreplace").decode() + "\n"
     return "{" + ", ".join(fields) + "}\n"
 
 
@@ -194,15 +237,40 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode() if type(value) is str else json.dumps(value, ensure_ascii=False)
 
 
-def read_documents(source: str) -> Iterator[Document]:
-    """Yield the documents of a JSONL or Parquet file, or of a Hub data set with The Stack's column names.
+def read_documents(source: str, taken: set[str] | None = None) -> Iterator[Document]:
+    """Yield the documents of a JSONL or Parquet file, or of a Hub data set; COLUMNS has the names of columns.
+
+    Documents that name no repository cannot be told apart by their path: all but the first of a path lie in a folder
+    that is called after their row.
 
     Args:
         source: a local path, or the id of a Hub data set such as `JetBrains/KStack`.
+        taken: the paths of documents without a repository in the sources before this one; it grows.
     """
+    taken = set() if taken is None else taken
+    said = False
+    for number, document in enumerate(_documents(source), 1):
+        if document.repository:
+            yield document
+            continue
+        if not said:
+            said = True
+            console.show(f"note: {source} names no repository: files of the same path are kept apart", file=sys.stderr)
+        yield dataclasses.replace(document, path=_free(document.path, number, taken))
+
+
+def _free(path: str, row: int, taken: set[str]) -> str:
+    """Return a path that is not taken yet, and take it."""
+    names = itertools.chain([path, f"row-{row}/{path}"], (f"row-{row}-{again}/{path}" for again in itertools.count(2)))
+    free = next(name for name in names if name not in taken)
+    taken.add(free)
+    return free
+
+
+def _documents(source: str) -> Iterator[Document]:
     path = Path(source)
     if path.suffix == ".parquet" and path.is_file():
-        columns = [field.name for field in dataclasses.fields(Document)]
+        columns = [*itertools.chain(*COLUMNS.values()), OWNER, NAME, FUNCTION]
         yield from _checked(rows_of_parquet(path, columns), f"{path}: row")
     elif path.exists() or path.suffix in {".jsonl", ".json", ".parquet"} or source.count("/") != 1:
         yield from read_jsonl(path, Document)
@@ -231,7 +299,7 @@ def rows_of_parquet(path: Path, wanted: Sequence[str] = ()) -> Iterator[dict[str
         columns = [name for name in wanted if name in names] if wanted and wanted[0] in names else None
         for batch in file.iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise UserError(f"cannot read {path} as Parquet ({first_line(error)}); write it again.") from None
 
 

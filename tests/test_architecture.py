@@ -261,6 +261,14 @@ def test_no_source_runs_what_came_as_data(name: str) -> None:
     assert dangers(MODULES[name].read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"codefit.console", "codefit.cli"}))
+def test_texts_are_shown_and_not_printed(name: str) -> None:
+    """`console.show` escapes what a terminal would obey; names and messages of others are in most texts."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    assert not [call.lineno for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+
+
 # A path of one machine; what stands in a longer path (outputs/work/...) or under the fictional user `me` is none.
 MACHINE_PATH = re.compile(r"(?<![\w.$}{)~\-])/(?:(?:root|work|tmp)/|home/(?!me\b))[\w.][\w./-]*")
 

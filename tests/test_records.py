@@ -107,7 +107,7 @@ def test_what_others_write_is_read(tmp_path: Path, content: bytes) -> None:
         (GOOD + b'{"content": "a"\n', "a.jsonl:2: not valid JSON (Expecting"),
         (b"\n\n" + GOOD + b"half\n" + GOOD, "a.jsonl:4: not valid JSON ("),
         (b'{"content": "a", "path": "a.py"} {}\n', "a.jsonl:1: not valid JSON (Extra data"),
-        (b"\xef\xbb\xbf" + GOOD, "a.jsonl:1: not valid JSON (Unexpected UTF-8 BOM"),
+        ('{"content": "a"}'.encode("utf-16"), "a.jsonl is UTF-16 text; a JSONL file is UTF-8: write it again as that."),
         (b"[" * 200_000 + b"\n", "a.jsonl:1: not valid JSON ("),
         (GOOD + b"[1]\n", "a.jsonl:2: a JSON object is needed, not list; repair or remove the line."),
         (GOOD + b"null\n", "a.jsonl:2: a JSON object is needed, not NoneType; repair or remove the line."),
@@ -325,3 +325,80 @@ def test_a_prepared_data_set_that_the_hub_does_not_have(monkeypatch: pytest.Monk
         "me/pairs is neither a local folder nor a data set on the Hub (404 Client Error); "
         "write one with preprocess_data.py."
     )
+
+
+# ---------------------------------------------------------------------------------------------- data sets of others
+
+
+OF_OTHERS = {
+    "KStack": {"repo_id": 1, "owner": "o", "name": "r", "commit_sha": "c", "main_language": "Java", "size": 7},
+    "The Stack v1": {
+        **{"max_stars_repo_name": "o/r", "max_stars_repo_head_hexsha": "c", "lang": "Kotlin", "hexsha": "b", "size": 7},
+        **{"path": None, "max_stars_repo_path": "a.kt", "max_stars_repo_licenses": ["MIT", "BSD"], "ext": "kt"},
+    },
+    "The Stack v2": {
+        **{"repo_name": "o/r", "revision_id": "c", "blob_id": "b", "detected_licenses": ["MIT"], "language": "Kotlin"},
+        **{"committer_date": "2020-01-01T00:00:00Z", "license_type": "permissive"},
+    },
+    "StarCoderData": {"path": None, "max_stars_repo_path": "a.kt", "max_stars_repo_name": "o/r", "id": "7"},
+    "github-code": {"content": None, "code": "text", "repo_name": "o/r", "license": "mit", "language": "Kotlin"},
+    "CodeSearchNet": {
+        **{"content": None, "code": "text", "repo": "o/r", "sha": "c", "func_name": "f", "docstring": "x"},
+        **{"language": "kotlin", "partition": "train"},
+    },
+    "CodeSearchNet of the Hub": {
+        **{"content": None, "whole_func_string": "text", "path": None, "func_path_in_repository": "a.kt"},
+        **{"repository_name": "o/r", "func_name": "f", "func_code_string": "cut"},
+    },
+}
+FOUND = {
+    "KStack": Document("text", "a.kt", "o/r", "c"),
+    "The Stack v1": Document("text", "a.kt", "o/r", "c", "", "Kotlin", "MIT AND BSD", "b"),
+    "The Stack v2": Document("text", "a.kt", "o/r", "c", "2020-01-01T00:00:00Z", "Kotlin", "MIT", "b"),
+    "StarCoderData": Document("text", "a.kt", "o/r"),
+    "github-code": Document("text", "a.kt", "o/r", language="Kotlin", license="mit"),
+    "CodeSearchNet": Document("text", "a.kt#f", "o/r", "c", language="kotlin"),
+    "CodeSearchNet of the Hub": Document("text", "a.kt#f", "o/r"),
+}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("name", OF_OTHERS)
+def test_data_sets_of_others_are_read_by_their_own_columns(
+    tmp_path: Path, name: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {key: value for key, value in ({"content": "text", "path": "a.kt"} | OF_OTHERS[name]).items() if value}
+    path = tmp_path / f"a.{form}"
+    if form == "jsonl":
+        path.write_text(json.dumps(row))
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
+    assert list(read_documents(str(path))) == [FOUND[name]]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "odd", [{"owner": 7, "name": "r"}, {"owner": "o"}, {"repo": {"id": 7}}, {"repo_name": ["o", 7]}]
+)
+def test_a_repository_that_is_no_text_is_none(tmp_path: Path, odd: dict[str, object]) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"content": "text", "path": "a.kt", **odd}))
+    assert list(read_documents(str(tmp_path / "a.jsonl"))) == [Document("text", "a.kt")]
+
+
+def test_files_without_a_repository_are_kept_apart_and_that_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "a.jsonl"
+    write_jsonl(source, [{"content": str(n), "path": "src/Main.kt"} for n in range(3)])
+    taken: set[str] = set()
+    first, again = (list(read_documents(str(source), taken)) for _ in range(2))
+    paths = [row.path for row in (*first, *again)]
+    assert paths[:3] == ["src/Main.kt", "row-2/src/Main.kt", "row-3/src/Main.kt"]
+    assert len(set(paths)) == 6
+    assert all(path.endswith("/src/Main.kt") for path in paths[1:])
+    assert capsys.readouterr().err == f"note: {source} names no repository: files of the same path are kept apart\n" * 2
+
+
+def test_a_half_of_a_surrogate_pair_is_written_as_an_escape(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"path": "a\ud800"}])
+    assert (tmp_path / "a.jsonl").read_bytes() == b'{"path": "a\\ud800"}\n'

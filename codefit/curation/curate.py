@@ -127,10 +127,12 @@ def curate(document: Document, options: CurationOptions) -> Curated:
         return Curated(Rejection("unknown language", document.language or PurePosixPath(document.path).suffix))
     if options.language and language.name not in options.language:
         return Curated(Rejection("other language", language.name))
-    try:
-        document.content.encode()
-    except UnicodeEncodeError as error:
-        return Curated(Rejection("not UTF-8", f"character {error.start}"))
+    for name in document.__slots__:
+        try:
+            getattr(document, name).encode()
+        except UnicodeEncodeError as error:
+            where = f"character {error.start}" if name == "content" else name
+            return Curated(Rejection("not UTF-8", where))
     text, headers = remove_licence_headers(with_line_feeds(document.content), language)
     counts = Counter(licence_headers_removed=headers)
     text = _stripped(text, document.path, language, options, counts)

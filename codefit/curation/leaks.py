@@ -180,9 +180,9 @@ class Prepared:
 
     def documents(self) -> Iterator[tuple[str, records.Document]]:
         """Yield split and curated document of every file that has a pair, read from the input again."""
-        missing = dict(self.splits)
+        missing, taken = dict(self.splits), set[str]()
         for source in self.arguments["input"]:
-            wanted = (document for document in records.read_documents(source) if _name(document) in missing)
+            wanted = (document for document in records.read_documents(source, taken) if _name(document) in missing)
             for _, curated in curate_all(wanted, CurationOptions.of(self.arguments)):
                 if isinstance(curated.outcome, records.Document) and _name(curated.outcome) in missing:
                     yield missing.pop(_name(curated.outcome)), curated.outcome

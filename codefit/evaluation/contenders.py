@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import torch
 
-from codefit import fim
+from codefit import console, fim
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation.result_schema import Model, Role
@@ -115,7 +115,7 @@ def _replayed(replay: str | None) -> str | None:
     """Return the data set that training mixed in against forgetting, where its held-out pairs are on this machine."""
     if not replay or (Path(replay) / "test.jsonl").is_file():
         return replay
-    print(f"note: {replay}, replayed in training, has no test.jsonl here: no forgetting check")
+    console.show(f"note: {replay}, replayed in training, has no test.jsonl here: no forgetting check")
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from codefit import console
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation import leak_signs, prompt_groups, questions
@@ -84,7 +85,7 @@ def of_models(
     for key, model in loaded(contenders.models, how.load_in_4bit):
         facts, context = contenders.models[key], loading.context_of(model)
         for each in asked:
-            print(f"{facts.label} model, {each.name}: {len(each.pairs)} prompts")
+            console.show(f"{facts.label} model, {each.name}: {len(each.pairs)} prompts")
             shown = as_shown(how, facts, each, encoders[key], context, training)
             answers = ask(how, model, shown, generated.get((key, each.name)))
             pairs = zip(answers.items, each.pairs, strict=True)
@@ -110,7 +111,7 @@ def by_vllm(
         backend = vllm_backend.VllmBackend(name, revision, [adapters[key] for key in keys if key in adapters])
         for key in keys:
             for each in asked:
-                print(f"{models[key].label} model by vLLM, {each.name}: {len(each.pairs)} prompts")
+                console.show(f"{models[key].label} model by vLLM, {each.name}: {len(each.pairs)} prompts")
                 shown = as_shown(contenders.inference, models[key], each, encoders[key], context, training)
                 found[key, each.name] = generate_by_vllm(backend, shown, adapters.get(key))
         backend.close()
@@ -177,14 +178,14 @@ def predict(
     place = prediction_cache.folder() if with_cache else None
     cache = PredictionCache(fingerprint(model), place) if place else None
     generated = generated or generate(model, asked, tokens_per_batch, cache)
-    print(
+    console.show(
         f"batch check: {generated.changed} of {generated.again} completions changed when decoded in a different batch "
         "(rounding)"
     )
     encoder = asked.encoder
     measured = likelihood.completion_nats(model, encoder, asked.pairs, tokens_per_batch, cache, do_progress=True)
     if cache and cache.found:
-        print(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
+        console.show(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
     items = [
         Prediction(
             id=pair.id,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from codefit import records
+from codefit import console, records
 from codefit.errors import UserError
 from codefit.evaluation.benchmarks import formats, heldout, pairs
 from codefit.evaluation.benchmarks.formats import Format
@@ -134,9 +134,9 @@ def draw(questions: Questions, sample: int, seed: int) -> Questions:
     """Return a seeded sample in the order of the benchmark, and say how much of it that is; 0 is all."""
     total = len(questions.pairs)
     if not 0 < sample < total:
-        print(f"{questions.name}: all {total} prompts")
+        console.show(f"{questions.name}: all {total} prompts")
         return questions
-    print(f"{questions.name}: a sample of {sample} of {total} prompts")
+    console.show(f"{questions.name}: a sample of {sample} of {total} prompts")
     drawn = sorted(random.Random(seed).sample(range(total), sample))
     return dataclasses.replace(questions, pairs=[questions.pairs[index] for index in drawn])
 

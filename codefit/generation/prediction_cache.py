@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from codefit import console
 from codefit.gguf_base import cache_folder
 from codefit.manifest import sha256, versions
 from codefit.outputs import write_whole
@@ -59,7 +60,9 @@ class PredictionCache:
         except FileNotFoundError:
             entry = None
         except (OSError, ValueError, TypeError, KeyError):
-            print(f"note: the stored predictions {path.name} are damaged and are computed again.", file=sys.stderr)
+            console.show(
+                f"note: the stored predictions {path.name} are damaged and are computed again.", file=sys.stderr
+            )
             entry = None
         self.asked += 1
         self.found += entry is not None
@@ -73,7 +76,7 @@ class PredictionCache:
             write_whole(path, json.dumps({"sha256": _digest(answer), "answer": answer}))
         except OSError as error:
             if self.writable:
-                print(f"note: predictions are not stored: {self.place}: {error.strerror}.", file=sys.stderr)
+                console.show(f"note: predictions are not stored: {self.place}: {error.strerror}.", file=sys.stderr)
             self.writable = False
 
     def _path(self, question: Mapping[str, Any]) -> Path:

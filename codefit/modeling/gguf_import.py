@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, outputs
+from codefit import cli, console, outputs
 from codefit.errors import UserError, first_line
 from codefit.manifest import Manifest
 from codefit.modeling import pre_tokenizers
@@ -113,8 +113,8 @@ def write_folder(file: Path, folder: Path) -> None:
     """
     header = read_header(file)
     size = f"{file.stat().st_size / 1e6:,.0f} MB"
-    print(f"{file.name}: {header.name} ({header.architecture}, {header.quantisation}, {size}), ", end="")
-    print(f"licence {header.licence or 'not stated'}; it is dequantised once", flush=True)
+    console.show(f"{file.name}: {header.name} ({header.architecture}, {header.quantisation}, {size}), ", end="")
+    console.show(f"licence {header.licence or 'not stated'}; it is dequantised once", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with outputs.new_directory(folder) as work:
         manifest = Manifest({"file": str(file)})
@@ -133,7 +133,7 @@ def write_folder(file: Path, folder: Path) -> None:
         manifest.update(gguf=dataclasses.asdict(header), dtype=str(model.dtype).removeprefix("torch."))
         manifest.write(work)
     written = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"base model: {folder} ({model.num_parameters() / 1e6:,.1f} M parameters, {written / 1e6:,.0f} MB)")
+    console.show(f"base model: {folder} ({model.num_parameters() / 1e6:,.1f} M parameters, {written / 1e6:,.0f} MB)")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from codefit import outputs
+from codefit import console, outputs
 from codefit.manifest import Manifest, read_manifest, sha256
 from codefit.publishing import editors, gguf
 
@@ -41,7 +41,7 @@ def write(args: argparse.Namespace, model: Path, output: Path, repository: str |
     files = [f"{name}-{kind.upper()}.gguf" for kind in args.gguf]
     infill, context = editors.infill_format(model), int(gguf.read_config(model)["max_position_embeddings"])
     if (there.get("made_of"), there.get("files")) == (made_of, files) and not args.overwrite:
-        print("already exported; nothing to do.")
+        console.show("already exported; nothing to do.")
     else:
         overwrite = args.overwrite or "made_of" in there
         outputs.refuse_existing(target, overwrite)
@@ -52,5 +52,5 @@ def write(args: argparse.Namespace, model: Path, output: Path, repository: str |
             editors.write(work, files[0], name, infill, editors.special_tokens(model)["eos"], context)
             manifest.update(made_of=made_of, files=files, infill=infill.name if infill else None, context=context)
             manifest.write(work)
-    print(f"\nexported {target}" + ("" if infill else f"\n         {NO_INFILL}"))
-    print(f"serve:   {editors.server_command(['-m', str(target / files[0])], infill, context)}")
+    console.show(f"\nexported {target}" + ("" if infill else f"\n         {NO_INFILL}"))
+    console.show(f"serve:   {editors.server_command(['-m', str(target / files[0])], infill, context)}")

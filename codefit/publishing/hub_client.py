@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from codefit import private_apis
+from codefit import console, private_apis
 from codefit.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 TIMEOUT = 120.0  # seconds without a byte of an answer; the client itself would wait for ever
 WAITS = (2.0, 8.0, 30.0)  # seconds between the attempts
 LONGEST_WAIT = 300  # seconds; the Hub counts its rate limits in windows of five minutes (docs/hub/rate-limits)
+ODD = (AttributeError, TypeError, LookupError, AssertionError, RecursionError)  # what an answer of wrong types leads to
 PASSING = {408, 409, 412, 429, 500, 502, 503, 504}
 
 REASONS = {
@@ -113,7 +114,7 @@ def patiently(call: Callable[[], Result]) -> Result:
             problem = _status(error) or type(error).__name__
         gc.collect()  # ends its progress bars
         note = f"the Hub: {problem}; trying again in {pause:g} s ({number} of {len(WAITS)})"
-        print(note, file=sys.stderr, flush=True)
+        console.show(note, file=sys.stderr, flush=True)
         time.sleep(pause)
     return call()
 
@@ -125,7 +126,7 @@ def errors() -> tuple[type[Exception], ...]:
     """Return what the client raises: its own errors, those of its HTTP library, of xet and of the file system."""
     import httpx2
 
-    return httpx2.HTTPError, OSError, RuntimeError, ValueError, KeyError
+    return httpx2.HTTPError, OSError, RuntimeError, ValueError, *ODD
 
 
 def explained(call: Callable[[], Result], repo_id: str, what: str, outcome: str) -> Result:
@@ -161,7 +162,7 @@ def _status(error: BaseException) -> int | None:
 def _of_storage(error: BaseException) -> bool:
     """Say whether an error comes from where large files go, not from the Hub itself."""
     of_xet = isinstance(error, ConnectionError) and "/xet-write-token/" not in str(error)
-    return of_xet or isinstance(error, RuntimeError)
+    return of_xet or (isinstance(error, RuntimeError) and not isinstance(error, RecursionError))
 
 
 def _is_garbled(error: BaseException) -> bool:
@@ -188,9 +189,9 @@ def _asked_wait(error: BaseException) -> int:
     response = _response(error)
     if response is None:
         return 0
-    used_up = re.search(r"r=0;\s*t=(\d+)", response.headers.get("ratelimit", ""))  # "api";r=0;t=55
+    used_up = re.search(r"r=0;\s*t=([0-9]+)", response.headers.get("ratelimit", ""))  # "api";r=0;t=55
     asked = used_up[1] if used_up else response.headers.get("retry-after", "")
-    return int(asked) if asked.isdigit() else 0
+    return int(asked) if re.fullmatch("[0-9]{1,9}", asked) else 0
 
 
 def _reason(error: BaseException, repo_id: str) -> str:
@@ -205,6 +206,9 @@ def _reason(error: BaseException, repo_id: str) -> str:
     if _is_garbled(error):
         at = constants.ENDPOINT if isinstance(error, json.JSONDecodeError) else "the Hub or its storage"
         return f"{at} answers with a web page instead of data; check HF_ENDPOINT and the proxy"
+    if isinstance(error, ODD):
+        said = _one_line(str(error)) or type(error).__name__
+        return f"{constants.ENDPOINT} does not answer as the Hub does ({said}); check HF_ENDPOINT and the proxy"
     if isinstance(error, ValueError) and not isinstance(error, httpx2.HTTPError):  # of the card, found by its check
         return f"{_one_line(str(error))}; correct it"
     if status:

@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codefit import console
 from codefit.curation import secrets
 from codefit.errors import UserError
 from codefit.modeling import hub_files
@@ -249,7 +250,7 @@ def _push(pushes: Sequence[Push]) -> str:
         if len(left_out) == len(push.files()):
             raise UserError(f"{push.folder} holds nothing to push; give the folder that a stage wrote.")
         if left_out:
-            print(f"left out of the push: {_some(left_out)}", file=sys.stderr)
+            console.show(f"left out of the push: {_some(left_out)}", file=sys.stderr)
     for number, push in enumerate(pushes):
         commands = " && ".join(rest.command() for rest in pushes[number:])
         saved = f"all files are safe in that folder; continue with: {commands}"

@@ -6,10 +6,13 @@ not read beyond), by the bytes that really come out for gzip. Archives inside an
 """
 
 import contextlib
+import dataclasses
 import datetime
 import gzip
+import lzma
 import re
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -18,19 +21,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from codefit.errors import UserError
+from codefit.errors import UserError, first_line
 from codefit.records import Rejection
 from codefit.sources.source import Member, named
+
+Files = tarfile.TarFile | zipfile.ZipFile
 
 MAX_TOTAL = 4 << 30
 MAX_MEMBERS = 1_000_000
 MAX_RATIO, HARMLESS = 200, 256 << 20  # source code shrinks to a fifth or a tenth, deflate's limit is 1,032
 CHUNK = 1 << 20
 UNIX_TIME = b"UT\x05\x00\x01"  # begins the extra field of Info-ZIP that holds the seconds since 1970
+LONGEST_HEADER = 1 << 20  # bytes of what a tar says of one file: its name and the records of PAX
+DIRECTORY_ENTRY = b"PK\x01\x02"  # begins the word of a zip on one file
 BROKEN = (
-    *(OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError),
-    UnicodeDecodeError,  # a name in a zip that is said to be UTF-8
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError),
+    *(RuntimeError, ValueError, OverflowError, LookupError, AttributeError, MemoryError, struct.error),
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """What an archive says of one file. `key` is what it is read by: an offset in a tar, what Python holds of a zip."""
+
+    path: str
+    size: int
+    key: Any
+    rejection: Rejection | None = None
 
 
 class Archive:
@@ -40,21 +57,31 @@ class Archive:
     other archives can be anything, and are not taken for one.
     """
 
-    def __init__(self, file: tarfile.TarFile | zipfile.ZipFile, most: int) -> None:
+    def __init__(self, file: Files, plain: IO[bytes], most: int) -> None:
         self.file = file
-        infos = file.infolist() if isinstance(file, zipfile.ZipFile) else list(_limited(file))
-        if len(infos) > MAX_MEMBERS or sum(_size(info) for info in infos) > most:
-            raise _bomb()
-        self.infos = infos
-        self.commit = _commit(file)
-        self.committed_at = _date(infos[0]) if self.commit and infos else ""
+        self.plain = plain
+        self.entries: list[Entry] = []
+        self.commit = self.committed_at = ""
+        total = 0
+        for number, (info, entry) in enumerate(_of_zip(file) if isinstance(file, zipfile.ZipFile) else _of_tar(file)):
+            total += entry.size if entry else 0
+            if number >= MAX_MEMBERS or total > most:
+                raise _bomb()
+            if number == 0:
+                self.commit = _commit(file)
+                self.committed_at = _date(info) if self.commit else ""
+            self.entries += [entry] if entry else []
 
     def members(self) -> list[Member]:
-        """Return every file, sorted by path; links and special files carry their rejection."""
-        infos = {_path(info): info for info in self.infos if not _is_folder(info)}
-        roots = {path.partition("/")[0] if "/" in path else "" for path in infos}
+        """Return every file, sorted by path; what cannot be read as one carries its rejection.
+
+        Of several files of one name the last is kept, as it would be after unpacking.
+        """
+        last = {entry.path: entry for entry in self.entries}
+        roots = {path.partition("/")[0] if "/" in path else "" for path in last}
         root = roots.pop() + "/" if len(roots) == 1 and roots.isdisjoint({"", ".."}) else ""
-        return [_member(path.removeprefix(root), infos[path]) for path in sorted(infos)]
+        found = [_member(entry, root, last[entry.path] is not entry) for entry in self.entries]
+        return sorted(found, key=lambda member: member.path)
 
     def fetch(self, members: Sequence[Member]) -> None:
         """Do nothing: all of it is here."""
@@ -62,37 +89,57 @@ class Archive:
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
         """Yield the content of each member; its declared size is looked at before it is read."""
         for member in members:
-            size = _size(member.key)
+            size = member.key.size
             yield Rejection("too large", size) if size > max_bytes else self._content(member.key)
 
-    def _content(self, info: Any) -> bytes | Rejection:
+    def _content(self, entry: Entry) -> bytes | Rejection:
         try:
-            stream = self.file.open(info) if isinstance(self.file, zipfile.ZipFile) else self.file.extractfile(info)
-            assert stream is not None  # only regular files are read
-            with stream:
-                return stream.read(_size(info))
+            if isinstance(self.file, zipfile.ZipFile):
+                with self.file.open(entry.key) as stream:
+                    content = stream.read(entry.size)
+            else:
+                self.plain.seek(entry.key)
+                content = self.plain.read(entry.size)
         except BROKEN as error:
-            return Rejection("unreadable", str(error))
+            return Rejection("unreadable", first_line(error))
+        return content if len(content) == entry.size else Rejection("unreadable", "the file is cut off")
 
 
-def _member(path: str, info: Any) -> Member:
-    return named(path.encode("utf-8", "surrogateescape"), info, rejection=_kind(info))
+def _member(entry: Entry, root: str, replaced: bool) -> Member:
+    rejection = entry.rejection or (Rejection("same name", "a later file of the archive") if replaced else None)
+    return named(entry.path.removeprefix(root).encode("utf-8", "surrogateescape"), entry, rejection=rejection)
 
 
-def _kind(info: Any) -> Rejection | None:
-    if isinstance(info, zipfile.ZipInfo):
-        return Rejection("symlink") if stat.S_ISLNK(info.external_attr >> 16) else None
+def _of_zip(file: zipfile.ZipFile) -> Iterator[tuple[Any, Entry | None]]:
+    """Yield each member of a zip and what it says; folders say nothing. Windows may write paths with backslashes."""
+    for info in file.infolist():
+        rejection = Rejection("symlink") if stat.S_ISLNK(info.external_attr >> 16) else None
+        path = info.filename.replace("\\", "/").removeprefix("./")
+        yield info, None if path.endswith("/") else Entry(path, info.file_size, info, rejection)
+
+
+def _of_tar(file: tarfile.TarFile) -> Iterator[tuple[Any, Entry | None]]:
+    """Yield each member of a tar and what it says; folders say nothing. A hard link is the file that it names."""
+    files: dict[str, Entry] = {}
+    while info := file.next():
+        file.members = []  # type: ignore[attr-defined]  # they are large, and nobody looks back
+        if info.size < 0 or info.offset_data < 0:
+            raise tarfile.ReadError(f"a file of {info.size} bytes")
+        path = info.name.removeprefix("./")
+        target = files.get(info.linkname.removeprefix("./")) if info.islnk() else None
+        if target:
+            entry = dataclasses.replace(target, path=path)
+        else:
+            entry = Entry(path, info.size, info.offset_data, _not_a_file(info))
+        if entry.rejection is None:
+            files[path] = entry
+        yield info, None if info.isdir() else entry
+
+
+def _not_a_file(info: tarfile.TarInfo) -> Rejection | None:
     if info.issym() or info.islnk():
         return Rejection("symlink")
-    return None if info.isreg() else Rejection("not a regular file")
-
-
-def _path(info: Any) -> str:
-    return str(info.filename if isinstance(info, zipfile.ZipInfo) else info.name).removeprefix("./")
-
-
-def _size(info: Any) -> int:
-    return int(info.file_size if isinstance(info, zipfile.ZipInfo) else info.size)
+    return None if info.isreg() and not info.issparse() else Rejection("not a regular file")
 
 
 def _commit(file: tarfile.TarFile | zipfile.ZipFile) -> str:
@@ -110,18 +157,10 @@ def _date(info: Any) -> str:
         seconds = int.from_bytes(info.extra[at + 5 : at + 9], "little") if at >= 0 else None
     else:
         seconds = info.mtime
-    return "" if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
-
-
-def _is_folder(info: Any) -> bool:
-    return bool(info.is_dir() if isinstance(info, zipfile.ZipInfo) else info.isdir())
-
-
-def _limited(file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for number, info in enumerate(file):
-        if number >= MAX_MEMBERS:
-            raise _bomb()
-        yield info
+    try:
+        return "" if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
+    except (OverflowError, ValueError, OSError):  # no date that there could be
+        return ""
 
 
 def _bomb() -> UserError:
@@ -129,6 +168,26 @@ def _bomb() -> UserError:
         f"the archive would unpack to more than {MAX_TOTAL >> 30} GiB, {MAX_RATIO} times its size or {MAX_MEMBERS:,} "
         "files and is refused; unpack what you trust and give the folder."
     )
+
+
+class _Listing:
+    """An archive as it is read: what is said of its files may not be endless, whatever it says of its own length."""
+
+    def __init__(self, file: IO[bytes], longest: int) -> None:
+        self.file = file
+        self.longest = longest
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes; -1 is all that is left."""
+        if size > self.longest:
+            raise tarfile.ReadError(f"{size:,} bytes that are said of one file")
+        content = self.file.read(size)
+        if len(content) > MAX_MEMBERS * len(DIRECTORY_ENTRY) and content.count(DIRECTORY_ENTRY) > MAX_MEMBERS:
+            raise _bomb()
+        return content
 
 
 @contextlib.contextmanager
@@ -142,13 +201,16 @@ def open_archive(path: Path) -> Iterator[Archive]:
         try:
             most = min(MAX_TOTAL, max(HARMLESS, MAX_RATIO * path.stat().st_size))
             if path.name.lower().endswith((".zip", ".whl")):
-                archive = Archive(stack.enter_context(zipfile.ZipFile(path)), most)
+                plain: IO[bytes] = stack.enter_context(path.open("rb"))
+                listing: Any = _Listing(plain, most)
+                archive = Archive(stack.enter_context(zipfile.ZipFile(listing)), plain, most)
             else:
                 plain = stack.enter_context(tempfile.TemporaryFile())
                 _copy_limited(stack.enter_context(gzip.open(path)), plain, most)
-                archive = Archive(stack.enter_context(tarfile.open(fileobj=plain, mode="r:")), most)
+                listing = _Listing(plain, LONGEST_HEADER)
+                archive = Archive(stack.enter_context(tarfile.open(fileobj=listing, mode="r:")), plain, most)
         except BROKEN as error:
-            raise UserError(f"{path} is damaged or no archive ({error}); get it again.") from None
+            raise UserError(f"{path} is damaged or no archive ({first_line(error)}); get it again.") from None
         yield archive
 
 

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from codefit.code.languages import language_of
@@ -22,8 +22,10 @@ from codefit.sources.source import Member, Place, Source
 OPEN_AHEAD = 8  # sources that are opened while one is read
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 BINARY_PROBE = 8192  # bytes that are searched for a NUL; git's own test reads as many
 
+Seen = dict[str, tuple[str, str]]  # where each blob was found: repository and path
 Outcome = tuple[str, Document | Rejection]
 
 
@@ -31,7 +33,7 @@ Outcome = tuple[str, Document | Rejection]
 class Selection:
     """Which files of a source are wanted. With `code_blocks` these are pages, and what is written in them."""
 
-    languages: Collection[str]
+    languages: Sequence[str]
     min_bytes: int = 1
     max_bytes: int = 1_000_000
     code_blocks: bool = False
@@ -45,7 +47,7 @@ class Selection:
 class OpenSource:
     """A source that is open, with its wanted files on this machine. `facts` is what its documents share."""
 
-    def __init__(self, place: Place, source: Source, selection: Selection, seen: dict[str, str]) -> None:
+    def __init__(self, place: Place, source: Source, selection: Selection, seen: Seen) -> None:
         self.source = source
         self.selection = selection
         self.members = source.members()
@@ -57,7 +59,7 @@ class OpenSource:
             self.packages = licences_of_packages(source, self.members, {member.path for member in self.wanted})
         source.fetch([member for member in self.wanted if member.blob not in seen])
 
-    def outcomes(self, seen: dict[str, str]) -> Iterator[Outcome]:
+    def outcomes(self, seen: Seen) -> Iterator[Outcome]:
         """Yield path and document or rejection of each wanted file.
 
         Args:
@@ -67,7 +69,7 @@ class OpenSource:
             return self._blocks(seen)
         return self._files(self.wanted, seen)
 
-    def _files(self, members: Sequence[Member], seen: dict[str, str]) -> Iterator[Outcome]:
+    def _files(self, members: Sequence[Member], seen: Seen) -> Iterator[Outcome]:
         """Yield what became of each member. Of members with the same blob only the first is read."""
         planned: set[str] = set()
         to_read = []
@@ -87,24 +89,24 @@ class OpenSource:
                     refused[member.blob] = outcome
             yield member.path, outcome
 
-    def _document(self, member: Member, content: bytes, seen: dict[str, str]) -> Document | Rejection:
+    def _document(self, member: Member, content: bytes, seen: Seen) -> Document | Rejection:
         row = language_of(member.path)
         assert row is not None  # only files of the asked languages come here
         return self._kept(member.path, row.name, content, member.blob or blob_id(content), seen)
 
-    def _kept(self, path: str, language: str, content: bytes, blob: str, seen: dict[str, str]) -> Document | Rejection:
+    def _kept(self, path: str, language: str, content: bytes, blob: str, seen: Seen) -> Document | Rejection:
         text = _repeated(seen, blob) or text_of(content, self.selection.min_bytes)
         if isinstance(text, Rejection):
             return text
         facts = self.facts
-        seen[blob] = f"{facts.repository}/{path}"
+        seen[blob] = facts.repository, path
         where, commit, date = facts.repository, facts.commit, facts.committed_at
         license = self.packages.get(path) or self.packages.get(path.partition("/")[0]) or facts.license
         return Document(text, path, where, commit, date, language, license, blob)
 
     # ------------------------------------------------------------------------------------------- code blocks
 
-    def _blocks(self, seen: dict[str, str]) -> Iterator[Outcome]:
+    def _blocks(self, seen: Seen) -> Iterator[Outcome]:
         """Yield the blocks of each page, then the files that pages include, each once."""
         included: set[str] = set()
         files = {member.path: member for member in self.members}
@@ -125,7 +127,7 @@ class OpenSource:
     def _asked(self, language: object) -> bool:
         return getattr(language, "name", None) in self.selection.languages
 
-    def _block(self, block: Block, seen: dict[str, str]) -> Document | Rejection:
+    def _block(self, block: Block, seen: Seen) -> Document | Rejection:
         assert block.language is not None
         content = block.content.encode()
         if len(content) > self.selection.max_bytes:
@@ -138,8 +140,8 @@ def blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _repeated(seen: dict[str, str], blob: str) -> Rejection | None:
-    return Rejection("same blob", seen[blob]) if blob in seen else None
+def _repeated(seen: Seen, blob: str) -> Rejection | None:
+    return Rejection("same blob", "/".join(seen[blob])) if blob in seen else None
 
 
 def text_of(content: bytes, min_bytes: int = 0) -> str | Rejection:
@@ -148,6 +150,9 @@ def text_of(content: bytes, min_bytes: int = 0) -> str | Rejection:
         return Rejection("too small", len(content))
     if content.startswith(LFS_POINTER):
         return Rejection("LFS pointer", len(content))
+    for mark, encoding in MARKS.items():
+        if content.startswith(mark):
+            return Rejection("not UTF-8", encoding)
     if (position := content.find(b"\0", 0, BINARY_PROBE)) >= 0:
         return Rejection("binary", f"NUL at byte {position}")
     try:
@@ -161,7 +166,7 @@ def text_of(content: bytes, min_bytes: int = 0) -> str | Rejection:
 
 @contextlib.contextmanager
 def opened(
-    places: Iterable[Place], revision: str | None, selection: Selection, seen: dict[str, str]
+    places: Iterable[Place], revision: str | None, selection: Selection, seen: Seen
 ) -> Iterator[Iterator[tuple[Place, OpenSource | UserError]]]:
     """Open sources, several at a time, and yield an iterator over them in their order.
 

@@ -19,11 +19,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.message import Message
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from codefit.console import duration
-from codefit.errors import UserError
+import msgspec
+from msgspec import Meta
+
+from codefit.console import duration, masked
+from codefit.errors import UserError, first_line
 from codefit.outputs import write_whole
 from codefit.sources.locate import locate
 from codefit.sources.source import Place
@@ -37,6 +41,36 @@ FIRST = datetime(2007, 10, 1, tzinfo=UTC)  # before the first repository on GitH
 SECOND = timedelta(seconds=1)
 CREATED = re.compile(r'(?:^|\s)created:"?(\S+?)"?(?=\s|$)')
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+MOST_PAGES = MOST_RESULTS // PER_PAGE
+ODD_ANSWER = "did not answer as the search of GitHub does"
+LARGEST_ANSWER = 64 << 20  # bytes; a hundred repositories take about half a megabyte
+
+
+class Item(msgspec.Struct):
+    """What an answer says of a repository, and is read here."""
+
+    full_name: Annotated[str, Meta(min_length=1, max_length=1000)]
+    clone_url: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    created_at: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$")]
+
+
+class Answer(msgspec.Struct):
+    """An answer of the search, as far as it is read here."""
+
+    total_count: Annotated[int, Meta(ge=0, le=10**12)]
+    items: Annotated[list[Item], Meta(max_length=MOST_RESULTS)]
+    incomplete_results: bool = False
+
+
+class Said(msgspec.Struct):
+    """What a slice that was written down says."""
+
+    start: str
+    end: str
+    count: int
+    repositories: list[dict[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,18 +186,20 @@ def _asked(client: "Client", words: str, start: datetime, end: datetime, per_pag
     url = f"{client.api}/search/repositories?{urllib.parse.urlencode({'q': query, 'per_page': per_page})}"
     rows: list[dict[str, str]] = []
     count = None
-    while url:
+    for _ in range(MOST_PAGES):
         answer, headers = client.get(url)
-        count = answer["total_count"] if count is None else count
+        count = answer.total_count if count is None else count
         if count > MOST_RESULTS or per_page == 1:
             return Slice(start, end, count)
-        rows += [_row(item) for item in answer["items"]]
+        rows += [_row(item) for item in answer.items]
         url = client.next_page(headers)
-    return Slice(start, end, int(count or 0), tuple(rows))
+        if not url:
+            return Slice(start, end, count, tuple(rows))
+    raise UserError(f"{client.api} names more pages than a search has, {MOST_PAGES}; check GITHUB_API_URL.")
 
 
-def _row(item: dict[str, Any]) -> dict[str, str]:
-    return {"name": item["full_name"], "url": item["clone_url"], "created_at": item["created_at"]}
+def _row(item: Item) -> dict[str, str]:
+    return {"name": item.full_name, "url": item.clone_url, "created_at": item.created_at}
 
 
 # ------------------------------------------------------------------------------------------- what is written down
@@ -181,17 +217,26 @@ def _recall(state: Path, query: str, api: str, end: datetime) -> tuple[dict[str,
 
     A line that was cut off by a kill is no line; a state of another search is begun again.
     """
-    lines = state.read_text("utf-8").splitlines(keepends=True) if state.exists() else []
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]
     facts = {"query": query, "api": api}
-    if not rows or {key: rows[0].get(key) for key in facts} != facts:
-        rows = [{**facts, "end": _stamp(end)}]
-    parts = [
-        Slice(_moment(row["start"])[0], _moment(row["end"])[0], row["count"], tuple(row["repositories"]))
-        for row in rows[1:]
-    ]
+    rows: list[Any] = [{**facts, "end": _stamp(end)}]
+    parts: list[Slice] = []
+    try:
+        lines = state.read_text("utf-8").splitlines(keepends=True) if state.exists() else []
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        if found and {key: found[0][key] for key in facts} == facts:
+            _moment(found[0]["end"])
+            parts = [_slice_of(msgspec.convert(row, Said)) for row in found[1:]]
+            rows = found
+    except (ValueError, TypeError, LookupError, RecursionError, UserError):  # damaged: the search begins again
+        parts = []
     write_whole(state, _line(rows[0]) + "".join(map(_line, parts)))
     return {f"{part}": part for part in parts}, _moment(rows[0]["end"])[0]
+
+
+def _slice_of(row: Said) -> Slice:
+    for item in row.repositories:
+        _ = item["name"], item["url"], item["created_at"]
+    return Slice(_moment(row.start)[0], _moment(row.end)[0], row.count, tuple(row.repositories))
 
 
 def _stamp(moment: datetime) -> str:
@@ -203,7 +248,10 @@ def _now() -> datetime:
 
 
 def _is_loopback(url: str) -> bool:
-    return urllib.parse.urlsplit(url).hostname in LOOPBACK
+    try:
+        return urllib.parse.urlsplit(url).hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 # ------------------------------------------------------------------------------------------- HTTP
@@ -216,32 +264,29 @@ class Client:
         self.api = os.environ.get("GITHUB_API_URL", "https://api.github.com").rstrip("/")
         self.token = os.environ.get("GITHUB_TOKEN", "").strip()
         self.say = say
-        if urllib.parse.urlsplit(self.api).username:
+        if masked(self.api) != self.api:
             raise UserError("GITHUB_API_URL may not hold a user or token; set GITHUB_TOKEN instead.")
         if not self.api.startswith("https://") and not (self.api.startswith("http://") and _is_loopback(self.api)):
             raise UserError(f"GITHUB_API_URL {self.api} is not https; a token would travel in the open.")
         if self.token and not self.token.isprintable():
             raise UserError("GITHUB_TOKEN holds a line end or another character that no token has; set it again.")
 
-    def get(self, url: str) -> tuple[dict[str, Any], Message]:
+    def get(self, url: str) -> tuple[Answer, Message]:
         """Return the answer and its headers, after as many attempts as it takes and is sensible."""
         for attempt in range(ATTEMPTS):
             trouble, wait = "", 2.0**attempt
             try:
                 with urllib.request.urlopen(self._request(url), timeout=60) as response:
-                    answer = json.loads(response.read())
-                    if isinstance(answer, dict) and {"total_count", "items"} <= answer.keys():
-                        if not answer.get("incomplete_results"):
-                            return answer, response.headers
-                        trouble = "gave incomplete results"
-                    else:
-                        trouble = "did not answer as the search of GitHub does"
+                    answer = msgspec.json.decode(response.read(LARGEST_ANSWER), type=Answer)
+                    if not answer.incomplete_results:
+                        return answer, response.headers
+                    trouble = "gave incomplete results"
             except urllib.error.HTTPError as error:
                 trouble, wait = self._refusal(error, wait)
-            except ValueError:
-                trouble = "did not answer as the search of GitHub does"
+            except (ValueError, RecursionError):  # of msgspec too
+                trouble = ODD_ANSWER
             except (OSError, http.client.HTTPException) as error:
-                trouble = f"cannot be reached ({getattr(error, 'reason', None) or type(error).__name__})"
+                trouble = f"cannot be reached ({_reason(error)})"
             if attempt + 1 < ATTEMPTS:
                 self.say(f"{self.api} {trouble}; waiting {duration(wait)}")
                 time.sleep(wait)
@@ -262,45 +307,67 @@ class Client:
         """
         message = _message(error)
         if error.code >= 500:
-            return f"answered {error.code}", _retry_after(error.headers) or wait
+            return f"answered {error.code}", self._bearable(_retry_after(error.headers) or wait)
         limited = "rate limit" in message.lower() or error.headers.get("X-RateLimit-Remaining") == "0"
         if error.code == 429 or (error.code == 403 and (limited or error.headers.get("Retry-After"))):
             seconds = _retry_after(error.headers) or _until_reset(error.headers) or max(wait, SECONDARY_WAIT)
-            if seconds > LONGEST_WAIT:
-                raise UserError(f"{self.api} asks to wait {duration(seconds)}; run the same command again after that.")
-            return "limits the rate", seconds
+            return "limits the rate", self._bearable(seconds)
         if error.code == 401:
             raise UserError(f"{self.api} refuses GITHUB_TOKEN; set a valid one, or none.")
         if error.code == 422:
             raise UserError(f"{self.api} does not understand the search ({message}); correct --github_search.")
         raise UserError(f"{self.api} answered {error.code} ({message}); check GITHUB_API_URL and GITHUB_TOKEN.")
 
+    def _bearable(self, seconds: float) -> float:
+        if seconds > LONGEST_WAIT:
+            raise UserError(f"{self.api} asks to wait {duration(seconds)}; run the same command again after that.")
+        return seconds
+
     def next_page(self, headers: Message) -> str:
         """Return the URL that the Link header calls the next one, or ""; it must lie on the same server."""
         found = re.search(r'<([^>]+)>;\s*rel="next"', headers.get("Link", ""))
         url = found[1] if found else ""
-        if url and urllib.parse.urlsplit(url)[:2] != urllib.parse.urlsplit(self.api)[:2]:
+        if url and not _same_server(url, self.api):
             raise UserError(f"{self.api} names a next page on another server; nothing is sent there.")
         return url
+
+
+def _same_server(url: str, other: str) -> bool:
+    try:
+        return urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(other)[:2]
+    except ValueError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return first_line(reason) if isinstance(reason, Exception) else str(reason or type(error).__name__)
 
 
 def _message(error: urllib.error.HTTPError) -> str:
     """Return what an answer says of itself, in one short line."""
     try:
-        said = json.loads(error.read())
+        said = json.loads(error.read(LARGEST_ANSWER))
         texts = [said["message"], *(row["message"] for row in said.get("errors", []) if "message" in row)]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, http.client.HTTPException):
-        return error.reason or "no reason"
-    return " ".join(" ".join(map(str, texts)).split())[:200].rstrip(".")
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError, http.client.HTTPException):
+        return str(error.reason or "no reason")
+    return " ".join(" ".join(map(str, texts)).split())[:200].rstrip(".") or "no reason"
 
 
 def _retry_after(headers: Message) -> float:
-    text = headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else 0.0
+    """Return the seconds that a server asks to wait, as a number or a date; 0 where it asks nothing that is known."""
+    text = headers.get("Retry-After", "").strip()
+    if re.fullmatch("[0-9]+", text):
+        return float(text[:12])
+    try:
+        moment = parsedate_to_datetime(text)
+        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
 
 
 def _until_reset(headers: Message) -> float:
     if headers.get("X-RateLimit-Remaining") != "0":
         return 0.0
     text = headers.get("X-RateLimit-Reset", "")
-    return max(1.0, float(text) - time.time() + 1) if text.isdigit() else 0.0
+    return max(1.0, float(text[:12]) - time.time() + 1) if re.fullmatch("[0-9]+", text) else 0.0

@@ -67,7 +67,7 @@ class Journal:
         self._files = [self._opened(path, size) for path, size in zip(self._paths(), sizes, strict=True)]
         if not self.tallies:
             self._note(command)
-        self.seen = {row.blob: f"{row.repository}/{row.path}" for row in records.read_jsonl(self.documents, Document)}
+        self.seen = {row.blob: (row.repository, row.path) for row in records.read_jsonl(self.documents, Document)}
 
     def _paths(self) -> tuple[Path, Path, Path]:
         return self.documents, self.rejected, self.progress

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from codefit.console import masked, shortened
 from codefit.errors import UserError
 from codefit.sources.git_directory import is_git_directory
 from codefit.sources.source import Place, Source
@@ -26,18 +27,29 @@ def locate(text: str) -> Place:
     Raises:
         UserError: nothing lies there, or the URL is one that could run a command or holds a password.
     """
+    if path := _existing(text):
+        return _locate_path(path)
+    if masked(text) != text:
+        raise UserError("a repository URL may not hold a user or token; let git's credential helper supply it.")
     if text.startswith("-") or _is_unsafe(text):
         raise UserError(f"{text} is refused because git could take it for a command; give a plain URL or path.")
-    path = Path(text).expanduser()
-    if path.exists():
-        return _locate_path(path)
     if "://" in text or re.match(r"[\w.-]+@[\w.-]+:", text):
         return Place("url", text, _name_of_url(text))
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) and not text.endswith((*ARCHIVE_SUFFIXES, ".bundle")):
         return Place("url", f"https://github.com/{text}", text.removesuffix(".git"))
     raise UserError(
-        f"{text} is not there; give a git URL, owner/name on GitHub, a repository, bundle, archive or folder."
+        f"{shortened(text, 200)} is not there; "
+        "give a git URL, owner/name on GitHub, a repository, bundle, archive or folder."
     )
+
+
+def _existing(text: str) -> Path | None:
+    """Return the path that a text names, or None: also for what no path can be, and for a user who is not known."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _is_unsafe(text: str) -> bool:
@@ -58,11 +70,9 @@ def _name_of_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _last_two(url.partition(":")[2])
-    host, _, path = rest.partition("/")
+    _, _, path = rest.partition("/")
     if scheme not in URL_SCHEMES:
         raise UserError(f"{scheme}:// is not a protocol that is allowed here; use one of {', '.join(URL_SCHEMES)}.")
-    if "@" in host and (scheme != "ssh" or ":" in host.partition("@")[0]):
-        raise UserError("a repository URL may not hold a user or token; let git's credential helper supply it.")
     return _last_two(path).rpartition("/")[2] if scheme == "file" else _last_two(path)
 
 

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from codefit.errors import UserError
 from codefit.records import Rejection
 
+LONGEST_PATH = 4096  # bytes, as Linux has it
+
 
 class Unreachable(UserError):
     """A source that may well be there another time."""
@@ -51,7 +53,7 @@ def unsafe(path: str) -> bool:
     """Return whether a path of a source would lead out of the folder it is unpacked into."""
     slashed = path.replace("\\", "/")
     away = slashed.startswith("/") or (slashed[1:2] == ":" and slashed[0].isalpha()) or slashed in {"", "."}
-    return away or (".." in slashed and ".." in slashed.split("/"))
+    return away or "\0" in path or (".." in slashed and ".." in slashed.split("/"))
 
 
 def named(raw: bytes, key: Any, blob: str = "", rejection: Rejection | None = None) -> Member:
@@ -60,4 +62,6 @@ def named(raw: bytes, key: Any, blob: str = "", rejection: Rejection | None = No
         path = raw.decode("utf-8")
     except UnicodeDecodeError:
         return Member(raw.decode("utf-8", "backslashreplace"), rejection=Rejection("path is not UTF-8"))
+    if len(raw) > LONGEST_PATH:
+        return Member(path, rejection=Rejection("path too long", len(raw)))
     return Member(path, key, blob, Rejection("unsafe path") if unsafe(path) else rejection)

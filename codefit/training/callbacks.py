@@ -12,6 +12,7 @@ import torch
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
+from codefit import console
 from codefit.outputs import write_whole
 
 LOG = "log.jsonl"
@@ -100,7 +101,7 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
         self._restore()
         kept = f"with the checkpoint of step {self.saved_step}" if self.saved_step else "with no checkpoint"
         with contextlib.suppress(OSError):  # of a terminal that is gone
-            print(
+            console.show(
                 f"\nstopping after this step, with a checkpoint; once more stops at once, {kept}.",
                 file=sys.stderr,
                 flush=True,

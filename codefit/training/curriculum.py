@@ -61,8 +61,8 @@ def by_difficulty(
         values = {"length": lengths, "rarity": rarities, "entropy": entropies}[args.curriculum_by](ids)
     order = sorted(range(len(chosen)), key=lambda at: (values[at], at))
     if order:
-        print(f"curriculum  {args.curriculum} by {args.curriculum_by}: ", end="")
-        print(f"{values[order[0]]:.2f} to {values[order[-1]]:.2f}, median {values[order[len(order) // 2]]:.2f}")
+        console.show(f"curriculum  {args.curriculum} by {args.curriculum_by}: ", end="")
+        console.show(f"{values[order[0]]:.2f} to {values[order[-1]]:.2f}, median {values[order[len(order) // 2]]:.2f}")
     return [chosen[at] for at in order]
 
 

@@ -260,7 +260,7 @@ def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Map
     counts = encoding.counts(rows.samples)
     fill = counts["tokens"] / (len(rows.rows) * rows.row_tokens)
     steps, per_step = length(args, rows)
-    print(f"parameters  {trained:,} trained of {total:,}")
+    console.show(f"parameters  {trained:,} trained of {total:,}")
     for part in (False, True):  # those of --replay on a line of their own
         reasons = [
             f"{count:,} {reason.removeprefix('replay ')}"
@@ -268,11 +268,11 @@ def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Map
             if count and reason.startswith("replay ") == part
         ]
         if reasons:
-            print(("replay      " if part else "rows        ") + ", ".join(reasons))
-    print(f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them with a label; ", end="")
-    print(f"packed into {len(rows.rows):,} rows of {rows.row_tokens} ({fill:.0%} full)")
-    print(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows.rows):.2f} epochs")
-    print(f"output      {args.output_dir}")
+            console.show(("replay      " if part else "rows        ") + ", ".join(reasons))
+    console.show(f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them with a label; ", end="")
+    console.show(f"packed into {len(rows.rows):,} rows of {rows.row_tokens} ({fill:.0%} full)")
+    console.show(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows.rows):.2f} epochs")
+    console.show(f"output      {args.output_dir}")
 
 
 def foresee(args: argparse.Namespace, model: Any, rows: PackedRows, settings: Sequence[tuple[str, str, str]]) -> None:
@@ -281,16 +281,16 @@ def foresee(args: argparse.Namespace, model: Any, rows: PackedRows, settings: Se
     parts = memory(model, args, rows)
     needed, there = sum(parts.values()), memory_there()
     fits = "fits into" if needed < FULL * there else "may not fit into"
-    print(f"memory      about {size(needed)} at the peak, which {fits} {size(there)}:")
+    console.show(f"memory      about {size(needed)} at the peak, which {fits} {size(there)}:")
     listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
-    print(textwrap.indent(textwrap.fill(listed, 88, break_on_hyphens=False), " " * 12))
+    console.show(textwrap.indent(textwrap.fill(listed, 88, break_on_hyphens=False), " " * 12))
     took = console.duration(seconds(model, args, steps * per_step * args.max_length / distributed.processes()))
-    print(f"time        about {took} on this {hardware.device().type}, validation aside: the operations, at")
-    print(
+    console.show(f"time        about {took} on this {hardware.device().type}, validation aside: the operations, at")
+    console.show(
         f"            {EFFICIENCY:.0%} of the speed of a matrix product measured now; half or twice as much is possible"
     )
-    print(f"disk        {size(bytes_written(model, args))} at most for checkpoints and result; ", end="")
-    print(f"{size(free_bytes(args.output_dir))} free")
+    console.show(f"disk        {size(bytes_written(model, args))} at most for checkpoints and result; ", end="")
+    console.show(f"{size(free_bytes(args.output_dir))} free")
     if args.hf_repository:
-        print(f"hub         {args.hf_repository} can be written")
-    print("\n" + console.table(settings, ("setting", "value", "from")))
+        console.show(f"hub         {args.hf_repository} can be written")
+    console.show("\n" + console.table(settings, ("setting", "value", "from")))

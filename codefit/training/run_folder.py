@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from codefit import json_files, outputs
+from codefit import console, json_files, outputs
 from codefit.errors import UserError
 from codefit.manifest import sha256
 
@@ -138,7 +138,7 @@ def last(folder: Path) -> Path | None:
         problem = damage(checkpoint)
         if problem is None:
             return checkpoint
-        print(f"skipped {checkpoint.name}: {problem}", file=sys.stderr)
+        console.show(f"skipped {checkpoint.name}: {problem}", file=sys.stderr)
     return None
 
 

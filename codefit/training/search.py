@@ -166,9 +166,9 @@ def run(args: argparse.Namespace, plan: SearchPlan, train: Train) -> None:
         UserError: no trial came to an end, or Optuna is not installed.
     """
     dimensions, fixed = plan.dimensions, plan.fixed
-    print(f"search      {args.trials} trials, each in a folder of {args.output_dir}")
+    console.show(f"search      {args.trials} trials, each in a folder of {args.output_dir}")
     for dimension in dimensions:
-        print(f"            {dimension}")
+        console.show(f"            {dimension}")
     if args.dry_run or args.preview:
         look = ["--dry_run"] if args.dry_run else ["--preview", str(args.preview)]
         return train([*fixed, *look, "--output_dir", str(args.output_dir)], [])
@@ -179,10 +179,10 @@ def run(args: argparse.Namespace, plan: SearchPlan, train: Train) -> None:
     while (number := len(_ended(study))) < args.trials:
         trial = _next_trial(study, args, number)
         values = {dimension.name: dimension.draw(trial) for dimension in dimensions}
-        print(f"\ntrial {number + 1} of {args.trials}: {_shown(values)}")
+        console.show(f"\ntrial {number + 1} of {args.trials}: {_shown(values)}")
         _run_trial(study, trial, values, fixed, work / folder_name(trial.number), train)
         left = (time.monotonic() - started) / (number + 1 - first) * (args.trials - number - 1)
-        print(f"trials take about {console.duration(left)} more" if left else "all trials have ended")
+        console.show(f"trials take about {console.duration(left)} more" if left else "all trials have ended")
     rows = _rows(study, dimensions)
     best = best_of(rows)
     _write(work, rows, dimensions)
@@ -244,7 +244,7 @@ def _run_trial(study: Any, trial: Any, values: dict[str, Any], fixed: list[str],
         if pruner.training_ended:  # stopped by the user, or the result could not be saved: not the values' fault
             raise
         shutil.rmtree(outputs.workspace(folder), ignore_errors=True)
-        print(f"this trial failed: {error}")
+        console.show(f"this trial failed: {error}")
         trial.set_user_attr("error", str(error))
         study.tell(trial, state=state.FAIL)
         return
@@ -273,7 +273,7 @@ class Pruner(TrainerCallback):  # type: ignore[misc]
             return
         self.trial.report(metrics[OBJECTIVE], step)
         if step < state.max_steps and self.trial.should_prune():
-            print(f"step {step}: worse than the median of the trials before; this trial ends here")
+            console.show(f"step {step}: worse than the median of the trials before; this trial ends here")
             self.trial.set_user_attr("pruned", True)
             control.should_training_stop = True
 
@@ -339,12 +339,14 @@ def report(args: argparse.Namespace, rows: Sequence[dict[str, Any]], best: dict[
         + [row["steps"] or "", console.duration(row["seconds"]) if row["seconds"] else ""]
         for row in ranked
     ]
-    print("\n" + console.table(cells, ["trial", "state", *names, "bits/byte", "loss", "steps", "time"]))
-    print(f"\nbest:    trial {best['trial']}, {best['value']:.4f} bits per byte: {_shown({n: best[n] for n in names})}")
-    print(f"its run: {args.output_dir / folder_name(best['trial'])}")
-    print(f"trials:  {args.output_dir / 'trials.csv'}, trials.json, trials.png")
+    console.show("\n" + console.table(cells, ["trial", "state", *names, "bits/byte", "loss", "steps", "time"]))
+    console.show(
+        f"\nbest:    trial {best['trial']}, {best['value']:.4f} bits per byte: {_shown({n: best[n] for n in names})}"
+    )
+    console.show(f"its run: {args.output_dir / folder_name(best['trial'])}")
+    console.show(f"trials:  {args.output_dir / 'trials.csv'}, trials.json, trials.png")
     chosen = [word for name in names for word in (f"--{name}", str(best[name]))]
     again = shlex.join(
         [*plan.fixed, *chosen, "--output_dir", str(args.output_dir.with_name(args.output_dir.name + "-best"))]
     )
-    print(f"again:   python train.py {again}")
+    console.show(f"again:   python train.py {again}")

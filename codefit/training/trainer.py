@@ -21,7 +21,7 @@ import torch
 from accelerate import PartialState
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
 
-from codefit import distributed, private_apis
+from codefit import console, distributed, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError, first_line
 from codefit.modeling import hardware
@@ -148,7 +148,7 @@ class CodeTrainer(Trainer):
         if self.rescued or self.args.world_size > 1 or (rows == 1 and self.args.activation_checkpointing):
             raise UserError(self._out_of_memory())
         self.rescued = True
-        print(
+        console.show(
             f"out of memory at step {self.state.global_step + 1}: going on from here with activation checkpointing "
             f"and {rows} x 1 row instead of {rows} at once; the effective batch stays the same.",
             file=sys.stderr,

@@ -1,5 +1,6 @@
 """Documents are cleaned as stated; duplicates are what their definition says."""
 
+import dataclasses
 import itertools
 import random
 import re
@@ -242,3 +243,9 @@ def test_64_kilobytes_of_anything_take_less_than_two_seconds(atom, path):
     options = CurationOptions(profile="light", rule=["long_line=off"], strip_comments=True)
     curate(Document((atom * 65_536)[:65_536], path), options)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("field", ["path", "repository", "commit", "license", "blob", "committed_at"])
+def test_half_a_surrogate_pair_in_any_field_is_a_rejection(field: str) -> None:
+    document = dataclasses.replace(Document("val a = 1\n", "a.kt", "o/r", language="kotlin"), **{field: "a\ud800.kt"})
+    assert curate(document, CurationOptions()).outcome == Rejection("not UTF-8", field)

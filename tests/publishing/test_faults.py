@@ -149,6 +149,42 @@ def test_every_call_that_fails_in_every_way(
         assert titles(server, "model", repo) == ["initial commit"]
 
 
+ODD_ANSWERS = {
+    **{"list": "[]", "null": "null", "text": '"x"', "number": "7", "true": "true", "empty": "{}", "deep": "[" * 99_999},
+    "types": json.dumps(
+        dict.fromkeys(
+            ("name", "auth", "url", "id", "sha", "private", "files", "errors", "warnings", "commitUrl", "commitOid"), 7
+        )
+    ),
+    "lists": json.dumps(
+        {name: [[]] for name in ("name", "auth", "url", "id", "sha", "private", "files", "errors", "warnings")}
+    ),
+    "nested": json.dumps(
+        {"auth": {"accessToken": []}, "files": [None], "id": None, "siblings": [7], "lastModified": 7}
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ANSWERS)
+@pytest.mark.parametrize("call", HUB)
+def test_an_answer_of_other_types_is_a_sentence_or_does_no_harm(
+    talkers: dict[str, tuple[HubServer, Client]], folder: Path, call: str, odd: str
+) -> None:
+    server, client = talkers["without xet"]
+    repo = f"tester/odd-{call}-{odd}"
+    server.faults[:] = [Fault(CALLS[call], times=FOREVER, status=200, body=ODD_ANSWERS[odd])]
+    before = contents(folder)
+    asked = ("check_repository", {"repo_id": repo, "kind": "model"}) if call == "whoami" else push(folder, repo_id=repo)
+    error = client.ask(asked)
+    server.faults.clear()
+    assert contents(folder) == before
+    assert "\n" not in error
+    assert len(error) < 1000
+    if error:
+        assert repo in error
+        assert "check HF_ENDPOINT" in error or "; correct it" in error or "check the network" in error
+
+
 def no_storage(server: HubServer) -> Fault:
     return Fault(
         "xet-write-token", body=json.dumps({**server.api.xet.token(""), "casUrl": "http://127.0.0.1:9"}), status=200

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -250,6 +251,104 @@ def test_settings_that_are_refused(monkeypatch, tmp_path, name, value, message):
     with pytest.raises(UserError, match=message) as caught:
         names("a", tmp_path)
     assert TOKEN not in str(caught.value)
+
+
+ODD_FIELDS = [None, True, 7, -1, 1.5, "x", [], [[]], {}, {"a": 1}, 10**30]
+ODD_ANSWERS = [
+    *("[]", "null", "7", '"x"', "{}", "[" * 99_999, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")),
+    *({"total_count": odd, "items": []} for odd in ODD_FIELDS if odd != 7),
+    *({"total_count": 1, "items": odd} for odd in ODD_FIELDS if odd != []),
+    *({"total_count": 1, "items": [{**row(1), name: odd}]} for odd in ODD_FIELDS for name in row(1) if odd != "x"),
+    *({"total_count": 1, "items": [{**row(1), "created_at": odd}]} for odd in ("x", "", "2020-01-01")),
+    *({"total_count": 1, "items": [row(1)], "incomplete_results": odd} for odd in (7, "x", [], None)),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ANSWERS, ids=lambda odd: str(odd)[:60])
+def test_an_answer_of_other_types_is_one_sentence(server, waits, tmp_path, odd):
+    server.moods = [(200, {}, odd)] * 6
+    with pytest.raises(UserError, match="did not answer as the search of GitHub does, 6 times"):
+        names("a", tmp_path)
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [
+        ("-5", 1, 60),
+        ("", 1, 60),
+        ("soon", 1, 60),
+        ("²", 1, 60),
+        ("nan", 1, 60),
+        ("0", 1, 60),
+        ("7.5", 1, 60),
+        ("Mon, 01 Jan 1990 00:00:00 GMT", 1, 60),
+        ("12", 12, 60),
+    ],
+)
+def test_an_odd_retry_after_is_a_wait_that_ends(server, waits, tmp_path, status, asked, least, most):
+    server.rows = [row(1)]
+    server.moods = [(status, {"Retry-After": asked.encode().decode("latin-1")}, {"message": "rate limit"})]
+    assert names("a", tmp_path)[0] == ["owner/r1"]
+    assert len(waits) == 1
+    assert least <= waits[0] <= most
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+@pytest.mark.parametrize("asked", ["99999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_wait_that_is_too_long_is_said(server, waits, tmp_path, status, asked):
+    server.moods = [(status, {"Retry-After": asked}, {"message": "rate limit"})]
+    with pytest.raises(UserError, match=r"asks to wait .* h .*; run the same command again after that"):
+        names("a", tmp_path)
+    assert waits == []
+
+
+def test_a_date_in_retry_after_is_waited_for(server, waits, tmp_path):
+    server.rows = [row(1)]
+    server.moods = [(429, {"Retry-After": formatdate(time.time() + 100, usegmt=True)}, {"message": "rate limit"})]
+    assert names("a", tmp_path)[0] == ["owner/r1"]
+    assert 60 < waits[0] <= 100
+
+
+def test_next_pages_without_end_are_one_sentence(server, tmp_path):
+    link = {"Link": f'<{server.url}/search/repositories?q=created:2020..2021&per_page=100>; rel="next"'}
+    server.moods = [(200, link, {"total_count": 5, "items": [row(1)]})] * 99
+    with pytest.raises(UserError, match="names more pages than a search has, 10"):
+        names("a", tmp_path)
+
+
+@pytest.mark.parametrize("link", ["http://[::1", "file:///etc/passwd", "x", "//[", "https://example.invalid/x"])
+def test_an_odd_next_page_is_one_sentence(server, tmp_path, link):
+    server.moods = [(200, {"Link": f'<{link}>; rel="next"'}, {"total_count": 5, "items": [row(1)]})]
+    with pytest.raises(UserError, match="names a next page on another server"):
+        names("a", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "said", ["[]", "null", '{"message": []}', '{"message": 7, "errors": 7}', '{"errors": [7]}', ""]
+)
+def test_an_odd_refusal_is_one_sentence(server, tmp_path, said):
+    server.moods = [(404, {}, said)]
+    with pytest.raises(UserError, match=r"answered 404 .*; check GITHUB_API_URL"):
+        names("a", tmp_path)
+
+
+@pytest.mark.parametrize("odd", ["[]", "7", "null", "{}", '{"start": 7}', "\x00", '{"query": "a"}'])
+def test_a_damaged_state_begins_the_search_again(server, tmp_path, odd):
+    server.rows = [row(number) for number in range(1200)]
+    names("a", tmp_path)
+    state = tmp_path / "state"
+    lines = state.read_text().splitlines(keepends=True)
+    for number in range(len(lines)):
+        state.write_text("".join([*lines[:number], odd + "\n", *lines[number + 1 :]]))
+        assert len(names("a", tmp_path)[0]) == 1200
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "https://host/?token=x", "https://:x@host", "//x:y@host"])
+def test_odd_addresses_of_the_api_are_refused(monkeypatch, tmp_path, url):
+    monkeypatch.setenv("GITHUB_API_URL", url)
+    with pytest.raises(UserError, match="GITHUB_API_URL"):
+        names("a", tmp_path)
 
 
 def test_a_redirect_to_another_place_does_not_carry_the_token(server, tmp_path):

@@ -35,7 +35,9 @@ def hundred():
         add(f"cut{n}.kt", good + "ä€😀"[n % 3].encode()[:-1], "not UTF-8")
         add(f"latin{n}.kt", good + "größe".encode("latin-1"), "not UTF-8")
         add(f"mixed{n}.kt", good + "größe".encode() + "größe".encode("cp1252"), "not UTF-8")
-        add(f"utf16{n}.kt", (GOOD % n).encode(("utf-16", "utf-16-le", "utf-16-be", "utf-32")[n % 4]), "binary")
+        encoding = ("utf-16", "utf-16-le", "utf-16-be", "utf-32")[n % 4]
+        marked = encoding in {"utf-16", "utf-32"}
+        add(f"utf16{n}.kt", (GOOD % n).encode(encoding), "not UTF-8" if marked else "binary")
         add(f"nul{n}.kt", good + b"\0", "binary")
         add(f"bytes{n}.kt", bytes((i * 7 + n) % 256 for i in range(4000)), "binary")
         add(f"pointer{n}.kt", POINTER % n, "LFS pointer")

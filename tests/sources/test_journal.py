@@ -139,7 +139,7 @@ def test_what_was_not_finished_is_cut_off(tmp_path, torn):
         file.write(torn)
     again = Journal(tmp_path / "out.jsonl", {"revision": None})
     assert again.tallies == journal.tallies
-    assert again.seen == {"1": "a/b/a.kt"}
+    assert again.seen == {"1": ("a/b", "a.kt")}
     assert again.documents.read_bytes().count(b"\n") == 1
     assert again.rejected.read_bytes().count(b"\n") == 1
     other = Journal(tmp_path / "out.jsonl", {"revision": "v1"})

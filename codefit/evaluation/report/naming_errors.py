@@ -1,5 +1,6 @@
 """The page of errors of a benchmark of names: what is confused with what, and how names of each length come out."""
 
+import html
 from collections import Counter
 from collections.abc import Sequence
 
@@ -36,7 +37,7 @@ def page(by_model: dict[str, list[Prediction]], models: Models, title: str) -> s
             (item.reference, _answer(item)) for item in items if _answer(item) != item.reference.strip()
         )
         text += ["Whole names that are confused most often:", _counts(("real", "predicted", "times"), wrong)]
-    return "\n\n".join(text) + "\n"
+    return html.escape("\n\n".join(text), quote=False) + "\n"
 
 
 def lengths(items: Sequence[Prediction]) -> list[tuple[str, ...]]:

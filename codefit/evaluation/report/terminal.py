@@ -1,5 +1,6 @@
 """The scores as text: for the terminal, at most 100 columns wide, and as Markdown for READMEs and cards."""
 
+import html
 import textwrap
 
 from codefit import console
@@ -37,7 +38,7 @@ def markdown(content: Scores) -> str:
     parts = [" · ".join(f"{model.label}: `{model.name}`" for model in content.models.values())]
     for result in content.benchmarks.values():
         parts += _chapter(result, content.models)
-    return "\n\n".join(parts) + "\n"
+    return console.printable_lines(html.escape("\n\n".join(parts), quote=False)) + "\n"
 
 
 def _chapter(result: BenchmarkResult, models: Models) -> list[str]:
