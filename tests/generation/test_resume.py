@@ -87,7 +87,10 @@ def test_a_fingerprint_is_of_what_is_computed(made):
 
 def test_the_share_that_moves_with_the_batches_is_printed(made, tmp_path, capsys, monkeypatch):
     run(made, tmp_path / "out")
-    assert "in other batches 0 of 12 completions are different" in capsys.readouterr().out
+    assert (
+        "batch check: 0 of 12 completions changed when decoded in a different batch (rounding)"
+        in capsys.readouterr().out
+    )
     right = batched.generate
 
     def flipping(model, prompts, **settings):
@@ -96,7 +99,10 @@ def test_the_share_that_moves_with_the_batches_is_printed(made, tmp_path, capsys
 
     monkeypatch.setattr(batched, "generate", flipping)
     run(made, tmp_path / "flipping")
-    assert "in other batches 1 of 12 completions are different" in capsys.readouterr().out
+    assert (
+        "batch check: 1 of 12 completions changed when decoded in a different batch (rounding)"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(("count", "asked"), [(0, 0), (5, 5), (32, 32), (100, 32)])
@@ -114,7 +120,9 @@ def test_a_prediction_ends_where_its_rule_says(made):
     from tests.support.benchmark import PAIRS, new_tokenizer
 
     model, encoder = loading.load_model(str(made / "base")), encoding.Encoder(new_tokenizer(), 40)
-    free = inference.predict(model, encoder, PAIRS, 60, 4000, with_cache=False).items
-    short = inference.predict(model, encoder, PAIRS, 60, 4000, stop="line", with_cache=False).items
+    free, short = (
+        inference.predict(model, inference.Asked(PAIRS, encoder, 60, stop), 4000, with_cache=False).items
+        for stop in ("end", "line")
+    )
     assert [item.prediction for item in short] == [stopping.text_until("line", item.prediction) for item in free]
     assert [item.scores for item in short] == [item.scores for item in free]

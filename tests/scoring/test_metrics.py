@@ -91,9 +91,8 @@ def test_lists_that_cannot_be_scored_are_refused(predictions: list[str], referen
 def test_the_honest_profile_holds_every_text_metric_with_its_signature() -> None:
     result = task_metrics.scores(["a b c", "x"], ["a b c", "y"])
     names = {metric.name for metric in task_metrics.text_metrics("completion")}
-    assert set(result) == {*names, "n", "signatures"}
-    assert set(result["signatures"]) == names
-    assert (result["n"], result["exact_match"], result["edit_similarity"]) == (2, 50.0, 50.0)
+    assert set(result.values) == set(result.signatures) == names
+    assert (result.n, result.values["exact_match"], result.values["edit_similarity"]) == (2, 50.0, 50.0)
 
 
 # ------------------------------------------------------------------------------------------------ single metrics

@@ -37,7 +37,8 @@ def test_base_adapter_merged_and_few_shot_stand_in_one_table(several):
     assert labels == {"base": "base", "adapted": "adapter", "adapted-2": "merged", "few-shot": "2-shot base"}
     assert list(content["benchmarks"]) == ["heldout", "forgetting"]
     row = content["benchmarks"]["heldout"]["metrics"][0]
-    assert row["others"].keys() == {"adapted-2", "few-shot"}
+    assert row["scores"].keys() == labels.keys()
+    assert row["against_base"].keys() == {"adapted", "adapted-2", "few-shot"}
     written = {role: [item.prediction for item in predictions(several, role)] for role in labels}
     assert written["adapted"] == written["adapted-2"]  # the merged model is the adapter, in another form
     assert written["few-shot"] != written["base"]
@@ -92,7 +93,9 @@ def test_two_runs_are_compared_on_the_same_prompts(finished, several, tmp_path, 
     content = scores(tmp_path / "out")
     assert list(content["benchmarks"]) == ["heldout"]
     assert {role: model["label"] for role, model in content["models"].items()} == {"base": "first", "adapted": "second"}
-    assert content["benchmarks"]["heldout"]["metrics"][0]["difference"]["value"] == 0  # the same adapter twice
+    assert (
+        content["benchmarks"]["heldout"]["metrics"][0]["against_base"]["adapted"]["value"] == 0
+    )  # the same adapter twice
     assert predictions(tmp_path / "out", "base") == predictions(finished, "adapted")
     assert "for the second model" in (tmp_path / "out" / "report.md").read_text()
     benchmarking.main(["--rescore", "--output_dir", str(tmp_path / "out")])
@@ -127,14 +130,14 @@ def test_runs_on_other_prompts_are_refused(finished, made, tmp_path):
     ],
 )
 def test_models_are_called_by_what_tells_them_apart(names, labels):
-    assert contenders._labels([{"name": name, "kind": "adapter"} for name in names]) == labels
+    assert contenders._labels([contenders._Adapted(name, "adapter", name, None, None, {}) for name in names]) == labels
 
 
 def test_models_of_different_bases_are_refused(made, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(made / "merged", other)
     (other / MANIFEST).write_text(json.dumps({"arguments": {}, "base_model": "another/base"}))
-    with pytest.raises(UserError, match=r"have different bases \(.*another/base.*side by side with --compare"):
+    with pytest.raises(UserError, match=r"have different bases \(.*another/base.*compare the runs with --compare"):
         benchmarking.main(["--hf_repository", str(made / "adapter"), str(other), "--output_dir", str(tmp_path / "out")])
 
 

@@ -67,7 +67,7 @@ def test_predictions_while_training_are_those_of_the_saved_model(watched, prepar
     done = batched.generate(model, ids, max_new_tokens=64, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id)
     scores = task_metrics.scores([encoder.decode(item.ids) for item in done], [pair.completion for pair in asked])
     for name in ("edit_similarity", "exact_match", "next_line"):
-        assert manifest["validation"][f"eval_{name}"] == pytest.approx(scores[name])
+        assert manifest["validation"][f"eval_{name}"] == pytest.approx(scores.values[name])
 
 
 def test_the_best_checkpoint_is_kept(watched):
@@ -136,7 +136,9 @@ def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared
     found = {}
     for task in ("line", "completion"):
         asked = [dataclasses.replace(pair, task=task) for pair in pairs]
-        written = inference.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False).items
+        written = inference.predict(
+            model, inference.Asked(asked, encoder, 64, stopping.of_tasks([task])), 16384, with_cache=False
+        ).items
         found[task] = heldout_eval.HeldOut(asked, encoder).scores(model)
         texts = [item.prediction for item in written], [item.reference for item in written]
         assert found[task] == {metric.name: metric.score(*texts) for metric in heldout_eval.METRICS}
