@@ -34,7 +34,6 @@ from codefit.scoring.metric import Metric, in_sentence
 from codefit.scoring.statistics import Array, Verdict
 
 BASE, ADAPTED = "base", "adapted"  # the keys of the first two models
-RESOLVED = 0.05
 # Points of the headline metric: a reader of code would not notice a loss that is surely smaller. "Out of the BLEU"
 # (Evtikhiev et al., JSS 2023) finds that people do not see differences below 2 to 5 points.
 KEPT = 2.0
@@ -80,7 +79,7 @@ def scores(
             forgetting=_forgetting(result) if info.forgetting else None,
             compat=_compat(info.format, by_model, profile),
         )
-    return Scores(models, found, FORMAT)
+    return Scores(models, corrected(found), FORMAT)
 
 
 def _compat(form: Format, by_model: ByModel, profile: str) -> dict[str, ProfileScores] | None:
@@ -165,7 +164,8 @@ def _asked_differently(decoding: Mapping[str, GenerationSettings]) -> list[str]:
 
 
 def _clusters(items: Sequence[Prediction]) -> list[str]:
-    return [item.path or item.id for item in items]
+    """Return the file of each item: repository and path, since every package has a setup.py."""
+    return [f"{item.repository}\0{item.path}" if item.path else item.id for item in items]
 
 
 def _metrics(by_model: ByModel) -> list[Metric]:
@@ -185,32 +185,22 @@ def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
         higher_is_better=metric.higher_is_better,
         n=len(clusters),
         signature=f"{metric.signature(len(clusters))}|{how}".rstrip("|"),
-        scores={key: _interval(metric, found, clusters, seed) for key, found in stats.items()},
+        scores={key: _interval(metric, found, clusters) for key, found in stats.items()},
         against_base={
             key: _difference(metric, stats[BASE], found, clusters, seed) for key, found in stats.items() if key != BASE
         },
     )
 
 
-def _interval(metric: Metric, stats: Array, clusters: Sequence[str], seed: int) -> Score:
-    """Return the score of n items from their statistics, shape (n, k); a percentage stays within 0 and 100."""
-    found = statistics.intervals(stats, clusters, metric.value, seed)
-    if metric.unit == "%":  # with few files the interval runs over them
-        return Score(found.value, max(0.0, found.low), min(100.0, found.high))
-    return Score(*found)
+def _interval(metric: Metric, stats: Array, clusters: Sequence[str]) -> Score:
+    """Return the score of n items from their statistics, shape (n, k)."""
+    return Score(*statistics.interval(stats, clusters, metric.scale))
 
 
 def _difference(metric: Metric, before: Array, after: Array, clusters: Sequence[str], seed: int) -> Difference:
     """Return the difference of two models from the statistics of the same n items, shape (n, k)."""
-    found = statistics.compare(before, after, clusters, metric.value, metric.higher_is_better, seed)
-    low, high = found.low, found.high
-    if metric.unit == "%":  # with few files the interval runs over what two percentages can differ by
-        low, high = max(-100.0, low), min(100.0, high)
-    mcnemar_p = statistics.mcnemar(before[:, 0], after[:, 0]) if metric.is_hit else None
-    # No resample of a few hits of one model alone has a loss.
-    resolved = mcnemar_p is None or mcnemar_p < RESOLVED
-    verdict = found.verdict if resolved else "not resolved"
-    return Difference(found.difference, low, high, found.p, found.smallest, verdict, mcnemar_p)
+    found = statistics.compare(before, after, clusters, metric.scale, seed)
+    return Difference(found.difference, found.low, found.high, found.p, found.smallest, found.verdict, found.mcnemar_p)
 
 
 # ---------------------------------------------------------------------------------------------- stop rules
@@ -311,7 +301,7 @@ def _groups(by_model: ByModel, seed: int) -> list[Group]:
 def _corrected(rows: list[Group]) -> list[Group]:
     """Return groups with the p values and verdicts of each model corrected for their number."""
     keys = list(rows[0].against_base) if rows else []
-    p_values = {key: statistics.holm([row.against_base[key].p for row in rows]) for key in keys}
+    p_values = {key: statistics.holm([_p(row.against_base[key]) for row in rows]) for key in keys}
     return [
         msgspec.structs.replace(
             row,
@@ -321,9 +311,50 @@ def _corrected(rows: list[Group]) -> list[Group]:
     ]
 
 
+def _p(found: Difference) -> float:
+    """Return the p that a verdict rests on: the larger one, where McNemar's test applies too."""
+    return max(found.p, found.mcnemar_p or 0.0)
+
+
 def _with_p(found: Difference, p: float) -> Difference:
-    verdict: Verdict = "not resolved" if p >= RESOLVED else found.verdict
+    verdict: Verdict = "not resolved" if p >= statistics.RESOLVED and found.verdict != "too few" else found.verdict
     return msgspec.structs.replace(found, p=p, verdict=verdict)
+
+
+def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]:
+    """Return the benchmarks with every secondary difference corrected for their number, over benchmarks and models.
+
+    The primary metric of the first benchmark is named before the run and stands alone: it is what the run is about. All
+    other differences are one family (Holm). The forgetting check has a test of its own.
+    """
+    places = [
+        (name, row.metric, key)
+        for name, result in results.items()
+        for row in result.metrics
+        for key in row.against_base
+        if not (row is result.headline and name == next(iter(results)) and key == ADAPTED)
+    ]
+    rows = {(name, row.metric): row for name, result in results.items() for row in result.metrics}
+    p_values = statistics.holm([_p(rows[name, metric].against_base[key]) for name, metric, key in places])
+    by_place = dict(zip(places, p_values, strict=True))
+    return {
+        name: msgspec.structs.replace(
+            result,
+            metrics=[
+                msgspec.structs.replace(
+                    row,
+                    against_base={
+                        key: _with_p(found, by_place[name, row.metric, key])
+                        if (name, row.metric, key) in by_place
+                        else found
+                        for key, found in row.against_base.items()
+                    },
+                )
+                for row in result.metrics
+            ],
+        )
+        for name, result in results.items()
+    }
 
 
 def _forgetting(result: BenchmarkResult) -> Forgetting:

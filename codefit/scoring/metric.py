@@ -6,13 +6,14 @@ of one item and every resample of a bootstrap therefore come from the same two m
 
 import abc
 import functools
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from codefit.records import Prediction
-from codefit.scoring.statistics import Array, mean
+from codefit.scoring.statistics import Array, Scale, mean
 
 
 class Metric(abc.ABC):
@@ -24,6 +25,7 @@ class Metric(abc.ABC):
         unit: "%", or "" for a number without a unit.
         higher_is_better: its direction.
         is_hit: an item is either hit or missed (100 or 0), so that McNemar's exact test applies.
+        is_ratio: positive and compared by ratio, so that intervals are taken on the log scale.
     """
 
     name: ClassVar[str]
@@ -31,6 +33,13 @@ class Metric(abc.ABC):
     unit: ClassVar[str] = "%"
     higher_is_better: ClassVar[bool] = True
     is_hit: ClassVar[bool] = False
+    is_ratio: ClassVar[bool] = False
+
+    @property
+    def scale(self) -> Scale:
+        """What intervals and comparisons need to know of the metric."""
+        bounds = (0.0, 100.0) if self.unit == "%" else (-math.inf, math.inf)
+        return Scale(self.value, self.higher_is_better, self.is_hit, self.is_ratio, bounds)
 
     @abc.abstractmethod
     def of_item(self, item: Prediction) -> tuple[float, ...]:

@@ -1,10 +1,10 @@
 """How sure a score is: jackknife intervals over files, paired permutation tests, and exact tests for hits.
 
-Two pairs cut from one file resemble each other, so files are the unit, not pairs. A corpus score such as BLEU is computed
-again from the sums of statistics with a file left out or swapped: no score is ever averaged.
+Two pairs cut from one file resemble each other, so files are the unit, not pairs. A corpus score such as BLEU is
+computed again from the sums of statistics with a file left out or swapped: no score is ever averaged.
 
-- Interval: the delete-one jackknife over files with a t quantile (Efron and Tibshirani, An Introduction to the Bootstrap,
-  1993, chapter 11). Perplexity and bits per byte on the log scale.
+- Interval: the delete-one jackknife over files with a t quantile (Efron and Tibshirani, An Introduction to the
+  Bootstrap, 1993, chapter 11). Perplexity and bits per byte on the log scale.
 - Verdict: a permutation test that swaps the labels of the two models file by file (Good, Permutation, Parametric, and
   Bootstrap Tests of Hypotheses, 2005). Below 13 files all assignments are tried.
 - Hits (exact match and the like): Wilson's and Newcombe's score intervals, McNemar's exact test.
@@ -259,9 +259,7 @@ def newcombe(hits_a: Array, hits_b: Array, n: float | None = None) -> tuple[floa
 
 def _phi(a: NDArray[np.bool_], b: NDArray[np.bool_], n: float) -> float:
     """Return Newcombe's correlation of two rows of hits, each of shape (items,), with its continuity correction."""
-    both, neither, only_a, only_b = (
-        n * float(cell.mean()) for cell in (a & b, ~a & ~b, a & ~b, ~a & b)
-    )
+    both, neither, only_a, only_b = (n * float(cell.mean()) for cell in (a & b, ~a & ~b, a & ~b, ~a & b))
     product = both * neither - only_a * only_b
     if product > 0:
         product = max(product - n / 2, 0.0)
