@@ -103,11 +103,11 @@ def interval(stats: Array, clusters: Sequence[str], scale: Scale) -> Interval:
         clusters: the file of each item, length n. With one file the interval is about items of that file only.
         scale: of the metric.
     """
+    sums = _cluster_sums(stats, clusters)
     value = float(scale.value(stats.sum(axis=0)))
     if scale.is_hit:
         low, high = _wilson(value / 100, _effective(stats, clusters))
         return Interval(value, 100 * low, 100 * high)
-    sums = _cluster_sums(stats, clusters)
     centre, error = _jackknife(sums, scale.measured)
     half = student(len(sums) - 1) * error if len(sums) > 1 else math.inf
     low, high = centre - half, centre + half
