@@ -8,6 +8,7 @@ difference. Coverage: the labels stay, and the true difference is that of the po
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -41,11 +42,11 @@ class Population:
 
 def population(base: Sequence[Prediction], adapted: Sequence[Prediction]) -> Population:
     """Return the population that two models' predictions of the same items make."""
-    metrics = task_metrics.applicable(base)
+    metrics = task_metrics.applicable({"base": base, "adapted": adapted})
     stats = [(metric.of_items(base), metric.of_items(adapted)) for metric in metrics]
     at: dict[tuple[str, str], list[int]] = {}
     for index, item in enumerate(base):
-        at.setdefault((item.id.split(":")[0], item.path), []).append(index)
+        at.setdefault((item.repository, item.path), []).append(index)
     return Population(metrics, stats, [np.array(each) for each in at.values()])
 
 
@@ -93,6 +94,10 @@ def calibrate(pool: Population, simulations: int, seed: int) -> dict[str, dict[i
     return found
 
 
+def shown(share: float) -> str:
+    return "–" if math.isnan(share) else f"{share:.1f}"
+
+
 def main() -> None:
     """Print two tables: false verdicts and missed truths."""
     parser = cli.Parser(__doc__)
@@ -107,7 +112,7 @@ def main() -> None:
     found = calibrate(pool, args.simulations, args.seed)
     header = ["", *(f"{count} files" for count in FILES)]
     for title, which in (("false verdicts, %", 0), ("interval misses the truth, %", 1)):
-        rows = [[name, *(f"{row[count][which]:.1f}" for count in FILES)] for name, row in found.items()]
+        rows = [[name, *(f"{shown(row[count][which])}" for count in FILES)] for name, row in found.items()]
         print(f"\n{title}\n{console.table(rows, header)}")
 
 

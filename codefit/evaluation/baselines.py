@@ -34,10 +34,9 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
     if CEILING not in stored:
         answers[CEILING] = [item.reference for item in items]
     metrics = task_metrics.text_metrics(task_metrics.task_of(items))
-    references = [item.reference for item in items]
     found = []
     for baseline in (baseline for baseline in LABELS if baseline in answers):
-        values = {metric.name: metric.score(answers[baseline], references) for metric in metrics}
+        values = {metric.name: metric.corpus_score(metric.of_items(items, answers[baseline])) for metric in metrics}
         found.append(Baseline(baseline, LABELS[baseline], values))
     return found
 
