@@ -27,10 +27,6 @@ class CutMetric(TextMetric):
         cut = [truncation.as_editor(item, text) for item, text in zip(items, found, strict=True)]
         return self.of_texts(cut, [truncation.as_editor(item, item.reference) for item in items])
 
-    def signature(self, n: int) -> str:
-        """Return how the number of n items was made."""
-        return f"{super().signature(n)}|cut:editor"
-
 
 class CutEditSimilarity(CutMetric, EditSimilarity):
     """Edit similarity in percent of texts that are cut as an editor cuts."""
@@ -38,12 +34,20 @@ class CutEditSimilarity(CutMetric, EditSimilarity):
     name = "edit_similarity_cut"
     label = "Edit similarity, cut"
 
+    def signature(self, n: int) -> str:
+        """Return how the number of n items was made."""
+        return f"{EditSimilarity.signature(self, n)}|cut:editor"
+
 
 class Accepted(CutMetric, ExactMatch):
     """The share of predictions that an editor's user would accept as they are."""
 
     name = "accepted"
     label = "Accepted as is"
+
+    def signature(self, n: int) -> str:
+        """Return how the number of n items was made."""
+        return f"{ExactMatch.signature(self, n)}|cut:editor"
 
 
 CUT_EDIT_SIMILARITY, ACCEPTED = CutEditSimilarity(), Accepted()

@@ -60,6 +60,12 @@ def text_metrics(task: str) -> tuple[TextMetric, ...]:
     return tuple(metric for metric in metrics(task) if isinstance(metric, TextMetric))
 
 
+def uncut(metric: Metric) -> Metric:
+    """Return the metric of texts as they were generated, for one that cuts them as an editor does."""
+    pairs: dict[Metric, Metric] = {CUT_EDIT_SIMILARITY: EDIT_SIMILARITY, ACCEPTED: EXACT_MATCH}
+    return pairs.get(metric, metric)
+
+
 def task_of(items: Sequence[Prediction]) -> str:
     """Return the task of items; items of several tasks are all scored as completions."""
     found = {item.task for item in items}
