@@ -112,7 +112,7 @@ def main() -> None:
     found = calibrate(pool, args.simulations, args.seed)
     header = ["", *(f"{count} files" for count in FILES)]
     for title, which in (("false verdicts, %", 0), ("interval misses the truth, %", 1)):
-        rows = [[name, *(f"{shown(row[count][which])}" for count in FILES)] for name, row in found.items()]
+        rows = [[name, *(shown(row[count][which]) for count in FILES)] for name, row in found.items()]
         print(f"\n{title}\n{console.table(rows, header)}")
 
 

@@ -4,7 +4,9 @@ Two pairs cut from one file resemble each other, so files are the unit, not pair
 computed again from the sums of statistics with a file left out or swapped: no score is ever averaged.
 
 - Interval: the delete-one jackknife over files with a t quantile (Efron and Tibshirani, An Introduction to the
-  Bootstrap, 1993, chapter 11). Perplexity and bits per byte on the log scale.
+  Bootstrap, 1993, chapter 11). Perplexity and bits per byte on the log scale. Files differ in size, so that t has the
+  degrees of freedom of the effective number of files (Carter, Schnepel and Steigerwald, Review of Economics and
+  Statistics 99, 2017): one huge file among nine small ones is not ten files.
 - Verdict: a permutation test that swaps the labels of the two models file by file (Good, Permutation, Parametric, and
   Bootstrap Tests of Hypotheses, 2005). Below 13 files all assignments are tried.
 - Hits (exact match and the like): Wilson's and Newcombe's score intervals, McNemar's exact test.
@@ -28,7 +30,7 @@ Verdict = Literal["better", "worse", "not resolved", "too few"]
 RESOLVED = 0.05  # p below which a difference is resolved
 FEWEST_FILES = 6  # with fewer, no assignment of labels is rare enough for a verdict: 2 / 2**5 is over 5 %
 FEWEST_ITEMS = 30
-PERMUTATIONS = 4000
+PERMUTATIONS = 10_000
 ALL_UP_TO = 12  # files for which all 2**files assignments are tried
 Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
 Z_POWER = 0.8416212335729143  # the normal quantile of 80 %: the share of experiments that find the smallest difference
@@ -73,6 +75,7 @@ class Scale:
         is_hit: the first statistic of an item is 100 or 0, the second 1.
         is_ratio: positive, and compared by ratio: intervals are taken on the log scale.
         bounds: of a value; a difference lies within plus and minus their distance.
+        size: which statistic is the size of an item: the one that it is weighted by.
     """
 
     value: Value
@@ -80,6 +83,7 @@ class Scale:
     is_hit: bool = False
     is_ratio: bool = False
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    size: int = -1
 
     def measured(self, sums: Array) -> Array:
         """Return values on the scale of the interval: sums, shape (..., k), to shape (...), float64."""
@@ -109,7 +113,7 @@ def interval(stats: Array, clusters: Sequence[str], scale: Scale) -> Interval:
         low, high = _wilson(value / 100, _effective(stats, clusters))
         return Interval(value, 100 * low, 100 * high)
     centre, error = _jackknife(sums, scale.measured)
-    half = student(len(sums) - 1) * error if len(sums) > 1 else math.inf
+    half = student(_freedom(sums[:, scale.size])) * error if len(sums) > 1 else math.inf
     low, high = centre - half, centre + half
     if scale.is_ratio:
         low, high = math.exp(low), _exp(high)
@@ -133,10 +137,9 @@ def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scal
     both = np.concatenate([sums_a, sums_b], axis=1)
     k = sums_a.shape[1]
     gap, error = _jackknife(both, lambda sums: scale.measured(sums[..., k:]) - scale.measured(sums[..., :k]))
-    freedom = max(len(both) - 1, 1)
-    half = student(freedom) * error
-    low, high = gap - half, gap + half
-    smallest = (student(freedom) + Z_POWER) * error
+    quantile = student(_freedom(sums_a[:, scale.size]))
+    low, high = gap - quantile * error, gap + quantile * error
+    smallest = (quantile + Z_POWER) * error
     if scale.is_ratio:
         low, high, smallest = (value_a * (_exp(each) - 1) for each in (low, high, smallest))
     mcnemar_p = None
@@ -177,6 +180,12 @@ def _jackknife(sums: Array, value: Value) -> tuple[float, float]:
     if not np.isfinite(left_out).all():
         return whole, math.inf
     return whole, math.sqrt((count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum()))
+
+
+def _freedom(sizes: Array) -> float:
+    """Return the degrees of freedom of files of these sizes, shape (files,): their effective number less one."""
+    squares = float((sizes**2).sum())
+    return max(float(sizes.sum()) ** 2 / squares - 1 if squares else 0.0, 1.0)
 
 
 def _permutation_p(sums_a: Array, sums_b: Array, scale: Scale, seed: int) -> float:
@@ -325,8 +334,17 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def student(freedom: float) -> float:
+    """Return the 97.5 % quantile of Student's t; between whole degrees of freedom it is linear in their reciprocal."""
+    below = math.floor(freedom)
+    if below == freedom:
+        return _student(below)
+    share = (1 / below - 1 / freedom) / (1 / below - 1 / (below + 1))
+    return (1 - share) * _student(below) + share * _student(below + 1)
+
+
 @functools.cache
-def student(freedom: int) -> float:
+def _student(freedom: int) -> float:
     """Return the 97.5 % quantile of Student's t with so many degrees of freedom, by bisection of its exact CDF."""
     low, high = 0.0, 100.0
     for _ in range(60):
