@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format
+.PHONY: demo test slow lint format
 
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh
 
 test: .venv/installed-dev lint
 	$(BIN)/python -m pytest -n 2
+
+slow: .venv/installed-dev
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,15 +1,15 @@
 """Measure what fitting changed: base and adapted models on the same prompts, with intervals, verdicts and a report.
 
-The smallest command asks 500 held-out prompts of the data set that the adapter was trained on:
+The shortest command asks 500 held-out prompts from the data set that the adapter was trained on:
 
     python benchmarking.py --hf_repository outputs/kotlin/adapter
 
-CodeXGLUE too, everything in it, adapter and merged model in one table, and what was forgotten of another corpus:
+Held-out prompts and CodeXGLUE in full, adapter and merged model in one table, and a check for forgetting:
 
     python benchmarking.py --hf_repository outputs/kotlin/adapter outputs/kotlin/merged \\
         --benchmark heldout codexglue --forgetting data/python_pairs --sample 0 --output_dir outputs/kotlin/benchmark
 
-All scores anew from predictions that are there already; and two earlier runs side by side, paired:
+Score earlier predictions again without a model; compare two earlier runs, paired by prompt:
 
     python benchmarking.py --output_dir outputs/kotlin/benchmark --rescore
     python benchmarking.py --compare outputs/kotlin/benchmark outputs/other/benchmark --output_dir outputs/compared
@@ -37,30 +37,55 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
-    add("--hf_repository", nargs="+", help="adapted models: folders or Hub ids of adapters or merged models")
-    add("--model_name_or_path", help="their base; when absent, what the adapted model's metadata name")
+    add("--hf_repository", nargs="+", help="adapted models to measure: folders or Hub ids of adapters or merged models")
+    add("--model_name_or_path", help="their base model; default: the one that the adapted model's metadata names")
     add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue, or JSONL files: docs/benchmark.md")
-    add("--dataset", help="prepared data set; when absent, the one of the training, or data/kotlin_prepared_dataset")
-    add("--split", default="test", help="split of the data set; with test, test_overlap is asked too where it is there")
-    add("--forgetting", metavar="DATA", help="data set or JSONL of unrelated code: was anything forgotten?")
-    add("--sample", type=count, default=500, metavar="N", help="prompts of each benchmark, drawn by seed; 0 is all")
-    add("--few_shot", type=count, default=0, metavar="K", help="ask the base also with K training pairs as examples")
-    add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's rounded numbers")
-    add("--max_new_tokens", type=positive, default=64, help="where a prediction is cut; CodeXGLUE's at 256")
+    add("--dataset", help="prepared data set; default: the one the first model was trained on")
+    add("--split", default="test", help="split of the data set; test includes test_overlap where there is one")
+    add("--forgetting", metavar="DATA", help="data set or JSONL file of unrelated code, to check for forgetting")
+    add("--sample", type=count, default=500, metavar="N", help="prompts per benchmark, sampled by --seed; 0 means all")
     add(
-        "--max_prompt_tokens", type=positive, help="a longer prompt is cut on the left; when absent: as in the training"
+        "--few_shot",
+        type=count,
+        default=0,
+        metavar="K",
+        help="also ask the base with K training pairs as examples in the prompt",
     )
-    add("--temperature", type=cli.number(float, 0.01), help="draw the tokens; when absent, and --top_p: greedy")
-    add("--top_p", type=cli.number(float, 0.01, 1), help="draw among the likeliest tokens of this probability together")
-    add("--generation_seed", type=count, default=0, help="seed of what is drawn")
-    add("--tokens_per_batch", type=positive, help="rows times longest row (default: 4 GB of keys and values, or 32768)")
-    add("--backend", choices=["transformers", "vllm"], default="transformers", help="what writes the completions")
-    add("--no_cache", action="store_true", help="ask anew what a model was asked before, and do not store it")
-    add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="when absent: as the adapter was trained")
-    add("--seed", type=count, default=0, help="seed of the sample and of the intervals")
-    add("--output_dir", type=Path, default=Path("outputs/kotlin/benchmark"), help="where predictions and report go")
-    add("--rescore", action="store_true", help="score the predictions in --output_dir anew, without a model")
-    add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two folders of earlier runs on the same prompts")
+    add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's own rounded scores")
+    add(
+        "--max_new_tokens",
+        type=positive,
+        default=64,
+        help="longest prediction; CodeXGLUE's benchmarks have their own limits",
+    )
+    add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
+    add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
+    add(
+        "--top_p", type=cli.number(float, 0.01, 1), help="sample among the likeliest tokens with this total probability"
+    )
+    add("--generation_seed", type=count, default=0, help="seed of sampled predictions")
+    add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
+    add(
+        "--backend",
+        choices=["transformers", "vllm"],
+        default="transformers",
+        help="library that generates the predictions",
+    )
+    add("--no_cache", action="store_true", help="neither reuse stored predictions nor store new ones")
+    add(
+        "--load_in_4bit",
+        action=argparse.BooleanOptionalAction,
+        help="load models in 4 bits; default: as the adapter was trained",
+    )
+    add("--seed", type=count, default=0, help="seed of the sample of prompts and of the intervals")
+    add(
+        "--output_dir",
+        type=Path,
+        default=Path("outputs/kotlin/benchmark"),
+        help="where predictions, scores and report go",
+    )
+    add("--rescore", action="store_true", help="score the predictions in --output_dir again, without a model")
+    add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two earlier runs on the same prompts")
     cli.add_output_flags(parser)
     return parser
 
@@ -102,7 +127,7 @@ def load_questions(settings: "QuestionSettings", manifest: Manifest) -> "list[Qu
 
 
 def load_training(settings: "QuestionSettings", few_shot: int, manifest: Manifest) -> "TrainingData | None":
-    """Return what is kept of the training data, for baselines, examples and leaks; None where they are not here."""
+    """Return the training data for baselines, examples and leak checks; None where they are not on this machine."""
     from codefit import records
     from codefit.evaluation.training_lookup import TrainingData
 
@@ -114,14 +139,14 @@ def load_training(settings: "QuestionSettings", few_shot: int, manifest: Manifes
         return TrainingData(path, settings.seed)
     if few_shot:
         raise UserError(f"--few_shot takes its examples from {path}, which is not there; name the data with --dataset.")
-    print(f"note: no training data in {settings.dataset}: no nearest training item, no look for leaks")
+    print(f"note: no training data in {settings.dataset}: no nearest training item, no check for leaks")
     return None
 
 
 def describe(
     models: "dict[str, Model]", how: "InferenceSettings", asked: "list[Questions]", encoder: Any
 ) -> dict[str, int]:
-    """Say what will be asked, in how many batches, and return by benchmark how many prompts are cut on the left."""
+    """Print what will be asked, in how many batches; return by benchmark how many prompts are cut on the left."""
     from codefit.generation.batched import batches
 
     for key, model in models.items():
@@ -156,7 +181,7 @@ def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, lis
         if score < 99:
             raise UserError(
                 f"{each.name}: the references score only {score:.1f} in edit similarity after the tokenizer, so that "
-                "no model could do better; use a base whose tokenizer gives every text back as it was."
+                "no model could score more; use a base whose tokenizer decodes every text as it was."
             )
     return found
 
@@ -226,7 +251,7 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
 
 
 def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None":
-    """Return what there is to score: read again, put together from two runs, or asked now; None after a dry run."""
+    """Return the run to score: read again, compared from two runs, or asked now; None after a dry run."""
     from codefit.evaluation.report import results
 
     if args.rescore:
@@ -245,23 +270,23 @@ def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None"
 
 
 def check(parser: cli.Parser, args: argparse.Namespace) -> None:
-    """Exit with 2 where the flags cannot be meant."""
+    """Exit with 2 for flags that make no sense together."""
     from codefit.evaluation import questions
     from codefit.evaluation.benchmarks import formats
 
     if not (args.rescore or args.compare or args.hf_repository):
         parser.error("--hf_repository is needed: the adapter or merged model to measure")
     if args.generation_seed and args.temperature is None and args.top_p is None:
-        parser.error("--generation_seed needs something to draw: add --temperature or --top_p")
+        parser.error("--generation_seed has an effect only on sampling: add --temperature or --top_p")
     if args.backend == "vllm" and not (args.temperature is None and args.top_p is None):
-        parser.error("--backend vllm answers greedily; leave out --temperature and --top_p, or the backend")
+        parser.error("--backend vllm decodes greedily; leave out --temperature and --top_p, or --backend")
     if unknown := [name for name in args.benchmark if not questions.is_known(name)]:
         known = ", ".join(("heldout", *formats.NAMES))
         parser.error(f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Ask the models, or read what they said before; score, compare, report."""
+    """Ask the models, or read their earlier predictions; score, compare, report."""
     parser = build_parser()
     args = parser.parse_args(argv)
     check(parser, args)
@@ -278,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     scores = comparison.scores(
         scored, about.models, about.benchmarks, run.stored, about.arguments.seed, profile=args.profile
     )
-    with outputs.new_directory(args.output_dir) as folder:
+    with outputs.new_directory(args.output_dir, args.overwrite or args.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from codefit import cli, console, outputs, records
 from codefit.errors import UserError
-from codefit.manifest import Manifest, read_manifest, sha256
+from codefit.manifest import ROOT, Manifest, read_manifest, sha256
 from codefit.records import MAX_PROMPT_TOKENS, Pair
 
 if TYPE_CHECKING:
     from codefit.publishing import cards
 
 PROBES = 32  # prompts on which merged model and adapter are compared
+PROBE_TEXT = ROOT / "data" / "probe.txt"  # source code for prompts where there is no data set; it never changes
 COMPLETED = 16  # of them, which both complete
 NEW_TOKENS = 32  # of a completion
 
@@ -122,14 +123,14 @@ class Answers:
 
 
 def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
-    """Return token ids of real prompts: validation pairs of the training data, else lines of this toolkit's source."""
+    """Return token ids of PROBES prompts: validation pairs of the training data, else growing parts of PROBE_TEXT."""
     file = Path(plan.dataset or "") / "validation.jsonl"
     if plan.dataset and file.is_file():
         pairs = itertools.islice(records.read_jsonl(file, Pair), PROBES)
         return [
             encoder.pair_ids(dataclasses.replace(pair, prompt=pair.prompt or pair.completion[:200])) for pair in pairs
         ]
-    lines = Path(__file__).read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = PROBE_TEXT.read_text(encoding="utf-8").splitlines(keepends=True)
     return [encoder.prompt_ids("".join(lines[: 4 * (n + 1)])) for n in range(PROBES)]
 
 
@@ -258,8 +259,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.dry_run:
         return
     weights = sha256(plan.adapter / "adapter_model.safetensors")
-    done = read_manifest(output).get("adapter_sha256") if output.is_dir() else None
-    if done == weights and not args.overwrite:
+    done = None if args.overwrite or not output.is_dir() else read_manifest(output).get("adapter_sha256")
+    if done == weights:
         print("already merged and verified; nothing to do.")
     else:
         outputs.refuse_existing(output, args.overwrite)
@@ -291,6 +292,7 @@ def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
         print(f"         {folder.beside(output)}: {', '.join(args.gguf)}")
         base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, torch.float32)
         gguf.refuse(merging.config_of(base).to_dict(), plan.adapter)
+        folder.refuse(args, output)
     if args.push and not args.dry_run:
         from codefit.publishing import push
 
@@ -319,6 +321,7 @@ def without_merge(args: argparse.Namespace) -> None:
     if not model.is_dir():
         raise UserError(f"{args.hf_repository} is not on this machine; fetch it with `hf download`, name its folder.")
     gguf.refuse(gguf.read_config(model), model)
+    folder.refuse(args, args.output_dir or model)
     print(f"model    {model}\noutput   {folder.beside(args.output_dir or model)}")
     if not args.dry_run:
         folder.write(args, model, args.output_dir or model, None)
@@ -327,7 +330,7 @@ def without_merge(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> None:
     """Merge into a folder aside, and move it to its place only when it is proven."""
     manifest = Manifest(args)
-    with outputs.new_directory(output) as work:
+    with outputs.new_directory(output, args.overwrite) as work:
         manifest.update(
             base_model=plan.base,
             base_revision=plan.revision,
@@ -350,7 +353,7 @@ def write_card(args: argparse.Namespace, plan: Plan, work: Path, output: Path) -
     from codefit.publishing import cards
 
     text = cards.merged_card(work, plan.repository or output.name, scores_of(args, plan, output), "", plan.adapter)
-    (work / "README.md").write_text(text, encoding="utf-8", newline="\n")
+    outputs.write_whole(work / "README.md", text)
 
 
 def push(args: argparse.Namespace, plan: Plan, output: Path) -> None:

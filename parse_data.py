@@ -12,7 +12,7 @@
 
 A source is a git URL (or owner/name on GitHub), a local repository, a git bundle, a .tar.gz, .tgz, .zip or .whl
 archive, or a folder. Git is read from its object store and archives in place: nothing of a source is ever run.
-Beside the documents lie `*.rejected.jsonl`, which names every other file of the languages with the reason why it was
+Next to the documents lie `*.rejected.jsonl`, which names every other file of the languages with the reason why it was
 left out, and `*.manifest.json`. GITHUB_TOKEN in the environment is for --github_search.
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from codefit import cli, console, outputs, records
 from codefit.code.languages import BY_SUFFIX, LANGUAGES
 from codefit.errors import UserError
-from codefit.manifest import Manifest, manifest_of, toolkit_commit
+from codefit.manifest import Manifest, toolkit_commit
 from codefit.records import Document, Rejection
 from codefit.sources.documents import Outcome, Selection, opened
 from codefit.sources.journal import Journal, Tally, write_parquet
@@ -40,14 +40,20 @@ PARQUET_ROWS = 512
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--repository", nargs="+", metavar="SOURCE",
-                        help=f"one or more sources, read in this order (default: {DEFAULT_REPOSITORY})")  # fmt: skip
+    parser.add_argument(
+        "--repository",
+        nargs="+",
+        metavar="SOURCE",
+        help=f"one or more sources, read in this order (default: {DEFAULT_REPOSITORY})",
+    )
     parser.add_argument("--github_search", metavar="QUERY", help="all repositories that this search on GitHub finds")
     parser.add_argument("--revision", help="branch, tag or commit of a git source (default: its HEAD)")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=["kotlin"], help="languages to keep")
-    parser.add_argument("--code_blocks", action="store_true",
-                        help="instead of files: the code blocks of Markdown, RST and HTML pages, and the files that "
-                        "these include")  # fmt: skip
+    parser.add_argument(
+        "--code_blocks",
+        action="store_true",
+        help="instead of files: the code blocks of Markdown, RST and HTML pages, and the files that these include",
+    )
     parser.add_argument("--output", type=Path, default=Path("data/kotlin_code_raw.jsonl"), help=".jsonl or .parquet")
     parser.add_argument("--max_bytes", type=cli.number(int, 1), default=1_000_000, help="largest file to keep")
     parser.add_argument("--min_bytes", type=cli.number(int, 0), default=1, help="smallest file to keep")
@@ -160,7 +166,7 @@ def say_what_would_happen(args: argparse.Namespace, repositories: Sequence[str])
 def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest: Manifest) -> list[Tally]:
     """Search, read all sources and make the output. What a failure leaves is what the next run can go on with."""
     found: list[Place] = []
-    state = Path(f"{args.output}.search.partial")
+    state = outputs.workspace(args.output) / "search"
     if args.github_search:
         from codefit.sources import github_search
 
@@ -197,16 +203,28 @@ def write_output(args: argparse.Namespace, repositories: Sequence[str], manifest
 
 
 def finish(journal: Journal, output: Path, manifest: Manifest) -> None:
-    """Make the output of what the journal holds; the documents come last, as the sign that all is there."""
-    aside, rejected = outputs.partial(output), output.with_suffix(".rejected.jsonl")
+    """Make the output of what the journal holds."""
+    aside = outputs.partial(output)
     if output.suffix == ".parquet":
         write_parquet(aside, records.read_jsonl(journal.documents, Document), PARQUET_ROWS)
     else:
         journal.documents.replace(aside)
-    outputs.commit(journal.rejected, rejected)
-    manifest.write(output)
-    outputs.commit(aside, output)
+    manifest.write(outputs.workspace(output))
+    outputs.commit_file(output, {rejected_of(output): journal.rejected})
     journal.remove()
+
+
+def rejected_of(output: Path) -> Path:
+    """Return where the files that were left out are listed."""
+    return output.with_name(output.name + ".rejected.jsonl")
+
+
+def refuse_output(output: Path, overwrite: bool) -> None:
+    """Raise UserError if the output, its list of rejections or its manifest may not be written."""
+    outputs.refuse_existing(output, overwrite, is_file=True)
+    written_before = outputs.manifest_of(output).is_file()  # then all three are ours
+    for place in (rejected_of(output), outputs.manifest_of(output)):
+        outputs.refuse_existing(place, overwrite or written_before, is_file=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -218,15 +236,16 @@ def main(argv: list[str] | None = None) -> None:
     if args.dry_run:
         say_what_would_happen(args, repositories)
         return
-    outputs.refuse_existing(output, args.overwrite)
+    refuse_output(output, args.overwrite)
     manifest = Manifest(args)
     try:
         with outputs.alone(output):
+            refuse_output(output, args.overwrite)
             tallies = write_output(args, repositories, manifest)
     except OSError as error:  # what goes wrong with a source is stated where it is read
         raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
     print(summary(tallies))
-    print(f"\nwrote {output}, {output.with_suffix('.rejected.jsonl').name} and {manifest_of(output).name}")
+    print(f"\nwrote {output}, {rejected_of(output).name} and {outputs.manifest_of(output).name}")
 
 
 if __name__ == "__main__":

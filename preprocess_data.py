@@ -43,46 +43,17 @@ from codefit.tasks.task import TASKS, TaskOptions, load_task
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--input", nargs="+", default=["data/kotlin_code_raw.jsonl"], metavar="DOCUMENTS",
-                        help="document files (.jsonl, .parquet) or data sets on the Hub")  # fmt: skip
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        default=["data/kotlin_code_raw.jsonl"],
+        metavar="DOCUMENTS",
+        help="document files (.jsonl, .parquet) or data sets on the Hub",
+    )
     parser.add_argument("--output", type=Path, default=Path("data/kotlin_prepared_dataset"), help="folder to write")
-    parser.add_argument("--task", choices=TASKS, default="completion", help="which pairs to build")
-    parser.add_argument("--language", nargs="+", choices=LANGUAGES, help="keep only these languages (default: all)")
-    parser.add_argument("--model_name_or_path", default="microsoft/phi-1_5", help="model whose tokenizer counts")
-    parser.add_argument(
-        "--max_prompt_tokens", type=cli.number(int, 16), default=MAX_PROMPT_TOKENS, help="longest prompt"
-    )
-    parser.add_argument("--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion")
-    parser.add_argument("--repository_context", type=cli.number(int, 0), default=0, metavar="N",
-                        help="task completion: tokens of the prompt for other files of the repository")  # fmt: skip
-    parser.add_argument("--window_step", type=cli.number(int, 1), default=128, help="tokens between two cuts")
-    parser.add_argument("--max_pairs_per_file", type=cli.number(int, 1), default=40, help="cuts in one file")
-    parser.add_argument("--lines_before", type=cli.number(int, 1), default=15, help="task line: lines that are known")
-    parser.add_argument(
-        "--lines_after", type=cli.number(int, 0), default=10, help="task line: the same behind the line"
-    )
-    parser.add_argument("--prompt_format", choices=PROMPT_FORMATS, default="plain",
-                        help="tasks line, naming and summary: how a model is asked")  # fmt: skip
-    parser.add_argument("--codexglue", action="store_true",
-                        help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue")  # fmt: skip
-    parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
-    parser.add_argument("--rule", nargs="+", type=rule, default=[], metavar="NAME=VALUE",
-                        help="limits of single rules, e.g. long_line=2000 few_letters=off")  # fmt: skip
-    parser.add_argument("--format", action="store_true", help="format Python with ruff before anything else")
-    parser.add_argument("--strip_comments", action="store_true", help="take comments out")
-    parser.add_argument("--strip_docstrings", action="store_true", help="take docstrings out of Python")
-    parser.add_argument("--redact", action=argparse.BooleanOptionalAction, default=True,
-                        help="replace credentials, e-mail and IP addresses by <KEY>, <EMAIL> and <IP>")  # fmt: skip
-    parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
-    parser.add_argument("--validation_since", type=date, metavar="DATE",
-                        help="with --split_by time: files committed since then are validation")  # fmt: skip
-    parser.add_argument("--test_since", type=date, metavar="DATE",
-                        help="with --split_by time: files committed since then are test")  # fmt: skip
-    parser.add_argument("--decontaminate", nargs="+", type=Path, default=[], metavar="FILE",
-                        help="benchmarks (.jsonl, .parquet, text) of which no document may hold a piece")  # fmt: skip
-    parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
-    parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts")
+    add_task_flags(parser)
+    add_curation_flags(parser)
+    add_split_flags(parser)
     parser.add_argument("--engine", choices=ENGINES, default="local", help="what runs it: docs/scaling.md")
     parser.add_argument("--num_workers", type=cli.number(int, 1), help="processes (default: one a processor)")
     parser.add_argument("--ray_address", help="with --engine ray: the cluster (default: one on this machine)")
@@ -91,6 +62,86 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--private", action="store_true", help="push only to a private one; a new one is made private")
     cli.add_output_flags(parser)
     return parser
+
+
+def add_task_flags(parser: cli.Parser) -> None:
+    """Add what pairs are built, and how large they are."""
+    parser.add_argument("--task", choices=TASKS, default="completion", help="which pairs to build")
+    parser.add_argument("--language", nargs="+", choices=LANGUAGES, help="keep only these languages (default: all)")
+    parser.add_argument("--model_name_or_path", default="microsoft/phi-1_5", help="model whose tokenizer counts")
+    parser.add_argument(
+        "--max_prompt_tokens", type=cli.number(int, 16), default=MAX_PROMPT_TOKENS, help="longest prompt"
+    )
+    parser.add_argument("--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion")
+    parser.add_argument(
+        "--repository_context",
+        type=cli.number(int, 0),
+        default=0,
+        metavar="N",
+        help="task completion: tokens of the prompt for other files of the repository",
+    )
+    parser.add_argument("--window_step", type=cli.number(int, 1), default=128, help="tokens between two cuts")
+    parser.add_argument("--max_pairs_per_file", type=cli.number(int, 1), default=40, help="cuts in one file")
+    parser.add_argument("--lines_before", type=cli.number(int, 1), default=15, help="task line: lines that are known")
+    parser.add_argument(
+        "--lines_after", type=cli.number(int, 0), default=10, help="task line: the same behind the line"
+    )
+    parser.add_argument(
+        "--prompt_format",
+        choices=PROMPT_FORMATS,
+        default="plain",
+        help="tasks line, naming and summary: how a model is asked",
+    )
+    parser.add_argument(
+        "--codexglue", action="store_true", help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue"
+    )
+
+
+def add_curation_flags(parser: cli.Parser) -> None:
+    """Add what is dropped and what is changed before pairs are built."""
+    parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
+    parser.add_argument(
+        "--rule",
+        nargs="+",
+        type=rule,
+        default=[],
+        metavar="NAME=VALUE",
+        help="limits of single rules, e.g. long_line=2000 few_letters=off",
+    )
+    parser.add_argument("--format", action="store_true", help="format Python with ruff before anything else")
+    parser.add_argument("--strip_comments", action="store_true", help="take comments out")
+    parser.add_argument("--strip_docstrings", action="store_true", help="take docstrings out of Python")
+    parser.add_argument(
+        "--redact",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="replace credentials, e-mail and IP addresses by <KEY>, <EMAIL> and <IP>",
+    )
+
+
+def add_split_flags(parser: cli.Parser) -> None:
+    """Add what is trained on and what is held out."""
+    parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
+    parser.add_argument(
+        "--validation_since",
+        type=date,
+        metavar="DATE",
+        help="with --split_by time: files committed since then are validation",
+    )
+    parser.add_argument(
+        "--test_since", type=date, metavar="DATE", help="with --split_by time: files committed since then are test"
+    )
+    parser.add_argument(
+        "--decontaminate",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="benchmarks (.jsonl, .parquet, text) of which no document may hold a piece",
+    )
+    parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
+    parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts")
 
 
 def rule(text: str) -> str:
@@ -315,7 +366,7 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer = load_tokenizer(args.model_name_or_path)
 
     with (
-        outputs.new_directory(args.output) as folder,
+        outputs.new_directory(args.output, args.overwrite) as folder,
         contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
     ):
         corpus = Corpus(folder)

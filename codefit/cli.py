@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 import math
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 from codefit.distributed import is_first_process
 from codefit.errors import UserError
+from codefit.outputs import no_room
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -111,3 +113,23 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except BrokenPipeError:  # the reader of our output (head, less) went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        sentence = _of_the_disk(error)
+        if sentence is None:
+            raise
+        print(f"{others}error: {sentence}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _of_the_disk(error: Exception) -> str | None:
+    """Return the sentence about a full disk or a place that cannot be used; None for any other error."""
+    name = getattr(error, "filename", None)
+    place = f" {os.fsdecode(name)}" if isinstance(name, str | bytes | os.PathLike) else ""
+    if reason := no_room(error):
+        return f"cannot write{place}: {reason}."
+    if place and isinstance(error, OSError) and error.errno in UNUSABLE:
+        return f"cannot use{place}: {error.strerror}; choose another place."
+    return None
+
+
+UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EBUSY, errno.EIO}

@@ -1,4 +1,4 @@
-"""The manifest beside every output: what produced it, from what, with which versions."""
+"""The manifest of every output: what produced it, from what, with which versions."""
 
 import argparse
 import contextlib
@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from codefit.errors import UserError
-
-MANIFEST = "manifest.json"
+from codefit.outputs import MANIFEST, manifest_of, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,7 +26,7 @@ def command() -> str:
 
 
 class Manifest:
-    """What produced an output: started with the command, filled along the way, written beside the output."""
+    """What produced an output: started with the command, filled along the way, written with the output."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.started = time.monotonic()
@@ -48,15 +47,10 @@ class Manifest:
         self.content.update({key: _plain(value) for key, value in facts.items()})
 
     def write(self, path: Path) -> None:
-        """Write the manifest; a folder gets a `manifest.json`, a file `x.jsonl` gets `x.manifest.json` beside it."""
+        """Write the manifest into the folder of an output, as `manifest.json`."""
         self.content["seconds"] = round(time.monotonic() - self.started, 2)
-        target = path / MANIFEST if path.is_dir() else manifest_of(path)
-        target.write_text(json.dumps(self.content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-
-
-def manifest_of(path: Path) -> Path:
-    """Return where the manifest of an output lies."""
-    return path / MANIFEST if path.is_dir() else path.with_suffix(".manifest.json")
+        text = json.dumps(self.content, indent=2, ensure_ascii=False, default=str)
+        write_whole(path / MANIFEST, text + "\n")
 
 
 def read_manifest(output: Path) -> dict[str, Any]:
@@ -66,10 +60,12 @@ def read_manifest(output: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; make it readable, or write {output} again.") from None
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object; run the stage that wrote {output} again.")
+        raise UserError(f"{path} is not a JSON object; run the stage that wrote {output} again, with --overwrite.")
     return content
 
 
@@ -93,7 +89,8 @@ def toolkit_commit() -> str | None:
 
 def _git(*words: str) -> str:
     # A toolkit without a repository of its own must not be taken for a part of the one it was unpacked in.
-    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    # Without optional locks git only reads: killed while it refreshes the index, it would leave a lock there.
+    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent), "GIT_OPTIONAL_LOCKS": "0"}
     command = ["git", "-C", str(ROOT), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=place).stdout
 

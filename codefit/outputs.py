@@ -1,92 +1,273 @@
-"""Outputs that are whole or absent, the locks that keep two runs apart, and temporary folders."""
+"""Outputs that are whole or absent: where they are built, what may be replaced, locks, and temporary folders.
+
+Everything that belongs to an unfinished output lies in one hidden folder next to it, `.OUTPUT.codefit`. A file in it,
+`codefit-lock`, is both the lock that keeps a second run away and the mark by which the folder is known to be ours;
+a folder without it is never touched.
+"""
 
 import contextlib
-import fcntl
+import ctypes
+import errno
+import hashlib
+import json
 import os
+import re
 import shutil
+import stat
 import tempfile
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codefit.errors import UserError
-from codefit.manifest import manifest_of
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+MANIFEST = "manifest.json"
+LOCK = "codefit-lock"
+MARK = "This folder belongs to a run of codefit; it is removed when the run has finished.\n"
+PATIENCE = 3  # seconds to wait for a lock: the workers of a killed run may need a moment to end
+LONGEST_NAME = 255  # bytes, on every common file system
 
 
-def refuse_existing(output: Path, overwrite: bool) -> None:
-    """Raise UserError if output exists and may not be replaced; a folder of the user's own never is."""
+# ---------------------------------------------------------------------------------------------- what may be replaced
+
+
+def manifest_of(output: Path) -> Path:
+    """Return where the manifest of an output lies: in a folder, or next to a file."""
+    return output / MANIFEST if output.is_dir() else output.with_name(output.name + ".manifest.json")
+
+
+def refuse_existing(output: Path, overwrite: bool, is_file: bool = False) -> None:
+    """Raise UserError if an output cannot be written, or if something is there that may not be replaced.
+
+    With --overwrite a folder is replaced if it is empty or holds a manifest of codefit, and a file if it is a regular
+    file. Links, mount points, devices, FIFOs and sockets are never replaced.
+
+    Args:
+        output: the file or folder that a stage is to write.
+        overwrite: whether the user gave --overwrite.
+        is_file: whether the stage writes a file; otherwise it writes a folder.
+    """
     if output.name in {"", ".."}:
         raise UserError(f"{output} cannot be an output; name a new file or folder in it.")
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
-    if output.is_dir() and any(output.iterdir()) and not manifest_of(output).is_file():
+    longest = f"{output}.rejected.jsonl" if is_file else output  # what lies next to a file has a longer name
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(longest).parts):
+        raise UserError(f"cannot write {output}: File name too long; choose another place.")
+    mode = _mode(output)
+    if mode is None:
+        return
+    kind = next((words for is_kind, words in KINDS if is_kind(mode)), "no file or folder")
+    wanted = KINDS[0][1] if is_file else KINDS[1][1]
+    if kind != wanted:
+        raise UserError(f"{output} is {kind}, and this stage writes {wanted}; choose another place.")
+    if _is_mount_point(output):
+        raise UserError(f"{output} is a mount point and cannot be replaced; name a new file or folder inside it.")
+    if not is_file and any(_listed(output)) and not _has_our_manifest(output):
         raise UserError(f"{output} was not written by codefit and is not replaced; choose another place.")
+    if not overwrite:
+        raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
+
+
+KINDS = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def _mode(path: Path) -> int | None:
+    """Return the type and permissions of a path, links not followed; None if nothing is there."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def _has_our_manifest(folder: Path) -> bool:
+    """Return whether a folder holds a manifest of codefit; a damaged one counts, that of another program does not."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(content, dict) or not content or "toolkit_commit" in content
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Return whether something is mounted here; a bind mount shows only in the kernel's table."""
+    with contextlib.suppress(OSError):
+        table = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        place = os.fsencode(path.parent.resolve() / path.name)
+        return any(_unescaped(line.split(b" ")[4]) == place for line in table)
+    return os.path.ismount(path)
+
+
+def _unescaped(name: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), name)
+
+
+# ---------------------------------------------------------------------------------------------- building an output
+
+
+def workspace(output: Path) -> Path:
+    """Return the hidden folder next to an output in which it is built."""
+    name = os.fsencode(f".{output.name}.codefit")
+    if len(name) > LONGEST_NAME:
+        return output.with_name(f".{hashlib.sha256(name).hexdigest()}.codefit")
+    return output.with_name(os.fsdecode(name))
 
 
 def partial(output: Path) -> Path:
-    """Return the name under which an output is built, lock_beside its final place."""
-    return output.with_name(output.name + ".partial")
-
-
-@contextlib.contextmanager
-def new_directory(output: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; when the block ends well it is fsynced and becomes `output`.
-
-    A killed run leaves only `output.partial`, so an output that exists is a complete one; a UserError leaves nothing.
-    """
-    aside = partial(output)
-    with alone(output):
-        make_folder(aside, empty=True)
-        try:
-            yield aside
-        except UserError:
-            _remove(aside)
-            raise
-        commit(aside, output)
+    """Return where an output is built before it moves to its final place."""
+    return workspace(output) / "partial"
 
 
 @contextlib.contextmanager
 def alone(output: Path) -> Iterator[None]:
-    """Keep other runs away from an output and what lies lock_beside it for it. A killed run keeps nobody away.
+    """Keep other runs away from an output and its workspace. A killed run keeps nobody away.
+
+    What a kill left in the middle of a commit is repaired first. The workspace goes away at the end unless something
+    is left in it that a later run can continue from.
 
     Raises:
-        UserError: another run is writing the output, or nothing can be written there.
+        UserError: another run is writing the output, nothing can be written there, or the disk is full.
     """
-    with contextlib.ExitStack() as stack:
+    folder = workspace(output)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        held = _lock(folder, PATIENCE)
+    except OSError as error:
+        raise cannot_write(output, error) from None
+    if held is None:
+        raise UserError(f"another run is writing {output}; wait until it has ended, or choose another place.")
+    try:
+        with write_errors(output):
+            _repair(output)
+            yield
+    finally:
+        _leave(folder)
+        held.release()
+
+
+@contextlib.contextmanager
+def new_directory(output: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder to fill; when the block ends well it is fsynced and becomes `output`.
+
+    A killed run leaves only its workspace, so an output that exists is a complete one. A run that ends with an
+    error, or is stopped with Ctrl-C, leaves nothing.
+    """
+    aside = partial(output)
+    with alone(output):
+        refuse_existing(output, overwrite)
+        make_folder(aside, empty=True)
         try:
-            held = stack.enter_context(lock_beside(output))
-        except OSError as error:
-            raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
-        if not held:
-            raise UserError(f"another run is writing {output}; wait until it has ended, or choose another place.")
-        yield
+            with write_errors(output):
+                yield aside
+                commit(aside, output)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _remove(aside)
+            raise
 
 
 def make_folder(folder: Path, empty: bool = False) -> None:
     """Make a folder and its parents; raise UserError where that cannot be. `empty` removes what was in it."""
     try:
+        if folder.parent.name.endswith(".codefit"):
+            _mark(folder.parent)
         if empty:
             _remove(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        place = str(folder).removesuffix(".partial")
-        raise UserError(f"cannot write {place}: {error.strerror}; choose another place.") from None
+        raise cannot_write(folder, error) from None
 
 
 def commit(aside: Path, output: Path) -> None:
-    """Flush a finished file or folder to disk and move it to its final place, replacing what was there."""
-    for file in [aside] if aside.is_file() else [p for p in aside.rglob("*") if p.is_file()]:
+    """Flush a finished folder to disk and move it to its final place, replacing an output that was there."""
+    for file in [path for path in aside.rglob("*") if path.is_file()]:
         fsync(file)
-    if output.exists() and (output.is_dir() or aside.is_dir()):  # only a file takes a file's place in one step
-        old = output.with_name(output.name + ".old")
-        _remove(old)
-        output.rename(old)
+    if _mode(output) is None:
         aside.rename(output)
-        _remove(old)
     else:
-        aside.replace(output)
+        refuse_existing(output, overwrite=True)  # it may have come while we worked
+        if not _exchange(aside, output):
+            old = workspace(output) / "old"
+            _remove(old)
+            output.rename(old)  # a kill between these two is repaired by the next run
+            aside.rename(output)
+            _remove(old)
+        _remove(aside)
     fsync(output.parent)
+
+
+def commit_file(output: Path, parts: Mapping[Path, Path]) -> None:
+    """Move a finished file to its final place, with what lies next to it.
+
+    Without a manifest a file claims nothing, so the old manifest goes first and the new one comes last.
+
+    Args:
+        output: the file; it was built in `partial(output)`, and its manifest in `workspace(output) / MANIFEST`.
+        parts: where other files that belong to it were built, by their final places.
+    """
+    manifest = workspace(output) / MANIFEST
+    for file in (*parts.values(), partial(output), manifest):
+        fsync(file)
+    manifest_of(output).unlink(missing_ok=True)
+    fsync(output.parent)
+    for place, file in parts.items():
+        file.replace(place)
+    partial(output).replace(output)
+    fsync(output.parent)
+    manifest.replace(manifest_of(output))
+    fsync(output.parent)
+
+
+def _repair(output: Path) -> None:
+    """Finish or take back what a kill left in the middle of a commit."""
+    folder = workspace(output)
+    old, manifest = folder / "old", folder / MANIFEST
+    if _mode(old) is not None:
+        if _mode(output) is None:
+            old.rename(output)
+        else:
+            _remove(old)
+    if _mode(manifest) is not None:
+        if _mode(partial(output)) is None and output.is_file() and _mode(manifest_of(output)) is None:
+            manifest.rename(manifest_of(output))
+        else:
+            manifest.unlink()
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; return False where the system or its file system cannot."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    if renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}:
+        return False
+    raise OSError(code, os.strerror(code), str(other))
 
 
 def _remove(path: Path) -> None:
@@ -94,6 +275,25 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a run after a kill, finds the old text or the new one, never a part."""
+    aside = path.with_name(f".{uuid.uuid4().hex}.codefit")
+    try:
+        with aside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
+    fsync(path.parent)
 
 
 def fsync(path: Path) -> None:
@@ -105,58 +305,152 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-PATIENCE = 3  # seconds for the worker processes of a killed run to end, which hold its lock
+# Libraries in other languages give only the text of an error.
+NO_ROOM = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "a file would exceed the limit on file sizes; raise it with ulimit -f and run the same command again",
+}
+SHORT_WRITE = re.compile(r"requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs")
+
+
+def no_room(error: BaseException) -> str | None:
+    """Return what is used up, and what to do, if an error of any library says so; otherwise None."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return NO_ROOM.get(error.errno)
+    said = str(error)
+    for code, words in NO_ROOM.items():
+        if os.strerror(code) in said:
+            return words
+    return (
+        "not all of a file could be written; free some space, and check ulimit -f" if SHORT_WRITE.search(said) else None
+    )
+
+
+def cannot_write(place: Path | str, error: OSError) -> UserError:
+    """Return the sentence that says why something cannot be written."""
+    if place and Path(place).name == "partial" and Path(place).parent.name.endswith(".codefit"):
+        place = Path(place).parent.with_name(Path(place).parent.name.removeprefix(".").removesuffix(".codefit"))
+    return UserError(f"cannot write {place}: {no_room(error) or f'{error.strerror}; choose another place'}.")
 
 
 @contextlib.contextmanager
-def lock_beside(path: Path) -> Iterator[bool]:
-    """Hold `path.lock` while the block runs; yield whether it could be had. A killed run keeps nobody away.
+def write_errors(output: Path) -> Iterator[None]:
+    """Turn "disk full" and its like, from whatever library, into one sentence that names the place."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = no_room(error)
+        if reason is None:
+            raise
+        raise UserError(f"cannot write {_full(output)}: {reason}.") from None
+
+
+def _full(output: Path) -> Path:
+    """Return the output, or the folder for temporary files if it is that which has no room."""
+    with contextlib.suppress(OSError):
+        temporary = Path(tempfile.gettempdir())
+        if temporary.stat().st_dev != output.parent.stat().st_dev and not shutil.disk_usage(temporary).free:
+            return temporary
+    return output
+
+
+# ---------------------------------------------------------------------------------------------- folders of our own
+
+
+def _lock(folder: Path, patience: float) -> "BaseFileLock | None":
+    """Make a folder of our own and lock it; return None if another run holds it.
 
     Raises:
+        UserError: there is such a folder, and it is not ours.
         OSError: nothing can be written there.
     """
-    lock = path.with_name(path.name + ".lock")
-    until = time.monotonic() + PATIENCE
-    with contextlib.suppress(FileExistsError):  # a file, of which the lock then says that it is no folder
-        path.parent.mkdir(parents=True, exist_ok=True)
-    while (held := _locked(lock)) is None and time.monotonic() < until:
-        time.sleep(0.05)
-    try:
-        yield held is not None
-    finally:
-        if held is not None:
-            lock.unlink(missing_ok=True)
-            os.close(held)
+    from filelock import FileLock, Timeout  # not cheap, and --help needs none of it
+
+    lock = FileLock(folder / LOCK, mode=0o600, thread_local=False)
+    while True:
+        _refuse_foreign(folder)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            lock.acquire(timeout=patience)
+            _mark(folder)
+            return lock
+        except Timeout:
+            return None
+        except FileNotFoundError:  # its last holder has just removed the folder
+            lock.release()
+        except BaseException:
+            lock.release()
+            raise
 
 
-def _locked(lock: Path) -> int | None:
-    """Return a descriptor that holds a lock until it is closed or the process ends; None if somebody else holds it."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _mark(folder: Path) -> None:
+    _refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        if not file.tell():
+            file.write(MARK)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if _mode(folder) is not None and not (_is_ours(folder) or (_is_folder(folder) and not _listed(folder))):
+        raise UserError(f"{folder} was not made by codefit and is left alone; move it away, or choose another place.")
+
+
+def _is_folder(path: Path) -> bool:
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _is_ours(folder: Path, begun: bool = True) -> bool:
+    """Return whether a folder carries our mark; `begun` counts the empty one that a kill can leave, too."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(lock)):  # otherwise its holder has just removed it
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None
+        mark = folder / LOCK
+        if not _is_folder(folder) or not stat.S_ISREG(mark.lstat().st_mode) or mark.stat().st_size > len(MARK):
+            return False
+        return mark.read_text(encoding="utf-8") in ({MARK, ""} if begun else {MARK})
+    except (OSError, ValueError):
+        return False
+
+
+def _leave(folder: Path) -> None:
+    """Remove a folder of our own in which nothing is left."""
+    with contextlib.suppress(OSError):
+        if os.listdir(folder) == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
+
+
+TEMPORARY = re.compile(r"codefit-[0-9a-f]{32}")
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Yield an empty folder that is gone when the block ends; those of killed runs are removed first."""
-    place = Path(tempfile.gettempdir())
-    for lock in place.glob("codefit-*.lock"):
-        with contextlib.suppress(OSError):  # of another user
-            if (held := _locked(lock)) is not None:
-                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-                if not lock.with_suffix("").exists():  # git may still be writing into it
-                    lock.unlink()
-                os.close(held)
-    folder = place / f"codefit-{uuid.uuid4().hex}"
-    with lock_beside(folder):  # before it is there, so that nobody takes it for a left one
+    try:
+        place = Path(tempfile.gettempdir())
+        _remove_left(place)
+        folder = place / f"codefit-{uuid.uuid4().hex}"
         folder.mkdir(mode=0o700)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        held = _lock(folder, PATIENCE)
+        assert held is not None, "the name was drawn just now"
+        (folder / "files").mkdir()
+    except OSError as error:
+        reason = no_room(error) or "no folder for temporary files can be written; set TMPDIR to one that can"
+        raise UserError(f"cannot write temporary files: {reason}.") from None
+    try:
+        yield folder / "files"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        held.release()
+
+
+def _remove_left(place: Path) -> None:
+    for folder in place.glob("codefit-*"):
+        if TEMPORARY.fullmatch(folder.name) and _is_ours(folder, begun=False):
+            with contextlib.suppress(OSError, UserError):  # of another user
+                if (held := _lock(folder, 0)) is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    held.release()

@@ -81,11 +81,9 @@ def calibrate(pool: Population, simulations: int, seed: int) -> dict[str, dict[i
             table = list(simulated(pool, count, swap=True, random=random))
             verdicts = [each.verdict in ("better", "worse") for each in table]
             false += verdicts
-            secondary = statistics.holm([max(each.p, each.mcnemar_p or 0.0) for each in table[1:]])
-            decided = [each.verdict != "too few" for each in table[1:]]
-            any_false += verdicts[0] or any(
-                p < statistics.RESOLVED and known for p, known in zip(secondary, decided, strict=True)
-            )
+            p_values = [max(each.p, each.mcnemar_p or 0.0) for each in table]
+            first, others = statistics.family(p_values[0], p_values[1:])
+            any_false += table[0].verdict != "too few" and min(first, *others) < statistics.RESOLVED
             table = list(simulated(pool, count, swap=False, random=random))
             missed += [not each.low <= value <= each.high for each, value in zip(table, truths, strict=True)]
         for name, wrong, miss in zip(names, false, missed, strict=True):

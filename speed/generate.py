@@ -65,9 +65,13 @@ def transformers_batches(
     for at in range(0, len(prompts), size):
         rows = kv_cache.left_padded(prompts[at : at + size], encoder.pad_id, model.device)
         written = model.generate(
-            input_ids=rows.ids, attention_mask=rows.mask, max_new_tokens=new_tokens, do_sample=False,
-            eos_token_id=eos, pad_token_id=encoder.pad_id,
-        )  # fmt: skip
+            input_ids=rows.ids,
+            attention_mask=rows.mask,
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            eos_token_id=eos,
+            pad_token_id=encoder.pad_id,
+        )
         found += written[:, rows.ids.shape[1] :].tolist()
     return found
 
@@ -100,9 +104,13 @@ def main() -> None:
         own = copies.pop()
         own = own.merge_and_unload() if hasattr(own, "merge_and_unload") else own
         return batched.generate(
-            own, prompts, max_new_tokens=args.max_new_tokens, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id,
+            own,
+            prompts,
+            max_new_tokens=args.max_new_tokens,
+            eos_ids=encoder.eos_ids,
+            pad_id=encoder.pad_id,
             tokens_per_batch=batched.tokens_that_fit(own),
-        )  # fmt: skip
+        )
 
     def batch_of(size: int) -> Callable[[], list[list[int]]]:
         return lambda: transformers_batches(model, encoder, prompts, size, args.max_new_tokens, stop=True)

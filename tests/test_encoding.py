@@ -121,8 +121,11 @@ def test_training_has_both_orders_and_validation_the_one_that_is_asked(encoder, 
     )
     found = run_samples.read(args, tmp_path, None, encoder)
     behind = encoder.special[fim.BASE.suffix]
-    first = {name: sum(sample.ids[1] == behind for sample in samples) for name, samples in vars(found).items()
-             if name in ("train", "validation")}  # fmt: skip
+    first = {
+        name: sum(sample.ids[1] == behind for sample in samples)
+        for name, samples in vars(found).items()
+        if name in ("train", "validation")
+    }
     assert 10 < first["train"] < 30
     assert first["validation"] == 0
 
@@ -164,9 +167,7 @@ def test_the_ledger_accounts_for_every_row(encoder):
     rows = [pair] * 3 + [Pair(id="2", task="completion", prompt="a", completion="")]
     rows += [Pair(id="3", task="completion", prompt="a", completion="word " * 200)]
     samples, ledger = encoding.encode(rows, encoder, max_length=64)
-    assert ledger == {
-        "read": 5, "trained": 3, "cut": 3, "too long": 1, "empty completion": 1, "not needed": 0
-    }  # fmt: skip
+    assert ledger == {"read": 5, "trained": 3, "cut": 3, "too long": 1, "empty completion": 1, "not needed": 0}
     assert len(samples) == 3
 
 

@@ -1,23 +1,21 @@
-"""Outputs that are whole or absent, and the manifests that say what made them."""
+"""Outputs that are whole or absent, and what may be replaced."""
 
-import argparse
-import json
+import contextlib
 import os
-import re
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from codefit import manifest, outputs
+from codefit import outputs
 from codefit.errors import UserError
-from codefit.manifest import ROOT, Manifest, manifest_of, read_manifest, toolkit_commit, versions
+from codefit.manifest import ROOT
+from codefit.outputs import manifest_of
 
 # ---------------------------------------------------------------------------------------------- outputs
 
@@ -37,22 +35,73 @@ def fill(path: Path, content: str | dict[str, str]) -> Path:
     return path
 
 
-def test_an_output_is_built_beside_its_place(tmp_path: Path) -> None:
-    assert outputs.partial(tmp_path / "raw.jsonl") == tmp_path / "raw.jsonl.partial"
+def socket_at(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:  # a socket's path has to be short
+        made.bind(path.name)
 
 
-def test_refuse_existing(tmp_path: Path) -> None:
-    outputs.refuse_existing(tmp_path / "new", overwrite=False)
-    outputs.refuse_existing(tmp_path, overwrite=True)
+def link_at(path: Path) -> None:
+    target = path.with_name("elsewhere")
+    target.mkdir()
+    path.symlink_to(target)
+
+
+ODD: dict[str, Callable[[Path], None]] = {
+    "FIFO": os.mkfifo,
+    "socket": socket_at,
+    "symbolic link": link_at,
+}
+
+
+def ours(path: Path, text: str = "old") -> Path:
+    """Make a folder that codefit wrote."""
+    return fill(path, {"old.txt": text, "manifest.json": '{"toolkit_commit": null}'})
+
+
+def test_an_output_is_built_in_a_hidden_folder_next_to_its_place(tmp_path: Path) -> None:
+    assert outputs.partial(tmp_path / "raw.jsonl") == tmp_path / ".raw.jsonl.codefit" / "partial"
+
+
+@pytest.mark.parametrize("length", [246, 247, 255])
+def test_the_longest_name_can_be_built_and_locked(tmp_path: Path, length: int) -> None:
+    output = tmp_path / ("ä" * (length // 2) + "a" * (length % 2))
+    with outputs.new_directory(output) as folder:
+        fill(folder, {"a.txt": "a"})
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+@pytest.mark.parametrize(("length", "is_file"), [(256, False), (256, True), (255, True), (241, True)])
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path, length: int, is_file: bool) -> None:
+    with pytest.raises(UserError, match=r"^cannot write .*: File name too long; choose another place\.$"):
+        outputs.refuse_existing(tmp_path / ("a" * length), overwrite=True, is_file=is_file)
+
+
+@pytest.mark.parametrize("make", [ours, Path.mkdir])
+def test_a_folder_of_codefit_or_an_empty_one_is_replaced_when_asked(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    outputs.refuse_existing(tmp_path / "out", overwrite=False)
+    make(tmp_path / "out")
+    outputs.refuse_existing(tmp_path / "out", overwrite=True)
     with pytest.raises(UserError, match="is already there and complete; add --overwrite to replace it"):
-        outputs.refuse_existing(tmp_path, overwrite=False)
+        outputs.refuse_existing(tmp_path / "out", overwrite=False)
 
 
-def test_a_folder_of_the_user_is_never_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("manifest", [None, '{"name": "a web page", "icons": []}', "folder"])
+def test_a_folder_of_the_user_is_never_replaced(tmp_path: Path, manifest: str | None, overwrite: bool) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="was not written by codefit and is not replaced; choose another place"):
-        outputs.refuse_existing(tmp_path, overwrite=True)
-    (tmp_path / "manifest.json").write_text("{}")
+    if manifest == "folder":
+        (tmp_path / "manifest.json").mkdir()
+    elif manifest:
+        (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(UserError, match=r"was not written by codefit and is not replaced; choose another place\.$"):
+        outputs.refuse_existing(tmp_path, overwrite)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"{}", b"[" * 100_000])
+def test_a_folder_with_a_damaged_manifest_can_be_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
     outputs.refuse_existing(tmp_path, overwrite=True)
 
 
@@ -60,6 +109,101 @@ def test_a_folder_of_the_user_is_never_replaced(tmp_path: Path) -> None:
 def test_a_folder_without_a_name_of_its_own_is_no_output(place: str) -> None:
     with pytest.raises(UserError, match="cannot be an output; name a new file or folder in it"):
         outputs.refuse_existing(Path(place), overwrite=True)
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", [*ODD, "mount"])
+def test_what_is_no_plain_file_or_folder_is_never_replaced(
+    tmp_path: Path, kind: str, overwrite: bool, is_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    if kind == "mount":
+        output.mkdir() if not is_file else output.touch()
+        monkeypatch.setattr(outputs, "_is_mount_point", output.__eq__)
+    else:
+        ODD[kind](output)
+    before = output.lstat()
+    with pytest.raises(
+        UserError, match=f"out is a {kind}.*; (choose another place|name a new file or folder)"
+    ) as caught:
+        outputs.refuse_existing(output, overwrite, is_file)
+    assert "--overwrite" not in str(caught.value)
+    assert output.lstat() == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_and_a_folder_never_replace_each_other(tmp_path: Path, overwrite: bool) -> None:
+    folder, file = ours(tmp_path / "folder"), fill(tmp_path / "file.jsonl", "text")
+    for output, is_file, words in (
+        (folder, True, "a folder, and this stage writes a file"),
+        (file, False, "a file, and"),
+    ):
+        with pytest.raises(UserError, match=f"is {words}.*; choose another place") as caught:
+            outputs.refuse_existing(output, overwrite, is_file)
+        assert "--overwrite" not in str(caught.value)
+
+
+def test_a_mount_point_is_found_in_the_table_of_the_kernel(tmp_path: Path) -> None:
+    assert outputs._is_mount_point(Path("/proc"))
+    assert not outputs._is_mount_point(tmp_path)
+    assert outputs._unescaped(rb"/a\040b\134c") == rb"/a b\c"
+
+
+# ---------------------------------------------------------------------------------------------- what lies next to it
+
+
+@pytest.mark.parametrize("suffix", [".old", ".partial", ".lock", ".manifest.json"])
+def test_files_of_the_user_next_to_an_output_are_left_alone(tmp_path: Path, suffix: str) -> None:
+    ours(tmp_path / "out")
+    fill(tmp_path / f"out{suffix}", {"backup.txt": "mine"})
+    fill(tmp_path / f"other{suffix}", "mine")
+    for name in ("out", "other"):
+        with outputs.new_directory(tmp_path / name, overwrite=True) as folder:
+            fill(folder, {"new.txt": "new"})
+    assert files_of(tmp_path) == {
+        f"out{suffix}/backup.txt": "mine",
+        f"other{suffix}": "mine",
+        "out/new.txt": "new",
+        "other/new.txt": "new",
+    }
+
+
+@pytest.mark.parametrize(
+    "content", ["text", {"a.txt": "mine"}, {"codefit-lock": "mine"}, {"codefit-lock": "m" * 10**6}, *ODD]
+)
+def test_a_folder_with_the_name_of_ours_but_without_the_mark_is_left_alone(tmp_path: Path, content: object) -> None:
+    aside = outputs.workspace(tmp_path / "out")
+    if isinstance(content, str) and content in ODD:
+        ODD[content](aside)
+    else:
+        fill(aside, content)  # type: ignore[arg-type]
+    before = files_of(tmp_path), sorted(tmp_path.iterdir())
+    message = rf"^{aside} was not made by codefit and is left alone; move it away, or choose another place\.$"
+    with pytest.raises(UserError, match=message), outputs.new_directory(tmp_path / "out"):
+        pytest.fail("the block must not start")
+    assert (files_of(tmp_path), sorted(tmp_path.iterdir())) == before
+
+
+def test_an_output_that_came_in_the_meantime_is_not_replaced(tmp_path: Path) -> None:
+    def work() -> None:
+        with outputs.new_directory(tmp_path / "out") as folder:
+            fill(folder, {"new.txt": "new"})
+            fill(tmp_path / "out", {"mine.txt": "mine"})
+
+    with pytest.raises(UserError, match="was not written by codefit"):
+        work()
+    assert files_of(tmp_path) == {"out/mine.txt": "mine"}
+
+
+def test_existence_is_asked_again_under_the_lock(tmp_path: Path) -> None:
+    ours(tmp_path / "out")
+    with pytest.raises(UserError, match="is already there"), outputs.new_directory(tmp_path / "out"):
+        pytest.fail("the block must not start")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+# ---------------------------------------------------------------------------------------------- building
 
 
 def test_a_new_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -72,19 +216,20 @@ def test_a_new_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_existing_output_is_replaced_only_at_the_end(tmp_path: Path, fails: bool) -> None:
-    output = fill(tmp_path / "output", {"old.txt": "old"})
+    output = ours(tmp_path / "output")
+    before = files_of(output)
 
     def work() -> None:
-        with outputs.new_directory(output) as folder:
+        with outputs.new_directory(output, overwrite=True) as folder:
             fill(folder, {"new.txt": "new"})
-            assert files_of(output) == {"old.txt": "old"}
+            assert files_of(output) == before
             if fails:
                 raise UserError("no.")
 
     if fails:
         with pytest.raises(UserError):
             work()
-        assert files_of(output) == {"old.txt": "old"}
+        assert files_of(tmp_path) == {f"output/{name}": text for name, text in before.items()}
     else:
         work()
         assert files_of(tmp_path) == {"output/new.txt": "new"}
@@ -127,11 +272,11 @@ def test_a_killed_run_leaves_no_output_and_the_next_removes_what_it_left(
         run.send_signal(signal.SIGKILL)
     assert files_of(outputs.partial(output)) == {"half.txt": "half"}
     assert not output.exists()
-    assert len(list((tmp_path / "temporary").iterdir())) == 2
+    assert len(list((tmp_path / "temporary").iterdir())) == 1
     with outputs.new_directory(output) as folder, outputs.temporary_folder() as temporary:
         assert files_of(folder) == {}
         assert list(temporary.iterdir()) == []
-        assert {path.stem for path in (tmp_path / "temporary").iterdir()} == {temporary.name}
+        assert list((tmp_path / "temporary").iterdir()) == [temporary.parent]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["output", "temporary"]
 
 
@@ -154,16 +299,9 @@ def test_nothing_of_a_run_that_is_alive_is_removed(
     assert files_of(tmp_path) == {"output/half.txt": "half"}
 
 
-def test_a_file_in_the_way_of_building_is_replaced(tmp_path: Path) -> None:
-    fill(tmp_path / "output.partial", "left over")
-    with outputs.new_directory(tmp_path / "output") as folder:
-        fill(folder, {"a": "a"})
-    assert files_of(tmp_path) == {"output/a": "a"}
-
-
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     fill(tmp_path / "file", "text")
-    message = "cannot write .*file/output: Not a directory; choose another place"
+    message = "cannot write .*file/output: (Not a directory|File exists); choose another place"
     with pytest.raises(UserError, match=message), outputs.new_directory(tmp_path / "file" / "output"):
         pytest.fail("the block must not start")
 
@@ -179,159 +317,148 @@ def test_a_folder_is_made_with_its_parents_and_emptied_when_asked(
     assert files_of(tmp_path) == left
 
 
-@pytest.mark.parametrize("name", ["file", "file/b", "file.partial"])
+@pytest.mark.parametrize("name", ["file", "file/b"])
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, name: str) -> None:
     fill(tmp_path / "file", "text")
-    fill(tmp_path / "file.partial", "text")
-    place = name.removesuffix(".partial")
-    with pytest.raises(UserError, match=rf"^cannot write {tmp_path}/{place}: (File exists|Not a directory); choose"):
+    with pytest.raises(UserError, match=rf"^cannot write {tmp_path}/{name}: (File exists|Not a directory); choose"):
         outputs.make_folder(tmp_path / name)
 
 
-@pytest.mark.parametrize("had", ["old", {"old.txt": "old", "sub/older.txt": "older"}, None])
-@pytest.mark.parametrize("made", ["new", {"new.txt": "new"}])
-@pytest.mark.parametrize("left_over", [False, True])
-def test_commit_replaces_whatever_was_there(
-    tmp_path: Path, had: str | dict[str, str] | None, made: str | dict[str, str], left_over: bool
+@pytest.mark.parametrize("had", [True, False])
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_commit_replaces_what_was_there(
+    tmp_path: Path, had: bool, in_one_step: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not in_one_step:
+        monkeypatch.setattr(outputs, "_exchange", lambda *paths: False)
     output = tmp_path / "output"
-    if had is not None:
-        fill(output, had)
-        if left_over:
-            fill(tmp_path / "output.old", {"killed.txt": "in between"})
-    aside = fill(outputs.partial(output), made)
-    outputs.commit(aside, output)
-    expected = {"output": made} if isinstance(made, str) else {f"output/{name}": text for name, text in made.items()}
-    found = files_of(tmp_path)
-    if isinstance(had, str) and isinstance(made, str):
-        found.pop("output.old/killed.txt", None)  # a file replaces a file in one step and passes no other name
-    assert found == expected
+    if had:
+        ours(output)
+    with outputs.alone(output):
+        outputs.make_folder(outputs.partial(output))
+        outputs.commit(fill(outputs.partial(output), {"new.txt": "new"}), output)
+    assert files_of(tmp_path) == {"output/new.txt": "new"}
 
 
-def test_commit_leaves_the_target_of_a_link_alone(tmp_path: Path) -> None:
-    target = fill(tmp_path / "elsewhere", {"old.txt": "old"})
-    output = tmp_path / "output"
-    output.symlink_to(target)
-    outputs.commit(fill(outputs.partial(output), {"new.txt": "new"}), output)
-    assert files_of(target) == {"old.txt": "old"}
-    assert files_of(output) == {"new.txt": "new"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "output"]
-
-
-@pytest.mark.parametrize(("made", "flushed"), [("new", 2), ({"a": "a", "sub/b": "b"}, 3)])
-def test_commit_flushes_every_file_and_the_folder(
-    tmp_path: Path, made: str | dict[str, str], flushed: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_kill_at_any_step_of_a_commit_is_repaired(
+    tmp_path: Path, fallback: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A child process is ended before its nth change of names; the next run finds the old output or the new one."""
+    code = """
+import os, sys
+from pathlib import Path
+from codefit import outputs
+left, fallback, output = int(sys.argv[1]), sys.argv[2] == "True", Path(sys.argv[3])
+def counted(step):
+    def run(*args, **options):
+        global left
+        if (left := left - 1) < 0:
+            os._exit(9)
+        return step(*args, **options)
+    return run
+with outputs.new_directory(output, overwrite=True) as folder:
+    (folder / "manifest.json").write_text("{}")
+    os.rename, os.unlink, os.rmdir = counted(os.rename), counted(os.unlink), counted(os.rmdir)
+    outputs._exchange = (lambda *paths: False) if fallback else counted(outputs._exchange)
+"""
+    ended, seen = None, set()
+    for steps in range(20):
+        output = ours(tmp_path / str(steps) / "output")
+        command = [sys.executable, "-c", code, str(steps), str(fallback), str(output)]
+        ended = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if ended == 0:
+            break
+        assert ended == 9
+        with outputs.alone(output):
+            found = set(files_of(output))
+            assert found in ({"manifest.json"}, {"old.txt", "manifest.json"})
+            seen.add(len(found))
+        with outputs.new_directory(output, overwrite=True) as folder:
+            fill(folder, {"manifest.json": "{}"})
+        assert files_of(output.parent) == {"output/manifest.json": "{}"}
+    assert ended == 0
+    assert seen == {1, 2}
+
+
+def test_a_file_never_has_the_manifest_of_another(tmp_path: Path) -> None:
+    """The same for a file: old data with no manifest or its own, new data with no manifest or its own."""
+    code = """
+import os, sys
+from pathlib import Path
+from codefit import outputs
+left, output = int(sys.argv[1]), Path(sys.argv[2])
+with outputs.alone(output):
+    outputs.partial(output).write_text("new")
+    (outputs.workspace(output) / "manifest.json").write_text("new")
+    (outputs.workspace(output) / "part").write_text("new")
+    def counted(step):
+        def run(*args, **options):
+            global left
+            if (left := left - 1) < 0:
+                os._exit(9)
+            return step(*args, **options)
+        return run
+    os.replace, os.unlink = counted(os.replace), counted(os.unlink)
+    outputs.commit_file(output, {output.with_name("part"): outputs.workspace(output) / "part"})
+"""
+    ended = None
+    for steps in range(20):
+        output = tmp_path / str(steps) / "out.jsonl"
+        output.parent.mkdir()
+        fill(output.parent, {"out.jsonl": "old", "out.jsonl.manifest.json": "old", "part": "old"})
+        ended = subprocess.run([sys.executable, "-c", code, str(steps), str(output)], cwd=ROOT, check=False).returncode
+        place = manifest_of(output)
+        if place.exists():
+            assert place.read_text() == output.read_text() == (output.parent / "part").read_text()
+        with outputs.alone(output):
+            if output.read_text() == "new":
+                assert place.read_text() == "new"
+        if ended == 0:
+            break
+        assert ended == 9
+    assert ended == 0
+    assert files_of(output.parent) == {"out.jsonl": "new", "out.jsonl.manifest.json": "new", "part": "new"}
+
+
+def test_commit_flushes_every_file_and_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append((tmp_path / "output").exists()))
-    outputs.commit(fill(tmp_path / "output.partial", made), tmp_path / "output")
-    assert calls == [False] * (flushed - 1) + [True]
+    outputs.commit(fill(tmp_path / "aside", {"a": "a", "sub/b": "b"}), tmp_path / "output")
+    assert calls == [False, False, True]
 
 
-# ---------------------------------------------------------------------------------------------- manifest
+def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = fill(tmp_path / "record.json", "old")
+    with pytest.raises(UnicodeEncodeError):
+        outputs.write_whole(file, "half " * 10_000 + "\udc80")
+    assert files_of(tmp_path) == {"record.json": "old"}
+    outputs.write_whole(file, "new ä\n")
+    assert files_of(tmp_path) == {"record.json": "new ä\n"}
 
 
-def manifest_for(monkeypatch: pytest.MonkeyPatch) -> Manifest:
-    monkeypatch.setattr(sys, "argv", ["some/where/train.py", "--output_dir", "outputs/a", "--seed", "1"])
-    return Manifest(argparse.Namespace(output_dir=Path("outputs/a"), seed=1, words=["a"], limit=None))
+# ---------------------------------------------------------------------------------------------- temporary folders
 
 
-@pytest.mark.parametrize(
-    ("output", "place"),
-    [
-        ("raw.jsonl", "raw.manifest.json"),
-        ("raw.v2.parquet", "raw.v2.manifest.json"),
-        ("folder/", "folder/manifest.json"),
-    ],
-)
-def test_a_manifest_lies_beside_its_output(
-    tmp_path: Path, output: str, place: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["codefit-results", f"codefit-{'0' * 32}", f"codefit-{'0' * 32}.lock", "codefit-0"])
+@pytest.mark.parametrize("mark", [None, "", "mine"])
+def test_only_temporary_folders_with_our_name_and_mark_are_removed(
+    tmp_path: Path, name: str, mark: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / output
-    path.mkdir() if output.endswith("/") else path.write_text("")
-    manifest = manifest_for(monkeypatch)
-    manifest.update(kept=3)
-    manifest.write(path)
-    assert manifest_of(path) == tmp_path / place
-    assert json.loads((tmp_path / place).read_text())["kept"] == 3
-    assert read_manifest(path)["kept"] == 3
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fill(tmp_path / name, {"model.safetensors": "weights"} | ({} if mark is None else {outputs.LOCK: mark}))
+    fill(tmp_path / f"{name}.lock", "")
+    before = files_of(tmp_path)
+    with outputs.temporary_folder() as folder:
+        assert list(folder.iterdir()) == []
+    assert files_of(tmp_path) == before
 
 
-def test_a_manifest_says_what_made_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = fill(tmp_path / "in.jsonl", "abc")
-    manifest = manifest_for(monkeypatch)
-    manifest.add_input(source)
-    manifest.update(rejections=Counter({"binary": 2}), place=Path("a/b"), by={1: Path("c")}, name="Ünï")
-    manifest.write(tmp_path)
-    text = (tmp_path / "manifest.json").read_text(encoding="utf-8")
-    content = json.loads(text)
-    assert "Ünï" in text
-    assert content.pop("seconds") >= 0
-    assert content.pop("versions")["python"] == sys.version.split()[0]
-    assert content.pop("toolkit_commit") == toolkit_commit()
-    assert content == {
-        "command": ["train.py", "--output_dir", "outputs/a", "--seed", "1"],
-        "arguments": {"output_dir": "outputs/a", "seed": 1, "words": ["a"], "limit": None},
-        "inputs": {str(source): "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
-        "rejections": {"binary": 2},
-        "place": "a/b",
-        "by": {"1": "c"},
-        "name": "Ünï",
-    }
-
-
-def test_two_manifests_of_one_command_differ_only_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for _ in range(2):
-        manifest_for(monkeypatch).write(tmp_path)
-        found.append(re.sub(r'"seconds": [\d.]+', "", (tmp_path / "manifest.json").read_text()))
-    assert found[0] == found[1]
-
-
-def test_versions_name_what_can_change_a_result() -> None:
-    assert {"python", "torch", "transformers", "peft", "tokenizers"} <= set(versions())
-
-
-def test_an_absent_manifest_is_empty(tmp_path: Path) -> None:
-    assert read_manifest(tmp_path) == {}
-    assert read_manifest(tmp_path / "raw.jsonl") == {}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b'"text"', b"\xff\xfe"])
-def test_a_broken_manifest_is_one_sentence(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "manifest.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"manifest.json is not .*; run the stage that wrote .* again\.$"):
-        read_manifest(tmp_path)
-
-
-@pytest.fixture
-def toolkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit, in the place of the toolkit's own."""
-    root = fill(tmp_path / "toolkit", {"train.py": "pass\n", "inner/train.py": "pass\n"})
-    author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    for words in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "All."]):
-        subprocess.run(["git", "-C", str(root), *words], check=True)
-    monkeypatch.setattr(manifest, "ROOT", root)
-    return root
-
-
-def test_the_commit_of_the_toolkit_says_when_files_differ(toolkit: Path) -> None:
-    clean = toolkit_commit()
-    assert clean is not None
-    assert re.fullmatch(r"[0-9a-f]{40}", clean)
-    (toolkit / "notes.txt").write_text("a file that git does not know changes nothing")
-    assert toolkit_commit() == clean
-    (toolkit / "train.py").write_text("changed")
-    assert toolkit_commit() == clean + "-dirty"
-
-
-def test_a_toolkit_without_git_has_no_commit(toolkit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert toolkit_commit() is None
-
-
-def test_a_toolkit_unpacked_in_another_repository_has_no_commit(toolkit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest, "ROOT", toolkit / "inner")
-    assert toolkit_commit() is None
-    shutil.rmtree(toolkit / ".git")
-    assert toolkit_commit() is None
+def test_no_place_for_temporary_files_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none" / "file"))
+    (tmp_path / "none").touch()
+    message = (
+        r"^cannot write temporary files: no folder for temporary files can be written; set TMPDIR to one that can\.$"
+    )
+    with pytest.raises(UserError, match=message), outputs.temporary_folder():
+        pytest.fail("the block must not start")

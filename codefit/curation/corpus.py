@@ -72,10 +72,15 @@ class Corpus:
         self.texts.write(data)
         self.entries.append(
             Entry(
-                document.repository, document.path, document.language, content_id, offset, len(data),
+                document.repository,
+                document.path,
+                document.language,
+                content_id,
+                offset,
+                len(data),
                 document.committed_at,
             )
-        )  # fmt: skip
+        )
 
     def text(self, number: int) -> str:
         entry = self.entries[number]

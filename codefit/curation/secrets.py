@@ -60,8 +60,11 @@ PATTERNS = (
     Pattern("Azure storage key", ("AccountKey=",), "azure_storage_key.AzureStorageKeyDetector"),
     Pattern("GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), "github_token.GitHubTokenDetector"),
     Pattern("GitHub token", ("github_pat_",), r"github_pat_\w{82}"),
-    Pattern("GitLab token", ("glpat-", "gldt-", "glft-", "glrt-", "GR1348941", "glptt-", "gloas-"),
-            "gitlab_token.GitLabTokenDetector"),
+    Pattern(
+        "GitLab token",
+        ("glpat-", "gldt-", "glft-", "glrt-", "GR1348941", "glptt-", "gloas-"),
+        "gitlab_token.GitLabTokenDetector",
+    ),
     Pattern("Hugging Face token", ("hf_",), r"hf_(?=[a-z]*[A-Z])(?=[A-Z]*[a-z])[A-Za-z]{34}"),
     Pattern("Slack token", ("xox", "hooks.slack.com"), "slack.SlackDetector"),
     Pattern("Google API key", ("AIza",), r"AIza[\w-]{35}(?![\w-])"),
@@ -76,7 +79,7 @@ PATTERNS = (
     Pattern("Telegram token", (":AA",), "telegram_token.TelegramBotTokenDetector"),
     Pattern("JSON web token", ("eyJ",), r"eyJ[\w=-]{12,}\.[\w=-]{12,}\.[\w=-]{12,}"),
     Pattern("password in a URL", ("://",), "basic_auth.BasicAuthDetector", 1),
-)  # fmt: skip
+)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""Floors and a ceiling beside every score: what answers get that no model had to write.
+"""Floors and a ceiling next to every score: what answers get that no model wrote.
 
-Empty, constant and random answers show where a metric begins, the nearest training item what a look-up gives, and the
-references, turned into tokens and back as predictions are, must score 100: less means that the pipeline loses text.
+Empty, constant and random answers show where a metric starts, and the nearest training item shows what a look-up gives.
+The references, encoded and decoded as predictions are, must score 100: less means that the pipeline loses text.
 """
 
 import random
@@ -19,7 +19,7 @@ LABELS = {
     "references": "the references, through the tokenizer",
 }
 CEILING = "references"
-STORED = ("constant", "nearest", CEILING)  # those that need training data or a tokenizer, and are kept for rescoring
+STORED = ("constant", "nearest", CEILING)  # they need training data or a tokenizer, and are stored for --rescore
 
 
 def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> list[Baseline]:
@@ -53,7 +53,7 @@ def answers(
 
 
 def _others(items: Sequence[Prediction], seed: int) -> list[str]:
-    """Return for each item the reference of another one: the items in a random ring."""
+    """Return for each item the reference of another one: of the previous item in a random ring."""
     order = list(range(len(items)))
     random.Random(seed).shuffle(order)
     answers = [""] * len(items)

@@ -101,7 +101,7 @@ def compare(
     stored: Mapping[str, Sequence[str]],
     primary: str | None = None,
 ) -> BenchmarkResult:
-    """Return what one benchmark found about its models, without forgetting check and numbers of others.
+    """Return what one benchmark found about its models, except the forgetting check and the compat profile.
 
     Args:
         by_model: predictions of the base, of the adapted model, and of any others.
@@ -354,36 +354,29 @@ def _with_p(found: Difference, p: float) -> Difference:
 
 
 def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]:
-    """Return the benchmarks with every secondary difference corrected for their number, over benchmarks and models.
+    """Return the benchmarks with every p and verdict corrected, so that a table of equal models seldom has a verdict.
 
-    The primary metric of the first benchmark is named before the run and stands alone: it is what the run is about. All
-    other differences are one family (Holm). The forgetting check has a test of its own. What is too few for a verdict
-    is no member of the family.
+    The primary difference is that of the first adapted model in the primary metric of the first benchmark: it was named
+    before the run. All others are secondary, over metrics, benchmarks and models. The forgetting check has a test of
+    its own. What is too few for a verdict is no member of the family.
     """
-    places = [
-        (name, row.metric, key)
+    name, first = next(iter(results.items()))
+    primary = (name, first.headline.metric, ADAPTED)
+    gaps = {
+        (name, row.metric, key): gap
         for name, result in results.items()
         for row in result.metrics
         for key, gap in row.against_base.items()
-        if gap.verdict != "too few"
-        and not (row is result.headline and name == next(iter(results)) and key == ADAPTED)
-    ]
-    rows = {(name, row.metric): row for name, result in results.items() for row in result.metrics}
-    p_values = statistics.holm([_p(rows[name, metric].against_base[key]) for name, metric, key in places])
-    by_place = dict(zip(places, p_values, strict=True))
+    }
+    secondary = [place for place, gap in gaps.items() if place != primary and gap.verdict != "too few"]
+    p, p_values = statistics.family(_p(gaps[primary]), [_p(gaps[place]) for place in secondary])
+    known = {primary: p, **dict(zip(secondary, p_values, strict=True))}
+    found = {place: _with_p(gap, known[place]) if place in known else gap for place, gap in gaps.items()}
     return {
         name: msgspec.structs.replace(
             result,
             metrics=[
-                msgspec.structs.replace(
-                    row,
-                    against_base={
-                        key: _with_p(found, by_place[name, row.metric, key])
-                        if (name, row.metric, key) in by_place
-                        else found
-                        for key, found in row.against_base.items()
-                    },
-                )
+                msgspec.structs.replace(row, against_base={key: found[name, row.metric, key] for key in row.against_base})
                 for row in result.metrics
             ],
         )

@@ -174,7 +174,8 @@ def predict(
     With the cache, what this model was asked before is not asked again. What another backend has `generated` already is
     taken as it is; the nats are always those of this model.
     """
-    cache = prediction_cache.PredictionCache(fingerprint(model)) if with_cache else None
+    place = prediction_cache.folder() if with_cache else None
+    cache = PredictionCache(fingerprint(model), place) if place else None
     generated = generated or generate(model, asked, tokens_per_batch, cache)
     print(
         f"batch check: {generated.changed} of {generated.again} completions changed when decoded in a different batch "

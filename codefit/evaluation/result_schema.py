@@ -15,6 +15,7 @@ import msgspec
 
 from codefit.errors import UserError
 from codefit.evaluation.benchmarks.formats import Format
+from codefit.outputs import write_whole
 from codefit.scoring.statistics import Verdict
 
 FORMAT: Literal[2] = 2  # of scores.json; 1 kept the first adapted model unlike the others
@@ -296,7 +297,7 @@ def plain(value: Any) -> Any:
 def write(scores: Scores, path: Path) -> None:
     """Write scores.json. What is no number stays NaN or Infinity, as Python's json reads it."""
     text = json.dumps(plain(scores), indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, text + "\n")
 
 
 def read(folder: Path) -> Scores:

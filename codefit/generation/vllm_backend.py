@@ -1,8 +1,8 @@
 """Completions by vLLM (`--backend vllm`), which batches continuously: for large models on a GPU.
 
-vLLM pins other versions of its own dependencies than codefit does, so that it is not among codefit's; it is imported
-only when asked for. What is asked stays the same: token ids made by codefit/encoding.py, greedy, the tasks' rules of
-ending. It reports its usage unless told otherwise; here it is told.
+vLLM pins other versions of shared dependencies than codefit does, so it is none of codefit's own; it is imported only
+when asked for. What is asked stays the same: token ids made by codefit/encoding.py, greedy decoding, the tasks' stop
+conditions. Its usage reports are turned off.
 """
 
 import gc
@@ -92,9 +92,9 @@ class VllmBackend:
         adapter: str | None = None,
         do_progress: bool = False,
     ) -> list[Completion]:
-        """Return the greedy completion of each prompt, as `codefit.generation.generate` does.
+        """Return the greedy completion of each prompt, as `batched.generate` does.
 
-        A stop rule cuts what was written, up to max_new_tokens, afterwards.
+        A stop condition cuts afterwards what was written, up to max_new_tokens.
 
         Raises:
             UserError: vLLM cannot attach the adapter.
@@ -119,14 +119,14 @@ class VllmBackend:
     def flips(
         self, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
     ) -> tuple[int, int]:
-        """Return how many completions of a sub-sample differ in small batches, as `codefit.generation.flips` does."""
+        """Return how many completions of a sub-sample change in small batches, as `batched.flips` does."""
         sample = flip_sample(len(prompts))
         batches = [sample[at : at + FLIP_ROWS] for at in range(0, len(sample), FLIP_ROWS)]
         again = [new for batch in batches for new in self.complete([prompts[at] for at in batch], **settings)]
         return sum(completions[at] != new for at, new in zip(sample, again, strict=True)), len(sample)
 
     def close(self) -> None:
-        """Free the memory for whoever comes next."""
+        """Free the memory for the next model."""
         self._engine.llm_engine.engine_core.shutdown()
         del self._engine
         gc.collect()

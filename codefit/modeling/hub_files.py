@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from codefit.errors import UserError, first_line
-from codefit.manifest import MANIFEST, read_manifest
+from codefit.manifest import read_manifest
+from codefit.outputs import MANIFEST
 
 ADAPTER_CONFIG = "adapter_config.json"
 

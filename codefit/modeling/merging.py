@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from codefit import console
 from codefit.errors import UserError
 from codefit.modeling import hardware, loading
+from codefit.outputs import write_whole
 
 INDEX = "model.safetensors.index.json"
 
@@ -284,7 +285,7 @@ def write_shards(
     if len(plan) > 1:
         place = {name: file for file, names in zip(files, plan, strict=True) for name in names}
         index = {"metadata": {"total_size": sum(sizes.values()) * dtype.itemsize}, "weight_map": place}
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def refuse_full_disk_for_merge(folder: Path, needed: int, what: str) -> None:

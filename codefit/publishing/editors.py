@@ -12,6 +12,7 @@ from typing import Any
 from codefit import fim
 from codefit.errors import UserError
 from codefit.fim import FimFormat
+from codefit.outputs import write_whole
 
 PORT = 8012  # where llama.vscode and llama.vim look for a server
 
@@ -104,7 +105,7 @@ def write(folder: Path, file: str, name: str, infill: FimFormat | None, eos: str
         "tabby.toml": tabby_toml(name, infill),
     }
     for each, text in contents.items():
-        (folder / each).write_text(text, encoding="utf-8", newline="\n")
+        write_whole(folder / each, text)
 
 
 def modelfile(file: str, ollama: str, context: int, stops: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The folder of GGUF files that lies beside a model, with the settings of editors."""
+"""The folder of GGUF files that lies next to a model, with the settings of editors."""
 
 import argparse
 from pathlib import Path
@@ -15,13 +15,20 @@ def beside(output: Path) -> Path:
     return output.with_name(f"{output.resolve().name}-gguf")
 
 
+def refuse(args: argparse.Namespace, output: Path) -> None:
+    """Raise UserError, before any work, if something of the user is where the GGUF files go."""
+    target = beside(output)
+    if target.is_symlink() or target.exists():
+        outputs.refuse_existing(target, args.overwrite or "made_of" in read_manifest(target))
+
+
 def write(args: argparse.Namespace, model: Path, output: Path, repository: str | None) -> None:
     """Write the GGUF files of a whole model unless they are there already, and say how they are served.
 
     Args:
         args: of the script; `gguf` are the kinds.
         model: the folder of the model.
-        output: the folder that the files go beside.
+        output: the folder that the files go next to.
         repository: of the model on the Hub, which names the files; without it the folder around the output does.
 
     Raises:
@@ -29,16 +36,17 @@ def write(args: argparse.Namespace, model: Path, output: Path, repository: str |
     """
     target = beside(output)
     made_of = {file.name: sha256(file) for file in sorted(model.glob("model*.safetensors"))}
-    there = read_manifest(target)
+    there = {} if args.overwrite else read_manifest(target)
     name = (repository or str(output.resolve().parent)).split("/")[-1]
     files = [f"{name}-{kind.upper()}.gguf" for kind in args.gguf]
     infill, context = editors.infill_format(model), int(gguf.read_config(model)["max_position_embeddings"])
     if (there.get("made_of"), there.get("files")) == (made_of, files) and not args.overwrite:
         print("already exported; nothing to do.")
     else:
-        outputs.refuse_existing(target, args.overwrite or "made_of" in there)
+        overwrite = args.overwrite or "made_of" in there
+        outputs.refuse_existing(target, overwrite)
         manifest = Manifest(args)
-        with outputs.new_directory(target) as work:
+        with outputs.new_directory(target, overwrite) as work:
             for kind, file in zip(args.gguf, files, strict=True):
                 gguf.write(model, work / file, kind, name)
             editors.write(work, files[0], name, infill, editors.special_tokens(model)["eos"], context)

@@ -14,6 +14,7 @@ import numpy as np
 
 from codefit import console
 from codefit.errors import UserError
+from codefit.modeling.pre_tokenizers import DIGITS, GPT2, NAMES
 from codefit.publishing import editors
 
 KINDS = ("q8_0", "f16")  # what is offered; f32 is for comparisons
@@ -27,23 +28,6 @@ ARCHITECTURES = {
     "starcoder2": "STARCODER2",
 }
 UNKNOWN_TO_LLAMA_CPP = ("codegen", "gptj")  # it has no graph for them, a name at most
-
-# How llama.cpp calls a way to split text before byte-pair merges (src/llama-vocab.cpp), by the steps of tokenizer.json.
-GPT2 = "byte level"  # the pattern of GPT-2, built into the step ByteLevel
-DIGITS = "digits"
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-DEEPSEEK = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+")
-PRE_TOKENIZERS = {
-    (GPT2,): "gpt-2",
-    (DIGITS, GPT2): "starcoder",
-    (LLAMA3,): "llama-bpe",
-    (LLAMA3.replace("{1,3}", ""),): "qwen2",
-    (*DEEPSEEK, DIGITS): "deepseek-coder",
-    (*DEEPSEEK, "[一-龥ࠀ-一가-퟿]+", DIGITS): "deepseek-coder",
-}
 
 
 def refuse(config: dict[str, Any], tokenizer: Path) -> None:
@@ -215,7 +199,7 @@ def pre_tokenizer(folder: Path) -> str | None:
     step = content.get("pre_tokenizer") or {}
     steps = tuple(_steps(step.get("pretokenizers", [step])))
     usual = content["model"]["type"] == "BPE" and (content.get("normalizer") or {"type": "NFC"})["type"] == "NFC"
-    return PRE_TOKENIZERS.get(steps) if usual else None
+    return NAMES.get(steps) if usual else None
 
 
 def _steps(steps: list[dict[str, Any]]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from codefit.curation import secrets
 from codefit.errors import UserError
+from codefit.outputs import write_whole
 from codefit.publishing import cards, hub_client, provenance
 from codefit.publishing.hub_client import Kind
 
@@ -268,7 +269,7 @@ def _require(folder: Path, *patterns: str, made_by: str) -> None:
 
 
 def _write_card(folder: Path, text: str) -> None:
-    (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
+    write_whole(folder / "README.md", text)
 
 
 def _licence_of_base(folder: Path) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 
 from codefit.console import duration
 from codefit.errors import UserError
+from codefit.outputs import write_whole
 from codefit.sources.locate import locate
 from codefit.sources.source import Place
 
@@ -178,7 +179,7 @@ def _line(row: Slice | dict[str, str]) -> str:
 def _recall(state: Path, query: str, api: str, end: datetime) -> tuple[dict[str, Slice], datetime]:
     """Return the slices that an earlier run of the same search wrote down, and the end of time it had set.
 
-    A line that was cut off by a kill is no line; a state of another search is begun anew.
+    A line that was cut off by a kill is no line; a state of another search is begun again.
     """
     lines = state.read_text("utf-8").splitlines(keepends=True) if state.exists() else []
     rows = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -189,7 +190,7 @@ def _recall(state: Path, query: str, api: str, end: datetime) -> tuple[dict[str,
         Slice(_moment(row["start"])[0], _moment(row["end"])[0], row["count"], tuple(row["repositories"]))
         for row in rows[1:]
     ]
-    state.write_text(_line(rows[0]) + "".join(map(_line, parts)), encoding="utf-8")
+    write_whole(state, _line(rows[0]) + "".join(map(_line, parts)))
     return {f"{part}": part for part in parts}, _moment(rows[0]["end"])[0]
 
 

@@ -1,7 +1,7 @@
 """Documents and rejections on their way into an output, and what of them a stopped run leaves to the next one.
 
 After each source the journal notes how far its files go. The same command, run again, keeps the sources from the web
-that were finished, and reads all others anew: what lies on this machine may have changed, and is quickly read.
+that were finished, and reads all others again: what lies on this machine may have changed, and is quickly read.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def _size(path: Path) -> int:
 
 
 class Journal:
-    """The files beside an output that become it: documents, rejections, and how far they go.
+    """The files in the workspace of an output that become it: documents, rejections, and how far they go.
 
     Args:
         output: where the documents will be.
@@ -59,9 +59,8 @@ class Journal:
     """
 
     def __init__(self, output: Path, command: dict[str, Any]) -> None:
-        self.documents = Path(f"{output}.documents.partial")
-        self.rejected = outputs.partial(output.with_suffix(".rejected.jsonl"))
-        self.progress = Path(f"{output}.progress.partial")
+        folder = outputs.workspace(output)
+        self.documents, self.rejected, self.progress = (folder / name for name in ("documents", "rejected", "progress"))
         self.tallies: list[Tally] = []
         self.resumable = True
         sizes = self._recall(command)
@@ -75,6 +74,13 @@ class Journal:
 
     def _recall(self, command: dict[str, Any]) -> tuple[int, int, int]:
         """Take over the tallies of finished sources, and return how far each file is valid."""
+        try:
+            return self._recalled(command)
+        except (ValueError, TypeError, KeyError, AttributeError):  # damaged
+            self.tallies = []
+            return 0, 0, 0
+
+    def _recalled(self, command: dict[str, Any]) -> tuple[int, int, int]:
         sizes, end = (0, 0, 0), 0
         lines = self.progress.read_bytes().splitlines(keepends=True) if self.progress.exists() else []
         for number, line in enumerate(lines):

@@ -10,6 +10,8 @@ import torch
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
+from codefit.outputs import write_whole
+
 LOG = "log.jsonl"
 LOG_LABELS = {
     "loss": "loss {:.4f}",
@@ -51,7 +53,7 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         lines = (json.dumps(entry) + "\n" for entry in state.log_history)
-        Path(str(args.output_dir), LOG).write_text("".join(lines), encoding="utf-8")
+        write_whole(Path(str(args.output_dir), LOG), "".join(lines))
         if self.training_bar is not None and logs and "train_runtime" not in logs:
             for line in describe(state.global_step, logs):
                 self.training_bar.write(line)

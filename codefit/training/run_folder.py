@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -45,7 +44,7 @@ def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
         if changed:
             shutil.rmtree(work)
     outputs.make_folder(work)
-    record.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    outputs.write_whole(record, json.dumps(wanted, indent=1))
 
 
 def tidy(output: Path) -> None:
@@ -62,11 +61,7 @@ def seal(checkpoint: Path) -> None:
     for path in files:
         outputs.fsync(path)
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
-    aside = checkpoint / (SEAL + ".partial")
-    aside.write_text(json.dumps(sizes, indent=1), encoding="utf-8")
-    outputs.fsync(aside)
-    os.replace(aside, checkpoint / SEAL)
-    outputs.fsync(checkpoint)
+    outputs.write_whole(checkpoint / SEAL, json.dumps(sizes, indent=1))
 
 
 def last(folder: Path) -> Path | None:

@@ -12,6 +12,7 @@ import argparse
 import csv
 import dataclasses
 import difflib
+import io
 import json
 import shlex
 import shutil
@@ -241,7 +242,7 @@ def _run_trial(study: Any, trial: Any, values: dict[str, Any], fixed: list[str],
     except UserError as error:
         if pruner.training_ended:  # stopped by the user, or the result could not be saved: not the values' fault
             raise
-        shutil.rmtree(outputs.partial(folder), ignore_errors=True)
+        shutil.rmtree(outputs.workspace(folder), ignore_errors=True)
         print(f"this trial failed: {error}")
         trial.set_user_attr("error", str(error))
         study.tell(trial, state=state.FAIL)
@@ -310,11 +311,12 @@ def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _write(work: Path, rows: Sequence[dict[str, Any]], dimensions: Sequence[Dimension]) -> None:
     """Write the trials as trials.csv, trials.json and trials.png."""
-    (work / "trials.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    with (work / "trials.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    outputs.write_whole(work / "trials.json", json.dumps(rows, indent=1) + "\n")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    outputs.write_whole(work / "trials.csv", table.getvalue())
     plots.trials(rows, {dimension.name: dimension.log for dimension in dimensions}, work / "trials.png")
 
 

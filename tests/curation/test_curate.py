@@ -51,12 +51,14 @@ def test_licence_headers_of_kotlin(text, expected, removed):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("#!/usr/bin/env python\n# -*- coding: utf-8 -*-\n# Copyright\nimport a\n",
-         "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\nimport a\n"),
+        (
+            "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\n# Copyright\nimport a\n",
+            "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\nimport a\n",
+        ),
         ("# Copyright\n#\n# All rights reserved\n\nimport a\n", "import a\n"),
         ('"""Copyright."""\nimport a\n', '"""Copyright."""\nimport a\n'),
     ],
-)  # fmt: skip
+)
 def test_licence_headers_of_python(text, expected):
     assert remove_licence_headers(text, PYTHON)[0] == expected
 
@@ -201,8 +203,13 @@ def test_exact_duplicates(one, other, same):
 
 def test_leaks_are_copies_and_near_duplicates():
     texts = invented(6)
-    files = [("test", "t", texts[0]), ("validation", "v", "val a = 1\n"), ("train", "copy", "val a = 1 \n"),
-             ("train", "near", texts[1]), ("train", "fine", texts[3] + " more" * 500)]  # fmt: skip
+    files = [
+        ("test", "t", texts[0]),
+        ("validation", "v", "val a = 1\n"),
+        ("train", "copy", "val a = 1 \n"),
+        ("train", "near", texts[1]),
+        ("train", "fine", texts[3] + " more" * 500),
+    ]
     leaks = list(find_leaks(lambda: iter(files)))
     assert [(leak.train, leak.evaluation) for leak in leaks] == [("copy", "v"), ("near", "t")]
     assert leaks[1].similarity == pytest.approx(reference_jaccard(texts[0], texts[1]))

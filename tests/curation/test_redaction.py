@@ -30,10 +30,12 @@ KEY = f"-----BEGIN RSA PRIVATE {'KEY-----'}"
         ("// the host 93.184.216.34.", "// the host <IP>."),
         ('connect("2a00:1450:4001:81b::200e")', 'connect("<IP>")'),
         ('url("https://app:k3yr1ng@db.company.com")', 'url("https://app:<KEY>@db.company.com")'),
-        (f'val key = "{KEY}\\n" +\n    "{BODY}\\n" +\n    "{BODY[:20]}\\n-----END"\n',
-         f'val key = "{KEY}\\n" +\n    "<KEY>\\n" +\n    "<KEY>\\n-----END"\n'),
+        (
+            f'val key = "{KEY}\\n" +\n    "{BODY}\\n" +\n    "{BODY[:20]}\\n-----END"\n',
+            f'val key = "{KEY}\\n" +\n    "<KEY>\\n" +\n    "<KEY>\\n-----END"\n',
+        ),
     ],
-)  # fmt: skip
+)
 def test_credentials_and_addresses_are_replaced(text, expected):
     changed, counts = redact(text, KOTLIN)
     assert changed == expected

@@ -105,6 +105,7 @@ def test_a_key_whose_header_ends_the_prompt_is_found(tmp_path: Path) -> None:
     assert [finding.kind for finding in secrets.scan(tmp_path)] == ["private key"]
 
 
+@pytest.mark.slow
 def test_scanning_is_fast(tmp_path: Path) -> None:
     row = json.dumps({"prompt": "fun main() {\n    println(1)\n" * 80, "completion": "}"}) + "\n"
     (tmp_path / "train.jsonl").write_text(row * 4000)  # 10 MB

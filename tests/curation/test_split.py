@@ -86,9 +86,8 @@ def test_the_newest_commits_are_test():
         "test_since": "2020-01-03T00:00:00+00:00",
     }
     given = dataclasses.replace(BY_TIME, validation_since="2019-01-01", test_since="2020-01-30T12:00:00+12:00")
-    assert assign_by_time(["2018-12-31", "2020-01-29T23:00:00Z", "2020-01-30"], boundaries([], given)) == [
-        "train", "validation", "test"
-    ]  # fmt: skip
+    found = assign_by_time(["2018-12-31", "2020-01-29T23:00:00Z", "2020-01-30"], boundaries([], given))
+    assert found == ["train", "validation", "test"]
 
 
 def test_too_few_dates_are_one_sentence():

@@ -129,8 +129,9 @@ def test_the_stage_formats_and_strips_and_verifies_itself(prepare, tmp_path, cap
     ]
     files += [Document("print 'two'\n" * 3 + files[0].content.replace("f1", "f99"), "d/old.py", "me/one")]
     write_jsonl(tmp_path / "documents.jsonl", files)
-    output = prepare(tmp_path / "documents.jsonl", "--format", "--strip_comments", "--strip_docstrings",
-                     "--rule", "many_digits=off")  # fmt: skip
+    output = prepare(
+        tmp_path / "documents.jsonl", "--format", "--strip_comments", "--strip_docstrings", "--rule", "many_digits=off"
+    )
     printed = capsys.readouterr().out
     assert "1 files do not parse and were not formatted" in printed
     assert "1 files do not parse and were not stripped" in printed

@@ -30,7 +30,7 @@ COMMON = codexglue_export.Literals(frozenset([("STR", "a"), ("STR", "aU+002CU+00
         ("x = rf\"{a} b\" f''\n", "x = rf\"<STR_LIT>\" f'<STR_LIT>'<EOL>"),
         ("x = '''a\nb'''\n", "x = '''<STR_LIT>'''<EOL>"),
     ],
-)  # fmt: skip
+)
 def test_code_is_written_in_the_marks_of_the_format(code, wanted):
     assert codexglue_export.normalised(code + "\n", COMMON) == wanted
 
@@ -89,9 +89,9 @@ def exported(tmp_path_factory, vocabulary):
     write_jsonl(
         folder / "raw.jsonl", [*files, Document(f"class A {{\n{java}int g;\n}}\n", "A.java", "me/a", language="java")]
     )
-    words = ["--input", folder / "raw.jsonl", "--output", folder / "out", "--task", "method", "--codexglue",
-             "--model_name_or_path", vocabulary, "--max_prompt_tokens", 2000, "--max_completion_tokens", 2000,
-             "--rule", "mostly_comments=off", "duplicate_lines=off", "few_letters=off"]  # fmt: skip
+    words = ["--input", folder / "raw.jsonl", "--output", folder / "out", "--task", "method", "--codexglue"]
+    words += ["--model_name_or_path", vocabulary, "--max_prompt_tokens", 2000, "--max_completion_tokens", 2000]
+    words += ["--rule", "mostly_comments=off", "duplicate_lines=off", "few_letters=off"]
     preprocess_data.main([str(word) for word in [*words, "--test_share", 0.2, "--num_workers", 1]])
     return folder / "out"
 

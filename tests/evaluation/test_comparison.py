@@ -84,7 +84,7 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             [dataclasses.replace(item, scores={"in_training": 1.0}) for item in VAGUE],
             BETTER,
             {},
-            ["30 of 30 prompts stand in the training data with the very same answer"],
+            ["30 of 30 prompts occur in the training data with the very same answer"],
         ),
         (VAGUE, BETTER, {"stored": {"references": ["x"] * 30}}, ["The references themselves score"]),
     ],
@@ -221,7 +221,7 @@ def test_holm_corrects_for_the_number_of_tests():
 # ------------------------------------------------------------------------------------------- baselines
 
 
-def test_floors_and_ceiling_stand_beside_the_scores():
+def test_floors_and_ceiling_are_scored_too():
     stored = {"constant": ["value = 1\n"] * 30, "nearest": [item.reference for item in VAGUE[1:] + VAGUE[:1]]}
     rows = found(VAGUE, BETTER, stored=stored)[0].benchmarks["heldout"].baselines
     values = {row.baseline: row.values for row in rows}
@@ -231,11 +231,12 @@ def test_floors_and_ceiling_stand_beside_the_scores():
     assert 0 < values["constant"]["edit_similarity"] < values["random"]["edit_similarity"] < 100
 
 
-def test_a_random_reference_is_never_ones_own():
-    items = [written(n, "") for n in range(9)]
-    others = baselines._others(items, seed=3)
-    assert sorted(others) == sorted(item.reference for item in items)
-    assert all(other != item.reference for other, item in zip(others, items, strict=True))
+def test_a_random_reference_is_always_that_of_another_item():
+    items = [written(n, "", reference=f"value = {n}\n") for n in range(9)]
+    for seed in range(20):
+        values = {row.baseline: row.values for row in baselines.rows(items, {}, seed)}
+        assert values["random"]["exact_match"] == 0
+        assert values["random"]["chrf"] > 50
 
 
 # ------------------------------------------------------------------------------------------- forgetting, many models
@@ -273,7 +274,7 @@ def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
     assert f"forgetting: {verdict}" in terminal.table(benchmark, MODELS)
 
 
-def test_several_models_stand_in_one_table_each_against_the_base():
+def test_several_models_share_a_table_each_compared_with_the_base():
     models = {
         **MODELS,
         "adapted-2": Model(name="m", label="merged", role=Role.ADAPTED),
@@ -330,7 +331,7 @@ def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():
 
 
 @pytest.mark.parametrize(("leaked", "found"), [(0, 0), (1, 0), (2, 1), (30, 1)])
-def test_a_few_prompts_that_training_held_by_chance_are_no_leak(leaked, found):
+def test_a_few_prompts_in_the_training_data_by_chance_are_no_leak(leaked, found):
     items = [dataclasses.replace(item, scores={"in_training": float(n < leaked)}) for n, item in enumerate(VAGUE)]
     assert len(leak_signs.findings({"base": items}, {"base": "base model"}, {})) == found
 

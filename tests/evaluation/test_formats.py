@@ -11,6 +11,7 @@ from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation import comparison, questions
 from codefit.evaluation.benchmarks import codexglue_line, formats, humaneval_infilling
+from codefit.evaluation.result_schema import BenchmarkInfo, Model, Role
 from codefit.evaluation.settings import QuestionSettings
 from codefit.generation import stopping
 from codefit.manifest import Manifest
@@ -158,10 +159,16 @@ def test_the_scores_of_lines_are_those_of_codexglue():
 def test_a_file_brings_the_numbers_of_its_own_code():
     items = [Prediction(f"{n}", "p", "x ;", "x ;", task="line", scores={"nats": 1.0, "tokens": 2.0}) for n in range(3)]
     by_role = {"base": items, "adapted": items}
-    assert comparison._compat("codexglue_line", by_role, "honest")["base"].values["exact_match"] == 100.0
-    assert set(comparison._compat("codexglue", by_role, "honest")["base"].values) >= {"bleu"}
-    assert comparison._compat("humaneval_infilling", by_role, "honest") is None
-    assert set(comparison._compat("pairs", by_role, "compat")["base"].values) >= {"bleu"}
+    models = {role: Model(name=role, label=role, role=Role(role)) for role in by_role}
+
+    def own_numbers(form, profile):
+        asked = {"mine": BenchmarkInfo(title="mine", format=form)}
+        return comparison.scores({"mine": by_role}, models, asked, {}, 0, profile).benchmarks["mine"].compat
+
+    assert own_numbers("codexglue_line", "honest")["base"].values["exact_match"] == 100.0
+    assert set(own_numbers("codexglue", "honest")["base"].values) >= {"bleu"}
+    assert own_numbers("humaneval_infilling", "honest") is None
+    assert set(own_numbers("pairs", "compat")["base"].values) >= {"bleu"}
 
 
 def test_items_of_one_function_belong_together():

@@ -46,11 +46,17 @@ def test_the_curve_has_a_panel_for_what_was_logged(tmp_path):
     assert widths[3] > widths[2] > widths[1] == widths[0]
 
 
-def test_a_running_mean_lies_in_the_middle_of_its_window():
-    points = [(step, float(step * step)) for step in range(10)]
-    assert plots._running_mean(points, 3)[0] == (1, pytest.approx(5 / 3))
-    assert plots._running_mean(points, 3)[-1] == (8, pytest.approx((49 + 64 + 81) / 3))
-    assert len(plots._running_mean(points, 3)) == 8
+def test_a_running_mean_lies_in_the_middle_of_its_window(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    plots.loss_curve([{"step": step, "loss": float(step * step)} for step in range(50)], tmp_path / "loss.png")
+    (axes,) = figures[0].axes
+    points, mean = (line.get_xydata().tolist() for line in axes.lines)
+    assert len(points) == 50
+    assert mean[0] == [2, pytest.approx((0 + 1 + 4 + 9 + 16) / 5)]
+    assert mean[-1] == [47, pytest.approx(sum(step * step for step in range(45, 50)) / 5)]
+    assert len(mean) == 46
+    assert axes.lines[1].get_label() == "training, mean of 5"
 
 
 def test_the_picture_of_scores_grows_with_the_benchmarks(tmp_path):

@@ -41,8 +41,10 @@ def load(data, *names, split="test", forgetting=None):
 def test_everything_that_a_data_set_carries_is_asked(data):
     found, read = load(data, "heldout")
     assert [(each.name, each.pairs[0].id, len(each.pairs)) for each in found] == [
-        ("heldout", "p50", 5), ("test_overlap", "p80", 5), ("forgetting", "p90", 5),
-    ]  # fmt: skip
+        ("heldout", "p50", 5),
+        ("test_overlap", "p80", 5),
+        ("forgetting", "p90", 5),
+    ]
     assert read == ["test.jsonl", "test_overlap.jsonl", "forgetting.jsonl"]
     assert [each.name for each in load(data, "heldout", split="test_overlap")[0]] == ["test_overlap", "forgetting"]
 
@@ -60,8 +62,9 @@ def test_a_file_of_pairs_needs_prompts_and_completions_only(tmp_path):
         '{"prompt": "a", "completion": "b"}\n\n{"id": "x", "task": "naming", "prompt": "c", "completion": "d"}\n'
     )
     assert [(each.id, each.task, each.prompt) for each in pairs.load(path)] == [
-        ("row 1", "completion", "a"), ("x", "naming", "c"),
-    ]  # fmt: skip
+        ("row 1", "completion", "a"),
+        ("x", "naming", "c"),
+    ]
     found, read = load(tmp_path, str(path))
     assert [(each.name, each.title, each.new_tokens) for each in found] == [("my_pairs", "my pairs.jsonl", 64)]
     assert read == ["my pairs.jsonl"]
@@ -167,6 +170,7 @@ def test_a_large_training_set_is_sampled(tmp_path, monkeypatch):
         )
     )
     data = training_lookup.TrainingData(tmp_path / "train.jsonl", seed=1)
-    assert (data.count, len(data._kept)) == (99, 10)
-    assert max(int(kept.id) for kept in data._kept) > 20
+    kept = data.examples(99, seed=0)
+    assert (data.count, len(kept)) == (99, 10)
+    assert max(int(pair.id) for pair in kept) > 20
     assert data.holds("p98", "c98")

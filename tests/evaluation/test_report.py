@@ -160,8 +160,12 @@ def test_binary_metrics_carry_the_exact_test():
 
 
 def test_a_little_better_is_not_the_same():
-    written = [browser._answer(prediction(scores={"chrf": score}), "chrf")["score"] for score in (50.01, 50.04)]
-    assert written == [50.01, 50.04]  # both are shown as 50.0
+    content, scored = compared()
+    headline = content.benchmarks["heldout"].headline.metric
+    for role, score in (("base", 50.01), ("adapted", 50.04)):
+        scored["heldout"][role][0] = dataclasses.replace(scored["heldout"][role][0], scores={headline: score})
+    answers = browser.content(content, scored)["items"][0]["answers"]
+    assert [answer["score"] for answer in answers] == [50.01, 50.04]  # both are shown as 50.0
 
 
 def test_a_few_hits_of_one_model_alone_are_no_verdict():

@@ -67,8 +67,10 @@ def test_a_shared_beginning_is_read_once(model, tokens, monkeypatch):
     ],
     ids=["worth it", "not worth it", "a group and a rest", "short", "one is the beginning", "none"],
 )
-def test_groups_share_only_where_it_pays(prompts, worth, expected):
-    assert batched._groups(prompts, worth) == expected
+def test_groups_share_only_where_it_pays(monkeypatch, prompts, worth, expected):
+    monkeypatch.setattr(batched, "TOKENS_PER_STEP", worth)
+    found = batched.plan(prompts, 1, 10_000)  # all of a group fit into one batch
+    assert sorted((shared, sorted(batch)) for shared, batch in found) == sorted(expected)
 
 
 def test_every_prompt_is_in_one_batch_of_the_plan():

@@ -56,8 +56,8 @@ def test_nothing_is_asked_twice(made, tmp_path, cache, monkeypatch):
     """The base is that of the adapter, and in float32 the adapter was merged: all is known of the merged model."""
     run(made, tmp_path / "adapter")
     asked = []
-    batch = batched._batch
-    monkeypatch.setattr(batched, "_batch", lambda model, *rest: asked.append(model) or batch(model, *rest))
+    read = batched.read
+    monkeypatch.setattr(batched, "read", lambda model, *rest: asked.append(model) or read(model, *rest))
     run(made, tmp_path / "merged", model="merged")
     assert asked == []
     run(made, tmp_path / "anew", "--no_cache", model="merged")
@@ -85,7 +85,7 @@ def test_a_fingerprint_is_of_what_is_computed(made):
     assert fingerprint(adapted) == changed
 
 
-def test_the_share_that_moves_with_the_batches_is_printed(made, tmp_path, capsys, monkeypatch):
+def test_the_batch_check_is_printed(made, tmp_path, capsys, monkeypatch):
     run(made, tmp_path / "out")
     assert (
         "batch check: 0 of 12 completions changed when decoded in a different batch (rounding)"
@@ -106,7 +106,7 @@ def test_the_share_that_moves_with_the_batches_is_printed(made, tmp_path, capsys
 
 
 @pytest.mark.parametrize(("count", "asked"), [(0, 0), (5, 5), (32, 32), (100, 32)])
-def test_flips_are_counted_on_a_sub_sample(made, count, asked):
+def test_the_batch_check_counts_on_a_sub_sample(made, count, asked):
     model = loading.load_model(str(made / "base"))
     prompts = [[1 + at, 2, 3] for at in range(count)]
     settings = {"max_new_tokens": 2, "eos_ids": [], "pad_id": 0}
@@ -115,7 +115,7 @@ def test_flips_are_counted_on_a_sub_sample(made, count, asked):
     assert batched.flips(model, prompts, batched.generate(model, prompts, **settings), **settings) == (0, asked)
 
 
-def test_a_prediction_ends_where_its_rule_says(made):
+def test_a_prediction_ends_at_its_stop_condition(made):
     from codefit import encoding
     from tests.support.benchmark import PAIRS, new_tokenizer
 

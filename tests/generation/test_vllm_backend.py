@@ -89,7 +89,7 @@ def test_what_vllm_cannot_do_is_refused(made, tmp_path, engines, changes, words,
 
 def test_vllms_own_errors_are_one_sentence(made, engines, monkeypatch):
     engine = vllm_backend.VllmBackend(str(made / "base"), None, [str(made / "adapter")])
-    engine._engine.options["max_lora_rank"] = 1
+    engines[-1].options["max_lora_rank"] = 1
     with pytest.raises(UserError, match=r"vLLM cannot ask .*adapter: LoRA rank 8 is greater .*; leave --backend"):
         engine.complete([[1, 2]], max_new_tokens=2, eos_ids=[0], adapter=str(made / "adapter"))
     import vllm

@@ -86,11 +86,13 @@ def test_a_base_without_sentinels_learns_some(kind, spare_rows, plain_tokenizer,
 
     capsys.readouterr()
     output = tmp_path / "report"
-    benchmarking.main(["--hf_repository", str(adapter), str(merged), "--dataset", str(pairs), "--sample", "6",
-                       "--max_new_tokens", "8", "--output_dir", str(output)])  # fmt: skip
+    words = ["--hf_repository", str(adapter), str(merged), "--dataset", str(pairs), "--output_dir", str(output)]
+    benchmarking.main([*words, "--sample", "6", "--max_new_tokens", "8"])
     assert "base (prompt only)" in capsys.readouterr().out
-    rows = {role: list(records.read_jsonl(output / f"predictions-{role}-heldout.jsonl", records.Prediction))
-            for role in ("base", "adapted", "adapted-2")}  # fmt: skip
+    rows = {
+        role: list(records.read_jsonl(output / f"predictions-{role}-heldout.jsonl", records.Prediction))
+        for role in ("base", "adapted", "adapted-2")
+    }
     assert all(item.suffix == "\n    return x\n" for items in rows.values() for item in items)
     same = [a.prediction == b.prediction for a, b in zip(rows["adapted"], rows["adapted-2"], strict=True)]
     assert sum(same) >= 5

@@ -69,7 +69,7 @@ def dataset(tmp_path: Path) -> Path:
     source = {"name": "JetBrains/kotlin", "kind": "git", "commit": "0123456789abcdef", "documents": 77}
     unknown = {"name": "folder", "kind": "directory", "commit": "", "documents": 5, "license": ""}
     write_manifest(
-        tmp_path / "kotlin.manifest.json",
+        tmp_path / "kotlin.jsonl.manifest.json",
         "parse_data.py",
         command=["parse_data.py", "--repository", "https://me:pass-word@example.org/x.git"],
         arguments={"language": ["kotlin"]},

@@ -16,6 +16,7 @@ from codefit import fim
 from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.modeling import loading
+from codefit.modeling import pre_tokenizers as splitting
 from codefit.publishing import editors
 from codefit.publishing import gguf as export
 
@@ -157,8 +158,8 @@ BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
     [
         ([{"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}], "gpt-2"),
         ([{"type": "Digits", "individual_digits": True}, {"type": "ByteLevel"}], "starcoder"),
-        ([split(export.LLAMA3), BYTES], "llama-bpe"),
-        ([split(export.LLAMA3.replace("{1,3}", "")), BYTES], "qwen2"),
+        ([split(splitting.LLAMA3), BYTES], "llama-bpe"),
+        ([split(splitting.LLAMA3.replace("{1,3}", "")), BYTES], "qwen2"),
         ([split(r"\w+"), BYTES], None),
         ([{"type": "Digits", "individual_digits": False}, {"type": "ByteLevel"}], None),
         ([{"type": "ByteLevel", "add_prefix_space": True}], None),

@@ -14,6 +14,7 @@ from tokenizers.models import BPE
 from codefit import fim
 from codefit.manifest import ROOT
 from codefit.modeling import loading
+from codefit.modeling import pre_tokenizers as splitting
 from codefit.publishing import editors, gguf
 from tests.support.llama_server import LlamaServer
 from tests.support.texts import SOURCES
@@ -108,16 +109,16 @@ MIXED_TEXT = "\n".join(MIXED)
 
 
 def splitter(step):
-    """Return the step of a tokenizer.json that `gguf.PRE_TOKENIZERS` names."""
-    if step == gguf.DIGITS:
+    """Return the step of a tokenizer.json that `splitting.NAMES` names."""
+    if step == splitting.DIGITS:
         return pre_tokenizers.Digits(individual_digits=True)
-    return pre_tokenizers.ByteLevel(False) if step == gguf.GPT2 else pre_tokenizers.Split(Regex(step), "isolated")
+    return pre_tokenizers.ByteLevel(False) if step == splitting.GPT2 else pre_tokenizers.Split(Regex(step), "isolated")
 
 
 def write_model(folder, steps, bos):
     """Write a tiny model whose tokenizer splits text by these steps, and return its tokenizer."""
     backend = Tokenizer(BPE())
-    bytes_only = [] if gguf.GPT2 in steps else [pre_tokenizers.ByteLevel(False, use_regex=False)]
+    bytes_only = [] if splitting.GPT2 in steps else [pre_tokenizers.ByteLevel(False, use_regex=False)]
     backend.pre_tokenizer = pre_tokenizers.Sequence([*map(splitter, steps), *bytes_only])
     backend.decoder = decoders.ByteLevel()
     special = ["<s>", "</s>"]
@@ -135,9 +136,12 @@ def write_model(folder, steps, bos):
     return backend
 
 
-@pytest.mark.parametrize("steps", [steps for steps in gguf.PRE_TOKENIZERS if steps != (*gguf.DEEPSEEK, gguf.DIGITS)])
+@pytest.mark.parametrize(
+    "steps",
+    [steps for steps in splitting.NAMES if steps != (*splitting.DEEPSEEK, splitting.DIGITS)],
+)
 def test_text_becomes_the_same_tokens_in_llama_cpp(steps, tmp_path):
-    bos = gguf.PRE_TOKENIZERS[steps] == "llama-bpe"
+    bos = splitting.NAMES[steps] == "llama-bpe"
     tokenizer = write_model(tmp_path / "model", steps, bos)
     gguf.write(tmp_path / "model", tmp_path / "x.gguf", "f16", "x")
     server = LlamaServer(tmp_path / "x.gguf")
@@ -235,7 +239,7 @@ def test_a_file_larger_than_the_context_is_answered_too(exported):
 
 def test_infill_is_refused_where_a_model_knows_none(tmp_path):
     """Which is why the export says that llama.vscode and llama.vim cannot use such a model."""
-    write_model(tmp_path / "model", (gguf.GPT2,), bos=False)
+    write_model(tmp_path / "model", (splitting.GPT2,), bos=False)
     gguf.write(tmp_path / "model", tmp_path / "x.gguf", "f16", "x")
     answer = LlamaServer(tmp_path / "x.gguf").post("/infill", input_prefix="a", input_suffix="b", n_predict=4)
     assert answer["error"]["code"] == 501

@@ -25,10 +25,16 @@ pytestmark = pytest.mark.usefixtures("same_arithmetic")
 def test_the_folder_holds_everything(finished, made):
     assert (finished / "loss.png").read_bytes() == (made / "adapter" / "loss.png").read_bytes()
     assert sorted(path.name for path in finished.iterdir()) == [
-        "baselines-heldout.jsonl", "loss.png", "manifest.json",
-        "predictions-adapted-heldout.jsonl", "predictions-base-heldout.jsonl",
-        "report.html", "report.md", "scores.json", "scores.png",
-    ]  # fmt: skip
+        "baselines-heldout.jsonl",
+        "loss.png",
+        "manifest.json",
+        "predictions-adapted-heldout.jsonl",
+        "predictions-base-heldout.jsonl",
+        "report.html",
+        "report.md",
+        "scores.json",
+        "scores.png",
+    ]
 
 
 def test_predictions_are_those_of_the_two_models(finished, made):
@@ -103,7 +109,7 @@ def test_predictions_do_not_depend_on_the_batches(finished, made, tmp_path):
         assert [item.scores["nats"] for item in ours] == pytest.approx(nats, rel=1e-4)
 
 
-def test_drawn_predictions_have_a_seed_that_the_signature_names(finished, made, tmp_path):
+def test_the_signature_names_the_seed_of_sampled_predictions(finished, made, tmp_path):
     flags = ("--temperature", "0.9", "--top_p", "0.95", "--generation_seed")
     for name, seed in (("one", "1"), ("again", "1"), ("two", "2")):
         run(made, tmp_path / name, *flags, seed)
@@ -271,7 +277,7 @@ def test_no_pairs_are_one_sentence(made, tmp_path):
     fails(made, tmp_path / "out", "has no pairs", "--dataset", str(tmp_path))
 
 
-def test_too_little_memory_names_the_flag(made, tmp_path, monkeypatch):
+def test_an_out_of_memory_error_names_the_flag(made, tmp_path, monkeypatch):
     def out_of_memory(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 

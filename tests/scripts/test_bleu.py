@@ -79,8 +79,8 @@ def test_a_line_is_an_item_and_an_empty_line_too(
     [
         (None, b"a\n", r"cannot read .*answers.txt: No such file or directory; check the path"),
         (b"a\n", None, r"cannot read .*predictions.txt: No such file or directory; check the path"),
-        (b"", b"a\n", r"answers.txt is empty; it needs one item a line"),
-        (b"a\n", b"", r"predictions.txt is empty; it needs one item a line"),
+        (b"", b"a\n", r"answers.txt is empty; it needs one item per line"),
+        (b"a\n", b"", r"predictions.txt is empty; it needs one item per line"),
         (b"a\nb\n", b"a\n\n\n", r"answers.txt has 2 lines and .*predictions.txt has 3; each answer needs one"),
         (b"a\n", b"\xff\xfe\n", r"predictions.txt is not UTF-8 text; save it as UTF-8"),
     ],

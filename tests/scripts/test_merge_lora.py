@@ -1,5 +1,6 @@
 """A merged model predicts what the adapter predicts, or it is not kept."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,9 +12,13 @@ import complete
 import merge_lora
 import train
 from codefit import outputs
+from codefit.encoding import Encoder
 from codefit.errors import UserError
+from codefit.manifest import ROOT
 from codefit.modeling import adapters, loading, merging
 from tests.support.training import CONFIGS, command
+
+PROBE_TEXT = ROOT / "data" / "probe.txt"  # the fourth line is empty
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,16 @@ def test_running_twice_does_nothing_twice(adapter, tmp_path, capsys):
     assert (tmp_path / "merged" / "manifest.json").stat().st_mtime_ns == stamp
 
 
+def test_without_its_data_set_the_prompts_are_those_of_the_probe_text(adapter, tiny_tokenizer):
+    plan = merge_lora.make_plan(str(adapter))
+    encoder = Encoder(tiny_tokenizer, 10_000)
+    for dataset in (None, "no/such/folder"):
+        prompts = merge_lora.probe_prompts(dataclasses.replace(plan, dataset=dataset), encoder)
+        texts = [encoder.decode(prompt) for prompt in prompts]
+        assert len(set(texts)) == merge_lora.PROBES
+        assert all(PROBE_TEXT.read_text().startswith(text) and text.endswith("\n") for text in texts)
+
+
 def test_another_model_in_the_way_is_refused(adapter, tmp_path):
     (tmp_path / "merged").mkdir()
     with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
@@ -242,9 +257,9 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
     [
         (["--infill"], "--infill takes the suffix from a file; add --file"),
         (["--file", "absent.py"], "cannot read absent.py as text"),
-        (["--file", __file__, "--prompt", "x"], "--file gives the prompt already"),
-        (["--file", __file__, "--line", "99999"], "there is no line 99999; choose one"),
-        (["--file", __file__, "--line", "2", "--column", "7"], "has no column 7; choose one of its own"),
+        (["--file", str(PROBE_TEXT), "--prompt", "x"], "--file gives the prompt already"),
+        (["--file", str(PROBE_TEXT), "--line", "99999"], "there is no line 99999; choose one"),
+        (["--file", str(PROBE_TEXT), "--line", "4", "--column", "7"], "has no column 7; choose one of its own"),
     ],
 )
 def test_complete_names_what_is_wrong(flags, message):

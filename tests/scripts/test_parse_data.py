@@ -60,18 +60,27 @@ def test_every_bad_file_is_a_document_or_has_a_reason(bad, tmp_path):
     output = tmp_path / "out.jsonl"
     documents = parse(output, bad)
     contents = {document.path: document.content for document in documents}
-    expected = {name: BAD[name].removeprefix(b"\xef\xbb\xbf").decode() for name in BAD if name.endswith(".kt")
-                and name not in REJECTED}  # fmt: skip
+    expected = {
+        name: BAD[name].removeprefix(b"\xef\xbb\xbf").decode()
+        for name in BAD
+        if name.endswith(".kt") and name not in REJECTED
+    }
     assert contents == expected
     assert [document.path for document in documents] == sorted(expected)
     rows = {row["path"]: (row["rule"], row.get("value")) for row in rejections(output)}
     assert rows == REJECTED
-    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert manifest["files"] == manifest["documents"] + sum(manifest["rejections"].values())
     assert manifest["files"] == len([name for name in BAD if name.endswith(".kt")]) + 1
     assert manifest["rejections"] == {
-        "not UTF-8": 2, "binary": 2, "too small": 1, "LFS pointer": 1, "too large": 1, "symlink": 1, "same blob": 1
-    }  # fmt: skip
+        "not UTF-8": 2,
+        "binary": 2,
+        "too small": 1,
+        "LFS pointer": 1,
+        "too large": 1,
+        "symlink": 1,
+        "same blob": 1,
+    }
 
 
 def test_the_fields_of_a_document(bad, tmp_path):
@@ -90,7 +99,7 @@ def test_blob_ids_are_those_of_git(bad, tmp_path):
 def test_parquet_holds_the_same_documents(bad, tmp_path, monkeypatch):
     monkeypatch.setattr(parse_data, "PARQUET_ROWS", 2)
     assert parse(tmp_path / "out.parquet", bad) == parse(tmp_path / "out.jsonl", bad)
-    assert (tmp_path / "out.rejected.jsonl").is_file()
+    assert (tmp_path / "out.jsonl.rejected.jsonl").is_file()
 
 
 def test_the_same_blob_of_several_sources_is_kept_once(tmp_path):
@@ -100,7 +109,7 @@ def test_the_same_blob_of_several_sources_is_kept_once(tmp_path):
     assert [d.path for d in parse(output, second, first)] == ["c.kt", "d.kt", "b.kt"]
     same = {"repository": "one", "path": "a.kt", "rule": "same blob", "value": "two/c.kt"}
     assert rejections(output) == [same]
-    sources = json.loads((tmp_path / "out.manifest.json").read_text())["sources"]
+    sources = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())["sources"]
     assert [(source["name"], source["kind"], source["documents"]) for source in sources] == [
         ("two", "directory", 2),
         ("one", "directory", 1),
@@ -125,7 +134,7 @@ def test_the_summary_says_what_went_where(bad, tmp_path, capsys):
     row = next(line for line in printed.splitlines() if line.startswith("bad"))
     assert row.split() == ["bad", "directory", "unknown", "15", "6", str(size)]
     assert "rejected because  files" in printed
-    assert f"wrote {output}, out.rejected.jsonl and out.manifest.json" in printed
+    assert f"wrote {output}, out.jsonl.rejected.jsonl and out.jsonl.manifest.json" in printed
 
 
 def test_a_dry_run_reads_and_writes_nothing(tmp_path, capsys):
@@ -152,12 +161,15 @@ def test_the_same_command_gives_the_same_bytes(bad, tmp_path):
 @pytest.mark.parametrize(
     ("files", "words", "message"),
     [
-        ({"a.py": b"1", "b.py": b"2", "c.java": b"3", "d.md": b"4"}, [],
-         "p holds no kotlin files; it holds 2 .py and 1 .java; add --language python."),
+        (
+            {"a.py": b"1", "b.py": b"2", "c.java": b"3", "d.md": b"4"},
+            [],
+            "p holds no kotlin files; it holds 2 .py and 1 .java; add --language python.",
+        ),
         ({"d.md": b"4"}, ["--language", "go", "java"], "p holds no go or java files, nor any of python, kotlin"),
         ({"a.kt": b"\0", "b.kt": b"\xff"}, [], r"every kotlin file of p was rejected \(1 binary, 1 not UTF-8\)"),
     ],
-)  # fmt: skip
+)
 def test_no_document_is_an_error_that_leaves_nothing(tmp_path, files, words, message):
     source = project(tmp_path, "p", files)
     with pytest.raises(UserError, match=message):

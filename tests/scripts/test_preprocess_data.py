@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import preprocess_data
+from codefit import outputs
 from codefit.errors import UserError
 from codefit.publishing import push
 from codefit.records import SPLITS, Document, write_jsonl
@@ -29,8 +30,12 @@ def data_of(output):
 def test_nothing_is_lost(source, prepare):
     output = prepare(source, "--window_step", 32, "--test_share", 0.2)
     assert sorted(path.name for path in output.iterdir()) == [
-        "manifest.json", "rejected.jsonl", "test.jsonl", "train.jsonl", "validation.jsonl"
-    ]  # fmt: skip
+        "manifest.json",
+        "rejected.jsonl",
+        "test.jsonl",
+        "train.jsonl",
+        "validation.jsonl",
+    ]
     manifest, rows = manifest_of(output), rejections(output)
     assert manifest["documents_in"] == 60 + len(EXTRA)
     assert manifest["documents_in"] == manifest["documents_kept"] + len(rows)
@@ -251,7 +256,7 @@ def test_a_killed_run_leaves_no_output_and_the_next_one_is_the_same(source, prep
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
-    partial = tmp_path / "killed.partial"
+    partial = outputs.partial(tmp_path / "killed")
     while not partial.exists() and process.poll() is None and time.monotonic() - started < 20:
         time.sleep(0.005)
     time.sleep(share * 0.3)

@@ -146,10 +146,20 @@ def test_code_of_html():
 
 @pytest.mark.parametrize(
     ("said", "language"),
-    [("python", "python"), ("Py", "python"), ("python3", "python"), ("{.kotlin}", "kotlin"),
-     ("{ .kt .annotate }", "kotlin"), ("TypeScript title='x'", "typescript"), ("golang", "go"),
-     ("c++", None), ("pycon", None), ("", None), ("{}", None)],
-)  # fmt: skip
+    [
+        ("python", "python"),
+        ("Py", "python"),
+        ("python3", "python"),
+        ("{.kotlin}", "kotlin"),
+        ("{ .kt .annotate }", "kotlin"),
+        ("TypeScript title='x'", "typescript"),
+        ("golang", "go"),
+        ("c++", None),
+        ("pycon", None),
+        ("", None),
+        ("{}", None),
+    ],
+)
 def test_names_of_languages(said, language):
     found = language_named(said)
     assert (found and found.name) == language

@@ -1,9 +1,13 @@
 """What is read off a source: its licence, which of its paths are unsafe, and what git's complaints mean."""
 
+import os
 import re
+import shlex
+import shutil
 
 import pytest
 
+from codefit.errors import UserError
 from codefit.sources.licences import spdx_id
 from codefit.sources.source import unsafe
 from tests.support.sources import parse, read, write
@@ -81,9 +85,17 @@ def test_packages_deeper_in_a_source_are_not_looked_for(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("a/b.kt", False), ("a..b/c", False), ("../a", True), ("a/../b", True), ("/a", True), ("a\\..\\b", True),
-     ("c:/a", True), ("", True)],
-)  # fmt: skip
+    [
+        ("a/b.kt", False),
+        ("a..b/c", False),
+        ("../a", True),
+        ("a/../b", True),
+        ("/a", True),
+        ("a\\..\\b", True),
+        ("c:/a", True),
+        ("", True),
+    ],
+)
 def test_unsafe_paths(path, expected):
     assert unsafe(path) is expected
 
@@ -108,8 +120,14 @@ def test_unsafe_paths(path, expected):
         ("", r"git cannot read place \(it gave no reason\); check it with git itself"),
     ],
 )
-def test_what_git_says_becomes_one_sentence(said, expected):
-    from codefit.sources.git import _sentence
-
-    assert re.search(expected, _sentence("place", said))
-    assert "\n" not in _sentence("place", said)
+def test_what_git_says_becomes_one_sentence(said, expected, tmp_path, monkeypatch):
+    command = tmp_path / "bin" / "git"
+    command.parent.mkdir()
+    others = f'case " $* " in *" fetch "*) ;; *) exec {shutil.which("git")} "$@";; esac'
+    command.write_text(f"#!/bin/sh\n{others}\nprintf %s {shlex.quote(said)} >&2\nexit 128\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+    with pytest.raises(UserError) as error:
+        read("https://example.invalid/place.git")
+    assert re.search(expected.replace("place", "https://example.invalid/place.git"), str(error.value))
+    assert "\n" not in str(error.value)

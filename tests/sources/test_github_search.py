@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import parse_data
+from codefit import outputs
 from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.records import read_documents
@@ -175,7 +176,7 @@ def test_a_second_with_too_many_is_said(server, tmp_path):
         ((200, {}, {"some": "JSON"}), 1, "did not answer as the search of GitHub does"),
         ((200, {}, {"total_count": 1, "incomplete_results": True, "items": []}), 1, "gave incomplete results"),
     ],
-)  # fmt: skip
+)
 def test_what_passes_is_waited_for(server, waits, tmp_path, mood, waited, said):
     server.rows, server.moods = [row(1)], [mood]
     found, _, sentences = names("a", tmp_path)
@@ -198,13 +199,21 @@ def test_the_reset_of_the_rate_limit_is_waited_for(server, waits, tmp_path):
         ((401, {}, {"message": "Bad credentials"}), "refuses GITHUB_TOKEN; set a valid one, or none"),
         ((403, {}, {"message": "Resource not accessible"}), r"answered 403 \(Resource not accessible\); check GITHUB"),
         ((404, {}, {"message": "Not Found"}), r"answered 404 \(Not Found\); check GITHUB_API_URL"),
-        ((422, {}, {"message": "Validation Failed", "errors": [{"message": "The search is\nlong."}]}),
-         r"does not understand the search \(Validation Failed The search is long\); correct --github_search"),
+        (
+            (422, {}, {"message": "Validation Failed", "errors": [{"message": "The search is\nlong."}]}),
+            r"does not understand the search \(Validation Failed The search is long\); correct --github_search",
+        ),
         ((429, {"Retry-After": 9999}, {}), "asks to wait 2 h 46 min; run the same command again after that"),
-        ((200, {"Link": '<http://example.invalid/2>; rel="next"'},
-          {"total_count": 200, "incomplete_results": False, "items": []}), "a next page on another server"),
+        (
+            (
+                200,
+                {"Link": '<http://example.invalid/2>; rel="next"'},
+                {"total_count": 200, "incomplete_results": False, "items": []},
+            ),
+            "a next page on another server",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_pass_is_one_sentence(server, waits, tmp_path, mood, message):
     server.moods = [mood]
     with pytest.raises(UserError, match=message) as caught:
@@ -283,12 +292,12 @@ def test_found_repositories_are_parsed_and_a_gone_one_is_counted(repositories, s
     gone, same = rejections(output)
     assert (gone["repository"], gone["rule"]) == ("owner/r2", "source cannot be read")
     assert (same["repository"], same["rule"], same["value"]) == ("owner/r3", "same blob", "owner/r1/same.kt")
-    manifest = json.loads(output.with_suffix(".manifest.json").read_text())
+    manifest = json.loads(outputs.manifest_of(output).read_text())
     assert manifest["github_search"] == {"query": "language:kotlin", "counted": 3, "found": 3}
     assert manifest["files"] == 5 == manifest["documents"] + sum(manifest["rejections"].values())
     assert "GitHub counts 3 repositories and lists 3" in capsys.readouterr().out
     assert sorted(path.name for path in repositories.glob("out.*")) == [
-        *("out.jsonl", "out.manifest.json", "out.rejected.jsonl"),
+        *("out.jsonl", "out.jsonl.manifest.json", "out.jsonl.rejected.jsonl"),
     ]
     assert not any(TOKEN in path.read_text() for path in repositories.glob("out.*"))
 
@@ -317,7 +326,7 @@ def test_a_search_that_is_killed_goes_on_where_it_was(server, tmp_path):
     assert TOKEN not in " ".join(process.args)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    state = tmp_path / "o.jsonl.search.partial"
+    state = tmp_path / ".o.jsonl.codefit" / "search"
     assert state.exists()
     assert TOKEN not in state.read_text()
     with state.open("a") as file:

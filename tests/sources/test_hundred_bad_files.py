@@ -134,7 +134,7 @@ def test_a_hundred_bad_files(tmp_path, make):
     source, extra = make(tmp_path)
     output = tmp_path / "out.jsonl"
     documents = {d.path: d.content for d in parse(output, source)}
-    lines = output.with_suffix(".rejected.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    lines = output.with_name(output.name + ".rejected.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     rejected = {row["path"]: row["rule"] for row in map(json.loads, lines)}  # one line each, whatever the name
     expected = {name.decode("utf-8", "backslashreplace"): rule for name, (_, rule) in FILES.items()}
     expected |= {"loop.kt": "symlink", "out.kt": "symlink", **extra}
@@ -144,7 +144,7 @@ def test_a_hundred_bad_files(tmp_path, make):
     for path, content in documents.items():
         if path.encode() in FILES:
             assert content == FILES[path.encode()][0].removeprefix(b"\xef\xbb\xbf").decode()
-    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert manifest["files"] == len(expected) == manifest["documents"] + sum(manifest["rejections"].values())
     assert not list(tmp_path.rglob("ran"))
 
@@ -171,9 +171,21 @@ def test_nothing_that_a_repository_plants_is_run(tmp_path):
     commit = subprocess.run(made, input=signed + "\n", capture_output=True, text=True, check=True).stdout.strip()
     git(folder, "update-ref", "HEAD", commit)
     command = f"touch {witness}"
-    for key in ("filter.lfs.smudge", "filter.lfs.process", "filter.lfs.clean", "diff.evil.textconv", "diff.external",
-                "core.fsmonitor", "core.pager", "gpg.program", "core.sshCommand", "uploadpack.packObjectsHook",
-                "core.alternateRefsCommand", "credential.helper", "core.editor"):  # fmt: skip
+    for key in (
+        "filter.lfs.smudge",
+        "filter.lfs.process",
+        "filter.lfs.clean",
+        "diff.evil.textconv",
+        "diff.external",
+        "core.fsmonitor",
+        "core.pager",
+        "gpg.program",
+        "core.sshCommand",
+        "uploadpack.packObjectsHook",
+        "core.alternateRefsCommand",
+        "credential.helper",
+        "core.editor",
+    ):
         git(folder, "config", key, command)
     git(folder, "config", "log.showSignature", "true")
     (tmp_path / "gpg").write_text(f"#!/bin/sh\ntouch {witness}\n")

@@ -13,6 +13,7 @@ import pytest
 
 from codefit.errors import UserError
 from codefit.manifest import ROOT
+from codefit.outputs import alone, make_folder, partial, workspace
 from codefit.records import Document, Rejection, write_jsonl
 from codefit.sources.journal import Journal, Tally
 from codefit.sources.source import Place
@@ -34,7 +35,7 @@ def many(start):
 
 
 def outputs(output):
-    return output.read_bytes(), output.with_suffix(".rejected.jsonl").read_bytes()
+    return output.read_bytes(), output.with_name(output.name + ".rejected.jsonl").read_bytes()
 
 
 def started(output, sources):
@@ -66,14 +67,16 @@ def test_kills_at_random_moments_change_nothing(tmp_path, suffix, kills):
             output.unlink()
     parse(output, *sources)
     assert outputs(output) == outputs(reference)
-    assert left_of(tmp_path, "out") == sorted(["out.manifest.json", "out.rejected.jsonl", f"out{suffix}"])
+    assert left_of(tmp_path, "out") == sorted(
+        [f"out{suffix}", f"out{suffix}.manifest.json", f"out{suffix}.rejected.jsonl"]
+    )
 
 
 def test_finished_sources_of_the_web_are_not_read_again(tmp_path):
     sources = [repository(tmp_path, f"r{n}", many(60 * n)) for n in range(6)]
     parse(tmp_path / "reference.jsonl", *sources)
     output = tmp_path / "out.jsonl"
-    progress = tmp_path / "out.jsonl.progress.partial"
+    progress = tmp_path / ".out.jsonl.codefit" / "progress"
     process = started(output, sources)
     deadline = time.monotonic() + 60
     while not (progress.exists() and progress.read_bytes().count(b"\n") > 2) and time.monotonic() < deadline:
@@ -84,8 +87,8 @@ def test_finished_sources_of_the_web_are_not_read_again(tmp_path):
     shutil.rmtree(tmp_path / "r0")  # it is not needed any more
     parse(output, *sources)
     assert outputs(output) == outputs(tmp_path / "reference.jsonl")
-    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
-    assert manifest["sources"] == json.loads((tmp_path / "reference.manifest.json").read_text())["sources"]
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
+    assert manifest["sources"] == json.loads((tmp_path / "reference.jsonl.manifest.json").read_text())["sources"]
     assert manifest["files"] == 6 * 62
 
 
@@ -93,25 +96,22 @@ def test_a_source_that_is_away_keeps_what_was_done(tmp_path):
     good, away = repository(tmp_path, "good", many(0)), "http://127.0.0.1:1/owner/away"
     with pytest.raises(UserError, match="owner/away cannot be reached; check the network"):
         parse(tmp_path / "out.jsonl", good, away)
-    assert left_of(tmp_path, "out") == [
-        "out.jsonl.documents.partial",
-        "out.jsonl.progress.partial",
-        "out.rejected.jsonl.partial",
-    ]
+    left = {path.name for path in (tmp_path / ".out.jsonl.codefit").iterdir()}
+    assert left == {"codefit-lock", "documents", "progress", "rejected"}
     shutil.rmtree(tmp_path / "good")
     with pytest.raises(UserError, match="owner/away cannot be reached"):  # and not: good is not a repository
         parse(tmp_path / "out.jsonl", good, away)
-    with pytest.raises(UserError, match="good is not a git repository"):  # another command begins anew
+    with pytest.raises(UserError, match="good is not a git repository"):  # another command starts over
         parse(tmp_path / "out.jsonl", good, away, "--max_bytes", "100000")
-    assert left_of(tmp_path, "out") == []
+    assert not workspace(tmp_path / "out.jsonl").exists()
 
 
-def test_sources_on_this_machine_are_always_read_anew(tmp_path):
+def test_sources_on_this_machine_are_always_read_again(tmp_path):
     folder, away = project(tmp_path, "folder", {"a.kt": b"val a = 1\n"}), "http://127.0.0.1:1/owner/away"
     with pytest.raises(UserError, match="cannot be reached"):
         parse(tmp_path / "out.jsonl", folder, away)
-    journal = Journal(tmp_path / "out.jsonl", {})
-    assert journal.tallies == []
+    with alone(tmp_path / "out.jsonl"):
+        assert Journal(tmp_path / "out.jsonl", {}).tallies == []
 
 
 PLACE = Place("url", "https://example.invalid/a/b", "a/b")
@@ -119,6 +119,7 @@ PLACE = Place("url", "https://example.invalid/a/b", "a/b")
 
 def noted(output, command):
     """Write a journal with one finished source and the beginning of another."""
+    make_folder(partial(output).parent)
     journal = Journal(output, command)
     for blob, path in (("1", "a.kt"), ("2", "b.kt")):
         tally = Tally(PLACE)
@@ -153,9 +154,19 @@ def test_a_file_that_was_moved_on_is_not_taken_for_long(tmp_path, name):
 
 
 def test_a_journal_remembers_the_command_from_the_start(tmp_path):
-    write_jsonl(tmp_path / "out.jsonl.documents.partial", [Document("old", "old.kt")])
+    folder = workspace(tmp_path / "out.jsonl")
+    folder.mkdir()
+    write_jsonl(folder / "documents", [Document("old", "old.kt")])
     journal = Journal(tmp_path / "out.jsonl", {"revision": None})
     assert journal.seen == {}
     assert json.loads(journal.progress.read_text()) == {"revision": None}
     journal.remove()
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("damage", [b"{\n", b"[]\n", b"\xff\n", b'{}\n{"tally": 1, "documents": 0, "rejected": 0}\n'])
+def test_a_damaged_journal_is_started_again(tmp_path, damage):
+    journal = noted(tmp_path / "out.jsonl", {})
+    journal.progress.write_bytes(damage)
+    again = Journal(tmp_path / "out.jsonl", {})
+    assert (again.tallies, again.seen) == ([], {})

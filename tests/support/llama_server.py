@@ -46,8 +46,11 @@ class LlamaServer:
     def __init__(self, file: Path, context: int = 256) -> None:
         self.process = subprocess.Popen(
             [sys.executable, __file__, str(file), str(context)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert self.process.stdout is not None
         self.address = next((line.strip() for line in self.process.stdout if line.startswith("http")), "")
         assert self.address, f"llama.cpp does not serve {file}"

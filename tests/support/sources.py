@@ -61,5 +61,5 @@ def parse(output, *words):
 
 
 def rejections(output):
-    lines = output.with_suffix(".rejected.jsonl").read_text().splitlines()
+    lines = output.with_name(output.name + ".rejected.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]

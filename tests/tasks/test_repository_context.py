@@ -1,5 +1,6 @@
 """Other files of the repository before a prompt: which, in what order, of which split, and what --verify finds."""
 
+import dataclasses
 import json
 import re
 
@@ -49,8 +50,13 @@ def test_imported_files_are_nearest_and_then_the_folders_around(tmp_path):
     near = Neighbours(corpus_of(FILES, tmp_path), "train", 1000)
     asked = Document(FILES["a/b/asked.py"], "a/b/asked.py", "me/one", language="python")
     assert [path for path, *_ in near.of(asked)] == [
-        "a/b/c/named.py", "d/named.py", "a/b/beside.py", "a/b/c/below.py", "a/above.py", "top.py",
-    ]  # fmt: skip
+        "a/b/c/named.py",
+        "d/named.py",
+        "a/b/beside.py",
+        "a/b/c/below.py",
+        "a/above.py",
+        "top.py",
+    ]
     assert near.of(asked)[2][2] == FILES["a/b/beside.py"]
     assert near.of(Document("", "a/b/asked.py", "me/other", language="python")) == []
 
@@ -123,8 +129,7 @@ def test_no_more_tokens_are_taken_than_there_are(tokenizer, limit):
 def test_a_prompt_that_is_not_what_it_says_is_found():
     pair = Pair("i", "completion", "# b.py\nx\n# a.py\ny", "z", path="a.py", language="python")
     for context, words in (("c.py", 2), "i does not begin with c.py"), (("b.py", 1), "begins with more than"):
-        wrong = Pair(**{**{name: getattr(pair, name) for name in pair.__slots__},
-                        "context": [{"path": context[0], "start": 0, "characters": context[1] - 1}]})  # fmt: skip
+        wrong = dataclasses.replace(pair, context=[{"path": context[0], "start": 0, "characters": context[1] - 1}])
         with pytest.raises(ValueError, match=words):
             list(repository_context.pieces(wrong))
 
@@ -143,8 +148,8 @@ def output(tmp_path_factory, vocabulary):
         for n, file in enumerate(files)
     ]
     write_jsonl(folder / "documents.jsonl", marked)
-    words = ["--input", folder / "documents.jsonl", "--model_name_or_path", vocabulary, "--max_prompt_tokens", 256,
-             "--repository_context", LIMIT, "--test_share", 0.3, "--validation_share", 0.2]  # fmt: skip
+    words = ["--input", folder / "documents.jsonl", "--model_name_or_path", vocabulary, "--max_prompt_tokens", 256]
+    words += ["--repository_context", LIMIT, "--test_share", 0.3, "--validation_share", 0.2]
     for name, workers in (("one", 1), ("two", 2)):
         preprocess_data.main([str(w) for w in [*words, "--output", folder / name, "--num_workers", workers]])
     return folder / "one"
@@ -215,8 +220,10 @@ def test_verify_finds_a_context_that_is_not_as_it_says(output, kind, words):
     elif kind == "other length":
         row["context"] = [*pair.context[:-1], {**pair.context[-1], "characters": file["characters"] + 1}]
     else:
-        row |= {"prompt": f"// {pair.path}\n\n" + pair.prompt,
-                "context": [{"path": pair.path, "start": 0, "characters": 1}, *pair.context]}  # fmt: skip
+        row |= {
+            "prompt": f"// {pair.path}\n\n" + pair.prompt,
+            "context": [{"path": pair.path, "start": 0, "characters": 1}, *pair.context],
+        }
     write_jsonl(path, [row])
     try:
         with pytest.raises(UserError, match=words):

@@ -34,10 +34,17 @@ def general(prepared, tmp_path_factory):
     for split in ("train", "validation"):
         pairs = records.read_jsonl(prepared / f"{split}.jsonl", Pair)
         turned = [
-            Pair(id=pair.id, task="completion", prompt=pair.prompt[::-1], completion=pair.completion[::-1],
-                 finish_reason="stop", path=pair.path, language="python")
+            Pair(
+                id=pair.id,
+                task="completion",
+                prompt=pair.prompt[::-1],
+                completion=pair.completion[::-1],
+                finish_reason="stop",
+                path=pair.path,
+                language="python",
+            )
             for pair in pairs
-        ]  # fmt: skip
+        ]
         write_jsonl(folder / f"{split}.jsonl", turned)
     return folder
 

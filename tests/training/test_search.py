@@ -120,7 +120,7 @@ def arguments(output, trials=12):
 
 def searched(output, runs, **options):
     args = arguments(output, **options)
-    outputs.partial(output).mkdir(exist_ok=True)
+    outputs.make_folder(outputs.partial(output))
     search.run(args, search.plan_search(args, PARSER), runs)
     return json.loads((output / "trials.json").read_text())
 

@@ -1,8 +1,8 @@
 """CodeXGLUE Method-Generation for Python: 20,000 methods to write from their signature and docstring.
 
-Both the pairs and the two scores of its leaderboard are here. The data masks literals (`<NUM_LIT>`, `<STR_LIT:x>`) and
+Here are both the pairs and the two scores of its leaderboard. The data masks literals (`<NUM_LIT>`, `<STR_LIT:x>`) and
 writes line ends and indentation as `<EOL>`, `<INDENT>` and `<DEDENT>`. Prompts and references are turned back into
-source code, because that is what a model reads and writes; CodeXGLUE's scores do not move by that, since
+source code, because that is what a model reads and writes. CodeXGLUE's scores do not change by that, since
 `post_process` makes the same text of a masked body and of its source.
 Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/Method-Generation.
 """
@@ -87,7 +87,7 @@ def _pair(row: dict[str, Any], place: str) -> Pair:
 
 def prompt(signature: str, docstring: str) -> str:
     """Return the source that a model continues: the signature, and below it the docstring, indented and in quotes."""
-    head = restore(signature).strip().replace("U+0020", " ").replace("U+002C", ",")  # how literals hide two signs
+    head = restore(signature).strip().replace("U+0020", " ").replace("U+002C", ",")  # how literals hide two characters
     lines = inspect.cleandoc(docstring).splitlines() or [""]
     lines = [f'"""{lines[0]}', *lines[1:]]
     return "\n".join([head, *((INDENT + line).rstrip() for line in lines)]) + '"""\n'

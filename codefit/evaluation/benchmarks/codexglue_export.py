@@ -1,11 +1,11 @@
-"""Prepared pairs of the task method in the format of CodeXGLUE's Method-Generation, for the tools of others.
+"""Prepared pairs of the task method in the format of CodeXGLUE's Method-Generation, for third-party tools.
 
 A row is `signature, body, docstring, id`, of Python only. Comments go; line ends become `<EOL>`, and indentation
 `<INDENT>` and `<DEDENT>`. The 200 most frequent strings and the 30 most frequent numbers of train stay, as
 `<STR_LIT:x>` and `<NUM_LIT:1>`, with a space written U+0020 and a comma U+002C; all others become `<STR_LIT>` and
 `<NUM_LIT>`, f-strings among them. `literals.json` lists those that stay, as CodeXGLUE's own training code wants them.
 Source of the format: github.com/microsoft/CodeXGLUE, Code-Code/Method-Generation and CodeCompletion-token.
-`codefit.benchmarks.codexglue` reads what is written here.
+`codefit.evaluation.benchmarks.codexglue` reads what is written here.
 """
 
 import io
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Syntax
+from codefit.outputs import write_whole
 from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.tasks.cutting import dedented
 
@@ -60,7 +61,7 @@ def export(dataset: Path, folder: Path) -> Counter[str]:
         row(pair, train)
     strings, numbers = train.frequent("STR", STRINGS), train.frequent("NUM", NUMBERS)
     listed = {"str": strings, "num": numbers, "char": []}  # CHAR is for Java
-    (folder / "literals.json").write_text(json.dumps(listed, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(folder / "literals.json", json.dumps(listed, ensure_ascii=False) + "\n")
     literals = Literals(frozenset([("STR", text) for text in strings] + [("NUM", text) for text in numbers]))
     counts: Counter[str] = Counter()
     for split, name in SPLITS.items():

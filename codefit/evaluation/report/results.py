@@ -1,4 +1,4 @@
-"""The folder of a benchmark: what it holds, how it is written, how it is read again, and two of them side by side."""
+"""The output folder of a benchmark: how it is written and read again, and how two of them are compared."""
 
 import dataclasses
 import shlex
@@ -14,7 +14,8 @@ from codefit.evaluation import baselines, result_schema
 from codefit.evaluation.comparison import ADAPTED, BASE
 from codefit.evaluation.report import html, naming_errors, plots, terminal
 from codefit.evaluation.result_schema import GenerationSettings, Role, RunManifest, Scores
-from codefit.manifest import MANIFEST, Manifest, read_manifest
+from codefit.manifest import Manifest, read_manifest
+from codefit.outputs import MANIFEST, write_whole
 from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and model, the base first
@@ -56,13 +57,13 @@ def write(folder: Path, scores: Scores, run: Run) -> None:
     if loss_png:
         shutil.copyfile(loss_png, folder / "loss.png")
     page = html.page(scores, run.predictions, facts(run.about), loss_png)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    (folder / "report.md").write_text(terminal.markdown(scores), encoding="utf-8")
+    write_whole(folder / "report.html", page)
+    write_whole(folder / "report.md", terminal.markdown(scores))
     plots.scores(scores, folder / "scores.png")
     for benchmark, by_model in run.predictions.items():
         if all(item.task == "naming" for item in by_model[BASE]):
             errors = naming_errors.page(by_model, scores.models, scores.benchmarks[benchmark].title)
-            errors_file(folder, benchmark).write_text(errors, encoding="utf-8")
+            write_whole(errors_file(folder, benchmark), errors)
 
 
 def facts(about: RunManifest) -> dict[str, str]:

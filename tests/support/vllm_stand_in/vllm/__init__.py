@@ -17,8 +17,18 @@ class SamplingParams:
 
 
 class LLM:
-    def __init__(self, model, *, revision=None, dtype="auto", seed=0, skip_tokenizer_init=False,
-                 gpu_memory_utilization=0.92, enforce_eager=False, **kwargs):  # fmt: skip
+    def __init__(
+        self,
+        model,
+        *,
+        revision=None,
+        dtype="auto",
+        seed=0,
+        skip_tokenizer_init=False,
+        gpu_memory_utilization=0.92,
+        enforce_eager=False,
+        **kwargs,
+    ):
         if not skip_tokenizer_init:
             raise ValueError("a tokenizer is not needed")
         self.options = {"model": model, "dtype": dtype, **kwargs}

@@ -1,0 +1,143 @@
+"""A GGUF file as a base: the same tokens and predictions as the model it was made from, or one sentence."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from codefit import gguf_base
+from codefit.errors import UserError
+from codefit.manifest import ROOT, read_manifest, sha256
+from codefit.modeling import loading, pre_tokenizers
+from codefit.publishing import gguf
+
+BASE = ROOT / "data" / "base"
+TEXTS = [
+    "    1",
+    "x  12\t\t2  \n\n\n    foo(a_b)",
+    " leading",
+    "\ttab",
+    "日本語 テキスト",
+    "😀 é e\u0301",
+    "",
+    "\n",
+    "3.14",
+]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The embedded base as a GGUF file in half precision."""
+    path = tmp_path_factory.mktemp("gguf") / "base.gguf"
+    gguf.write(BASE, path, "f16", "base")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(file):
+    return Path(gguf_base.local_model(str(file)))
+
+
+def logits(folder):
+    """Return the logits of a text, shape (tokens, words), float32."""
+    tokenizer = loading.load_tokenizer(str(folder))
+    ids = torch.tensor([tokenizer("def read_lines(path):\n    with open(", add_special_tokens=False).input_ids])
+    with torch.no_grad():
+        return loading.load_model(str(folder), dtype=torch.float32)(ids).logits[0]
+
+
+def test_tokens_are_those_of_the_original(folder):
+    ours, original = (loading.load_tokenizer(str(place)) for place in (folder, BASE))
+    for text in TEXTS:
+        ids = ours(text, add_special_tokens=False).input_ids
+        assert ids == original(text, add_special_tokens=False).input_ids
+        assert ours.decode(ids) == text
+    assert (ours.eos_token_id, len(ours)) == (original.eos_token_id, len(original))
+
+
+def test_the_model_computes_what_the_original_computes(folder):
+    assert torch.allclose(logits(folder), logits(BASE), atol=2e-2)
+
+
+def test_eight_bits_are_close(tmp_path):
+    gguf.write(BASE, tmp_path / "small.gguf", "q8_0", "small")
+    ours, original = logits(Path(gguf_base.local_model(str(tmp_path / "small.gguf")))), logits(BASE)
+    assert 0 < (ours - original).abs().max() < 1.0
+    assert (ours.argmax(-1) == original.argmax(-1)).float().mean() > 0.8
+
+
+def test_the_folder_says_what_it_was_made_of(file, folder):
+    made = read_manifest(folder)
+    assert made["inputs"] == {str(file): sha256(file)}
+    assert (made["gguf"]["architecture"], made["gguf"]["quantisation"], made["dtype"]) == ("llama", "F16", "float16")
+
+
+def test_a_file_is_read_once(file, folder, monkeypatch):
+    monkeypatch.setattr(gguf_base.subprocess, "run", lambda *_, **__: pytest.fail("converted again"))
+    assert gguf_base.local_model(str(file)) == str(folder)
+    assert gguf_base.local_model(str(file.parent)) == str(folder), "a folder with one file means that file"
+
+
+def test_other_names_stay_as_they_are(tmp_path):
+    for name in ("microsoft/phi-1_5", str(BASE), str(tmp_path), str(tmp_path / "missing.gguf")):
+        assert gguf_base.local_model(name) == name
+
+
+def test_it_is_read_without_torch_in_this_process(file):
+    call = "gguf_base.local_model(sys.argv[1])"
+    code = f"import sys; from codefit import gguf_base; {call}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "starcoder2"])
+def test_other_architectures(architecture, tmp_path):
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+    kind = {"qwen2": transformers.Qwen2Config, "starcoder2": transformers.Starcoder2Config}[architecture]
+    torch.manual_seed(0)
+    words = len(loading.load_tokenizer(str(BASE)))
+    model = transformers.AutoModelForCausalLM.from_config(kind(vocab_size=words, num_key_value_heads=2, **sizes))
+    model.save_pretrained(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(BASE / name, tmp_path / "model" / name)
+    gguf.write(tmp_path / "model", tmp_path / "model.gguf", "f32", "x")
+    ours = Path(gguf_base.local_model(str(tmp_path / "model.gguf")))
+    assert torch.allclose(logits(ours), logits(tmp_path / "model"), atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------- what cannot be read
+
+
+def test_a_damaged_file_is_one_sentence(file, tmp_path):
+    data = file.read_bytes()
+    for number, harm in enumerate(
+        (data[:1000], data[: len(data) // 2], b"GGUF", b"", b"\0" * 500, b"GGUF" + b"\xff" * 500)
+    ):
+        damaged = tmp_path / f"{number}.gguf"
+        damaged.write_bytes(harm)
+        with pytest.raises(UserError, match=r"is not a whole GGUF file|cannot read .* as a model"):
+            gguf_base.local_model(str(damaged))
+    assert not [path for path in gguf_base.cache_folder().rglob("*") if path.name.startswith(("0-", "1-"))]
+
+
+def test_an_unknown_splitting_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(gguf, "NAMES", dict.fromkeys(pre_tokenizers.NAMES, "somebody-else"))
+    gguf.write(BASE, tmp_path / "x.gguf", "f16", "x")
+    with pytest.raises(
+        UserError, match=r"splits text in a way that codefit does not know \(somebody-else\); name the "
+    ):
+        gguf_base.local_model(str(tmp_path / "x.gguf"))
+
+
+def test_several_files_or_a_part_of_one_are_refused(tmp_path):
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(UserError, match=r"holds several GGUF files \(a.gguf, b.gguf\); name one of them"):
+        gguf_base.local_model(str(tmp_path))
+    part = tmp_path / "big-00001-of-00003.gguf"
+    part.write_bytes(b"GGUF")
+    with pytest.raises(UserError, match="is one part of a split GGUF file; join the parts with"):
+        gguf_base.local_model(str(part))
