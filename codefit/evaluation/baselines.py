@@ -19,6 +19,7 @@ LABELS = {
     "references": "the references, through the tokenizer",
 }
 CEILING = "references"
+FLOORS = ("empty", "constant", "nearest")  # what anybody could answer; the references of other prompts nobody has
 STORED = ("constant", "nearest", CEILING)  # they need training data or a tokenizer, and are stored for --rescore
 
 
@@ -42,9 +43,7 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
     ]
 
 
-def answers(
-    items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int
-) -> dict[str, Sequence[str]]:
+def answers(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:
     """Return what every baseline that is known answers, the ceiling last; the arguments are those of `rows`."""
     known: dict[str, Sequence[str]] = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
     if CEILING not in stored:

@@ -286,7 +286,7 @@ def _against_floors(
         return {}
     base = by_model[BASE]
     answers = baselines.answers(base, stored, seed)
-    stats = {name: metric.of_items(base, texts) for name, texts in answers.items() if name != baselines.CEILING}
+    stats = {name: metric.of_items(base, texts) for name, texts in answers.items() if name in baselines.FLOORS}
     sign = 1 if metric.higher_is_better else -1
     floor = max(stats, key=lambda name: sign * metric.corpus_score(stats[name]))
     return {
@@ -376,7 +376,9 @@ def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]
         name: msgspec.structs.replace(
             result,
             metrics=[
-                msgspec.structs.replace(row, against_base={key: found[name, row.metric, key] for key in row.against_base})
+                msgspec.structs.replace(
+                    row, against_base={key: found[name, row.metric, key] for key in row.against_base}
+                )
                 for row in result.metrics
             ],
         )

@@ -32,7 +32,7 @@ class CutEditSimilarity(CutMetric, EditSimilarity):
     """Edit similarity in percent of texts that are cut as an editor cuts."""
 
     name = "edit_similarity_cut"
-    label = "Edit similarity, cut"
+    label = "Similarity, cut"
 
     def signature(self, n: int) -> str:
         """Return how the number of n items was made."""

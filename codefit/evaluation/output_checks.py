@@ -112,9 +112,7 @@ def findings(table: Sequence[Check], words: Mapping[str, str], base: str) -> lis
         words: what a model is called in a sentence ("adapted model"), by key; only these are looked at.
         base: what the base is called; its share is given too, since what it also does was not learned.
     """
-    return [
-        _sentence(row, key, word, base) for key, word in words.items() for row in table if _excess(row, key) > 0
-    ]
+    return [_sentence(row, key, word, base) for key, word in words.items() for row in table if _excess(row, key) > 0]
 
 
 def doubts(table: Sequence[Check], key: str, word: str, base: str) -> list[str]:

@@ -1,10 +1,10 @@
 """Stop rules that cut finished predictions: a model that only learned to stop gains nothing over a base that is cut.
 
-An editor cuts what a model writes before it shows it, so the primary metric of completions is about predictions that are
-cut as an editor cuts them: at the end of the line (with its open brackets) for a cursor within a line, at the end of the
-block otherwise, before a dedent, and where the suffix begins again. The rule of the reference's lines knows the answer:
-no model can follow it, and no rule of lines can do better, so a gain over a base that it cuts does not come from
-stopping.
+An editor cuts what a model writes before it shows it, so the primary metric of completions is about predictions that
+are cut as an editor cuts them: at the end of the line (with its open brackets) for a cursor within a line, at the end
+of the block otherwise, before a dedent, and where the suffix begins again. The rule of the reference's lines knows the
+answer: no model can follow it, and no rule of lines can do better, so a gain over a base that it cuts does not come
+from stopping.
 """
 
 import dataclasses

@@ -195,7 +195,9 @@ def test_a_corpus_score_is_computed_again_from_the_items_of_every_other_file() -
     left_out = [BLEU.corpus_score(stats[[name != file for name in clusters]]) for file in "xyz"]
     error = math.sqrt(2 / 3 * sum((value - np.mean(left_out)) ** 2 for value in left_out))
     found = sure.interval(stats, clusters, Scale(BLEU.value))
-    tokens = np.array([sum(len(text.split()) for text in references[at]) for at in (slice(2), slice(2, 3), slice(3, 6))])
+    tokens = np.array(
+        [sum(len(text.split()) for text in references[at]) for at in (slice(2), slice(2, 3), slice(3, 6))]
+    )
     freedom = tokens.sum() ** 2 / (tokens**2).sum() - 1
     assert 1 < freedom < 2  # the files are of unequal size
     assert found.high - found.value == pytest.approx(sure.student(freedom) * error)
@@ -302,7 +304,17 @@ def test_a_family_has_one_false_alarm_in_twenty_tables() -> None:
 
 @pytest.mark.parametrize(
     ("freedom", "quantile"),
-    [(1, 12.7062), (1.5, 7.104), (2, 4.3027), (4, 2.7764), (9, 2.2622), (29, 2.0452), (199, 1.9720), (500, 1.9647), (10**6, 1.96)],
+    [
+        (1, 12.7062),
+        (1.5, 7.104),
+        (2, 4.3027),
+        (4, 2.7764),
+        (9, 2.2622),
+        (29, 2.0452),
+        (199, 1.9720),
+        (500, 1.9647),
+        (10**6, 1.96),
+    ],
 )
 def test_students_quantile(freedom: int, quantile: float) -> None:
     assert sure.student(freedom) == pytest.approx(quantile, abs=6e-5 if freedom != 1.5 else 0.02)

@@ -7,7 +7,6 @@ the strongest floor, and where something leaves no conclusion, it says that and 
 import math
 
 from codefit.evaluation import forgetting, prompt_groups
-from codefit.evaluation.output_checks import STOPS_AT_NATURAL_END
 from codefit.evaluation.report import wording
 from codefit.evaluation.report.wording import Models, interval, number
 from codefit.evaluation.result_schema import BenchmarkResult, MetricRow
@@ -17,7 +16,6 @@ from codefit.scoring.metric import in_sentence
 CUT = {"edit_similarity_cut": "edit_similarity", "accepted": "exact_match"}  # primary metrics that are cut, and uncut
 FLOORS = {
     "empty": "writing nothing",
-    "random": "the reference of another prompt",
     "constant": "always the most frequent training completion",
     "nearest": "looking up training code",
 }
@@ -27,9 +25,10 @@ MOST_GROUPS = 3  # that are named in a sentence
 def sentences(result: BenchmarkResult, models: Models) -> list[str]:
     """Return what a benchmark found: about the adapted model first, then its secondary metrics and other models."""
     first = _forgetting(result, models) if result.forgetting else _headline(result, models, "adapted")
+    doubted = "adapted" in result.doubts and not result.forgetting
     return [
         first,
-        *wording.secondary(result.metrics[1:]),
+        *(wording.secondary(result.metrics[1:]) if not doubted else []),
         *(_headline(result, models, key) for key in result.headline.against_base if key != "adapted"),
     ]
 
@@ -40,18 +39,25 @@ def _headline(result: BenchmarkResult, models: Models, key: str) -> str:
         reasons = "; ".join(_inner(sentence) for sentence in doubts)
         return f"No conclusion about {who} on {where}: {reasons}. Its scores: {_change(result, key)}."
     gap, row = result.headline.against_base[key], result.headline
-    size = f"{interval(gap, row)} {_name(row)}"
+    size = f"{interval(gap, row)} {wording.name(row)}"
     learned = _learned_to_stop(result, key)
     if gap.verdict == "too few":
         return f"{_too_few(result)} to tell whether {who} is better on {where} ({size})."
     if gap.verdict == "better":
         return f"{_better(result, who, key, size)}{_look_up_unknown(result, key)}{_groups(result, key)}."
-    if gap.verdict == "worse":
-        change = f"{size}, from {number(row.scores['base'].value, row)}"
-        if learned:
-            return f"{wording.capital(who)} learned to stop, but its content is worse than the base's on {where}: {change}."
-        return f"{_lead(row)}{who} is worse than the base on {where}: {change}{_groups(result, key)}."
-    return f"{_unresolved(result, who, size, learned, key)}{_groups(result, key)}."
+    found = (
+        _worse(result, who, size, learned) if gap.verdict == "worse" else _unresolved(result, who, size, learned, key)
+    )
+    return f"{found}{_below_floor(result, key)}{_groups(result, key)}."
+
+
+def _worse(result: BenchmarkResult, who: str, size: str, learned: bool) -> str:
+    row, where = result.headline, result.title
+    base = number(row.scores["base"].value, row)
+    if learned:
+        found = f"{who} learned to stop, but its content is worse than the base's ({base}) on {where}: {size}"
+        return wording.capital(found)
+    return wording.capital(f"{_lead(row)}{who} is worse than the base ({base}) on {where}: {size}")
 
 
 def _better(result: BenchmarkResult, who: str, key: str, size: str) -> str:
@@ -59,13 +65,21 @@ def _better(result: BenchmarkResult, who: str, key: str, size: str) -> str:
     base = number(row.scores["base"].value, row)
     lead = wording.capital(f"{_lead(row)}{who}")
     floor = result.floors.get(key)
-    if floor is None:
+    if floor is None or (floor.floor == "empty" and floor.difference.verdict == "better"):
         return f"{lead} is better than the base ({base}) on {where}: {size}"
     name = f"{FLOORS[floor.floor]} ({number(floor.value, row)})"
     if floor.difference.verdict == "better":
         return f"{lead} is better on {where}: {size}; better than the base ({base}) and than {name}"
     relation = "worse than" if floor.difference.verdict == "worse" else "not shown to be better than"
     return f"{lead} is {relation} {name} on {where}, though better than the base ({base}): {size}"
+
+
+def _below_floor(result: BenchmarkResult, key: str) -> str:
+    """Return that a model is worse than the strongest floor, for the end of a sentence, if it is."""
+    floor = result.floors.get(key)
+    if floor is None or floor.difference.verdict != "worse":
+        return ""
+    return f"; worse than {FLOORS[floor.floor]} ({number(floor.value, result.headline)})"
 
 
 def _unresolved(result: BenchmarkResult, who: str, size: str, learned: bool, key: str) -> str:
@@ -83,12 +97,9 @@ def _unresolved(result: BenchmarkResult, who: str, size: str, learned: bool, key
 
 
 def _learned_to_stop(result: BenchmarkResult, key: str) -> bool:
-    """Return whether a model is better as it was generated, and stops more often than the base."""
+    """Return whether a model is better as it was generated; where it is not better when cut, it ends better."""
     uncut = next((row for row in result.metrics if row.metric == CUT.get(result.headline.metric)), None)
-    if uncut is None or uncut.against_base[key].verdict != "better":
-        return False
-    stops = next(row for row in result.checks if row.check == STOPS_AT_NATURAL_END)
-    return stops.counts[key].share > stops.counts["base"].share
+    return uncut is not None and uncut.against_base[key].verdict == "better"
 
 
 def _look_up_unknown(result: BenchmarkResult, key: str) -> str:
@@ -99,7 +110,9 @@ def _look_up_unknown(result: BenchmarkResult, key: str) -> str:
 
 def _groups(result: BenchmarkResult, key: str) -> str:
     """Return in which groups of prompts a model is worse, for the end of a sentence; the largest groups first."""
-    worse = [group for group in result.groups if key in group.against_base and group.against_base[key].verdict == "worse"]
+    worse = [
+        group for group in result.groups if key in group.against_base and group.against_base[key].verdict == "worse"
+    ]
     names = [
         f"{in_sentence(prompt_groups.TITLES[group.kind])} {group.group}"
         for group in sorted(worse, key=lambda group: -group.n)
@@ -124,10 +137,6 @@ def _lead(row: MetricRow) -> str:
     return "With stopping taken out, " if row.metric in CUT else ""
 
 
-def _name(row: MetricRow) -> str:
-    return in_sentence(row.label).removesuffix(", cut")
-
-
 def _inner(sentence: str) -> str:
     """Return a sentence for the middle of another one."""
     text = sentence.removesuffix(".")
@@ -138,7 +147,7 @@ def _change(result: BenchmarkResult, key: str, row: MetricRow | None = None) -> 
     """Return "edit similarity 43.2 to 48.1 (+4.9 [+0.4, +9.8])"."""
     row = row or result.headline
     values = [number(row.scores[each].value, row) for each in ("base", key)]
-    return f"{_name(row)} {values[0]} to {values[1]} ({interval(row.against_base[key], row)})"
+    return f"{wording.name(row)} {values[0]} to {values[1]} ({interval(row.against_base[key], row)})"
 
 
 def _forgetting(result: BenchmarkResult, models: Models) -> str:
@@ -154,5 +163,5 @@ def _forgetting(result: BenchmarkResult, models: Models) -> str:
         "forgot less than the margin": f"Forgot, but less than {margin}: {who} is worse on {where}: {change}.",
         "kept": f"Kept: {who} has lost less than {margin} on {where}, if anything: {change}.",
         "cannot tell": f"Cannot tell whether {who} forgot: on {where}, {change}; a loss of {margin} is not ruled out.",
-        "not checked": f"Not checked whether {who} finds {where} less likely, since no likelihoods were measured; {change}.",
+        "not checked": f"Not checked whether {who} finds {where} less likely: no likelihoods were measured; {change}.",
     }[found.verdict]

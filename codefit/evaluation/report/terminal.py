@@ -31,7 +31,8 @@ def table(result: BenchmarkResult, models: Models) -> str:
 
 def _wrapped(note: str) -> str:
     """Return a sentence in lines; a number and its % stay together."""
-    return textwrap.fill(note.replace(" %", "\xa0%"), WIDTH, subsequent_indent="  ").replace("\xa0%", " %")
+    text = note.replace(" %", "\xa0%")
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False).replace("\xa0%", " %")
 
 
 def markdown(content: Scores) -> str:

@@ -27,6 +27,11 @@ def fitted(result: BenchmarkResult) -> list[str]:
     return list(result.stop_rules.against_base)
 
 
+def name(row: MetricRow) -> str:
+    """Return the name of a metric for the middle of a sentence."""
+    return "edit similarity" if row.metric == "edit_similarity_cut" else in_sentence(row.label)
+
+
 def number(value: float, row: MetricRow) -> str:
     """Return a value of a metric: one decimal on the scale to 100, two below 100 otherwise."""
     if math.isnan(value):
@@ -93,8 +98,9 @@ def floors(result: BenchmarkResult) -> str:
     row = result.headline
     values = {found.baseline: number(found.values[row.metric], row) for found in result.baselines}
     ceiling = values.pop(baselines.CEILING)
-    known = ", ".join(f"{name} {value}" for name, value in values.items())
-    return f"{in_sentence(row.label)} without a model: {known}; the references themselves {ceiling}"
+    known = ", ".join(f"{baseline} {value}" for baseline, value in values.items())
+    cut = ", cut," if row.metric == "edit_similarity_cut" else ""
+    return f"{name(row)}{cut} without a model: {known}; the references themselves {ceiling}"
 
 
 def stopping(result: BenchmarkResult, models: Models) -> list[str]:
