@@ -4,9 +4,9 @@ Two pairs cut from one file resemble each other, so files are the unit, not pair
 computed again from the sums of statistics with a file left out or swapped: no score is ever averaged.
 
 - Interval: the delete-one jackknife over files with a t quantile (Efron and Tibshirani, An Introduction to the
-  Bootstrap, 1993, chapter 11). Perplexity and bits per byte on the log scale. Files differ in size, so that t has the
-  degrees of freedom of the effective number of files (Carter, Schnepel and Steigerwald, Review of Economics and
-  Statistics 99, 2017): one huge file among nine small ones is not ten files.
+  Bootstrap, 1993, chapter 11). A perplexity and bits per byte on the log scale; a difference of them as it is. Files
+  differ in size, so that t has the degrees of freedom of the effective number of files (Carter, Schnepel and
+  Steigerwald, Review of Economics and Statistics 99, 2017): one huge file among nine small ones is not ten files.
 - Verdict: a permutation test that swaps the labels of the two models file by file (Good, Permutation, Parametric, and
   Bootstrap Tests of Hypotheses, 2005). Below 13 files all assignments are tried.
 - Hits (exact match and the like): Wilson's and Newcombe's score intervals, McNemar's exact test.
@@ -113,8 +113,8 @@ def interval(stats: Array, clusters: Sequence[str], scale: Scale) -> Interval:
     if scale.is_hit:
         low, high = _wilson(value / 100, _effective(stats, clusters))
         return Interval(value, 100 * low, 100 * high)
-    centre, error = _jackknife(sums, scale.measured)
-    half = student(_freedom(sums[:, scale.size])) * error if len(sums) > 1 else math.inf
+    error, quantile = _jackknife(sums, scale.measured, sums[:, scale.size])
+    centre, half = float(scale.measured(stats.sum(axis=0))), quantile * error
     low, high = centre - half, centre + half
     if scale.is_ratio:
         low, high = math.exp(low), _exp(high)
@@ -134,15 +134,14 @@ def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scal
     if stats_a.shape != stats_b.shape:
         raise ValueError(f"a paired comparison needs the same items, not {stats_a.shape} and {stats_b.shape}")
     sums_a, sums_b = _cluster_sums(stats_a, clusters), _cluster_sums(stats_b, clusters)
-    value_a, value_b = (float(scale.value(stats.sum(axis=0))) for stats in (stats_a, stats_b))
+    gap = float(scale.value(stats_b.sum(axis=0)) - scale.value(stats_a.sum(axis=0)))
     both = np.concatenate([sums_a, sums_b], axis=1)
     k = sums_a.shape[1]
-    gap, error = _jackknife(both, lambda sums: scale.measured(sums[..., k:]) - scale.measured(sums[..., :k]))
-    quantile = student(_freedom(sums_a[:, scale.size]))
+    error, quantile = _jackknife(
+        both, lambda sums: scale.value(sums[..., k:]) - scale.value(sums[..., :k]), sums_a[:, scale.size]
+    )
     low, high = gap - quantile * error, gap + quantile * error
     smallest = (quantile + Z_POWER) * error
-    if scale.is_ratio:
-        low, high, smallest = (value_a * (_exp(each) - 1) for each in (low, high, smallest))
     mcnemar_p = None
     if scale.is_hit:
         n = _effective(stats_b - stats_a, clusters)
@@ -152,11 +151,11 @@ def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scal
     p = _permutation_p(sums_a, sums_b, scale, seed)
     span = scale.bounds[1] - scale.bounds[0]
     return Comparison(
-        difference=value_b - value_a,
+        difference=gap,
         low=max(low, -span),
         high=min(high, span),
         p=p,
-        verdict=_verdict(value_b - value_a, max(p, mcnemar_p or 0.0), stats_a, clusters, scale.higher_is_better),
+        verdict=_verdict(gap, max(p, mcnemar_p or 0.0), stats_a, clusters, scale.higher_is_better),
         smallest=smallest,
         mcnemar_p=mcnemar_p,
     )
@@ -170,23 +169,50 @@ def _verdict(gap: float, p: float, stats: Array, clusters: Sequence[str], higher
     return "better" if (gap > 0) == higher_is_better else "worse"
 
 
-def _jackknife(sums: Array, value: Value) -> tuple[float, float]:
-    """Return a value of all clusters and its standard error, from the sums of each cluster, shape (clusters, k)."""
-    total, count = sums.sum(axis=0), len(sums)
-    whole = float(value(total))
+class _Spread(NamedTuple):
+    """The standard error of a value of all clusters, and the t quantile of its 95 % interval."""
+
+    error: float
+    quantile: float
+
+
+def _jackknife(sums: Array, value: Value, sizes: Array) -> _Spread:
+    """Return how far a value is from the truth.
+
+    Args:
+        sums: the statistics summed over each cluster, shape (clusters, k), float64.
+        value: from sums, shape (..., k), to values, shape (...).
+        sizes: of the clusters, shape (clusters,), float64.
+    """
+    count = len(sums)
+    unknown = _Spread(math.inf, student(1))
     if count < 2:
-        return whole, math.inf
+        return unknown
     with np.errstate(all="ignore"):  # a file can hold all tokens of a corpus: without it there is no value
-        left_out = value(total - sums)
+        left_out = value(sums.sum(axis=0) - sums)
     if not np.isfinite(left_out).all():
-        return whole, math.inf
-    return whole, math.sqrt((count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum()))
+        return unknown
+    squares = (left_out - left_out.mean()) ** 2
+    error = math.sqrt((count - 1) / count * float(squares.sum()))
+    return _Spread(error, student(min(_effective_number(sizes) - 1, _freedom(squares))))
 
 
-def _freedom(sizes: Array) -> float:
-    """Return the degrees of freedom of files of these sizes, shape (files,): their effective number less one."""
+def _effective_number(sizes: Array) -> float:
+    """Return how many files of equal size files of these sizes, shape (files,), are worth; at least two."""
     squares = float((sizes**2).sum())
-    return max(float(sizes.sum()) ** 2 / squares - 1 if squares else 0.0, 1.0)
+    return max(float(sizes.sum()) ** 2 / squares if squares else 0.0, 2.0)
+
+
+def _freedom(squares: Array) -> float:
+    """Return the degrees of freedom of a sum of squared deviations, shape (files,), by their own spread; at least one.
+
+    Few files that decide the sum make it uncertain (Satterthwaite, Biometrics Bulletin 2, 1946): of n normal ones, the
+    fourth powers say n - 1 on average, of long-tailed ones fewer.
+    """
+    total, count = float(squares.sum()), len(squares)
+    if not total:
+        return float(count - 1)
+    return min(max(3 * total**2 / float((squares**2).sum()) - 1, 1.0), count - 1.0)
 
 
 def _permutation_p(sums_a: Array, sums_b: Array, scale: Scale, seed: int) -> float:
@@ -232,7 +258,8 @@ def _effective(stats: Array, clusters: Sequence[str]) -> float:
     hits = stats[:, 0] / 100
     independent = float(hits.var()) / len(hits)
     counted = np.stack([hits, np.ones(len(hits))], axis=1)
-    _, error = _jackknife(_cluster_sums(counted, clusters), mean)
+    sums = _cluster_sums(counted, clusters)
+    error, _ = _jackknife(sums, mean, sums[:, 1])
     if not independent or not math.isfinite(error):
         return float(len(hits))
     return len(hits) / max(1.0, error**2 / independent)
