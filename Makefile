@@ -18,6 +18,11 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# How often verdicts are false and intervals miss; BENCHMARK is the folder of a finished benchmark with many files.
+BENCHMARK ?= outputs/kotlin/benchmark
+calibrate: .venv/installed
+	$(BIN)/python -m runs.calibrate $(BENCHMARK)
+
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
