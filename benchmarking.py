@@ -36,9 +36,18 @@ if TYPE_CHECKING:
 def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
-    add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
-    add("--hf_repository", nargs="+", help="adapted models to measure: folders or Hub ids of adapters or merged models")
-    add("--model_name_or_path", help="their base model; default: the one that the adapted model's metadata names")
+    add, count = parser.add_argument, cli.number(int, 0)
+    add(
+        "--hf_repository",
+        type=cli.named,
+        nargs="+",
+        help="adapted models to measure: folders or Hub ids of adapters or merged models",
+    )
+    add(
+        "--model_name_or_path",
+        type=cli.named,
+        help="their base model; default: the one that the adapted model's metadata names",
+    )
     add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue, or JSONL files: docs/benchmark.md")
     add("--dataset", help="prepared data set; default: the one the first model was trained on")
     add("--split", default="test", help="split of the data set; test includes test_overlap where there is one")
@@ -53,19 +62,7 @@ def build_parser() -> cli.Parser:
     )
     add("--primary", metavar="METRIC", help="metric that carries the verdict, named before the run; default: by task")
     add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's own rounded scores")
-    add(
-        "--max_new_tokens",
-        type=positive,
-        default=64,
-        help="longest prediction; CodeXGLUE's benchmarks have their own limits",
-    )
-    add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
-    add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
-    add(
-        "--top_p", type=cli.number(float, 0.01, 1), help="sample among the likeliest tokens with this total probability"
-    )
-    add("--generation_seed", type=count, default=0, help="seed of sampled predictions")
-    add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
+    add_decoding_flags(parser)
     add(
         "--backend",
         choices=["transformers", "vllm"],
@@ -90,6 +87,24 @@ def build_parser() -> cli.Parser:
     add("--allow_different", action="store_true", help="compare answers of other decoding, prompt limits or dtype, too")
     cli.add_output_flags(parser)
     return parser
+
+
+def add_decoding_flags(parser: cli.Parser) -> None:
+    """Add how long prompts and predictions are, and how tokens are chosen."""
+    add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
+    add(
+        "--max_new_tokens",
+        type=positive,
+        default=64,
+        help="longest prediction; CodeXGLUE's benchmarks have their own limits",
+    )
+    add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
+    add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
+    add(
+        "--top_p", type=cli.number(float, 0.01, 1), help="sample among the likeliest tokens with this total probability"
+    )
+    add("--generation_seed", type=count, default=0, help="seed of sampled predictions")
+    add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
 
 
 def settings_of(args: argparse.Namespace) -> "BenchmarkSettings":

@@ -29,7 +29,8 @@ def build_parser() -> cli.Parser:
     """Return the parser of this script."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--hf_repository", required=True, help="a model or an adapter: a folder or a Hub id")
+    add("--hf_repository", type=cli.named, required=True, help="a model or an adapter: a folder or a Hub id")
+    add("--model_name_or_path", type=cli.named, help="the base of an adapter; when absent, what its metadata name")
     add("--prompt", help="text before the cursor")
     add("--suffix", help="text behind the cursor, for a model that knows fill-in-the-middle")
     add("--file", type=Path, help="take the prompt from a file")
@@ -86,7 +87,7 @@ def read_prompt(args: argparse.Namespace) -> tuple[str, str | None]:
     if args.file is None:
         if args.infill:
             raise UserError("--infill takes the suffix from a file; add --file, or give --suffix instead.")
-        return (sys.stdin.read() if args.prompt is None else args.prompt), args.suffix
+        return (_standard_input() if args.prompt is None else args.prompt), args.suffix
     if args.prompt is not None or args.suffix is not None:
         raise UserError("--file gives the prompt already; leave out --prompt and --suffix, or leave out --file.")
     try:
@@ -102,6 +103,13 @@ def read_prompt(args: argparse.Namespace) -> tuple[str, str | None]:
     return text[:cursor], text[cursor:] if args.infill else None
 
 
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UserError("the prompt on standard input is not UTF-8 text; give it as UTF-8.") from None
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the completion, or several under a line each that says how they ended."""
     args = build_parser().parse_args(argv)
@@ -115,11 +123,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     made = hub_files.manifest_of(args.hf_repository)
     in_4bit = bool(made.get("load_in_4bit")) if args.load_in_4bit is None else args.load_in_4bit
-    tokenizer, model = loading.load(args.hf_repository, load_in_4bit=in_4bit)
+    tokenizer, model = loading.load(args.hf_repository, base=args.model_name_or_path, load_in_4bit=in_4bit)
     room = loading.context_of(model) - args.max_new_tokens
     if room < 1:
         raise UserError(f"the model reads {loading.context_of(model)} tokens; lower --max_new_tokens.")
-    encoder = Encoder(tokenizer, min(args.max_prompt_tokens or made.get("max_prompt_tokens", MAX_PROMPT_TOKENS), room))
+    longest = min(args.max_prompt_tokens or made.get("max_prompt_tokens") or MAX_PROMPT_TOKENS, room)
+    encoder = Encoder(tokenizer, longest, ends=loading.ends_in(model))
     decoding = {field.name: getattr(args, field.name) for field in dataclasses.fields(Decoding)}
     completions = sampling.sample(
         model,

@@ -49,7 +49,13 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--hf_repository", default="outputs/kotlin/adapter", help="the adapter: a folder of train.py, or a Hub id")
+    add(
+        "--hf_repository",
+        type=cli.named,
+        default="outputs/kotlin/adapter",
+        help="the adapter: a folder of train.py, or a Hub id",
+    )
+    add("--model_name_or_path", type=cli.named, help="the base; when absent, what the adapter's metadata name")
     add("--output_dir", type=Path, help="where the merged model goes; when absent: merged, beside the adapter")
     add("--max_shard_size", type=size, default="5GB", help="a file of weights is not larger: 500MB, 5GB")
     add(
@@ -87,8 +93,8 @@ class Plan:
     repository: str | None
 
 
-def make_plan(name: str) -> Plan:
-    """Read base, revision and quantisation from the adapter's own files.
+def make_plan(name: str, base: str | None = None) -> Plan:
+    """Read base, revision and quantisation from the adapter's own files; `base` is used instead of the one they name.
 
     Raises:
         UserError: the name is that of nothing that can be merged.
@@ -96,7 +102,7 @@ def make_plan(name: str) -> Plan:
     from codefit.modeling import hub_files
 
     adapter = hub_files.adapter_folder(name)
-    base, revision = hub_files.base_of(str(adapter))
+    base, revision = hub_files.base_of(str(adapter), base)
     manifest = read_manifest(adapter)
     arguments = manifest.get("arguments", {})
     return Plan(
@@ -104,9 +110,9 @@ def make_plan(name: str) -> Plan:
         base=base,
         revision=revision,
         load_in_4bit=bool(manifest.get("load_in_4bit")),
-        dtype=str(manifest.get("dtype", "float32")).removeprefix("torch."),
+        dtype=(manifest.get("dtype") or "float32").removeprefix("torch."),
         dataset=manifest.get("dataset"),
-        max_prompt_tokens=int(manifest.get("max_prompt_tokens", MAX_PROMPT_TOKENS)),
+        max_prompt_tokens=manifest.get("max_prompt_tokens") or MAX_PROMPT_TOKENS,
         repository=arguments.get("hf_repository") if Path(name).is_dir() else name,
     )
 
@@ -160,6 +166,11 @@ def ask_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]]) -
     dtype = base.dtype if base.load_in_4bit else torch.float32
     model = loading.load_model(base.name, revision=base.revision, load_in_4bit=base.load_in_4bit, dtype=dtype)
     model = loading.attach_adapter(model, str(plan.adapter))
+    if not loading.can_be_merged(model):
+        raise UserError(
+            f"{plan.adapter} learned biases (lora_bias) of layers that have none in {plan.base}, so that no merge can "
+            "hold them; serve it with PEFT instead."
+        )
     with model.disable_adapter():
         without = merging.next_token_log_probabilities(model, prompts)
     return without, ask(model, encoder, prompts)
@@ -183,10 +194,13 @@ def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
     import torch
 
     from codefit.encoding import Encoder
-    from codefit.modeling import loading, merging
+    from codefit.modeling import hub_files, loading, merging
 
-    tokenizer = loading.load_tokenizer(str(plan.adapter))
-    encoder = Encoder(tokenizer, plan.max_prompt_tokens)
+    tokenizer = loading.load_tokenizer_of(str(plan.adapter), plan.base, plan.revision)
+    if rows := hub_files.vocabulary_rows(plan.base, plan.revision):
+        loading.fit_tokens(tokenizer, max(rows, hub_files.rows_of(str(plan.adapter))), plan.base)
+    ends = loading.end_ids(tokenizer, (str(plan.adapter), None), (plan.base, plan.revision))
+    encoder = Encoder(tokenizer, plan.max_prompt_tokens, ends=ends)
     prompts = probe_prompts(plan, encoder)
     base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, getattr(torch, plan.dtype))
     without, wanted = ask_adapter(base, plan, encoder, prompts)
@@ -253,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if not hub_files.is_adapter(args.hf_repository) and hub_files.is_whole(args.hf_repository):
         return without_merge(args)
-    plan = make_plan(args.hf_repository)
+    plan = make_plan(args.hf_repository, args.model_name_or_path)
     output = args.output_dir or default_output(args.hf_repository)
     settle(args, plan, output)
     if args.dry_run:

@@ -136,6 +136,7 @@ def prepare_base(args: argparse.Namespace, datasets: Sequence[Path], work: Path)
     if new:
         print(f"{args.model_name_or_path} has no fill-in-the-middle sentinels: new tokens are trained, {' '.join(new)}")
     new_tokens = sentinels.add(tokenizer, model, new) if new else []
+    loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), args.model_name_or_path)
     if args.full_finetuning:
         return tokenizer, adapters.all_weights(model)
     model = adapters.add_lora(
@@ -250,7 +251,7 @@ def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tup
     dataset = records.dataset_folder(args.dataset)
     replay = records.dataset_folder(args.replay) if args.replay else None
     prepared = read_manifest(dataset).get("arguments", {})
-    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens", MAX_PROMPT_TOKENS)
+    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens") or MAX_PROMPT_TOKENS
     args.save_steps = args.save_steps or (args.eval_steps if args.load_best_model_at_end else 200)
     if args.hf_repository and not args.preview:
         from codefit.publishing import push
@@ -279,6 +280,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     manifest = Manifest(args)
 
     from codefit import encoding
+    from codefit.modeling import loading
     from codefit.training import curriculum, estimate, packing, samples, trainer_settings
     from codefit.training.trainer import wait_for_others
 
@@ -293,7 +295,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         prepare_new_model(args, dataset, work) if args.from_scratch else prepare_base(args, datasets, work)
     )
     args.max_length = row_tokens(args, model)
-    encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens)
+    encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens, ends=loading.ends_in(model))
     found = samples.read(args, dataset, replay, encoder)
     if args.preview:
         for sample in found.train[: args.preview]:
@@ -316,9 +318,8 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     hand_on(args, manifest, dataset, replay)
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
     peak = estimate.peak_memory()
-    counts = encoding.counts(found.train)
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
-    manifest.update(ledger=found.ledger, **counts, **measured)
+    manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
     outputs.commit(work, args.output_dir)
     run_folder.tidy(args.output_dir)

@@ -9,29 +9,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from codefit import private_apis
 from codefit.distributed import is_first_process
 from codefit.errors import UserError
 from codefit.outputs import no_room
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keep the docstring's layout and show every default that is a value."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        help_text = action.help or ""
-        valueless = any(action.default is value for value in (None, False, argparse.SUPPRESS))
-        if valueless or "(default" in help_text:
-            return help_text
-        if isinstance(action.default, list):
-            return f"{help_text} (default: {' '.join(map(str, action.default))})"
-        return help_text + " (default: %(default)s)"
 
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser that takes `--flag-name` for `--flag_name` and suggests the flag that was meant."""
 
     def __init__(self, description: str | None) -> None:
-        super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+        super().__init__(description=description, formatter_class=private_apis.HelpFormatter, allow_abbrev=False)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         words = [self._spelled(word) for word in (sys.argv[1:] if args is None else args)]
@@ -43,23 +31,26 @@ class Parser(argparse.ArgumentParser):
     def given(self, args: Sequence[str] | None = None) -> set[str]:
         """Return the names of the flags that stand in a command, whatever their values."""
         unset = object()
-        values = argparse.Namespace(**{action.dest: unset for action in self._actions})
+        values = argparse.Namespace(**{action.dest: unset for action in private_apis.actions_of(self)})
         return {name for name, value in vars(self.parse_args(args, values)).items() if value is not unset}
 
     def group(self, title: str) -> set[str]:
         """Return the names of the flags of a group, by the beginning of its title."""
-        groups = [group for group in self._action_groups if (group.title or "").startswith(title)]
-        return {action.dest for group in groups for action in group._group_actions}
+        groups = private_apis.groups_of(self).items()
+        return {action.dest for name, actions in groups if name.startswith(title) for action in actions}
+
+    def _flags(self) -> list[str]:
+        return [flag for action in private_apis.actions_of(self) for flag in action.option_strings]
 
     def _spelled(self, word: str) -> str:
         """Return a flag as it was added, however it was spelled, and any other word as it is."""
         name, equals, value = word.partition("=")
-        flags = {_underscored(flag): flag for flag in self._option_string_actions}
+        flags = {_underscored(flag): flag for flag in self._flags()}
         return flags.get(_underscored(name), name) + equals + value
 
     def _unknown(self, word: str) -> str:
         name = word.split("=")[0]
-        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        flags = [flag for flag in self._flags() if flag.startswith("--")]
         close = difflib.get_close_matches(_underscored(name), flags, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; --help lists the flags."
         return f"unknown argument {name}{hint}"
@@ -85,6 +76,13 @@ def number(kind: type, minimum: float, maximum: float = float("inf")) -> Callabl
         return value
 
     return parse
+
+
+def named(text: str) -> str:
+    """Argparse type of a folder or Hub id, which cannot be empty: an empty path would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty; give a folder or a Hub id")
+    return text
 
 
 def add_output_flags(parser: Parser) -> None:

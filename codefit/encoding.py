@@ -9,17 +9,27 @@ the completion has come to its natural end. Where labels begin is known from len
 import bisect
 import collections
 import dataclasses
+import functools
+import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from codefit import fim
-from codefit.errors import UserError
+from codefit import bounded, fim
+from codefit.errors import UserError, first_line
 from codefit.records import Pair
 
 IGNORE = -100  # the label that the loss leaves out
+
+# What ends a completion besides end-of-sequence: the infill of CodeLlama, and the turns of chat models.
+ENDS = (
+    *("▁<EOT>", "<EOT>", "<|EOT|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>"),
+    *("<|end_of_text|>", "<end_of_turn>", "<turn|>", "<|return|>"),
+)
+MARK = "codefit asks"  # stands for the message while a chat template is laid out; no template escapes letters
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,9 +53,14 @@ class Encoder:
     """Turns text into ids with one tokenizer, under one limit for the prompt.
 
     `prompt_only` leaves the text behind the cursor out: for a base without sentinels beside a model that learned them.
+
+    `eos_id` is the end that is trained; `eos_ids` are all tokens at which a completion ends, that one first: what the
+    model's generation_config.json names (`ends`), and those of chat models and of CodeLlama's infill.
     """
 
-    def __init__(self, tokenizer: Any, max_prompt_tokens: int, prompt_only: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Any, max_prompt_tokens: int, prompt_only: bool = False, ends: Iterable[int] = ()
+    ) -> None:
         self.tokenizer = tokenizer
         self.max_prompt_tokens = max_prompt_tokens
         self.prompt_only = prompt_only
@@ -54,7 +69,9 @@ class Encoder:
         self.special = {token: vocabulary[token] for token in (self.fim.sentinels if self.fim else ())}
         if tokenizer.eos_token_id is None:
             raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json.")
-        self.eos_ids: list[int] = [tokenizer.eos_token_id]
+        self.eos_id: int = tokenizer.eos_token_id
+        spelled = (vocabulary[token] for token in ENDS if token in vocabulary)
+        self.eos_ids: list[int] = list(dict.fromkeys([self.eos_id, *ends, *spelled]))
         self.pad_id: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.head = self._head()
 
@@ -68,7 +85,10 @@ class Encoder:
         """Return the ids of each text, without special tokens; `<|endoftext|>` written in code stays plain text."""
         if not texts:
             return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        try:
+            encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        except Exception as error:  # the tokenizers in Rust raise a bare one
+            raise UserError(_why_no_ids(texts, error)) from None
         return list(encoded.input_ids)
 
     def completion_ids(self, text: str) -> list[int]:
@@ -106,16 +126,16 @@ class Encoder:
     def _prompt(self, prefix: list[int], suffix: list[int] | None, suffix_first: bool = False) -> tuple[list[int], int]:
         """Return prompt ids within the limit, and how many tokens were cut."""
         if suffix is None:
-            room = self.max_prompt_tokens - len(self.head)
+            room = self._room(len(self.head))
             kept = prefix[-room:]
             # a model needs one token to start from: an empty prompt is the border between two documents
-            return self.head + kept or list(self.eos_ids), len(prefix) - len(kept)
+            return self.head + kept or [self.eos_id], len(prefix) - len(kept)
         if self.fim is None:
             raise UserError(
                 "this base model has no fill-in-the-middle sentinels; leave the suffix out, "
                 "or take a base that has them (StarCoder2, Qwen2.5-Coder, CodeLlama, DeepSeek-Coder, data/base)."
             )
-        room = self.max_prompt_tokens - len(self.head) - len(self.special)
+        room = self._room(len(self.head) + len(self.special))
         tail = suffix[: max(room // 4, room - len(prefix))]  # text before the cursor says more than text behind it
         kept = prefix[len(prefix) - min(len(prefix), room - len(tail)) :]
         pieces = {"prefix": kept, "suffix": tail}
@@ -134,14 +154,39 @@ class Encoder:
                 "the tokenizer of this base model has no chat template; prepare the data with --prompt_format plain, "
                 "or take a base that is made for chat."
             )
-        mark = "codefit's message"
-        asked = [{"role": "user", "content": mark}]
-        text = self.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-        before, _, behind = text.partition(mark)
-        head, tail = (self.tokenizer(part, add_special_tokens=False).input_ids for part in (before, behind))
-        room = max(self.max_prompt_tokens - len(head) - len(tail), 1)
-        kept = message[-room:]
+        head, tail = self._chat_layout
+        kept = message[-self._room(len(head) + len(tail)) :]
         return [*head, *kept, *tail], len(message) - len(kept)
+
+    @functools.cached_property
+    def _chat_layout(self) -> tuple[list[int], list[int]]:
+        """The ids before and after a user's message in the model's chat template."""
+        try:
+            template = self.tokenizer.get_chat_template()
+        except ValueError as error:  # several templates, and none is the default
+            raise UserError(f"the tokenizer has no default chat template ({first_line(error)}); set one.") from None
+        special = json.dumps(self.tokenizer.special_tokens_map, default=str)
+        parts = bounded.render_chat(template, MARK, special).split(MARK)
+        if len(parts) != 2:
+            raise UserError(
+                f"the chat template of the tokenizer shows a message {len(parts) - 1} times, not once; prepare the "
+                "data with --prompt_format plain, or take another base."
+            )
+        head, tail = (self.tokenizer(part, add_special_tokens=False).input_ids for part in parts)
+        return list(head), list(tail)
+
+    def _room(self, fixed: int) -> int:
+        """Return how many tokens of text a prompt has room for next to those that it always holds.
+
+        Raises:
+            UserError: for none.
+        """
+        if self.max_prompt_tokens <= fixed:
+            raise UserError(
+                f"a prompt of at most {self.max_prompt_tokens} tokens has no room for text next to the {fixed} that it "
+                "always holds; raise --max_prompt_tokens, or lower --max_new_tokens where the model's context is full."
+            )
+        return self.max_prompt_tokens - fixed
 
     def samples(self, pairs: Sequence[Pair], both_orders: bool = False) -> Iterator[Sample]:
         """Yield the sample of each pair, in order.
@@ -158,9 +203,21 @@ class Encoder:
             else:
                 suffix_first = both_orders and zlib.crc32(pair.id.encode("utf-8", "surrogatepass")) % 2 == 1
                 prompt, cut = self._prompt(before, behind if self._suffix(pair) is not None else None, suffix_first)
-            end = self.eos_ids if pair.finish_reason == "stop" else []
+            end = [self.eos_id] if pair.finish_reason == "stop" else []
             ids = np.asarray(prompt + middle + end, dtype=np.int32)
             yield Sample(ids, len(prompt), cut, len(pair.completion.encode()))
+
+
+def _why_no_ids(texts: Sequence[str], error: Exception) -> str:
+    """Return the sentence for texts that a tokenizer does not take."""
+    for text in texts:
+        if half := re.search("[\ud800-\udfff]", text):
+            around = text[max(half.start() - 20, 0) : half.end() + 20]
+            return (
+                f"a text holds half of a surrogate pair, which is no Unicode ({around!a}): bytes that were no "
+                "UTF-8, or an escape that was cut in two; repair or remove it."
+            )
+    return f"the tokenizer does not take a text ({first_line(error)}); get the tokenizer again, or take another base."
 
 
 def encode(

@@ -12,10 +12,16 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from codefit.errors import UserError
+import msgspec
+from msgspec import Meta
+
+from codefit import json_files
 from codefit.outputs import MANIFEST, manifest_of, write_whole
+
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Name = Annotated[str, Meta(pattern=r"^[\w.-]*$")]  # that becomes a part of a file's name
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +29,86 @@ ROOT = Path(__file__).resolve().parent.parent
 def command() -> str:
     """Return the command that is running, to be run again."""
     return shlex.join(["python", sys.argv[0], *sys.argv[1:]])
+
+
+class Arguments(msgspec.Struct):
+    """What later stages read of the arguments of an earlier one."""
+
+    hf_repository: str | list[str] | None = None
+    max_prompt_tokens: Count | None = None
+    language: str | list[str] | None = None
+    split: str | None = None
+    seed: int | None = None
+
+
+class Source(msgspec.Struct):
+    """A source of a data set."""
+
+    name: str = ""
+    kind: str = ""
+    commit: str = ""
+    license: str = ""
+    documents: int = 0
+
+
+class Split(msgspec.Struct):
+    """What was left out of a split, by rule."""
+
+    skipped: dict[str, int] = {}
+
+
+class Validation(msgspec.Struct):
+    """The last validation of a training."""
+
+    eval_loss: float | None = None
+
+
+class Model(msgspec.Struct):
+    """A model of a benchmark."""
+
+    name: str
+    label: str
+    validation_loss: float | None = None
+
+
+class Benchmark(msgspec.Struct):
+    """What was asked in a benchmark, and how, by role."""
+
+    title: str
+    format: Name = "pairs"
+    forgetting: bool = False
+    decoding: dict[str, dict[str, str]] = {}
+
+
+class ManifestFile(msgspec.Struct):
+    """What later stages read of a manifest; one of another stage or version has other facts, or none of these."""
+
+    command: list[str] = []
+    arguments: Arguments = msgspec.field(default_factory=Arguments)
+    toolkit_commit: str | None = None
+    versions: dict[str, str] = {}
+    inputs: dict[str, str] = {}
+    seconds: float = 0.0
+    base_model: str | None = None
+    base_revision: str | None = None
+    load_in_4bit: bool | None = None
+    dtype: Literal["torch.float32", "torch.bfloat16", "torch.float16", "float32", "bfloat16", "float16"] | None = None
+    dataset: str | None = None
+    max_prompt_tokens: Count | None = None
+    replay: str | None = None
+    validation: Validation | None = None
+    adapter_sha256: str | None = None
+    sources: list[Source] = []
+    rejections: dict[str, int] = {}
+    splits: dict[str, Split] = {}
+    models: dict[Name, Model] = {}
+    benchmarks: dict[Name, Benchmark] = {}
+    predicted_by: "ManifestFile | None" = None
+    compared: "list[ManifestFile]" = []
+    made_of: dict[str, str] = {}
+    files: list[str] = []
+    infill: str | None = None
+    context: Count | None = None
 
 
 class Manifest:
@@ -58,15 +144,10 @@ def read_manifest(output: Path) -> dict[str, Any]:
     path = manifest_of(output)
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; make it readable, or write {output} again.") from None
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object; run the stage that wrote {output} again, with --overwrite.")
-    return content
+    remedy = f"run the stage that wrote {output} again, with --overwrite, or remove a manifest that is not codefit's"
+    content = json_files.load(path, remedy)
+    json_files.checked(content, ManifestFile, str(path), remedy)
+    return dict(content)
 
 
 def sha256(path: Path) -> str:

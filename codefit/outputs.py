@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 LOCK = "codefit-lock"
+PLAN = "commit.json"  # in a workspace: the moves that make a finished output visible
 MARK = "This folder belongs to a run of codefit; it is removed when the run has finished.\n"
 PATIENCE = 3  # seconds to wait for a lock: the workers of a killed run may need a moment to end
 LONGEST_NAME = 255  # bytes, on every common file system
@@ -56,9 +57,14 @@ def refuse_existing(output: Path, overwrite: bool, is_file: bool = False) -> Non
     longest = f"{output}.rejected.jsonl" if is_file else output  # what lies next to a file has a longer name
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(longest).parts):
         raise UserError(f"cannot write {output}: File name too long; choose another place.")
-    mode = _mode(output)
-    if mode is None:
-        return
+    recover(output)
+    if _mode(output) is not None:
+        _refuse_kind(output, overwrite, is_file)
+
+
+def _refuse_kind(output: Path, overwrite: bool, is_file: bool) -> None:
+    """Raise UserError unless what is there may be replaced."""
+    mode = _mode(output) or 0
     kind = next((words for is_kind, words in KINDS if is_kind(mode)), "no file or folder")
     wanted = KINDS[0][1] if is_file else KINDS[1][1]
     if kind != wanted:
@@ -182,8 +188,9 @@ def new_directory(output: Path, overwrite: bool = False) -> Iterator[Path]:
                 yield aside
                 commit(aside, output)
         except BaseException:
-            with contextlib.suppress(OSError):
-                _remove(aside)
+            if _mode(workspace(output) / PLAN) is None:  # otherwise it is finished, and the next run moves it
+                with contextlib.suppress(OSError):
+                    _remove(aside)
             raise
 
 
@@ -200,59 +207,101 @@ def make_folder(folder: Path, empty: bool = False) -> None:
 
 
 def commit(aside: Path, output: Path) -> None:
-    """Flush a finished folder to disk and move it to its final place, replacing an output that was there."""
+    """Flush a finished folder to disk and move it to its final place, replacing an output that was there.
+
+    The plan of the move is written first, so that a run after a kill finishes it.
+    """
     for file in [path for path in aside.rglob("*") if path.is_file()]:
         fsync(file)
-    if _mode(output) is None:
-        aside.rename(output)
-    else:
-        refuse_existing(output, overwrite=True)  # it may have come while we worked
-        if not _exchange(aside, output):
-            old = workspace(output) / "old"
-            _remove(old)
-            output.rename(old)  # a kill between these two is repaired by the next run
-            aside.rename(output)
-            _remove(old)
-        _remove(aside)
-    fsync(output.parent)
+    if _mode(output) is not None:
+        _refuse_kind(output, overwrite=True, is_file=False)  # it may have come while we worked
+    plan = {"folder": aside.name, "inode": aside.stat().st_ino}
+    write_whole(workspace(output) / PLAN, json.dumps(plan))
+    _finish(output)
 
 
 def commit_file(output: Path, parts: Mapping[Path, Path]) -> None:
-    """Move a finished file to its final place, with what lies next to it.
+    """Move a finished file to its final place, with its manifest and what else lies next to it.
 
-    Without a manifest a file claims nothing, so the old manifest goes first and the new one comes last.
+    The plan of the moves is written first, so that a run after a kill finishes them. Without a manifest a file claims
+    nothing, so the old manifest goes first and the new one comes last.
 
     Args:
         output: the file; it was built in `partial(output)`, and its manifest in `workspace(output) / MANIFEST`.
-        parts: where other files that belong to it were built, by their final places.
+        parts: where other files that belong to it were built, in the workspace, by their final places.
     """
-    manifest = workspace(output) / MANIFEST
-    for file in (*parts.values(), partial(output), manifest):
+    folder = workspace(output)
+    moves = {**parts, output: partial(output), manifest_of(output): folder / MANIFEST}
+    for file in moves.values():
         fsync(file)
-    manifest_of(output).unlink(missing_ok=True)
+    plan = {"files": {file.name: place.name for place, file in moves.items()}}
+    write_whole(folder / PLAN, json.dumps(plan))
+    _finish(output)
+
+
+def _finish(output: Path) -> None:
+    """Do what is left of a planned move, and remove the rest of the workspace but the lock."""
+    folder = workspace(output)
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    if "files" in plan:
+        _move_files(output, plan["files"])
+    else:
+        _move_folder(output, folder / plan["folder"], plan["inode"])
     fsync(output.parent)
-    for place, file in parts.items():
-        file.replace(place)
-    partial(output).replace(output)
-    fsync(output.parent)
-    manifest.replace(manifest_of(output))
-    fsync(output.parent)
+    for name in sorted(set(_listed(folder)) - {LOCK, PLAN}):
+        _remove(folder / name)
+    (folder / PLAN).unlink()
+
+
+def _move_files(output: Path, moves: Mapping[str, str]) -> None:
+    folder, manifest = workspace(output), manifest_of(output)
+    if _mode(folder / MANIFEST) is not None:
+        manifest.unlink(missing_ok=True)
+        fsync(output.parent)
+    for name, place in moves.items():
+        if _mode(folder / name) is not None:
+            (folder / name).replace(output.with_name(place))
+            fsync(output.parent)
+
+
+def _move_folder(output: Path, aside: Path, inode: int) -> None:
+    """Move a folder, known by its inode, to its final place unless it is there already."""
+    mode = _mode(output)
+    if _mode(aside) is None or (mode is not None and output.stat().st_ino == inode):
+        return
+    if mode is None:
+        aside.rename(output)
+    elif not _exchange(aside, output):
+        output.rename(aside.with_name("old"))  # a kill between these two is repaired by the next run
+        aside.rename(output)
+
+
+def recover(output: Path) -> None:
+    """Finish what a kill left in the middle of a commit, unless another run is at work there."""
+    folder = workspace(output)
+    with contextlib.suppress(OSError):
+        if not folder.is_dir():
+            return
+    try:
+        if _is_ours(folder) and (held := _lock(folder, 0)) is not None:
+            try:
+                _repair(output)
+            finally:
+                _leave(folder)
+                held.release()
+    except OSError as error:
+        raise cannot_write(output, error) from None
 
 
 def _repair(output: Path) -> None:
-    """Finish or take back what a kill left in the middle of a commit."""
-    folder = workspace(output)
-    old, manifest = folder / "old", folder / MANIFEST
-    if _mode(old) is not None:
-        if _mode(output) is None:
-            old.rename(output)
-        else:
-            _remove(old)
-    if _mode(manifest) is not None:
-        if _mode(partial(output)) is None and output.is_file() and _mode(manifest_of(output)) is None:
-            manifest.rename(manifest_of(output))
-        else:
-            manifest.unlink()
+    """Finish a planned move; without a plan nothing of an earlier run has begun to move."""
+    try:
+        if _mode(workspace(output) / PLAN) is not None:
+            _finish(output)
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{workspace(output) / PLAN} is damaged; move {workspace(output)} away and run the same command again."
+        ) from None
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -282,7 +331,7 @@ def _remove(path: Path) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a run after a kill, finds the old text or the new one, never a part."""
-    aside = path.with_name(f".{uuid.uuid4().hex}.codefit")
+    aside = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.codefit")
     try:
         with aside.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -443,14 +492,24 @@ def temporary_folder() -> Iterator[Path]:
     try:
         yield folder / "files"
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _discard(folder)
         held.release()
+
+
+def _discard(folder: Path) -> None:
+    """Remove a temporary folder; the mark goes last, so that what a kill leaves is still known to be ours."""
+    shutil.rmtree(folder / "files", ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def _remove_left(place: Path) -> None:
     for folder in place.glob("codefit-*"):
-        if TEMPORARY.fullmatch(folder.name) and _is_ours(folder, begun=False):
+        if TEMPORARY.fullmatch(folder.name) and _is_folder(folder):
             with contextlib.suppress(OSError, UserError):  # of another user
-                if (held := _lock(folder, 0)) is not None:
-                    shutil.rmtree(folder, ignore_errors=True)
+                if not _listed(folder):  # killed before the mark or after it; a living run makes it again
+                    folder.rmdir()
+                elif _is_ours(folder, begun=False) and (held := _lock(folder, 0)) is not None:
+                    _discard(folder)
                     held.release()

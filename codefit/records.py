@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import orjson
 
 from codefit.errors import UserError, first_line
 
-TYPES = {"scores": (dict, "an object"), "context": (list, "a list")}  # of fields that are no texts
+TYPES: dict[str, tuple[Any, str]] = {  # of fields that are no texts
+    "scores": (dict[str, float], "an object of numbers"),
+    "context": (list[dict[str, Any]], "a list of objects"),
+}
 
 SPLITS = ("train", "validation", "test")
 MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
@@ -137,10 +141,28 @@ def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], pl
         if required and name not in values:
             have = ", ".join(list(row)[:8]) or "nothing"
             raise UserError(f'{place}: the field "{name}" of a {kind.__name__} is missing (it has {have}).')
-        wanted, words = TYPES.get(name, (str, "text"))
-        if name in values and not isinstance(values[name], wanted):
-            raise UserError(f'{place}: the field "{name}" must be {words}, not {type(values[name]).__name__}.')
+        if name in values and not isinstance(values[name], str):
+            wanted, words = TYPES.get(name, (str, "text"))
+            try:
+                msgspec.convert(values[name], wanted)
+            except (msgspec.ValidationError, RecursionError):
+                kind_found = type(values[name]).__name__
+                raise UserError(f'{place}: the field "{name}" must be {words}, not {kind_found}.') from None
+        elif name in TYPES and name in values:
+            raise UserError(f'{place}: the field "{name}" must be {TYPES[name][1]}, not str.')
+        elif name in values and kind is not Document and _holds_half_a_pair(values[name]):  # documents have a rule
+            raise UserError(
+                f'{place}: the field "{name}" holds half of a surrogate pair, which is no Unicode; repair or remove it.'
+            )
     return kind(**values)
+
+
+def _holds_half_a_pair(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def write_jsonl(path: Path, records: Iterable[Document | Pair | Prediction | dict[str, Any]]) -> int:

@@ -360,6 +360,7 @@ def counted(step):
 with outputs.new_directory(output, overwrite=True) as folder:
     (folder / "manifest.json").write_text("{}")
     os.rename, os.unlink, os.rmdir = counted(os.rename), counted(os.unlink), counted(os.rmdir)
+    os.replace = counted(os.replace)
     outputs._exchange = (lambda *paths: False) if fallback else counted(outputs._exchange)
 """
     ended, seen = None, set()
@@ -423,9 +424,13 @@ with outputs.alone(output):
 
 def test_commit_flushes_every_file_and_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bool] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append((tmp_path / "output").exists()))
-    outputs.commit(fill(tmp_path / "aside", {"a": "a", "sub/b": "b"}), tmp_path / "output")
-    assert calls == [False, False, True]
+    output = tmp_path / "output"
+    with outputs.alone(output):
+        outputs.make_folder(outputs.partial(output))
+        fill(outputs.partial(output), {"a": "a", "sub/b": "b"})
+        monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(output.exists()))
+        outputs.commit(outputs.partial(output), output)
+    assert calls == [False, False, False, False, True], "two files, the plan and its folder, the place of the output"
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ def test_the_records_before_a_broken_line_are_read(tmp_path: Path) -> None:
         (
             Prediction,
             {"id": "1", "prompt": "p", "prediction": "x", "reference": "y", "scores": [1]},
-            'the field "scores" must be an object, not list.',
+            'the field "scores" must be an object of numbers, not list.',
         ),
     ],
 )

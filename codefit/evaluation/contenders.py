@@ -57,7 +57,7 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
     Raises:
         UserError: a model cannot be had, its base is not known, or two models were made from different bases.
     """
-    found = [_describe(name) for name in asked.adapted]
+    found = [_describe(name, asked.base) for name in asked.adapted]
     base, revision = _base(asked, found)
     models = {BASE: Model(name=base, label="base", role=Role.BASE, revision=revision)}
     for number, (adapted, label) in enumerate(zip(found, _labels(found), strict=True), 1):
@@ -119,13 +119,13 @@ def _replayed(replay: str | None) -> str | None:
     return None
 
 
-def _describe(name: str) -> _Adapted:
-    """Return what is known of an adapted model."""
+def _describe(name: str, given: str | None) -> _Adapted:
+    """Return what is known of an adapted model, a folder or Hub id; `given` is the base that was asked for."""
     is_adapter = hub_files.is_adapter(name)
     folder = hub_files.adapter_folder(name) if is_adapter else Path(name)
     made = hub_files.manifest_of(name)
     base, revision = (
-        hub_files.base_of(str(folder)) if is_adapter else (made.get("base_model"), made.get("base_revision"))
+        hub_files.base_of(str(folder), given) if is_adapter else (made.get("base_model"), made.get("base_revision"))
     )
     return _Adapted(name, "adapter" if is_adapter else "merged", str(folder), base, revision, made)
 
@@ -155,21 +155,26 @@ def encoders(models: Mapping[str, Model], max_prompt_tokens: int) -> tuple[dict[
         UserError: a merged model has other tokens than the base; asked with one tokenizer, it would answer nonsense.
     """
     base = models[BASE]
-    tokenizer = loading.load_tokenizer(base.name, base.revision)
+    place = (base.name, base.revision)
+    tokenizer = loading.load_tokenizer(*place)
     learned = {key: own for key, model in models.items() if (own := _own_tokenizer(model, tokenizer, base.name))}
+    if rows := hub_files.vocabulary_rows(*place):
+        loading.fit_tokens(tokenizer, rows, base.name)
+    ends = loading.end_ids(tokenizer, place, *((model.folder, None) for model in models.values() if model.folder))
     prompt_only = {key: bool(learned) and key not in learned for key in models}
     named = {
         key: msgspec.structs.replace(model, label=f"{model.label} (prompt only)") if prompt_only[key] else model
         for key, model in models.items()
     }
-    made = {key: Encoder(learned.get(key, tokenizer), max_prompt_tokens, prompt_only[key]) for key in models}
+    made = {key: Encoder(learned.get(key, tokenizer), max_prompt_tokens, prompt_only[key], ends) for key in models}
     return made, named
 
 
 def _own_tokenizer(model: Model, tokenizer: Any, base: str) -> Any:
     """Return the tokenizer of a model that learned sentinels; None for any other."""
     if model.kind == "adapter":
-        return loading.load_tokenizer(model.folder) if loading.rows_of(model.folder) else None
+        brings = hub_files.rows_of(model.folder) and hub_files.has_tokenizer(model.folder)
+        return loading.load_tokenizer(model.folder) if brings else None
     if model.kind != "merged":
         return None
     own = loading.load_tokenizer(model.name)

@@ -140,7 +140,7 @@ def as_shown(
     if model.role is Role.FEW_SHOT and training is not None:
         room = min(context - asked.new_tokens, room * (how.few_shot + 1))
         pairs = questions.with_examples(asked, training.examples(how.few_shot, how.seed)).pairs
-        encoder = Encoder(encoder.tokenizer, room, encoder.prompt_only)
+        encoder = Encoder(encoder.tokenizer, room, encoder.prompt_only, encoder.eos_ids)
     stop = asked.stop or stopping.of_tasks(pair.task for pair in pairs)
     return Asked(pairs, encoder, asked.new_tokens, stop, nucleus_of(how.decoding))
 

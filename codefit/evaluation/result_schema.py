@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from codefit import json_files
 from codefit.errors import UserError
 from codefit.evaluation.benchmarks.formats import Format
 from codefit.outputs import write_whole
@@ -307,27 +308,19 @@ def read(folder: Path) -> Scores:
         UserError: there are none, or they were written by an older codefit or changed by hand.
     """
     path = folder / "scores.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return msgspec.convert(content, Scores)
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no scores.json; name the --output_dir of benchmarking.py.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = "an older codefit wrote it" if _is_older(error) else str(error).split("\n")[0]
-        raise UserError(
-            f"{path} cannot be read ({reason}); write it again: benchmarking.py --rescore --output_dir {folder}"
-        ) from None
-
-
-def _is_older(error: Exception) -> bool:
-    """Return whether scores have no format, as those of an older codefit."""
-    return isinstance(error, msgspec.ValidationError) and "`format`" in str(error)
+    if not path.is_file():
+        raise UserError(f"{folder} holds no scores.json; name the --output_dir of benchmarking.py.")
+    remedy = f"write it again with benchmarking.py --rescore --output_dir {folder}"
+    content = json_files.load(path, remedy)
+    if isinstance(content, dict) and "benchmarks" in content and "format" not in content:
+        raise UserError(f"{path} was written by an older codefit; {remedy}.")
+    return json_files.checked(content, Scores, str(path), remedy)
 
 
 class RunArguments(msgspec.Struct, frozen=True):
     """What is read of the arguments of a run."""
 
-    seed: Annotated[int, msgspec.Meta(ge=0)]
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     split: str
     primary: str | None = None
 
@@ -354,18 +347,19 @@ def of_manifest(made: Mapping[str, Any], path: Path) -> RunManifest:
     Raises:
         UserError: it does not describe a benchmark.
     """
-    try:
-        models = {key: _with_role(key, facts) for key, facts in made["models"].items()}
-        found = msgspec.convert({**made, "models": models}, RunManifest)
-    except (msgspec.ValidationError, AttributeError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} does not describe a benchmark ({error}); run the benchmark again.") from None
+    models = made.get("models")
+    if isinstance(models, Mapping):
+        made = {**made, "models": {key: _with_role(key, facts) for key, facts in models.items()}}
+    found = json_files.checked(made, RunManifest, str(path), "run the benchmark again")
     if list(found.models)[:2] != [Role.BASE, Role.ADAPTED]:
         raise UserError(f"{path} does not name a base and an adapted model; run the benchmark again.")
     return found
 
 
-def _with_role(key: str, facts: dict[str, Any]) -> dict[str, Any]:
+def _with_role(key: str, facts: Any) -> Any:
     """Return what a manifest says of a model; an older codefit named the role of the few-shot base as its kind."""
+    if not isinstance(facts, Mapping):
+        return facts
     role = key if key in (Role.BASE, Role.FEW_SHOT) else Role.ADAPTED
     kind = facts.get("kind")
     return {"role": role, **facts, "kind": None if kind == Role.FEW_SHOT else kind}

@@ -8,7 +8,6 @@ conditions. Its usage reports are turned off.
 import gc
 import importlib.metadata
 import importlib.util
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any
 
 import torch
 
+from codefit import model_files
 from codefit.errors import UserError, first_line
 from codefit.generation.batched import FLIP_ROWS, Completion, flip_sample
 from codefit.generation.stopping import StopRule
-from codefit.modeling import hardware, hub_files, loading
+from codefit.modeling import hardware, hub_files
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for; an adapter takes the next larger one
 MEMORY_ON_CPU = 0.3  # the share of all memory that vLLM may take there; on a GPU its own default, nearly all
@@ -37,9 +37,9 @@ def refuse_what_it_cannot(adapters: Sequence[str], load_in_4bit: bool) -> None:
             "--backend vllm does not ask models in 4 bits; add --no-load_in_4bit, or leave --backend vllm out."
         )
     for adapter in adapters:
-        config = json.loads((Path(adapter) / hub_files.ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        if config.get("use_dora") or loading.rows_of(adapter):
-            what = "is a DoRA adapter" if config.get("use_dora") else "brings tokens of its own"
+        config = model_files.adapter_config(Path(adapter) / model_files.ADAPTER_CONFIG)
+        if config.use_dora or hub_files.rows_of(adapter):
+            what = "is a DoRA adapter" if config.use_dora else "brings tokens of its own"
             raise UserError(
                 f"{adapter} {what}, which vLLM cannot attach; merge it with merge_lora.py and name the merged model, "
                 "or leave --backend vllm out."
@@ -135,8 +135,8 @@ class VllmBackend:
 
 
 def _rank(adapter: str) -> int:
-    config = json.loads((Path(adapter) / hub_files.ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    rank = max(config["r"], *(config.get("rank_pattern") or {}).values(), 1)
+    config = model_files.adapter_config(Path(adapter) / model_files.ADAPTER_CONFIG)
+    rank = max(config.r, *(config.rank_pattern or {}).values(), 1)
     return next((room for room in RANKS if rank <= room), RANKS[-1])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from codefit.errors import UserError, first_line
-from codefit.modeling import loading
+from codefit.modeling import hub_files, loading
 
 
 def add_lora(
@@ -58,8 +58,11 @@ def add_lora(
     try:
         return get_peft_model(model, config)
     except ValueError as error:
+        linear = {
+            name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+        }
         raise UserError(
-            f"--lora_target_modules: {first_line(error)}; the default all-linear fits every architecture."
+            f"--lora_target_modules: {first_line(error)}; choose among the linear layers {', '.join(sorted(linear))}."
         ) from None
 
 
@@ -127,14 +130,14 @@ def save(
         model: the trained PEFT model.
         folder: where to.
         base: name of the base.
-        revision: of the base, where its own configuration does not know its commit.
+        revision: of the base, where its commit on the Hub is not known.
         beginning: what `keep_beginning` wrote. What was learned since then is written as a LoRA of twice the rank,
             which fits the base as everybody has it.
         weights: the state dict, where it had to be gathered from several processes.
     """
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
-    config.revision = getattr(model.config, "_commit_hash", None) or revision
+    config.revision = hub_files.commit_of(base, revision) or revision
     more: dict[str, Any] = {"save_embedding_layers": False} | ({} if weights is None else {"state_dict": weights})
     if beginning is not None:
         more["path_initial_model_for_weight_conversion"] = str(beginning)

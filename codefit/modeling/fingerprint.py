@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from codefit import private_apis
+
 
 def fingerprint(model: Any) -> dict[str, str]:
     """Return what identifies the function that a loaded model computes, wherever it was loaded from.
@@ -16,7 +18,7 @@ def fingerprint(model: Any) -> dict[str, str]:
     prefix = getattr(getattr(model, "base_model", None), "prefix", None)  # of the adapter's own weights: "lora_"
     is_off = any(getattr(module, "disable_adapters", False) is True for module in model.modules())
     config = {key: value for key, value in model.config.to_dict().items() if key not in _NAMES_OF_A_CONFIG}
-    facts: dict[str, Any] = {"config": config, "attention": model.config._attn_implementation}
+    facts: dict[str, Any] = {"config": config, "attention": private_apis.attention_of(model)}
     if prefix and not is_off:
         adapters = {name: adapter.to_dict() for name, adapter in model.peft_config.items()}
         facts["adapters"] = {

@@ -1,9 +1,12 @@
 """The device, its arithmetic and its attention kernels."""
 
+import contextlib
 import os
 from typing import Any
 
 import torch
+
+from codefit import private_apis
 
 
 def device() -> torch.device:
@@ -23,7 +26,7 @@ def compute_dtype() -> torch.dtype:
     """
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_tile") else torch.float32
 
 
 def use_flash_attention(model: Any) -> None:
@@ -32,8 +35,9 @@ def use_flash_attention(model: Any) -> None:
 
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     capability = torch.cuda.get_device_capability() if device().type == "cuda" else (0, 0)
-    if base._supports_flash_attn and takes_flash_attention(is_flash_attn_2_available(), device().type, capability):
-        base.set_attn_implementation("flash_attention_2")
+    if takes_flash_attention(is_flash_attn_2_available(), device().type, capability):
+        with contextlib.suppress(ValueError, ImportError):  # the architecture has no such kernel
+            base.set_attn_implementation("flash_attention_2")
 
 
 def takes_flash_attention(installed: bool, device_type: str, capability: tuple[int, int]) -> bool:
@@ -43,4 +47,4 @@ def takes_flash_attention(installed: bool, device_type: str, capability: tuple[i
 
 def flash_attention(model: Any) -> bool:
     """Return whether a model's attention is flash-attention, which keeps samples apart in a batch of one row only."""
-    return str(model.config._attn_implementation).startswith("flash_attention")
+    return private_apis.attention_of(model).startswith("flash_attention")

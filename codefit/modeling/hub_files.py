@@ -1,55 +1,130 @@
 """Files of models and adapters, in a local folder or on the Hub: configuration, base, manifest."""
 
-import json
+import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
+from codefit import model_files
 from codefit.errors import UserError, first_line
+from codefit.gguf_base import gguf_file, local_model
 from codefit.manifest import read_manifest
+from codefit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, GENERATION_CONFIG
 from codefit.outputs import MANIFEST
 
-ADAPTER_CONFIG = "adapter_config.json"
+# What of a Hub repository is an adapter with its tokenizer and what train.py left with it.
+FILES_OF_AN_ADAPTER = (
+    *(ADAPTER_WEIGHTS, MANIFEST, GENERATION_CONFIG, *model_files.VOCABULARIES, model_files.TOKENIZER_CONFIG),
+    *(model_files.SPECIAL_TOKENS, model_files.ADDED_TOKENS, "merges.txt", "chat_template.jinja"),
+)
+# How architectures call their embedding and their output layer.
+TABLES = tuple(
+    f".{name}.weight"
+    for name in ("embed_tokens", "wte", "embed_in", "word_embeddings", "embeddings", "lm_head", "embed_out")
+)
 
 
 def is_adapter(name: str) -> bool:
     """Return whether a folder or Hub repository holds a PEFT adapter."""
     if Path(name).is_dir():
         return (Path(name) / ADAPTER_CONFIG).is_file()
+    if gguf_file(name):
+        return False
     return _hub_file(name, ADAPTER_CONFIG) is not None
 
 
 def is_whole(name: str) -> bool:
-    """Return whether a folder or Hub repository holds a whole model."""
-    return (Path(name) / "config.json").is_file() if Path(name).is_dir() else bool(_hub_file(name, "config.json"))
+    """Return whether a folder, a GGUF file or a Hub repository holds a whole model."""
+    name = local_model(name)
+    return (Path(name) / CONFIG).is_file() if Path(name).is_dir() else bool(_hub_file(name, CONFIG))
 
 
-def base_of(adapter: str) -> tuple[str, str | None]:
-    """Return name and revision of the base that an adapter was trained on, from its own metadata.
+def base_of(adapter: str, given: str | None = None) -> tuple[str, str | None]:
+    """Return name and revision of the base of an adapter: the one that was given, or that of its own metadata.
 
     Raises:
-        UserError: the adapter has no readable adapter_config.json, or it names no base.
+        UserError: the adapter has no readable adapter_config.json, or no base is known or there.
     """
     path = Path(adapter) / ADAPTER_CONFIG if Path(adapter).is_dir() else _hub_file(adapter, ADAPTER_CONFIG)
-    if path is None or not Path(path).is_file():
+    if path is None or not path.is_file():
         raise UserError(f"{adapter} holds no {ADAPTER_CONFIG}; train.py writes one into its --output_dir.")
-    try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path} is not valid JSON; train again, or download the adapter again.") from None
-    if not config.get("base_model_name_or_path"):
+    config = model_files.adapter_config(path)
+    named = config.base_model_name_or_path
+    if given:
+        return given, config.revision if given == named else None
+    if not named:
         raise UserError(f"{path} does not name its base model; give it with --model_name_or_path.")
-    return config["base_model_name_or_path"], config.get("revision")
+    if not Path(named).exists() and not is_hub_id(named):
+        raise UserError(f"{path} names the base {named}, which is not here; give it with --model_name_or_path.")
+    return named, config.revision
 
 
-def _hub_file(repository: str, file: str) -> Path | None:
+def is_hub_id(name: str) -> bool:
+    """Return whether a text is written like the id of a repository on the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not in __all__
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def ends_of(name: str, revision: str | None = None) -> list[int]:
+    """Return the tokens that end a text of a model by its own metadata; [] where they name none."""
+    name = local_model(name)
+    for file in (GENERATION_CONFIG, CONFIG):
+        path = Path(name) / file if Path(name).is_dir() else _hub_file(name, file, revision)
+        if path is not None and path.is_file() and (ends := model_files.generation_ends(path)):
+            return ends
+    return []
+
+
+def commit_of(name: str, revision: str | None = None) -> str | None:
+    """Return the commit of a model on the Hub that was downloaded last; None for a local one or an unknown commit."""
+    if Path(name).exists():
+        return None
+    with contextlib.suppress(UserError):  # it was loaded; the Hub need not be there any more
+        if path := _hub_file(name, CONFIG, revision):
+            commit = path.parent.name  # the cache keeps a snapshot under the name of its commit
+            return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
+    return None
+
+
+def vocabulary_rows(name: str, revision: str | None = None) -> int | None:
+    """Return how many rows the embedding of a model has, as its config.json says; None where it does not."""
+    name = local_model(name)
+    path = Path(name) / CONFIG if Path(name).is_dir() else _hub_file(name, CONFIG, revision)
+    config = model_files.model_config(path) if path is not None and path.is_file() else {}
+    rows = (config.get("text_config") or config).get("vocab_size", config.get("vocab_size"))
+    return rows if isinstance(rows, int) else None
+
+
+def check_model(name: str, revision: str | None = None) -> None:
+    """Raise UserError where the files of a whole model cannot be what their names say, before a library reads them."""
+    name = local_model(name)
+    if Path(name).is_dir():
+        if (Path(name) / CONFIG).is_file():
+            model_files.check_model(Path(name))
+    elif path := _hub_file(name, CONFIG, revision):
+        model_files.model_config(path)
+
+
+def has_tokenizer(folder: str) -> bool:
+    """Return whether a folder holds a tokenizer. Other tools save adapters without one."""
+    return any((Path(folder) / file).is_file() for file in model_files.VOCABULARIES)
+
+
+def _hub_file(repository: str, file: str, revision: str | None = None) -> Path | None:
     """Return a downloaded file of a Hub repository, or None if that repository has no such file."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repository, file))
+        return Path(hf_hub_download(repository, file, revision=revision))
     except LocalEntryNotFoundError as error:  # no connection; a repository that is cached may be known not to have it
-        if try_to_load_from_cache(repository, "config.json") or try_to_load_from_cache(repository, ADAPTER_CONFIG):
+        if try_to_load_from_cache(repository, CONFIG) or try_to_load_from_cache(repository, ADAPTER_CONFIG):
             return None
         reason = first_line(error)
         raise UserError(
@@ -71,7 +146,7 @@ def adapter_folder(name: str) -> Path:
         UserError: it cannot be had, or has no safetensors weights.
     """
     folder = Path(name)
-    if (folder / "config.json").is_file() and not (folder / ADAPTER_CONFIG).is_file():
+    if (folder / CONFIG).is_file() and not (folder / ADAPTER_CONFIG).is_file():
         raise UserError(
             f"{name} is a whole model, not an adapter, so that there is nothing to merge; "
             "give it to benchmarking.py and complete.py as it is."
@@ -80,16 +155,45 @@ def adapter_folder(name: str) -> Path:
         config = _hub_file(name, ADAPTER_CONFIG)
         if config is None:
             raise UserError(f"{name} on the Hub holds no {ADAPTER_CONFIG}; name the repository train.py pushed to.")
-        for file in ("adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json", "manifest.json"):
+        for file in FILES_OF_AN_ADAPTER:
             _hub_file(name, file)
         folder = config.parent
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise UserError(f"{name} holds no adapter_model.safetensors; train.py writes one into its --output_dir.")
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise UserError(f"{name} holds no {ADAPTER_WEIGHTS}; train.py writes one into its --output_dir.")
+    check_adapter(folder)
     return folder
+
+
+def check_adapter(folder: Path) -> None:
+    """Raise UserError where the files of an adapter cannot be what their names say, or ask for more than they hold."""
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(f"{folder} holds no {ADAPTER_CONFIG}; train.py writes one into its --output_dir.")
+    config = model_files.adapter_config(folder / ADAPTER_CONFIG)
+    shapes = model_files.shapes_in(folder / ADAPTER_WEIGHTS)
+    widest = max((max(shape, default=1) for shape in shapes.values()), default=1)
+    rank = max(config.r, *(config.rank_pattern or {}).values(), 1)
+    if config.peft_type == "LORA" and any("lora_" in name for name in shapes) and rank > widest:
+        raise UserError(
+            f"{folder / ADAPTER_CONFIG} says that the rank is {rank}, more than its weights hold; get it again."
+        )
+
+
+def rows_of(adapter: str) -> int:
+    """Return how many rows the embedding of a base must have for the tokens that an adapter brings; 0 for none.
+
+    An adapter brings single rows, or a whole table that it was trained with or that was saved with it.
+    """
+    config = model_files.adapter_config(Path(adapter) / ADAPTER_CONFIG)
+    brought = config.trainable_token_indices or []
+    single = [row for ids in (brought.values() if isinstance(brought, dict) else [brought]) for row in ids]
+    shapes = model_files.shapes_in(Path(adapter) / ADAPTER_WEIGHTS)
+    tables = [shape[0] for name, shape in shapes.items() if len(shape) == 2 and name.endswith(TABLES)]
+    return max([*(row + 1 for row in single), *tables], default=0)
 
 
 def manifest_of(name: str) -> dict[str, Any]:
     """Return what the stage that wrote a model or adapter recorded, from its folder or from the Hub; {} if nothing."""
+    name = local_model(name)
     if Path(name).is_dir():
         return read_manifest(Path(name))
     file = _hub_file(name, MANIFEST)

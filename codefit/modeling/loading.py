@@ -5,20 +5,21 @@ Weights are read from safetensors only, and no code of a model repository ever r
 
 import contextlib
 import copy
-import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
+from codefit import bounded, fim, model_files
 from codefit.errors import UserError, first_line
-from codefit.modeling import hardware
-from codefit.modeling.hub_files import ADAPTER_CONFIG, adapter_folder, base_of, is_adapter
+from codefit.gguf_base import local_model
+from codefit.model_files import ADAPTER_CONFIG
+from codefit.modeling import hardware, hub_files
 
 # Words of the libraries that say nothing to a user of these scripts. bitsandbytes warns at import that an optional
 # kernel from the Hub is not installed; it works without.
@@ -30,19 +31,73 @@ warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprec
 warnings.filterwarnings("ignore", message="Setting `save_embedding_layers` to `True`")
 
 
+MOST_NEW_TOKENS = 1 << 16  # of an adapter
+
+
 def load_tokenizer(name: str, revision: str | None = None) -> Any:
-    """Load a tokenizer by local path or Hub id; a missing pad token becomes end-of-sequence.
+    """Load a tokenizer by folder, GGUF file or Hub id; a missing pad token becomes end-of-sequence.
 
     Labels are built from lengths, so that a pad id equal to end-of-sequence hides nothing from training.
     """
     from transformers import AutoTokenizer
 
+    name = local_model(name)
     with stated_errors("tokenizer", name):
+        if Path(name).is_dir():
+            model_files.check_tokenizer(Path(name))
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        tokenizer("a")  # what is wrong inside shows only now
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def load_tokenizer_of(adapter: str, base: str, revision: str | None) -> Any:
+    """Load the tokenizer in an adapter's folder, or that of its base where the adapter was saved without one."""
+    return load_tokenizer(adapter) if hub_files.has_tokenizer(adapter) else load_tokenizer(base, revision)
+
+
+def fit_tokens(tokenizer: Any, rows: int, name: str) -> None:
+    """Make sure that a model has a row for every token that it can be given.
+
+    Padding is never read: one that the embedding has no row for becomes end-of-sequence. Special tokens that nothing
+    writes are left alone.
+
+    Args:
+        tokenizer: of the model.
+        rows: of its embedding.
+        name: of the model, for the sentence.
+
+    Raises:
+        UserError: a token that text, sentinels or the chat template can hold is beyond the embedding.
+    """
+    beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
+    if not beyond:
+        return
+    known = fim.detect(tokenizer.get_vocab())
+    used = {tokenizer.eos_token, tokenizer.bos_token, *(known.sentinels if known else ())}
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    templates = str(getattr(tokenizer, "chat_template", None) or "")
+    for token, number in sorted(beyond.items(), key=lambda item: item[1]):
+        if token in used or token not in special or token in templates:
+            raise UserError(
+                f"the tokenizer has {token!r} as number {number}, and the embedding of {name} has {rows} rows; "
+                "take the tokenizer that belongs to the model, or an adapter that was saved with its new tokens."
+            )
+    if tokenizer.pad_token in beyond:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def end_ids(tokenizer: Any, *models: tuple[str, str | None]) -> list[int]:
+    """Return every token that ends a text: the tokenizer's own, which is trained, first, then what models name.
+
+    Args:
+        tokenizer: of the model that is asked.
+        models: name and revision of the model, or of the adapter and its base.
+    """
+    named = (end for name, revision in models for end in hub_files.ends_of(name, revision))
+    return list(dict.fromkeys([tokenizer.eos_token_id, *named]))
 
 
 def load_model(
@@ -53,10 +108,10 @@ def load_model(
     dtype: torch.dtype | None = None,
     place: torch.device | None = None,
 ) -> Any:
-    """Load a causal language model by local path or Hub id, in evaluation mode, on the best device.
+    """Load a causal language model by folder, GGUF file or Hub id, in evaluation mode, on the best device.
 
     Args:
-        name: folder or Hub id.
+        name: folder, GGUF file or Hub id.
         revision: commit, tag or branch on the Hub.
         load_in_4bit: quantise to NF4 with double quantisation (QLoRA, arXiv 2305.14314).
         dtype: of the weights, or of the arithmetic of a 4-bit model; hardware.compute_dtype() when None.
@@ -67,7 +122,9 @@ def load_model(
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    dtype = dtype or hardware.compute_dtype()
+    name, dtype = local_model(name), dtype or hardware.compute_dtype()
+    with stated_errors("model", name):
+        hub_files.check_model(name, revision)
     if place is not None and place.type == "meta":
         with stated_errors("model", name), place:
             config = AutoConfig.from_pretrained(name, revision=revision)
@@ -81,7 +138,34 @@ def load_model(
         keep_gradients_on_cpu(model)
     else:
         model.to(place or hardware.device())
-    return model.eval()
+    refuse_broken(model.eval(), f"the model {name}")
+    return model
+
+
+@torch.no_grad()
+def refuse_broken(model: Any, what: str, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
+    """Raise UserError where weights are no numbers, or where a model cannot be computed with them.
+
+    Args:
+        model: in evaluation mode, on its device.
+        what: which model it is, the beginning of a sentence.
+        weights: what is looked at; all weights of the model when None.
+    """
+    for name, weight in model.named_parameters() if weights is None else weights:
+        if weight.is_floating_point() and weight.dtype.itemsize > 1 and weight.numel():
+            least, most = torch.aminmax(weight.detach())
+            if not torch.isfinite(most - least):
+                raise UserError(
+                    f"{what} is damaged: its weight {name} holds values that are not numbers; get it again."
+                )
+    try:
+        logits = model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=model.device), use_cache=False).logits
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what its configuration asks for can fail in any way
+        raise UserError(f"{what} cannot be computed ({first_line(error)}); check its config.json.") from None
+    if torch.isnan(logits).any():
+        raise UserError(f"{what} computes values that are not numbers (NaN); get it again, or take another one.")
 
 
 def nf4(dtype: torch.dtype) -> Any:
@@ -121,7 +205,9 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
         raise UserError(
             f"the model {name} does not fit into the GPU; load it in 4 bits, or take a smaller one."
         ) from None
-    except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # files of others make libraries fail in any way; a panic of Rust is no Exception
         reason = first_line(error)
         if isinstance(error, SafetensorError):
             reason = f"its weights are damaged ({reason})"
@@ -130,38 +216,67 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
         if "trust_remote_code" in reason or "custom code" in reason:
             reason = "it needs code from its repository, which codefit never runs"
         raise UserError(
-            f"cannot load the {what} {name}: {reason}; check the name, the network and `hf auth login`."
+            f"cannot load the {what} {name}: {reason}; check the name (for the base of an adapter, give "
+            "--model_name_or_path), the network and `hf auth login`."
         ) from None
 
 
-def load(name: str, *, load_in_4bit: bool = False) -> tuple[Any, Any]:
-    """Return tokenizer and model of a base, a merged model, or an adapter (with its base), ready to generate."""
-    if not is_adapter(name):
-        return load_tokenizer(name), load_model(name, load_in_4bit=load_in_4bit)
-    base, revision = base_of(name)
-    model = load_model(base, revision=revision, load_in_4bit=load_in_4bit)
-    return load_tokenizer(name), attach_adapter(model, str(adapter_folder(name)))
+def load(name: str, *, base: str | None = None, load_in_4bit: bool = False) -> tuple[Any, Any]:
+    """Return tokenizer and model of a base, a merged model, or an adapter with its base, ready to generate.
+
+    `model.generation_config.eos_token_id` lists every token that ends a text, the one that is trained first.
+
+    Args:
+        name: folder or Hub id.
+        base: of an adapter, instead of the one that it names.
+        load_in_4bit: as for `load_model`.
+    """
+    if not hub_files.is_adapter(name):
+        tokenizer, model = load_tokenizer(name), load_model(name, load_in_4bit=load_in_4bit)
+        ends = end_ids(tokenizer, (name, None))
+    else:
+        folder = str(hub_files.adapter_folder(name))
+        base, revision = hub_files.base_of(folder, base)
+        tokenizer = load_tokenizer_of(folder, base, revision)
+        model = attach_adapter(load_model(base, revision=revision, load_in_4bit=load_in_4bit), folder)
+        ends = end_ids(tokenizer, (folder, None), (base, revision))
+    fit_tokens(tokenizer, len(model.get_input_embeddings().weight), name)
+    model.generation_config.eos_token_id = ends
+    return tokenizer, model
 
 
 def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False) -> Any:
     """Return the model with an adapter attached, in evaluation mode; `with model.disable_adapter():` is the base."""
     from peft import PeftModel
 
+    config = model_files.adapter_config(Path(adapter) / ADAPTER_CONFIG)
+    names = [name for name, _ in model.named_modules()]
+    bounded.try_patterns(config.patterns(), names, str(Path(adapter) / ADAPTER_CONFIG))
     try:
-        grow(model, rows_of(adapter))
-        return PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage).eval()
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        grow(model, hub_files.rows_of(adapter))
+        attached = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage).eval()
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # files of other tools make PEFT fail in any way
         reason = first_line(error)
         raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
+    if not low_cpu_mem_usage:
+        own = ((name, weight) for name, weight in attached.named_parameters() if _is_of_adapter(name))
+        refuse_broken(attached, f"the adapter {adapter}", own)
+    return attached
 
 
-def rows_of(adapter: str) -> int:
-    """Return how many rows the embedding of a base must have for the tokens that an adapter brings; 0 for none."""
-    config = json.loads((Path(adapter) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    brought = config.get("trainable_token_indices") or []
-    return (
-        max((max(ids) for ids in (brought.values() if isinstance(brought, dict) else [brought]) if ids), default=-1) + 1
-    )
+def can_be_merged(adapted: Any) -> bool:
+    """Return whether an adapter fits into the weights of its base: a learned bias needs one there to be added to."""
+    for layer in adapted.modules():
+        learned = getattr(layer, "lora_bias", None) or {}
+        if any(learned.values()) and getattr(layer.get_base_layer(), "bias", None) is None:
+            return False
+    return True
+
+
+def _is_of_adapter(name: str) -> bool:
+    return "lora_" in name or "modules_to_save" in name or "trainable_tokens" in name
 
 
 @torch.no_grad()
@@ -171,6 +286,10 @@ def grow(model: Any, rows: int) -> None:
     had = len(table)
     if rows <= had:
         return
+    if rows > had + MOST_NEW_TOKENS:
+        raise UserError(
+            f"the adapter trains token number {rows - 1} of a base with {had}; was it trained on another base?"
+        )
     model.resize_token_embeddings(rows, mean_resizing=False)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         for weight in (layer.weight, getattr(layer, "bias", None)):
@@ -178,19 +297,38 @@ def grow(model: Any, rows: int) -> None:
                 weight[had:] = weight[:had].float().mean(0).to(weight.dtype)
 
 
+# How architectures call the number of positions that they can read.
+CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "context_length")
+
+
 def context_of(model: Any) -> int:
     """Return how many tokens a model can read; sys.maxsize where its architecture sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    config = model.config.get_text_config()
+    sizes = (getattr(config, name, None) for name in CONTEXTS)
+    return next((size for size in sizes if isinstance(size, int) and size > 0), sys.maxsize)
 
 
-def set_generation_defaults(model: Any, tokenizer: Any) -> None:
-    """Make `generate` of the saved model stop at end-of-sequence, pad without a warning, and be greedy."""
+def ends_in(model: Any) -> list[int]:
+    """Return the tokens that end a text by the model's generation_config."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    return list(ends) if isinstance(ends, list) else [] if ends is None else [ends]
+
+
+def set_generation_defaults(model: Any, tokenizer: Any, ends: list[int] | None = None) -> None:
+    """Make `generate` of the saved model stop at its ends, pad without a warning, and be greedy.
+
+    Args:
+        model: the model that is saved.
+        tokenizer: its tokenizer, whose end-of-sequence comes first.
+        ends: every token that ends a text; those that the model came with when None.
+    """
     from transformers import GenerationConfig
 
     model.config.use_cache = True  # training switches it off
+    ends = list(dict.fromkeys([tokenizer.eos_token_id, *(ends_in(model) if ends is None else ends)]))
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ends if len(ends) > 1 else ends[0],
         pad_token_id=tokenizer.pad_token_id,
         do_sample=False,
     )

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from codefit import console
 from codefit.errors import UserError
-from codefit.modeling import hardware, loading
+from codefit.gguf_base import local_model
+from codefit.modeling import hardware, hub_files, loading
 from codefit.outputs import write_whole
 
 INDEX = "model.safetensors.index.json"
@@ -64,7 +65,8 @@ def write_merged(base: Base, adapter: str, tokenizer: Any, folder: Path, dtype: 
     else:  # the files hold other tensors, or the vocabulary grew; Transformers knows how to convert them
         model = loading.attach_adapter(dequantised(base), adapter).merge_and_unload().to(dtype)
         model.save_pretrained(folder, max_shard_size=shard_bytes)
-    loading.set_generation_defaults(model, tokenizer)
+    ends = loading.end_ids(tokenizer, (adapter, None), (base.name, base.revision))
+    loading.set_generation_defaults(model, tokenizer, ends)
     model.config.dtype, model.config.architectures = dtype, [type(model).__name__]
     model.config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
@@ -126,7 +128,7 @@ class Layers:
     def __init__(self, base: Base, adapter: str) -> None:
         from peft.tuners.tuners_utils import BaseTuner
 
-        self.base, self.checkpoint = base, BaseWeights(base.name, base.revision)
+        self.base, self.checkpoint = base, BaseWeights(local_model(base.name), base.revision)
         self.quantised = _quantised_layers(base) if base.load_in_4bit else set()
         self.model = _without_weights(base)
         self.tied: dict[str, str] = dict(self.model.all_tied_weights_keys)  # lm_head.weight: model.embed_tokens.weight
@@ -138,7 +140,7 @@ class Layers:
             for name, weight in module._parameters.items():
                 if weight is not None:
                     module._parameters[name] = torch.nn.Parameter(self.hollow.expand(weight.shape), False)
-        self.grown = loading.rows_of(adapter) > len(self.model.get_input_embeddings().weight)
+        self.grown = hub_files.rows_of(adapter) > len(self.model.get_input_embeddings().weight)
         adapted = loading.attach_adapter(self.model, adapter, low_cpu_mem_usage=True)
         if not isinstance(adapted.base_model, BaseTuner):
             kind = adapted.peft_config["default"].peft_type.value.lower()
@@ -220,8 +222,9 @@ def config_of(base: Base) -> Any:
     """Return the configuration of a base. Raises UserError if it cannot be had, or is that of a quantised model."""
     from transformers import AutoConfig
 
-    with loading.stated_errors("model", base.name):
-        config = AutoConfig.from_pretrained(base.name, revision=base.revision)
+    name = local_model(base.name)
+    with loading.stated_errors("model", name):
+        config = AutoConfig.from_pretrained(name, revision=base.revision)
     if getattr(config, "quantization_config", None):
         raise UserError(f"{base.name} is stored quantised, so that no merge is exact; train on its original.")
     return config
@@ -231,8 +234,9 @@ def _without_weights(base: Base) -> Any:
     """Return the model of a base on the meta device: shapes, no numbers."""
     from transformers import AutoModelForCausalLM
 
-    with loading.stated_errors("model", base.name), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config_of(base), dtype=torch.float32)
+    config = config_of(base)
+    with loading.stated_errors("model", local_model(base.name)), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def _quantised_layers(base: Base) -> set[str]:

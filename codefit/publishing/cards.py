@@ -71,7 +71,7 @@ def dataset_card(folder: Path, repo_id: str) -> str:
     splits = provenance.splits(folder)
     total = sum(splits.values())
     licences = sorted(
-        {provenance.hub_licence(source["license"]) for source in provenance.sources(manifest) if source["license"]}
+        {provenance.hub_licence(source.license) for source in provenance.sources(manifest) if source.license}
     )
     data = DatasetCardData(
         pretty_name=_name(repo_id),
@@ -322,8 +322,8 @@ def _data(folder: Path) -> str:
         return ""
     parts = [_table(("split", "pairs"), splits.items())]
     sources = [
-        (row["name"], row["kind"], row["commit"][:12], row["license"] or "unknown", row["documents"])
-        for row in provenance.sources(read_manifest(folder))
+        (source.name, source.kind, source.commit[:12], source.license or "unknown", source.documents)
+        for source in provenance.sources(read_manifest(folder))
     ]
     if sources:
         parts.append("Sources:\n\n" + _table(("source", "kind", "commit", "licence", "documents"), sources))
@@ -335,7 +335,7 @@ def _data(folder: Path) -> str:
 
 def _origin(manifest: dict[str, Any]) -> str:
     """Return the command of a manifest, and the versions it ran with."""
-    if not manifest:
+    if "command" not in manifest or "versions" not in manifest:
         return ""
     command = re.sub(r"://[^/@\s]+@", "://***@", shlex.join(["python", *manifest["command"]]))  # name:password@host
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())

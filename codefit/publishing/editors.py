@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from codefit import fim
+from codefit import fim, json_files, model_files
 from codefit.errors import UserError
 from codefit.fim import FimFormat
 from codefit.outputs import write_whole
@@ -22,25 +22,24 @@ def read_tokenizer(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no tokenizer.json; name a model or an adapter that has one.")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json_files.load(path, model_files.AGAIN)
+    json_files.checked(content, model_files.TokenizerFile, str(path), model_files.AGAIN)
     return content
 
 
 def infill_format(folder: Path) -> FimFormat | None:
     """Return the fill-in-the-middle format of the model in a folder, None if it knows none."""
     content = read_tokenizer(folder)
-    added = (token["content"] for token in content.get("added_tokens", []))
+    added = (token["content"] for token in content.get("added_tokens") or [])
     return fim.detect({*content.get("model", {}).get("vocab", {}), *added})
 
 
 def special_tokens(folder: Path) -> dict[str, str]:
     """Return the texts of the tokens bos, eos and pad of a model, "" for one that it does not have."""
-    content = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    found = {}
-    for role in ("bos", "eos", "pad"):
-        token = content.get(f"{role}_token") or ""
-        found[role] = token["content"] if isinstance(token, dict) else token
-    return found
+    path = folder / model_files.TOKENIZER_CONFIG
+    config = json_files.read(path, model_files.TokenizerConfig, model_files.AGAIN)
+    tokens = {"bos": config.bos_token, "eos": config.eos_token, "pad": config.pad_token}
+    return {role: token if isinstance(token, str) else token.content if token else "" for role, token in tokens.items()}
 
 
 def template(infill: FimFormat | None, prefix: str, suffix: str) -> str:

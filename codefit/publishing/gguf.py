@@ -5,14 +5,13 @@ does for five architectures, weight by weight, so that no model is ever in memor
 without which llama.cpp answers no editor, are written from `codefit.fim`.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from codefit import console
+from codefit import console, model_files
 from codefit.errors import UserError
 from codefit.modeling.pre_tokenizers import DIGITS, GPT2, NAMES
 from codefit.publishing import editors
@@ -107,8 +106,7 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the content of config.json."""
-    content: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return content
+    return model_files.model_config(folder / model_files.CONFIG)
 
 
 # ---------------------------------------------------------------------------------------------- shape
@@ -219,7 +217,7 @@ def _add_tokenizer(writer: Any, folder: Path, config: dict[str, Any]) -> None:
     from tokenizers import Tokenizer
 
     content = editors.read_tokenizer(folder)
-    added = {token["id"]: token for token in content["added_tokens"]}
+    added = {token["id"]: token for token in content.get("added_tokens") or []}
     texts = {number: text for text, number in content["model"]["vocab"].items()}
     texts |= {number: token["content"] for number, token in added.items()}
     kinds = [
@@ -228,7 +226,7 @@ def _add_tokenizer(writer: Any, folder: Path, config: dict[str, Any]) -> None:
         else gguf.TokenType.NORMAL
         if number not in added
         else gguf.TokenType.CONTROL
-        if added[number]["special"]
+        if added[number].get("special")
         else gguf.TokenType.USER_DEFINED
         for number in range(config["vocab_size"])
     ]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from codefit import private_apis
 from codefit.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,9 +60,8 @@ def connect() -> "HfApi":
 
 def _session() -> "httpx2.Client":
     import httpx2
-    from huggingface_hub.utils._http import default_client_factory
 
-    session = default_client_factory()
+    session: httpx2.Client = private_apis.default_http_client()
     session.timeout = httpx2.Timeout(TIMEOUT)
     session.event_hooks = {**session.event_hooks, "response": [_end_busy_loop]}
     return session

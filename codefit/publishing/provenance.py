@@ -1,12 +1,14 @@
 """Where a data set or a model came from: what the manifests of the stages say, in the terms of the Hub."""
 
 import collections
-import json
 from pathlib import Path
 from typing import Any
 
-from codefit import records
-from codefit.manifest import read_manifest
+import msgspec
+
+from codefit import model_files, records
+from codefit.manifest import Source, read_manifest
+from codefit.modeling import hub_files
 
 # The identifiers that huggingface.co/docs/hub/repositories-licenses lists and code is often under.
 HUB_LICENCES = """
@@ -20,28 +22,16 @@ def base_model(folder: Path) -> tuple[str, str]:
     """Return name and revision of the base of an adapter or a merged model; ("", "") for one from scratch."""
     config = folder / "adapter_config.json"
     if config.is_file():
-        content = json.loads(config.read_text(encoding="utf-8"))
-        return content.get("base_model_name_or_path") or "", content.get("revision") or ""
+        content = model_files.adapter_config(config)
+        return content.base_model_name_or_path or "", content.revision or ""
     manifest = read_manifest(folder)
     return manifest.get("base_model") or "", manifest.get("base_revision") or ""
-
-
-def valid_id(name: str) -> bool:
-    """Say whether a text is written like the id of a repository on the Hub."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
 
 
 def hub_id(name: str) -> str:
     """Return a name if it is an id on the Hub, "" if it is a local path: one that exists, or in codefit's folders."""
     local = Path(name).exists() or name.startswith(("data/", "outputs/"))
-    return name if valid_id(name) and not local else ""
+    return name if hub_files.is_hub_id(name) and not local else ""
 
 
 def hub_licence(spdx: str) -> str:
@@ -55,9 +45,10 @@ def parsed(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [read_manifest(Path(path)) for path in manifest.get("inputs", {})]
 
 
-def sources(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the sources of a prepared data set: name, kind, commit, license, documents."""
-    return [source for stage_1 in parsed(manifest) for source in stage_1.get("sources", [])]
+def sources(manifest: dict[str, Any]) -> list[Source]:
+    """Return the sources of a prepared data set."""
+    found = (source for stage_1 in parsed(manifest) for source in stage_1.get("sources", []))
+    return [msgspec.convert(source, Source) for source in found]
 
 
 def splits(folder: Path) -> dict[str, int]:
@@ -81,8 +72,7 @@ def rejections(folder: Path) -> list[tuple[str, str, int]]:
     ]
     path = folder / "rejected.jsonl"
     if path.is_file():
-        with path.open(encoding="utf-8") as file:
-            rules = collections.Counter(json.loads(line)["rule"] for line in file)
+        rules = collections.Counter(str(row.get("rule", "unknown")) for _, row in records.read_rows(path))
         rows += [("files, preprocess_data.py", rule, count) for rule, count in rules.most_common()]
     skipped: collections.Counter[str] = collections.Counter()
     for split in manifest.get("splits", {}).values():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from codefit.curation import secrets
 from codefit.errors import UserError
+from codefit.modeling import hub_files
 from codefit.outputs import write_whole
 from codefit.publishing import cards, hub_client, provenance
 from codefit.publishing.hub_client import Kind
@@ -59,7 +60,7 @@ def check_repository(repo_id: str, kind: Kind, *, private: bool | None = None, c
 
 def check_id(repo_id: str) -> None:
     """Raise UserError unless a text can be the id of a repository."""
-    if repo_id.count("/") != 1 or not provenance.valid_id(repo_id):
+    if repo_id.count("/") != 1 or not hub_files.is_hub_id(repo_id):
         raise UserError(
             f"{repo_id!r} cannot be a repository on the Hub; write it as owner/name, "
             "with letters, digits and single '-', '_' or '.' only."

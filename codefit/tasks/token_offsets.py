@@ -4,29 +4,34 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from codefit import model_files
 from codefit.errors import UserError, first_line
+from codefit.gguf_base import local_model
 
-FILE = "tokenizer.json"
+FILE = model_files.TOKENIZER
 PIECE = 1 << 14  # characters that are tokenised at once
 TAIL = 16  # tokens at the end of a piece that could be others in the whole text
 
 
 def load_tokenizer(name_or_path: str) -> Any:
-    """Return the `tokenizers.Tokenizer` of a local folder or of a model on the Hub, with truncation and padding off.
+    """Return the `tokenizers.Tokenizer` of a folder, GGUF file or Hub model, without truncation and padding.
 
     Raises:
         UserError: there is no tokenizer.json, it is damaged, or the Hub cannot be reached.
     """
     import tokenizers
 
-    folder = Path(name_or_path).expanduser()
+    folder = Path(local_model(name_or_path)).expanduser()
     path = folder / FILE if folder.is_dir() else _downloaded(name_or_path)
     if not path.is_file():
         raise UserError(f"{folder} holds no {FILE}; give the folder of a model with a fast tokenizer.")
+    model_files.check_tokenizer(path.parent)
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust side raises a bare Exception
-        raise UserError(f"{path} is no usable tokenizer ({error}); get it again.") from None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the Rust side raises a bare Exception, and a panic is not even that
+        raise UserError(f"{path} is no usable tokenizer ({first_line(error)}); get it again.") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -54,7 +59,10 @@ def token_starts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     A long text is tokenised in pieces, since the tokenizer holds about 180 bytes a character. The tokens are those of
     the whole text: a piece ends where the tokenizer begins to look at a new word.
     """
-    return [list(_starts(tokenizer, text)) for text in texts]
+    try:
+        return [list(_starts(tokenizer, text)) for text in texts]
+    except Exception as error:  # the Rust side raises a bare Exception
+        raise UserError(f"the tokenizer does not take a text ({first_line(error)}); take another one.") from None
 
 
 def _starts(tokenizer: Any, text: str) -> Iterator[int]:

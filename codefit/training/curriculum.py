@@ -109,7 +109,7 @@ def losses(pairs: Sequence[Pair], model_name: str) -> list[float]:
         pieces += cut
         owner += [at] * len(cut)
     nats = [0.0] * len(pairs)
-    done = likelihood.nats_of(model, encoder.pad_id, [encoder.eos_ids[:1]] * len(pieces), pieces)
+    done = likelihood.nats_of(model, encoder.pad_id, [[encoder.eos_id]] * len(pieces), pieces)
     for piece, value in console.progress(done, "difficulty", len(pieces), "piece"):
         nats[owner[piece]] += value
     return [

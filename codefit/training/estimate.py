@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from codefit import cli, console, distributed, encoding
+from codefit import cli, console, distributed, encoding, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError
 from codefit.manifest import read_manifest
@@ -114,15 +114,15 @@ def weight_bytes(model: Any, in_4bit: bool) -> float:
 def activations(model: Any, rows: int, row_tokens: int) -> float:
     """Return the bytes that a forward pass keeps for the backward pass, logits aside."""
     outline = model.to("meta")
-    parameters = {p.untyped_storage()._cdata for p in outline.parameters()}
+    parameters = {private_apis.storage_number(p) for p in outline.parameters()}
     kept: dict[int, int] = {}
-    fused = outline.config._attn_implementation != "eager" and hardware.device().type == "cuda"
+    fused = private_apis.attention_of(outline) != "eager" and hardware.device().type == "cuda"
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
+        storage = private_apis.storage_number(tensor)
         matrix = tensor.ndim > 2 and tensor.shape[-2:] == (row_tokens, row_tokens)
-        if storage._cdata not in parameters and not (fused and matrix):
-            kept[storage._cdata] = storage.nbytes()
+        if storage not in parameters and not (fused and matrix):
+            kept[storage] = tensor.untyped_storage().nbytes()
         return tensor
 
     ids = torch.zeros((rows, row_tokens), dtype=torch.long, device="meta")

@@ -5,12 +5,16 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from codefit import outputs
+import msgspec
+
+from codefit import json_files, outputs
 from codefit.errors import UserError
 from codefit.manifest import sha256
 
 RECORD = "arguments.json"
+STATE = "trainer_state.json"  # in a checkpoint, from the Trainer
 SEAL = "complete.json"  # in a checkpoint: the size of every file, written when all are on the disk
 
 # What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
@@ -18,6 +22,15 @@ FREE_TO_CHANGE = {
     *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "report_to", "overwrite"),
     *("early_stopping_patience", "trials"),
 }
+
+
+class TrainerState(msgspec.Struct):
+    """trainer_state.json of a checkpoint."""
+
+    global_step: Annotated[int, msgspec.Meta(ge=0)]
+    max_steps: int
+    epoch: float | None
+    log_history: list[dict[str, float | None]]
 
 
 def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
@@ -34,7 +47,7 @@ def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
     if not record.is_file():
         shutil.rmtree(work, ignore_errors=True)  # no run of this stage, or one whose result was being saved
     else:
-        had = json.loads(record.read_text(encoding="utf-8"))
+        had = read_record(record, args.overwrite)
         changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
         if changed and not args.overwrite:
             raise UserError(
@@ -45,6 +58,16 @@ def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
             shutil.rmtree(work)
     outputs.make_folder(work)
     outputs.write_whole(record, json.dumps(wanted, indent=1))
+
+
+def read_record(path: Path, overwrite: bool) -> dict[str, str]:
+    """Return the arguments of an unfinished run; {} for a damaged record that is to be overwritten."""
+    try:
+        return json_files.read(path, dict[str, str], "add --overwrite to start anew")
+    except UserError:
+        if overwrite:
+            return {}
+        raise
 
 
 def tidy(output: Path) -> None:
@@ -66,7 +89,8 @@ def seal(checkpoint: Path) -> None:
 
 def last(folder: Path) -> Path | None:
     """Return the newest whole checkpoint in a folder; torn ones are skipped with a word on stderr."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True)
+    numbered = (path for path in folder.glob("checkpoint-*") if path.name.rsplit("-", 1)[1].isdecimal())
+    found = sorted(numbered, key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True)
     for checkpoint in found:
         problem = damage(checkpoint)
         if problem is None:
@@ -78,8 +102,8 @@ def last(folder: Path) -> Path | None:
 def damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint, None if it is whole."""
     try:
-        sizes = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        sizes = json_files.read(checkpoint / SEAL, dict[str, int], "train again")
+    except UserError:
         return "it was not written to its end"
     for name, size in sizes.items():
         path = checkpoint / name
@@ -87,4 +111,9 @@ def damage(checkpoint: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
+    try:
+        if (checkpoint / STATE).is_file():
+            json_files.read(checkpoint / STATE, TrainerState, "train again")
+    except UserError as error:
+        return f"{error}".removesuffix(".").partition(";")[0]
     return None

@@ -103,10 +103,10 @@ def new_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    model = LlamaForCausalLM(config)
     if not torch.cuda.is_available():
         # compiled, plain attention trains a fifth faster on a CPU than torch's fused one, whose backward pass is slow
-        config._attn_implementation = "eager"
-    model = LlamaForCausalLM(config)
+        model.set_attn_implementation("eager")
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             torch.nn.init.normal_(weight, std=std / (2 * layers) ** 0.5)
@@ -150,7 +150,7 @@ def _batched(pairs: Iterable[Pair], size: int) -> Iterator[tuple[Pair, ...]]:
 def _document(
     ids: list[int], encoder: Encoder, length: int, fim_rate: float, chance: random.Random
 ) -> Iterator[Sample]:
-    border = encoder.eos_ids
+    border = [encoder.eos_id]
     whole = [*border, *ids, *border]
     room = length - 8  # sentinels, and the few tokens by which three parts are longer than the text in one piece
     for at in range(0, len(whole), room):
@@ -170,7 +170,7 @@ def _middle_moved(text: str, encoder: Encoder, chance: random.Random) -> list[in
     ids: list[int] = []
     for kind, value in fim.BASE.parts("prefix", "suffix", suffix_first=chance.random() >= 0.5):
         ids += [encoder.special[value]] if kind == "token" else pieces[value]
-    return [*ids, *middle, *encoder.eos_ids]
+    return [*ids, *middle, encoder.eos_id]
 
 
 # ---------------------------------------------------------------------------------------------- optimizer

@@ -23,7 +23,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from codefit import console, outputs
+from codefit import console, outputs, private_apis
 from codefit.errors import UserError
 from codefit.manifest import Manifest, read_manifest
 from codefit.training import plots
@@ -88,7 +88,8 @@ def _dimension(text: str, parser: argparse.ArgumentParser) -> Dimension:
     parts = [part.strip() for part in values.split(".." if is_range else ",")]
     if not equals or not all(parts) or (is_range and len(parts) != 2) or (not is_range and len(parts) < 2):
         raise UserError(f"--search {text} is no range and no choice; write learning_rate=1e-4..1e-2 or lora_r=8,16,32.")
-    flags = {action.dest: action for action in parser._actions if action.nargs is None and action.dest not in FIXED}
+    single = (action for action in private_apis.actions_of(parser) if action.nargs is None)
+    flags = {action.dest: action for action in single if action.dest not in FIXED}
     if name not in flags:
         close = difflib.get_close_matches(name, flags, n=1)
         hint = f"did you mean {close[0]}?" if close else "--help lists the flags."
@@ -116,7 +117,7 @@ def _value(action: argparse.Action, text: str) -> Any:
 def words(args: argparse.Namespace, parser: argparse.ArgumentParser, without: set[str]) -> list[str]:
     """Return the flags of a command that differ from their defaults, as words."""
     found: list[str] = []
-    for action in parser._actions:
+    for action in private_apis.actions_of(parser):
         value = getattr(args, action.dest, action.default)
         if action.dest in without or value == action.default:
             continue
@@ -228,7 +229,7 @@ def _next_trial(study: Any, args: argparse.Namespace, number: int) -> Any:
         n_startup_trials=max(2, min(10, int(args.trials) // 3)), seed=args.seed + number
     )
     running = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
-    return optuna.trial.Trial(study, running[0]._trial_id) if running else study.ask()
+    return optuna.trial.Trial(study, private_apis.number_in_storage(running[0])) if running else study.ask()
 
 
 def _run_trial(study: Any, trial: Any, values: dict[str, Any], fixed: list[str], folder: Path, train: Train) -> None:

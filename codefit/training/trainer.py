@@ -20,7 +20,7 @@ import torch
 from accelerate import PartialState
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
 
-from codefit import distributed
+from codefit import distributed, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError, first_line
 from codefit.modeling import hardware
@@ -319,7 +319,7 @@ def make_trainer(
         # several GPUs in one process would each see a part of a batch whose label positions count the whole of it;
         # `accelerate launch` gives every GPU a process of its own
         if options.n_gpu > 1:
-            options._n_gpu = 1
+            private_apis.use_one_gpu(options)
         for dataset in (validation, replay):
             if dataset is not None:
                 dataset.fill_up(options.world_size * options.per_device_eval_batch_size)

@@ -61,7 +61,7 @@ CONTRADICTIONS = [
     ("--init_lora_weights loftq --no-load_in_4bit", "makes up for 4 bits; leave out --no-load_in_4bit"),
     ("--init_lora_weights loftq --use_dora", "--use_dora cannot begin with loftq; leave out one of them"),
     ("--lora_target_modules all-linear q_proj", "all-linear means all of them; leave out the other names"),
-    ("--lora_target_modules nothing", "the default all-linear fits every architecture"),
+    ("--lora_target_modules nothing", "choose among the linear layers"),
     ("--max_steps 5 --num_train_epochs 2", "both say how long; leave out one of them"),
     ("--max_steps 5 --warmup_steps 5", "the warm-up of 5 steps ends behind --max_steps 5; lower it"),
     (

@@ -83,7 +83,7 @@ def read(folder: Path) -> Run:
         UserError: there is no finished benchmark, a file is missing, or two are not about the same items.
     """
     made = read_manifest(folder)
-    made = made.get("predicted_by", made)
+    made = made.get("predicted_by") or made
     if "benchmarks" not in made or "models" not in made:
         raise UserError(f"{folder} holds no finished benchmark; run one with this --output_dir first.")
     about = result_schema.of_manifest(made, folder / MANIFEST)

@@ -1,0 +1,127 @@
+"""What a foreign file could make endless: it runs in a process of its own, with a limit of time and of memory.
+
+A chat template is a program, and some regular expressions need longer than anybody can wait. The process is this
+module; it reads what to do from its standard input and writes what came out of it, both as JSON.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from codefit.errors import UserError, first_line
+from codefit.manifest import ROOT
+
+SECONDS = 5  # for the work itself; the start of the process is not counted
+START = 60  # seconds in which a process must have begun, on the slowest machine
+MEMORY = 1 << 30  # bytes on top of what the process holds before the work
+LONGEST = 1 << 20  # characters of a rendered template
+
+
+@functools.cache
+def render_chat(template: str, message: str, special_tokens: str) -> str:
+    """Return a chat template filled with one message of a user, as `apply_chat_template` does, up to the answer.
+
+    Args:
+        template: Jinja.
+        message: what the user says.
+        special_tokens: the names and texts of the tokenizer's special tokens, as JSON.
+
+    Raises:
+        UserError: the template is no template, raises an error, takes too long, or needs too much memory.
+    """
+    task = {"task": "chat", "template": template, "message": message, "special_tokens": json.loads(special_tokens)}
+    answer = _run(task, "the chat template of the tokenizer", "take a base whose template works, or repair it")
+    return str(answer)
+
+
+def try_patterns(patterns: Sequence[str], names: Sequence[str], place: str) -> None:
+    """Match the regular expressions of an adapter against the names of modules once, as PEFT will.
+
+    Raises:
+        UserError: one is no regular expression, or it takes too long.
+    """
+    if patterns:
+        task = {"task": "patterns", "patterns": list(patterns), "names": list(names)}
+        _run(task, f"a regular expression in {place}", "write the names of the modules as a list there")
+
+
+def _run(task: dict[str, Any], what: str, remedy: str) -> Any:
+    """Return the answer of the process to a task."""
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    command = [sys.executable, "-P", "-m", "codefit.bounded"]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(task), capture_output=True, text=True, env=place, timeout=START, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{what} does not end; {remedy}.") from None
+    if done.returncode == -signal.SIGALRM:
+        raise UserError(f"{what} does not end within {SECONDS} seconds; {remedy}.")
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise UserError(f"{what} ends its process with code {done.returncode}; {remedy}.") from None
+    if "error" in answer:
+        raise UserError(f"{what} cannot be used ({answer['error']}); {remedy}.")
+    return answer["answer"]
+
+
+# ---------------------------------------------------------------------------------------------- in the process
+
+
+def _limit() -> None:
+    """End this process when its time is over, and refuse memory that is too much."""
+    with contextlib.suppress(OSError, ValueError):  # no /proc, or a lower limit is set already
+        with open("/proc/self/statm", encoding="ascii") as file:
+            held = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(SECONDS)
+
+
+def _render(template: str, message: str, special_tokens: dict[str, Any]) -> str:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    _limit()
+    conversation = [{"role": "user", "content": message}]
+    found: Any = render_jinja_template(
+        conversations=[conversation], chat_template=template, add_generation_prompt=True, **special_tokens
+    )
+    text: str = found[0][0]
+    if len(text) > LONGEST:
+        raise ValueError(f"it gives {len(text)} characters")
+    return text
+
+
+def _match(patterns: list[str], names: list[str]) -> str:
+    _limit()
+    for pattern in patterns:
+        whole, end = re.compile(pattern), re.compile(rf"(.*\.)?({pattern})$")
+        for name in names:
+            whole.fullmatch(name)
+            end.match(name)
+    return ""
+
+
+def main() -> None:
+    """Do the task that is on standard input."""
+    task = json.load(sys.stdin)
+    kind = task.pop("task")
+    try:
+        answer = {"answer": (_render if kind == "chat" else _match)(**task)}
+    except (Exception, RecursionError) as error:  # a foreign program can raise anything
+        answer = {"error": first_line(error)}
+    signal.alarm(0)
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

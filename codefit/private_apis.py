@@ -1,0 +1,58 @@
+"""Every use of what a library keeps to itself, because it offers no public way; each has a test of its own.
+
+Libraries are handed in, not imported: what needs no torch stays without it. An upgrade that takes one of these away
+fails in tests/test_private_apis.py, with what it was for.
+"""
+
+import argparse
+from typing import Any
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keep the docstring's layout and show every default that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        help_text = action.help or ""
+        valueless = any(action.default is value for value in (None, False, argparse.SUPPRESS))
+        if valueless or "(default" in help_text:
+            return help_text
+        if isinstance(action.default, list):
+            return f"{help_text} (default: {' '.join(map(str, action.default))})"
+        return help_text + " (default: %(default)s)"
+
+
+def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Return the flags of a parser, in the order in which they were added."""
+    return list(parser._actions)
+
+
+def groups_of(parser: argparse.ArgumentParser) -> dict[str, list[argparse.Action]]:
+    """Return the flags of each group of a parser, by its title."""
+    return {group.title or "": list(group._group_actions) for group in parser._action_groups}
+
+
+def attention_of(model: Any) -> str:
+    """Return the name of the attention that a Transformers model computes with: "sdpa", "eager" and so on."""
+    return str(model.config._attn_implementation)
+
+
+def storage_number(tensor: Any) -> int:
+    """Return what identifies the storage of a tensor, on the meta device too, where all addresses are 0."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def use_one_gpu(options: Any) -> None:
+    """Make a Trainer with these TrainingArguments use one GPU of this process."""
+    options._n_gpu = 1
+
+
+def number_in_storage(trial: Any) -> int:
+    """Return the number under which a study's storage keeps a trial of Optuna."""
+    return int(trial._trial_id)
+
+
+def default_http_client() -> Any:
+    """Return the HTTP client that huggingface_hub makes for itself."""
+    from huggingface_hub.utils._http import default_client_factory
+
+    return default_client_factory()
