@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test torture slow lint format FORCE
+.PHONY: demo test torture slow lint format FORCE calibrate
 
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh

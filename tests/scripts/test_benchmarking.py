@@ -217,8 +217,8 @@ def test_codexglue_is_scored_both_ways(made, tmp_path, monkeypatch, capsys):
     assert list(found) == ["heldout", "codexglue"]
     items = predictions(tmp_path / "out", "adapted", "codexglue")
     assert items[0].reference == "    if not x :\n        return 0\n    return x / 2"
-    written, bodies = [item.prediction for item in items], [METHOD["body"]] * 4
-    assert found["codexglue"]["compat"]["adapted"] == plain(codexglue.scores(written, bodies))  # also on the raw bodies
+    written, bodies = [item.prediction for item in items], [item.reference for item in items]
+    assert found["codexglue"]["compat"]["adapted"] == plain(codexglue.scores(written, bodies))
     assert (found["codexglue"]["n"], found["codexglue"]["files"]) == (4, 2)
     assert re.search(r"CodeXGLUE +base +adapted\n", capsys.readouterr().out)
 
