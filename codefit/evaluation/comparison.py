@@ -179,10 +179,10 @@ def _copies(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], wo
 
 def _one_file(items: Sequence[Prediction]) -> list[str]:
     """Return a sentence if most prompts come from one file."""
-    (_, most), *others = collections.Counter(_clusters(items)).most_common()
+    (file, most), *others = collections.Counter(_clusters(items)).most_common()
     if not others or most <= LARGEST_FILE * len(items):
         return []
-    path = max(items, key=lambda item: sum(item.path == other.path for other in items)).path
+    path = file.rpartition("\0")[2]
     return [f"One file ({path}) holds {most} of {len(items)} prompts, so that the scores are mostly about that file."]
 
 

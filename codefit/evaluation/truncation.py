@@ -7,7 +7,7 @@ answer: no model can follow it, and no rule of lines can do better, so a gain ov
 from stopping.
 """
 
-import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 
@@ -58,22 +58,30 @@ def _lines(text: str, count: int) -> str:
 
 def _natural_end(item: Prediction) -> str:
     language = _language(item)
-    if language is None:
-        return item.prediction
-    prompt = item.prompt[-CONTEXT:]
-    whole = prompt + item.prediction
+    return (
+        item.prediction if language is None else _until_natural_end(item.prompt[-CONTEXT:], item.prediction, language)
+    )
+
+
+def _until_natural_end(prompt: str, text: str, language: Language) -> str:
+    whole = prompt + text
     end = Structure(whole, language).natural_end(len(prompt), len(whole))
-    return item.prediction if end is None else whole[len(prompt) : end]
+    return text if end is None else whole[len(prompt) : end]
 
 
 def as_editor(item: Prediction, text: str) -> str:
     """Return a text at the cursor of an item as an editor would keep it; a reference is cut by the same rule."""
-    text = _before_suffix(text, item.suffix or "")
-    language = _language(item)
-    if language is None and item.prompt.rpartition("\n")[2].strip():
-        return _lines(text, 1)
-    whole = _natural_end(dataclasses.replace(item, prediction=text))
-    return _before_dedent(whole) if whole == text and not item.prompt.rpartition("\n")[2].strip() else whole
+    return _as_editor(item.prompt[-CONTEXT:], text, item.suffix or "", _language(item))
+
+
+@functools.lru_cache(maxsize=200_000)  # every metric and group needs the same texts
+def _as_editor(prompt: str, text: str, suffix: str, language: Language | None) -> str:
+    text = _before_suffix(text, suffix)
+    within_line = bool(prompt.rpartition("\n")[2].strip())
+    if language is None:
+        return _lines(text, 1) if within_line else _before_dedent(text)
+    whole = _until_natural_end(prompt, text, language)
+    return whole if within_line or whole != text else _before_dedent(text)
 
 
 def _before_dedent(text: str) -> str:

@@ -123,6 +123,41 @@ def test_a_stop_rule_cuts_a_prediction(rule, text, reference, cut):
     assert truncation.texts(rule, [item]) == [cut]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "text", "suffix", "path", "kept"),
+    [
+        ("x = ", "f(1)\ny = 2\n", None, "a.py", "f(1)"),
+        ("x = ", "f(\n    1,\n)\ny = 2\n", None, "a.py", "f(\n    1,\n)"),
+        ("def f():\n    a()\n", "    if a:\n        b()\n    c()\nd()\n", None, "a.py", "    if a:\n        b()"),
+        ("fun f() {\n", "    val a = 1\n    val b = 2\n}\n", None, "a.kt", "    val a = 1"),
+        ("x ", "= 1\ny = 2", None, "", "= 1"),  # no language: the end of the line
+        ("begin\n", "    a\n    b\nend\n", None, "", "    a\n    b"),  # a dedent
+        ("begin\n", "    a\n\n    b\n", None, "", "    a\n\n    b\n"),
+        ("f(", "a)\nprint(b)\nmore", "\nprint(b)\n", "", "a)"),  # the suffix begins again
+        ("f(", "a, total)", "total)\n", "a.py", "a,"),
+        ("f(", "a))", ")\n", "a.py", "a))"),  # too little to be a repetition
+        ("x = ", "", None, "a.py", ""),
+    ],
+)
+def test_an_editor_cuts_what_it_would_not_show(prompt, text, suffix, path, kept):
+    item = Prediction("1", prompt, text, text, path=path, suffix=suffix)
+    assert truncation.as_editor(item, text) == kept
+    assert truncation.as_editor(item, kept) == kept
+    assert comparison.score_items([item])[0].scores["accepted"] == 100  # the reference is cut alike
+
+
+def test_the_secondary_verdicts_of_all_benchmarks_are_corrected_together():
+    alone = found(VAGUE, BETTER)[0].benchmarks["heldout"]
+    scored = {
+        name: {"base": comparison.score_items(VAGUE), "adapted": comparison.score_items(BETTER)} for name in "abcd"
+    }
+    several = comparison.scores(scored, MODELS, dict.fromkeys("abcd", HELD_OUT), {}, seed=0).benchmarks
+    for one, many in zip(alone.metrics, several["a"].metrics, strict=True):
+        p_one, p_many = (row.against_base["adapted"].p for row in (one, many))
+        assert p_many == p_one if one is alone.headline else p_many >= min(1.0, p_one)
+    assert several["b"].headline.against_base["adapted"].p > several["a"].headline.against_base["adapted"].p
+
+
 def test_without_a_language_there_is_no_natural_end():
     items = [Prediction("1", "a\n", "b\nc", "b")]
     assert not truncation.applies("natural_end", items)

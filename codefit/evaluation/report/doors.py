@@ -1,5 +1,6 @@
 """Which predictions may be compared: the same questions, once each, with numbers, asked in the same way."""
 
+import collections
 import hashlib
 import json
 import math
@@ -44,8 +45,8 @@ def check(by_file: Mapping[Path, Sequence[Prediction]], asked: str | None) -> No
 
 
 def _check_ids(path: Path, ids: Sequence[str], first: Path, base: Sequence[str]) -> None:
-    if len(set(ids)) < len(ids):
-        doubled = next(name for at, name in enumerate(ids) if name in set(ids[:at]))
+    (doubled, times), *_ = collections.Counter(ids).most_common(1) or [("", 0)]
+    if times > 1:
         raise UserError(f"{path} holds {doubled} twice; run the benchmark again.")
     if not ids or list(ids) != list(base):
         raise UserError(f"{first} and {path} do not hold the same items; run the benchmark again.")
