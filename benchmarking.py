@@ -319,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from codefit.evaluation import comparison
     from codefit.evaluation.report import results, terminal
 
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     run = gather(args, manifest)
     if run is None:
         return

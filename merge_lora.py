@@ -343,7 +343,7 @@ def without_merge(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> None:
     """Merge into a folder aside, and move it to its place only when it is proven."""
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     with outputs.new_directory(output, args.overwrite) as work:
         manifest.update(
             base_model=plan.base,

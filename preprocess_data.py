@@ -358,7 +358,7 @@ def main(argv: list[str] | None = None) -> None:
         dry_run(args)
         return
     refuse_output(args)
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     tokenizer = None
     if load_task(args.task).NEEDS_TOKENS:
         from codefit.tasks.token_offsets import load_tokenizer

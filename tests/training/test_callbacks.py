@@ -178,7 +178,7 @@ def test_a_training_reports_to_nobody_and_calls_nobody(tiny_base, prepared, tmp_
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: True)
     run = train.run
-    monkeypatch.setattr(train, "run", lambda args, work, trainer: trainers.append(trainer) or run(args, work, trainer))
+    monkeypatch.setattr(train, "run", lambda trainer, checkpoint: trainers.append(trainer) or run(trainer, checkpoint))
     words = [*SMALL, "--max_steps", "2", "--eval_predictions", "2"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
     assert called == []
