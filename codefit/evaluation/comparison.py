@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -36,6 +37,7 @@ BASE, ADAPTED = "base", "adapted"  # the keys of the first two models
 COPIED = 0.5  # a share of the look-up's wrong answers that a model gives too, from which on it is a look-up
 LARGEST_FILE = 0.5  # a share of the prompts from one file, above which nothing is concluded about files
 
+Row = TypeVar("Row", MetricRow, Group)
 ByModel = Mapping[str, Sequence[Prediction]]  # predictions of each model for the same items in the same order
 
 
@@ -305,8 +307,7 @@ def _against_floors(
 def _groups(metric: Metric, by_model: ByModel, seed: int) -> list[Group]:
     """Return the primary metric in every group of prompts, the largest group of its kind first.
 
-    A kind that has all prompts in one group is left out: its row would be that of the whole. The verdicts of a model
-    are corrected for the number of groups (p by Holm), so that the whole table seldom has a false one.
+    A kind that has all prompts in one group is left out: its row would be that of the whole.
     """
     base = by_model[BASE]
     stats = {key: metric.of_items(items) for key, items in by_model.items()}
@@ -327,20 +328,7 @@ def _groups(metric: Metric, by_model: ByModel, seed: int) -> list[Group]:
         }
         values = {key: metric.corpus_score(found[at]) for key, found in stats.items()}
         rows.append(Group(kind, group, len(at), len(set(inside)), values, against))
-    return _corrected(rows)
-
-
-def _corrected(rows: list[Group]) -> list[Group]:
-    """Return groups with the p values and verdicts of each model corrected for their number."""
-    keys = list(rows[0].against_base) if rows else []
-    p_values = {key: statistics.holm([_p(row.against_base[key]) for row in rows]) for key in keys}
-    return [
-        msgspec.structs.replace(
-            row,
-            against_base={key: _with_p(found, p_values[key][place]) for key, found in row.against_base.items()},
-        )
-        for place, row in enumerate(rows)
-    ]
+    return rows
 
 
 def _p(found: Difference) -> float:
@@ -357,17 +345,15 @@ def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]
     """Return the benchmarks with every p and verdict corrected, so that a table of equal models seldom has a verdict.
 
     The primary difference is that of the first adapted model in the primary metric of the first benchmark: it was named
-    before the run. All others are secondary, over metrics, benchmarks and models. The forgetting check has a test of
-    its own. What is too few for a verdict is no member of the family.
+    before the run. All others are secondary, over metrics, groups, benchmarks and models. The forgetting check has a
+    test of its own. What is too few for a verdict is no member of the family.
     """
     name, first = next(iter(results.items()))
     primary = (name, first.headline.metric, ADAPTED)
-    gaps = {
-        (name, row.metric, key): gap
-        for name, result in results.items()
-        for row in result.metrics
-        for key, gap in row.against_base.items()
-    }
+    rows: list[tuple[str, MetricRow | Group]] = []
+    for name, result in results.items():
+        rows += [*((name, row) for row in result.metrics), *((name, group) for group in result.groups)]
+    gaps = {(name, _row_name(row), key): gap for name, row in rows for key, gap in row.against_base.items()}
     secondary = [place for place, gap in gaps.items() if place != primary and gap.verdict != "too few"]
     p, p_values = statistics.family(_p(gaps[primary]), [_p(gaps[place]) for place in secondary])
     known = {primary: p, **dict(zip(secondary, p_values, strict=True))}
@@ -375,12 +361,18 @@ def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]
     return {
         name: msgspec.structs.replace(
             result,
-            metrics=[
-                msgspec.structs.replace(
-                    row, against_base={key: found[name, row.metric, key] for key in row.against_base}
-                )
-                for row in result.metrics
-            ],
+            metrics=[_with_gaps(row, name, found) for row in result.metrics],
+            groups=[_with_gaps(row, name, found) for row in result.groups],
         )
         for name, result in results.items()
     }
+
+
+def _row_name(row: MetricRow | Group) -> str:
+    return row.metric if isinstance(row, MetricRow) else f"{row.kind}: {row.group}"
+
+
+def _with_gaps(row: Row, benchmark: str, found: Mapping[tuple[str, str, str], Difference]) -> Row:
+    """Return a row with the differences that are found for its benchmark, name and models."""
+    against = {key: found[benchmark, _row_name(row), key] for key in row.against_base}
+    return msgspec.structs.replace(row, against_base=against)

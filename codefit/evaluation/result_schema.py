@@ -108,7 +108,7 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model minus the base on the same prompts, with its 95 % interval, in the unit of the metric.
 
     Attributes:
-        p: two-sided; corrected for the number of secondary differences, or of groups (Holm).
+        p: two-sided; corrected for the number of secondary differences (Holm).
         smallest: the smallest true difference that these prompts would show in four of five experiments.
         mcnemar_p: p of McNemar's exact test, for a metric of hits.
     """
@@ -196,7 +196,7 @@ class StopRules(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """The primary metric by model in one group of prompts; its verdicts are corrected for the number of groups."""
+    """The primary metric by model in one group of prompts; its verdicts are corrected as all secondary ones."""
 
     kind: str
     group: str

@@ -237,7 +237,8 @@ def test_groups_add_up_and_their_verdicts_are_corrected():
         at = [n for n, item in enumerate(base) if prompt_groups.of(item)[kind] == group]
         alone = found([base[n] for n in at], [adapted[n] for n in at])[0].benchmarks["heldout"].headline
         row = next(row for row in rows if (row.kind, row.group) == (kind, group))
-        assert row.against_base["adapted"].p >= min(1, alone.against_base["adapted"].p)
+        if row.against_base["adapted"].verdict != "too few":  # alone it is the primary difference, which has p / 0.8
+            assert row.against_base["adapted"].p >= min(1, 0.8 * alone.against_base["adapted"].p)
 
 
 def test_without_groups_there_is_no_table_of_them():

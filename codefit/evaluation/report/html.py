@@ -188,7 +188,9 @@ def _groups(result: BenchmarkResult, models: Models, key: str) -> Table:
         rows.append(_group(group, key, metric, group.against_base[key]))
     labels = tuple(models[each].label for each in ("base", key))
     name = f"{metric.label} of {labels[1]} by group, {result.title}"
-    caption = f"{name}; intervals are of each group alone, p and verdicts are corrected for the number of groups (Holm)"
+    caption = (
+        f"{name}; intervals are of each group alone, p and verdicts are corrected with all secondary differences (Holm)"
+    )
     return Table(caption, ("Group", "Prompts", *labels, "Difference", "p", "Verdict"), rows, name)
 
 

@@ -56,7 +56,7 @@ def _chapter(result: BenchmarkResult, models: Models) -> list[str]:
     for key in wording.fitted(result) if result.groups else ():
         label = models[key].label
         groups = [_group(group, key, result.headline) for group in result.groups]
-        parts += [f"{result.headline.label} of {label} by group; verdicts corrected for their number:"]
+        parts += [f"{result.headline.label} of {label} by group; verdicts corrected with all secondary differences:"]
         parts += [console.markdown_table(groups, ("group", "prompts", models["base"].label, label, *AGAINST))]
     how = f"|{result.decoding}"
     signatures = ", ".join(f"`{row.signature.removesuffix(how)}`" for row in _shown(result))
