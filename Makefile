@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test torture slow lint format FORCE
+.PHONY: demo test torture slow lint format FORCE calibrate
 
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh
@@ -27,6 +27,11 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# How often verdicts are false and intervals miss; BENCHMARK is the folder of a finished benchmark with many files.
+BENCHMARK ?= outputs/kotlin/benchmark
+calibrate: .venv/installed
+	$(BIN)/python -m runs.calibrate $(BENCHMARK)
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .

@@ -60,6 +60,7 @@ def build_parser() -> cli.Parser:
         metavar="K",
         help="also ask the base with K training pairs as examples in the prompt",
     )
+    add("--primary", metavar="METRIC", help="metric that carries the verdict, named before the run; default: by task")
     add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's own rounded scores")
     add_decoding_flags(parser)
     add(
@@ -83,6 +84,7 @@ def build_parser() -> cli.Parser:
     )
     add("--rescore", action="store_true", help="score the predictions in --output_dir again, without a model")
     add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two earlier runs on the same prompts")
+    add("--allow_different", action="store_true", help="compare answers of other decoding, prompt limits or dtype, too")
     cli.add_output_flags(parser)
     return parser
 
@@ -220,7 +222,7 @@ def answer_without_model(
 def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
     """Return what all models predict, or None after a dry run; what was asked goes into the manifest."""
     from codefit.evaluation import contenders, inference, questions, result_schema
-    from codefit.evaluation.report import results
+    from codefit.evaluation.report import doors, results
     from codefit.evaluation.result_schema import BenchmarkInfo
 
     found = contenders.resolve(settings)
@@ -256,6 +258,7 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
         dataset=found.questions.dataset,
         load_in_4bit=how.load_in_4bit,
         cut_prompts=cut,
+        asked={name: doors.digest(by_key["base"].items) for name, by_key in predicted.items()},
     )
     predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     about = result_schema.of_manifest(manifest.content, output)
@@ -267,10 +270,14 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
 
 def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None":
     """Return the run to score: read again, compared from two runs, or asked now; None after a dry run."""
-    from codefit.evaluation.report import results
+    from codefit.evaluation.report import doors, results
 
     if args.rescore:
         run = results.read(args.output_dir)
+        if args.primary not in (None, run.about.arguments.primary):
+            raise UserError("The primary metric is named before a run and not after it; leave out --primary.")
+        for name, info in run.about.benchmarks.items():
+            doors.refuse_different(info.decoding, f"{name} in {args.output_dir}", args.allow_different)
         manifest.update(predicted_by=run.made)
         if args.dry_run:
             console.show(f"would score {', '.join(run.predictions)} in {args.output_dir} again")
@@ -278,6 +285,8 @@ def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None"
     outputs.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
     if args.compare:
         run = results.side_by_side(args.compare[0], args.compare[1], manifest)
+        for name, info in run.about.benchmarks.items():
+            doors.refuse_different(info.decoding, name, args.allow_different)
         if args.dry_run:
             console.show(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
         return None if args.dry_run else run
@@ -286,11 +295,13 @@ def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None"
 
 def check(parser: cli.Parser, args: argparse.Namespace) -> None:
     """Exit with 2 for flags that make no sense together."""
-    from codefit.evaluation import questions
+    from codefit.evaluation import questions, task_metrics
     from codefit.evaluation.benchmarks import formats
 
     if not (args.rescore or args.compare or args.hf_repository):
         parser.error("--hf_repository is needed: the adapter or merged model to measure")
+    if args.primary and args.primary not in task_metrics.NAMES:
+        parser.error(f"--primary {args.primary}: choose from {', '.join(task_metrics.NAMES)}")
     if args.generation_seed and args.temperature is None and args.top_p is None:
         parser.error("--generation_seed has an effect only on sampling: add --temperature or --top_p")
     if args.backend == "vllm" and not (args.temperature is None and args.top_p is None):
@@ -316,7 +327,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     scored = {name: {key: score(items) for key, items in found.items()} for name, found in run.predictions.items()}
     about = run.about
     scores = comparison.scores(
-        scored, about.models, about.benchmarks, run.stored, about.arguments.seed, profile=args.profile
+        scored,
+        about.models,
+        about.benchmarks,
+        run.stored,
+        about.arguments.seed,
+        profile=args.profile,
+        primary=about.arguments.primary,
     )
     with outputs.new_directory(args.output_dir, args.overwrite or args.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
@@ -324,6 +341,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     for result in scores.benchmarks.values():
         console.show(f"\n{terminal.table(result, scores.models)}")
+    if not any(result.forgetting for result in scores.benchmarks.values()):
+        console.show("\nforgetting: not checked; add --forgetting with unrelated code")
     console.show(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
     for errors in filter(Path.is_file, (results.errors_file(args.output_dir, name) for name in scores.benchmarks)):
         console.show(f"errors: {errors}")

@@ -5,7 +5,8 @@
 
 A text file holds one item per line; an empty line is an empty item. A predictions file of benchmarking.py is scored
 twice: "compat" holds CodeXGLUE's rounded scores, "honest" every text metric of the predictions' task, unrounded. Each
-score has a signature that says how it was computed.
+score has a signature that says how it was computed. CodeXGLUE's evaluator post-processes lines (<EOL>, literals) for
+edit similarity and not for BLEU, and its edit similarity is this one only where python-Levenshtein is installed.
 """
 
 import json

@@ -87,8 +87,8 @@ class Pair:
 class Prediction:
     """What a model wrote for one pair. `finish_reason`: "stop" (it emitted end-of-sequence) or "length" (the limit).
 
-    `scores` holds the values per item, by metric name; `reference_finish_reason`, `task` and `language` are those of
-    the pair.
+    `scores` holds the values per item, by metric name; `reference_finish_reason`, `task`, `language` and `repository`
+    are those of the pair.
     """
 
     id: str
@@ -102,6 +102,7 @@ class Prediction:
     reference_finish_reason: str = "stop"
     task: str = "completion"
     language: str = ""
+    repository: str = ""
 
 
 Record = TypeVar("Record", Document, Pair, Prediction)

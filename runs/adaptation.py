@@ -5,7 +5,7 @@
 
 A file belongs to the release that added its path; what later releases did to it is left out. Predictions are cut to the
 lines of their reference, for all models alike, so that nothing is gained by stopping. Intervals are 95 %, paired over
-the prompts that all models were asked, by resampling files.
+the prompts that all models were asked, over files.
 """
 
 import dataclasses
@@ -75,7 +75,7 @@ def compare(folder: Path, context: str) -> None:
     for name in METRICS:
         metric = metrics[name]
         stats = {model: metric.of_items(items) for model, items in found.items()}
-        scored = {model: statistics.intervals(table, files, metric.value) for model, table in stats.items()}
+        scored = {model: statistics.interval(table, files, metric.scale) for model, table in stats.items()}
         drawn[metric.label] = scored
         print(
             console.table(
@@ -84,7 +84,7 @@ def compare(folder: Path, context: str) -> None:
         )
         rows = []
         for one, other in questions:
-            it = statistics.compare(stats[one], stats[other], files, metric.value, metric.higher_is_better)
+            it = statistics.compare(stats[one], stats[other], files, metric.scale)
             rows.append([f"{one} → {other}", shown(it.difference, it.low, it.high, "+"), it.verdict])
         print("\n" + console.table(rows, ["", "difference [95 %]", "verdict"]) + "\n")
     draw(drawn, folder / "adaptation.png")

@@ -19,6 +19,7 @@ LABELS = {
     "references": "the references, through the tokenizer",
 }
 CEILING = "references"
+FLOORS = ("empty", "constant", "nearest")  # what anybody could answer; the references of other prompts nobody has
 STORED = ("constant", "nearest", CEILING)  # they need training data or a tokenizer, and are stored for --rescore
 
 
@@ -30,16 +31,24 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
         stored: answers by baseline, as far as they are known.
         seed: of the random references.
     """
-    answers = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
-    if CEILING not in stored:
-        answers[CEILING] = [item.reference for item in items]
+    found = answers(items, stored, seed)
     metrics = task_metrics.text_metrics(task_metrics.task_of(items))
-    references = [item.reference for item in items]
-    found = []
-    for baseline in (baseline for baseline in LABELS if baseline in answers):
-        values = {metric.name: metric.score(answers[baseline], references) for metric in metrics}
-        found.append(Baseline(baseline, LABELS[baseline], values))
-    return found
+    return [
+        Baseline(
+            name,
+            LABELS[name],
+            {metric.name: metric.corpus_score(metric.of_items(items, texts)) for metric in metrics},
+        )
+        for name, texts in found.items()
+    ]
+
+
+def answers(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:
+    """Return what every baseline that is known answers, the ceiling last; the arguments are those of `rows`."""
+    known: dict[str, Sequence[str]] = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
+    if CEILING not in stored:
+        known[CEILING] = [item.reference for item in items]
+    return {name: known[name] for name in LABELS if name in known}
 
 
 def _others(items: Sequence[Prediction], seed: int) -> list[str]:

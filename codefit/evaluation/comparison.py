@@ -1,21 +1,22 @@
 """Models on the same prompts: scores of every item, metrics with intervals, and verdicts. No model is loaded."""
 
+import collections
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from codefit.evaluation import baselines, leak_signs, output_checks, prompt_groups, task_metrics, truncation
+from codefit.evaluation import baselines, forgetting, leak_signs, output_checks, prompt_groups, task_metrics, truncation
 from codefit.evaluation.benchmarks import codexglue, formats
 from codefit.evaluation.benchmarks.formats import Format
 from codefit.evaluation.result_schema import (
     FORMAT,
     AgainstBest,
+    AgainstFloor,
     BenchmarkInfo,
     BenchmarkResult,
     Difference,
-    Forgetting,
-    ForgettingVerdict,
     GenerationSettings,
     Group,
     MetricRow,
@@ -29,16 +30,14 @@ from codefit.evaluation.result_schema import (
 )
 from codefit.records import Prediction
 from codefit.scoring import statistics
-from codefit.scoring.bits_per_byte import BITS_PER_BYTE
-from codefit.scoring.metric import Metric, in_sentence
+from codefit.scoring.metric import Metric, TextMetric
 from codefit.scoring.statistics import Array, Verdict
 
 BASE, ADAPTED = "base", "adapted"  # the keys of the first two models
-RESOLVED = 0.05
-# Points of the headline metric: a reader of code would not notice a loss that is surely smaller. "Out of the BLEU"
-# (Evtikhiev et al., JSS 2023) finds that people do not see differences below 2 to 5 points.
-KEPT = 2.0
+COPIED = 0.5  # a share of the look-up's wrong answers that a model gives too, from which on it is a look-up
+LARGEST_FILE = 0.5  # a share of the prompts from one file, above which nothing is concluded about files
 
+Row = TypeVar("Row", MetricRow, Group)
 ByModel = Mapping[str, Sequence[Prediction]]  # predictions of each model for the same items in the same order
 
 
@@ -60,6 +59,7 @@ def scores(
     stored: Mapping[str, Mapping[str, Sequence[str]]],
     seed: int,
     profile: str = "honest",
+    primary: str | None = None,
 ) -> Scores:
     """Return the content of scores.json.
 
@@ -68,19 +68,20 @@ def scores(
         models: by key, the base first.
         asked: what is known of each benchmark.
         stored: answers of baselines, by benchmark and baseline.
-        seed: of the bootstrap.
+        seed: of the permutations and of the random baseline.
         profile: "compat" adds CodeXGLUE's own numbers to every benchmark, and not to its own only.
+        primary: the metric that carries the verdict; when None that of the task.
     """
     found = {}
     for name, by_model in predictions.items():
         info = asked[name]
-        result = compare(by_model, models, info, seed, stored.get(name, {}))
+        result = compare(by_model, models, info, seed, stored.get(name, {}), primary)
         found[name] = msgspec.structs.replace(
             result,
-            forgetting=_forgetting(result) if info.forgetting else None,
+            forgetting=forgetting.check(result) if info.forgetting else None,
             compat=_compat(info.format, by_model, profile),
         )
-    return Scores(models, found, FORMAT)
+    return Scores(models, corrected(found), FORMAT)
 
 
 def _compat(form: Format, by_model: ByModel, profile: str) -> dict[str, ProfileScores] | None:
@@ -100,6 +101,7 @@ def compare(
     info: BenchmarkInfo,
     seed: int,
     stored: Mapping[str, Sequence[str]],
+    primary: str | None = None,
 ) -> BenchmarkResult:
     """Return what one benchmark found about its models, except the forgetting check and the compat profile.
 
@@ -107,39 +109,83 @@ def compare(
         by_model: predictions of the base, of the adapted model, and of any others.
         models: what is known of each.
         info: what is known of the benchmark.
-        seed: of the bootstrap.
+        seed: of the permutations and of the random baseline.
         stored: answers of the baselines that need training data or a tokenizer.
+        primary: the metric that carries the verdict; when None that of the task.
     """
     base = by_model[BASE]
     task = task_metrics.task_of(base)
-    words = {key: f"{model.label} model" for key, model in models.items()}
-    fitted = {key: words[key] for key in by_model if models[key].role is Role.ADAPTED}
-    losses = {key: model.validation_loss for key, model in models.items() if model.validation_loss}
+    metrics = task_metrics.applicable(by_model, primary)
+    fitted = [key for key in by_model if models[key].role is Role.ADAPTED]
     how = _signed(info.decoding)
-    rows = [_row(metric, by_model, seed, how) for metric in _metrics(by_model)]
     checks = output_checks.rows(by_model)
     floors = baselines.rows(base, stored, seed)
-    stops = _stops(by_model, fitted, seed)
+    doubts = {key: _doubts(by_model, models, key, info, stored) for key in fitted}
+    words = {key: f"{models[key].label} model" for key in by_model}
     return BenchmarkResult(
         title=info.title,
         n=len(base),
         files=len(set(_clusters(base))),
         task=task,
         decoding=how,
-        metrics=rows,
+        metrics=[_row(metric, by_model, seed, how) for metric in metrics],
         checks=checks,
         baselines=floors,
-        stop_rules=stops,
-        groups=_groups({key: by_model[key] for key in (BASE, *fitted)}, seed),
-        findings=[
-            *output_checks.findings(checks, fitted, words[BASE]),
-            *(found for key, word in fitted.items() for found in _only_stopping(rows[0], stops, key, word)),
-            *(found for key, word in fitted.items() for found in _only_looking_up(by_model[key], stored, seed, word)),
-            *leak_signs.findings(by_model, words, losses),
-            *baselines.findings(floors, task),
-            *_asked_differently(info.decoding),
-        ],
+        stop_rules=_stops(metrics[0], by_model, fitted, seed),
+        groups=_groups(metrics[0], {key: by_model[key] for key in (BASE, *fitted)}, seed),
+        doubts={key: found for key, found in doubts.items() if found},
+        floors=_against_floors(metrics[0], by_model, fitted, stored, seed),
+        findings=_once(
+            [
+                *(found for each in doubts.values() for found in each),
+                *output_checks.findings(checks, {key: words[key] for key in fitted}, words[BASE]),
+                *leak_signs.findings({BASE: base}, words, {}),
+                *baselines.findings(floors, task),
+            ]
+        ),
     )
+
+
+def _once(sentences: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(sentences))
+
+
+def _doubts(
+    by_model: ByModel, models: Mapping[str, Model], key: str, info: BenchmarkInfo, stored: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Return the sentences that leave no conclusion about an adapted model, whatever its scores."""
+    word, base = f"{models[key].label} model", f"{models[BASE].label} model"
+    loss = models[key].validation_loss
+    pair = {BASE: by_model[BASE], key: by_model[key]}
+    return [
+        *_asked_differently(info.decoding, key),
+        *leak_signs.findings(pair, {BASE: base, key: word}, {key: loss} if loss else {}),
+        *output_checks.doubts(output_checks.rows(pair), key, word, base),
+        *_copies(by_model[key], stored, word),
+        *_one_file(by_model[key]),
+    ]
+
+
+def _copies(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], word: str) -> list[str]:
+    """Return a sentence if a model mostly gives the answers of the nearest training items."""
+    answers = stored.get("nearest", ())
+    same = sum(
+        item.prediction.strip() == answer.strip() != item.reference.strip()
+        for item, answer in zip(items, answers, strict=False)
+    )
+    other = sum(item.reference.strip() != answer.strip() for item, answer in zip(items, answers, strict=False))
+    if not other or same < COPIED * other:
+        return []
+    return [f"The {word} copies the nearest training item in {same} of {other} prompts where that is wrong."]
+
+
+def _one_file(items: Sequence[Prediction]) -> list[str]:
+    """Return a sentence if most prompts come from one file."""
+    (file, most), *others = collections.Counter(_clusters(items)).most_common()
+    if not others or most <= LARGEST_FILE * len(items):
+        return []
+    path = file.rpartition("\0")[2]
+    return [f"One file ({path}) holds {most} of {len(items)} prompts, so that the scores are mostly about that file."]
 
 
 def _signed(decoding: Mapping[str, GenerationSettings]) -> str:
@@ -152,12 +198,18 @@ def _signed(decoding: Mapping[str, GenerationSettings]) -> str:
     return "|".join(f"{name}:{','.join(found if len(set(found)) > 1 else found[:1])}" for name, found in values.items())
 
 
-def _asked_differently(decoding: Mapping[str, GenerationSettings]) -> list[str]:
-    """Return a sentence if two models were asked in different ways, which a paired comparison does not allow for."""
-    if BASE not in decoding or ADAPTED not in decoding:
+def differing_settings(decoding: Mapping[str, GenerationSettings], key: str) -> list[str]:
+    """Return the names of the settings in which a model was asked unlike the base."""
+    if BASE not in decoding or key not in decoding:
         return []
-    found = [msgspec.structs.asdict(decoding[key]) for key in (BASE, ADAPTED)]
-    differ = [name for name in found[0] if name != "flips" and found[0][name] != found[1][name]]
+    base, other = (msgspec.structs.asdict(decoding[each]) for each in (BASE, key))
+    return [name for name in base if name != "flips" and base[name] != other[name]]
+
+
+def _asked_differently(decoding: Mapping[str, GenerationSettings], key: str) -> list[str]:
+    """Return a sentence if two models were asked in different ways, which a paired comparison does not allow for."""
+    differ = differing_settings(decoding, key)
+    found = [msgspec.structs.asdict(decoding[each]) for each in (BASE, key) if differ]
     if not differ:
         return []
     ways = " and ".join(", ".join(f"{name} {facts[name]}" for name in differ) for facts in found)
@@ -165,13 +217,8 @@ def _asked_differently(decoding: Mapping[str, GenerationSettings]) -> list[str]:
 
 
 def _clusters(items: Sequence[Prediction]) -> list[str]:
-    return [item.path or item.id for item in items]
-
-
-def _metrics(by_model: ByModel) -> list[Metric]:
-    """Return the metrics that all predictions allow, in the order of the tables."""
-    first, *others = (task_metrics.applicable(items) for items in by_model.values())
-    return [metric for metric in first if all(metric in table for table in others)]
+    """Return the file of each item: repository and path, since every package has a setup.py."""
+    return [f"{item.repository}\0{item.path}" if item.path else item.id for item in items]
 
 
 def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
@@ -185,41 +232,31 @@ def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
         higher_is_better=metric.higher_is_better,
         n=len(clusters),
         signature=f"{metric.signature(len(clusters))}|{how}".rstrip("|"),
-        scores={key: _interval(metric, found, clusters, seed) for key, found in stats.items()},
+        scores={key: _interval(metric, found, clusters) for key, found in stats.items()},
         against_base={
             key: _difference(metric, stats[BASE], found, clusters, seed) for key, found in stats.items() if key != BASE
         },
     )
 
 
-def _interval(metric: Metric, stats: Array, clusters: Sequence[str], seed: int) -> Score:
-    """Return the score of n items from their statistics, shape (n, k); a percentage stays within 0 and 100."""
-    found = statistics.intervals(stats, clusters, metric.value, seed)
-    if metric.unit == "%":  # with few files the interval runs over them
-        return Score(found.value, max(0.0, found.low), min(100.0, found.high))
-    return Score(*found)
+def _interval(metric: Metric, stats: Array, clusters: Sequence[str]) -> Score:
+    """Return the score of n items from their statistics, shape (n, k)."""
+    return Score(*statistics.interval(stats, clusters, metric.scale))
 
 
 def _difference(metric: Metric, before: Array, after: Array, clusters: Sequence[str], seed: int) -> Difference:
     """Return the difference of two models from the statistics of the same n items, shape (n, k)."""
-    found = statistics.compare(before, after, clusters, metric.value, metric.higher_is_better, seed)
-    low, high = found.low, found.high
-    if metric.unit == "%":  # with few files the interval runs over what two percentages can differ by
-        low, high = max(-100.0, low), min(100.0, high)
-    mcnemar_p = statistics.mcnemar(before[:, 0], after[:, 0]) if metric.is_hit else None
-    # No resample of a few hits of one model alone has a loss.
-    resolved = mcnemar_p is None or mcnemar_p < RESOLVED
-    verdict = found.verdict if resolved else "not resolved"
-    return Difference(found.difference, low, high, found.p, found.smallest, verdict, mcnemar_p)
+    found = statistics.compare(before, after, clusters, metric.scale, seed)
+    return Difference(found.difference, found.low, found.high, found.p, found.smallest, found.verdict, found.mcnemar_p)
 
 
 # ---------------------------------------------------------------------------------------------- stop rules
 
 
-def _stops(by_model: ByModel, fitted: Collection[str], seed: int) -> StopRules:
-    """Return the headline metric under every stop rule, and the base at its best against each adapted model."""
+def _stops(metric: Metric, by_model: ByModel, fitted: Collection[str], seed: int) -> StopRules:
+    """Return the primary metric under every stop rule, and the base at its best against each adapted model."""
     base = by_model[BASE]
-    metric = task_metrics.headline(task_metrics.task_of(base))
+    metric = task_metrics.uncut(metric)
     rules = [rule for rule in truncation.RULES if truncation.applies(rule, base)]
     stats = {(rule, key): _cut(metric, rule, items) for rule in rules for key, items in by_model.items()}
     rows = [
@@ -243,50 +280,36 @@ def _cut(metric: Metric, rule: str, items: Sequence[Prediction]) -> Array:
     return metric.of_items(items, truncation.texts(rule, items))
 
 
-def _only_stopping(row: MetricRow, stops: StopRules, key: str, word: str) -> list[str]:
-    """Return a sentence if the gain of the headline metric is gone once predictions are cut where they should end."""
-    against = stops.against_base[key]
-    if row.against_base[key].verdict != "better":
-        return []
-    if "better" in (against.as_generated.verdict, against.cut_alike.verdict):
-        return []
-    rule = stops.best_rule
-    return [
-        f"The {word} mostly learned to stop: {rule.label}, the base scores {rule.values[BASE]:.1f}, and no gain over "
-        "that is resolved."
-    ]
+def _against_floors(
+    metric: Metric, by_model: ByModel, fitted: Collection[str], stored: Mapping[str, Sequence[str]], seed: int
+) -> dict[str, AgainstFloor]:
+    """Return each adapted model against the strongest answers that no model wrote."""
+    if not isinstance(metric, TextMetric):
+        return {}
+    base = by_model[BASE]
+    answers = baselines.answers(base, stored, seed)
+    stats = {name: metric.of_items(base, texts) for name, texts in answers.items() if name in baselines.FLOORS}
+    sign = 1 if metric.higher_is_better else -1
+    floor = max(stats, key=lambda name: sign * metric.corpus_score(stats[name]))
+    return {
+        key: AgainstFloor(
+            floor,
+            metric.corpus_score(stats[floor]),
+            _difference(metric, stats[floor], metric.of_items(by_model[key]), _clusters(base), seed),
+        )
+        for key in fitted
+    }
 
 
-def _only_looking_up(
-    adapted: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int, word: str
-) -> list[str]:
-    """Return a sentence if a model is not better than the answers of the nearest training items, or may not be."""
-    if "nearest" not in stored:
-        return []
-    metric = task_metrics.headline(task_metrics.task_of(adapted))
-    before, after = metric.of_items(adapted, stored["nearest"]), metric.of_items(adapted)
-    found = _difference(metric, before, after, _clusters(adapted), seed)
-    if found.verdict == "better":
-        return []
-    values = [metric.corpus_score(stats) for stats in (before, after)]
-    shown = "shown to be " if found.value > 0 else ""
-    return [
-        f"The {word} ({values[1]:.1f}) is not {shown}better than a look-up of the nearest training item "
-        f"({values[0]:.1f}) in {in_sentence(metric.label)}."
-    ]
+# ---------------------------------------------------------------------------------------------- groups
 
 
-# ---------------------------------------------------------------------------------------------- groups, forgetting
+def _groups(metric: Metric, by_model: ByModel, seed: int) -> list[Group]:
+    """Return the primary metric in every group of prompts, the largest group of its kind first.
 
-
-def _groups(by_model: ByModel, seed: int) -> list[Group]:
-    """Return the headline metric in every group of prompts, the largest group of its kind first.
-
-    A kind that has all prompts in one group is left out: its row would be that of the whole. The verdicts of a model
-    are corrected for the number of groups (p by Holm), so that the whole table seldom has a false one.
+    A kind that has all prompts in one group is left out: its row would be that of the whole.
     """
     base = by_model[BASE]
-    metric = task_metrics.headline(task_metrics.task_of(base))
     stats = {key: metric.of_items(items) for key, items in by_model.items()}
     clusters = _clusters(base)
     members: dict[tuple[str, str], list[int]] = {}
@@ -305,41 +328,51 @@ def _groups(by_model: ByModel, seed: int) -> list[Group]:
         }
         values = {key: metric.corpus_score(found[at]) for key, found in stats.items()}
         rows.append(Group(kind, group, len(at), len(set(inside)), values, against))
-    return _corrected(rows)
+    return rows
 
 
-def _corrected(rows: list[Group]) -> list[Group]:
-    """Return groups with the p values and verdicts of each model corrected for their number."""
-    keys = list(rows[0].against_base) if rows else []
-    p_values = {key: statistics.holm([row.against_base[key].p for row in rows]) for key in keys}
-    return [
-        msgspec.structs.replace(
-            row,
-            against_base={key: _with_p(found, p_values[key][place]) for key, found in row.against_base.items()},
-        )
-        for place, row in enumerate(rows)
-    ]
+def _p(found: Difference) -> float:
+    """Return the p that a verdict rests on: the larger one, where McNemar's test applies too."""
+    return max(found.p, found.mcnemar_p or 0.0)
 
 
 def _with_p(found: Difference, p: float) -> Difference:
-    verdict: Verdict = "not resolved" if p >= RESOLVED else found.verdict
+    verdict: Verdict = "not resolved" if p >= statistics.RESOLVED and found.verdict != "too few" else found.verdict
     return msgspec.structs.replace(found, p=p, verdict=verdict)
 
 
-def _forgetting(result: BenchmarkResult) -> Forgetting:
-    """Return what the forgetting check found, by the metric that decides.
+def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]:
+    """Return the benchmarks with every p and verdict corrected, so that a table of equal models seldom has a verdict.
 
-    "forgot" is a loss that is resolved, "kept" one that is surely smaller than the margin, if there is one at all. Both
-    the headline metric and bits per byte have to be kept: a model that learned to stop scores better and can have
-    forgotten.
+    The primary difference is that of the first adapted model in the primary metric of the first benchmark: it was named
+    before the run. All others are secondary, over metrics, groups, benchmarks and models. The forgetting check has a
+    test of its own. What is too few for a verdict is no member of the family.
     """
-    found = [_kept(row) for row in result.metrics if row is result.headline or row.metric == BITS_PER_BYTE.name]
-    return min(found, key=lambda each: ("forgot", "not resolved", "kept").index(each.verdict))
+    name, first = next(iter(results.items()))
+    primary = (name, first.headline.metric, ADAPTED)
+    rows: list[tuple[str, MetricRow | Group]] = []
+    for name, result in results.items():
+        rows += [*((name, row) for row in result.metrics), *((name, group) for group in result.groups)]
+    gaps = {(name, _row_name(row), key): gap for name, row in rows for key, gap in row.against_base.items()}
+    secondary = [place for place, gap in gaps.items() if place != primary and gap.verdict != "too few"]
+    p, p_values = statistics.family(_p(gaps[primary]), [_p(gaps[place]) for place in secondary])
+    known = {primary: p, **dict(zip(secondary, p_values, strict=True))}
+    found = {place: _with_p(gap, known[place]) if place in known else gap for place, gap in gaps.items()}
+    return {
+        name: msgspec.structs.replace(
+            result,
+            metrics=[_with_gaps(row, name, found) for row in result.metrics],
+            groups=[_with_gaps(row, name, found) for row in result.groups],
+        )
+        for name, result in results.items()
+    }
 
 
-def _kept(row: MetricRow) -> Forgetting:
-    gap = row.against_base[ADAPTED]
-    margin = KEPT if row.unit == "%" else KEPT / 100 * row.scores[BASE].value
-    loss = -gap.low if row.higher_is_better else gap.high
-    verdict: ForgettingVerdict = "forgot" if gap.verdict == "worse" else "kept" if loss < margin else "not resolved"
-    return Forgetting(verdict, margin, row.metric)
+def _row_name(row: MetricRow | Group) -> str:
+    return row.metric if isinstance(row, MetricRow) else f"{row.kind}: {row.group}"
+
+
+def _with_gaps(row: Row, benchmark: str, found: Mapping[tuple[str, str, str], Difference]) -> Row:
+    """Return a row with the differences that are found for its benchmark, name and models."""
+    against = {key: found[benchmark, _row_name(row), key] for key in row.against_base}
+    return msgspec.structs.replace(row, against_base=against)

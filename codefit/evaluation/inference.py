@@ -199,6 +199,7 @@ def predict(
             reference_finish_reason=pair.finish_reason,
             task=pair.task,
             language=pair.language,
+            repository=pair.repository,
         )
         for pair, completion, (nats, tokens) in zip(asked.pairs, generated.completions, measured, strict=True)
     ]

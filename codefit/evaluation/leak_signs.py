@@ -1,6 +1,9 @@
 """Signs that a model has seen the test: it writes what it cannot know letter by letter, or finds it too likely."""
 
+import math
 from collections.abc import Mapping, Sequence
+
+import Levenshtein
 
 from codefit.evaluation import prompt_groups
 from codefit.records import Prediction
@@ -12,7 +15,11 @@ LEAKED = 0.01  # a share of prompts in the training data; more than it allows fo
 SURE = 0.05  # the probability of so many under that share, below which there are more than it allows for
 LONG = 40  # characters of a reference that nobody guesses and that holds a name which the prompt does not
 FEWEST = 5  # such references, below which nothing is concluded
-VERBATIM = 0.5  # a share of them written exactly, from which on there is a finding
+VERBATIM = 0.5  # a share of them that any model knows by heart, from which on there is a finding
+# A share of them that an innocent fitted model may know by heart more often than its base: boilerplate of a project.
+BY_HEART = 0.05
+SIMILAR = 0.9  # the edit similarity, 0 to 1, of an answer that is known by heart: a character may be missing
+CERTAIN = 0.1  # nats per token of a reference that is known by heart
 LIKELY = 0.5  # test nats per token below this share of the validation loss are a finding
 
 
@@ -39,21 +46,42 @@ def findings(
         for at, item in enumerate(items)
         if len(item.reference.strip()) >= LONG and prompt_groups.new_names(item) != prompt_groups.ALL_IN_PROMPT
     ]
+    first = next(iter(by_model))
+    known = {key: sum(_by_heart(predictions[at]) for at in hard) for key, predictions in by_model.items()}
     for key, predictions in by_model.items():
-        found += _verbatim([predictions[at] for at in hard], words[key])
+        before = None if predictions is items else known[first]
+        if _is_memory(known[key], before, len(hard)):
+            found.append(
+                f"The {words[key]} knows {known[key]} of {len(hard)} long answers with names that the prompt does not "
+                f"hold by heart ({words[first]} {known[first]}): it has probably seen the test."
+            )
         if key in validation:
             found += _too_likely(predictions, words[key], validation[key])
     return found
 
 
-def _verbatim(hard: Sequence[Prediction], word: str) -> list[str]:
-    hits = sum(item.prediction.strip() == item.reference.strip() for item in hard)
-    if len(hard) < FEWEST or hits < VERBATIM * len(hard):
-        return []
-    return [
-        f"The {word} writes {hits} of {len(hard)} long answers with names that the prompt does not hold letter by "
-        "letter: it has probably seen the test."
-    ]
+def _by_heart(item: Prediction) -> bool:
+    """Return whether an answer is written nearly letter by letter, or its reference is nearly certain."""
+    written, reference = item.prediction.strip(), item.reference.strip()
+    if Levenshtein.ratio(written[: len(reference)], reference, score_cutoff=SIMILAR) >= SIMILAR:
+        return True
+    tokens = item.scores.get("tokens", 0.0)
+    return tokens > 0 and item.scores.get("nats", math.inf) < CERTAIN * tokens
+
+
+def _is_memory(known: int, before: int | None, count: int) -> bool:
+    """Return whether a model surely knows more of a number of hard answers than one that has not seen them.
+
+    Args:
+        known: how many it knows.
+        before: how many its base knows; None for the base.
+        count: how many there are.
+    """
+    if count < FEWEST:
+        return False
+    if known >= VERBATIM * count:
+        return True
+    return before is not None and statistics.at_least(known, count, before / count + BY_HEART) < SURE
 
 
 def _too_likely(items: Sequence[Prediction], word: str, validation: float) -> list[str]:

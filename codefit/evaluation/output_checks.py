@@ -9,7 +9,11 @@ from codefit.records import Prediction
 
 ECHO = 80  # characters of the prompt's head and tail that are looked for
 SHORTEST_ECHO = 20  # less than this may occur in a prediction by chance
+VOIDED = 0.5  # a share of defective predictions that leaves no conclusion; of echoes, TOLERATED is enough
 TOLERATED = 0.05  # a share of the predictions above that of the references by more than this is a finding
+SAME = "same"  # predictions that are the most frequent one
+MOST_OFTEN = 0.1  # a share above that of the references by more than this is a finding, from FEWEST_SAME on
+FEWEST_SAME = 5
 STOPS_AT_NATURAL_END = "stops_at_natural_end"
 STOPPED_WELL = 0.9  # a share of natural ends at which a model stops too, below which is a finding
 
@@ -37,7 +41,18 @@ def rows(by_model: Mapping[str, Sequence[Prediction]]) -> list[Check]:
             {key: _count(_stopped(found), found) for key, found in natural.items()},
         ),
         *(_of_texts(check, by_model) for check in TEXT_CHECKS),
+        Check(
+            SAME,
+            "the most frequent one",
+            Count(_most([item.reference for item in items]), len(items)),
+            {key: Count(_most([item.prediction for item in found]), len(found)) for key, found in by_model.items()},
+        ),
     ]
+
+
+def _most(texts: Sequence[str]) -> int:
+    """Return how often the most frequent text occurs; an empty one is another check."""
+    return max(collections.Counter(filter(None, map(str.strip, texts))).values(), default=0)
 
 
 def _of_texts(check: str, by_model: Mapping[str, Sequence[Prediction]]) -> Check:
@@ -97,21 +112,42 @@ def findings(table: Sequence[Check], words: Mapping[str, str], base: str) -> lis
         words: what a model is called in a sentence ("adapted model"), by key; only these are looked at.
         base: what the base is called; its share is given too, since what it also does was not learned.
     """
-    sentences = []
-    for key, word in words.items():
-        for row in table:
-            reference, before, found = (count.share for count in (row.reference, row.counts["base"], row.counts[key]))
-            if row.check in TEXT_CHECKS and found > reference + TOLERATED:
-                sentences.append(
-                    f"{100 * found:.0f} % of the predictions of the {word} {FINDINGS[row.check]} "
-                    f"({base} {100 * before:.0f} %, references {100 * reference:.0f} %)."
-                )
-            if row.check == STOPS_AT_NATURAL_END and row.counts[key].of and found < STOPPED_WELL:
-                sentences.append(
-                    f"The {word} stops by itself at only {100 * found:.0f} % of the natural ends "
-                    f"({base} {100 * before:.0f} %)."
-                )
-    return sentences
+    return [_sentence(row, key, word, base) for key, word in words.items() for row in table if _excess(row, key) > 0]
 
 
-FINDINGS = {"empty": "are empty", "echo": "contain the prompt", "repeats": "repeat themselves"}
+def doubts(table: Sequence[Check], key: str, word: str, base: str) -> list[str]:
+    """Return the findings of a model that leave no conclusion about it; the arguments are those of `findings`."""
+    found = [row for row in table if row.check != STOPS_AT_NATURAL_END and _excess(row, key) > 0]
+    return [
+        _sentence(row, key, word, base)
+        for row in found
+        if row.check in ("echo", SAME) or row.counts[key].share - row.reference.share > VOIDED
+    ]
+
+
+def _excess(row: Check, key: str) -> float:
+    """Return by how much a share is above what is tolerated."""
+    count, reference = row.counts[key], row.reference.share
+    if row.check == SAME:
+        return count.share - reference - MOST_OFTEN if count.count >= FEWEST_SAME else 0.0
+    if row.check in TEXT_CHECKS:
+        return count.share - reference - TOLERATED
+    return STOPPED_WELL - count.share if row.check == STOPS_AT_NATURAL_END and count.of else 0.0
+
+
+def _sentence(row: Check, key: str, word: str, base: str) -> str:
+    reference, before, found = (100 * each.share for each in (row.reference, row.counts["base"], row.counts[key]))
+    if row.check == STOPS_AT_NATURAL_END:
+        return f"The {word} stops by itself at only {found:.0f} % of the natural ends ({base} {before:.0f} %)."
+    return (
+        f"{found:.0f} % of the predictions of the {word} {FINDINGS[row.check]} "
+        f"({base} {before:.0f} %, references {reference:.0f} %)."
+    )
+
+
+FINDINGS = {
+    "empty": "are empty",
+    "echo": "contain the prompt",
+    "repeats": "repeat themselves",
+    SAME: "are one and the same text",
+}

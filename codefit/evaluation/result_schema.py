@@ -21,7 +21,7 @@ from codefit.scoring.statistics import Verdict
 
 FORMAT: Literal[2] = 2  # of scores.json; 1 kept the first adapted model unlike the others
 
-ForgettingVerdict = Literal["forgot", "not resolved", "kept"]
+ForgettingVerdict = Literal["forgot", "forgot less than the margin", "kept", "cannot tell", "not checked"]
 
 
 class Role(enum.StrEnum):
@@ -108,7 +108,7 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model minus the base on the same prompts, with its 95 % interval, in the unit of the metric.
 
     Attributes:
-        p: two-sided; among groups of prompts it is corrected for their number.
+        p: two-sided; corrected for the number of secondary differences (Holm).
         smallest: the smallest true difference that these prompts would show in four of five experiments.
         mcnemar_p: p of McNemar's exact test, for a metric of hits.
     """
@@ -165,7 +165,7 @@ class Baseline(msgspec.Struct, frozen=True):
 
 
 class StopRule(msgspec.Struct, frozen=True):
-    """The headline metric by model when one rule cuts all predictions."""
+    """The primary metric by model when one rule cuts all predictions."""
 
     rule: str
     label: str
@@ -183,7 +183,7 @@ class AgainstBest(msgspec.Struct, frozen=True):
 
 
 class StopRules(msgspec.Struct, frozen=True):
-    """The headline metric under every stop rule, and each adapted model against the base as it is cut best."""
+    """The primary metric under every stop rule, and each adapted model against the base as it is cut best."""
 
     rules: list[StopRule]
     best: str
@@ -196,7 +196,7 @@ class StopRules(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """The headline metric by model in one group of prompts; its verdicts are corrected for the number of groups."""
+    """The primary metric by model in one group of prompts; its verdicts are corrected as all secondary ones."""
 
     kind: str
     group: str
@@ -204,6 +204,20 @@ class Group(msgspec.Struct, frozen=True):
     files: int
     values: dict[str, float]
     against_base: dict[str, Difference]
+
+
+class AgainstFloor(msgspec.Struct, frozen=True):
+    """An adapted model against the strongest answers that no model wrote, in the primary metric.
+
+    Attributes:
+        floor: the baseline.
+        value: its value of the primary metric.
+        difference: the adapted model minus the baseline.
+    """
+
+    floor: str
+    value: float
+    difference: Difference
 
 
 class Forgetting(msgspec.Struct, frozen=True):
@@ -234,12 +248,14 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         files: that the prompts come from.
         task: that chose the metrics.
         decoding: how the models were asked, in one line; "" where it is not known.
-        metrics: the headline metric first.
+        metrics: the primary metric first; all others are secondary, and their verdicts corrected for their number.
         checks: how predictions end, and what is wrong with them.
         baselines: floors, and the references themselves as the ceiling, last.
-        stop_rules: the headline metric when predictions are cut afterwards.
-        groups: the headline metric in groups of prompts.
+        stop_rules: the primary metric when predictions are cut afterwards.
+        groups: the primary metric in groups of prompts.
         findings: sentences that a reader must know before believing the scores.
+        doubts: by adapted model, those of them that leave no conclusion about it.
+        floors: each adapted model against the strongest floor; {} where the primary metric is not one of texts.
         forgetting: the verdict of the forgetting check; None for any other benchmark.
         compat: by model the numbers of the benchmark's own code; None where it has none.
     """
@@ -255,12 +271,14 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     stop_rules: StopRules
     groups: list[Group]
     findings: list[str]
+    doubts: dict[str, list[str]] = {}
+    floors: dict[str, AgainstFloor] = {}
     forgetting: Forgetting | None = None
     compat: dict[str, ProfileScores] | None = None
 
     @property
     def headline(self) -> MetricRow:
-        """The metric that the verdict is about."""
+        """The primary metric: the one that the verdict is about."""
         return self.metrics[0]
 
 
@@ -304,6 +322,7 @@ class RunArguments(msgspec.Struct, frozen=True):
 
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     split: str
+    primary: str | None = None
 
 
 class RunManifest(msgspec.Struct, frozen=True):

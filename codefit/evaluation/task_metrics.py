@@ -1,7 +1,9 @@
-"""Which metrics score which task, the headline metric first. Neither tasks nor metrics know of each other."""
+"""Which metrics score which task, the primary metric first. Neither tasks nor metrics know of each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from codefit.errors import UserError
+from codefit.evaluation.cut_metrics import ACCEPTED, CUT_EDIT_SIMILARITY, CutMetric
 from codefit.evaluation.result_schema import ProfileScores
 from codefit.records import Prediction
 from codefit.scoring.bits_per_byte import BITS_PER_BYTE
@@ -17,6 +19,8 @@ from codefit.scoring.perplexity import PERPLEXITY
 from codefit.scoring.rouge_l import ROUGE_L
 
 COMPLETION: tuple[Metric, ...] = (
+    CUT_EDIT_SIMILARITY,
+    ACCEPTED,
     EDIT_SIMILARITY,
     EXACT_MATCH,
     NEXT_LINE,
@@ -37,9 +41,18 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 }
 
 
-def metrics(task: str) -> tuple[Metric, ...]:
-    """Return the metrics of a task, the headline metric first; an unknown task is scored as completion."""
-    return METRICS.get(task, COMPLETION)
+NAMES = tuple(dict.fromkeys(metric.name for metrics in METRICS.values() for metric in metrics))
+
+
+def metrics(task: str, primary: str | None = None) -> tuple[Metric, ...]:
+    """Return the metrics of a task, the primary metric first; an unknown task is scored as completion.
+
+    Args:
+        task: of the items.
+        primary: the metric that carries the verdict; when None, or not one of the task, the first of the task's row.
+    """
+    found = METRICS.get(task, COMPLETION)
+    return tuple(sorted(found, key=lambda metric: metric.name != primary))
 
 
 def text_metrics(task: str) -> tuple[TextMetric, ...]:
@@ -47,9 +60,10 @@ def text_metrics(task: str) -> tuple[TextMetric, ...]:
     return tuple(metric for metric in metrics(task) if isinstance(metric, TextMetric))
 
 
-def headline(task: str) -> Metric:
-    """Return the metric that the verdict on a task is about."""
-    return metrics(task)[0]
+def uncut(metric: Metric) -> Metric:
+    """Return the metric of texts as they were generated, for one that cuts them as an editor does."""
+    pairs: dict[Metric, Metric] = {CUT_EDIT_SIMILARITY: EDIT_SIMILARITY, ACCEPTED: EXACT_MATCH}
+    return pairs.get(metric, metric)
 
 
 def task_of(items: Sequence[Prediction]) -> str:
@@ -58,13 +72,22 @@ def task_of(items: Sequence[Prediction]) -> str:
     return found.pop() if len(found) == 1 else "completion"
 
 
-def applicable(items: Sequence[Prediction]) -> tuple[Metric, ...]:
-    """Return the metrics of the items' task that can be computed for all of them."""
-    return tuple(metric for metric in metrics(task_of(items)) if metric.applies(items))
+def applicable(by_model: Mapping[str, Sequence[Prediction]], primary: str | None = None) -> list[Metric]:
+    """Return the metrics that can be computed for all items of all models, the primary metric first.
+
+    Raises:
+        UserError: the primary metric was named, scores the task, and cannot be computed.
+    """
+    table = metrics(task_of(next(iter(by_model.values()))), primary)
+    found = [metric for metric in table if all(metric.applies(items) for items in by_model.values())]
+    if table[0] not in found and table[0].name == primary:
+        raise UserError(f"the primary metric {primary} cannot be computed for every prediction; name another one.")
+    return found
 
 
 def scores(predictions: Sequence[str], references: Sequence[str], task: str = "completion") -> ProfileScores:
     """Return the honest profile: every text metric on the texts as they are, unrounded."""
-    table, n = text_metrics(task), len(predictions)
+    table = [metric for metric in text_metrics(task) if not isinstance(metric, CutMetric)]
+    n = len(predictions)
     values = {metric.name: metric.score(predictions, references) for metric in table}
     return ProfileScores(values, n, {metric.name: metric.signature(n) for metric in table})

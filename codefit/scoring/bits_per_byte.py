@@ -18,6 +18,7 @@ class BitsPerByte(Metric):
     label = "Bits per byte"
     unit = ""
     higher_is_better = False
+    is_ratio = True
 
     def applies(self, items: Sequence[Prediction]) -> bool:
         """Return whether the nats of every item were measured, for at least one token in all."""

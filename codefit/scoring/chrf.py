@@ -23,6 +23,7 @@ class ChrF(TextMetric):
 
     name = "chrf"
     label = "chrF"
+    size = 1  # characters of the reference
 
     def of_pair(self, prediction: str, reference: str) -> tuple[float, ...]:
         """Return for each order the n-grams of the prediction, of the reference, and of both: 18 counts."""

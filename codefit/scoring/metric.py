@@ -1,18 +1,19 @@
 """What a metric is. Which metrics score which task is decided in codefit/evaluation/task_metrics.py.
 
 A metric turns an item into sufficient statistics, and sums of statistics into a value. The score of a corpus, the score
-of one item and every resample of a bootstrap therefore come from the same two methods (as in sacrebleu).
+of one item and that of a corpus without one of its files therefore come from the same two methods (as in sacrebleu).
 """
 
 import abc
 import functools
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from codefit.records import Prediction
-from codefit.scoring.statistics import Array, mean
+from codefit.scoring.statistics import Array, Scale, mean
 
 
 class Metric(abc.ABC):
@@ -24,6 +25,8 @@ class Metric(abc.ABC):
         unit: "%", or "" for a number without a unit.
         higher_is_better: its direction.
         is_hit: an item is either hit or missed (100 or 0), so that McNemar's exact test applies.
+        is_ratio: positive and compared by ratio, so that intervals are taken on the log scale.
+        size: which statistic is the size of an item, by which it weighs in the value of a corpus.
     """
 
     name: ClassVar[str]
@@ -31,6 +34,14 @@ class Metric(abc.ABC):
     unit: ClassVar[str] = "%"
     higher_is_better: ClassVar[bool] = True
     is_hit: ClassVar[bool] = False
+    is_ratio: ClassVar[bool] = False
+    size: ClassVar[int] = -1
+
+    @property
+    def scale(self) -> Scale:
+        """What intervals and comparisons need to know of the metric."""
+        bounds = (0.0, 100.0) if self.unit == "%" else (-math.inf, math.inf)
+        return Scale(self.value, self.higher_is_better, self.is_hit, self.is_ratio, bounds, self.size)
 
     @abc.abstractmethod
     def of_item(self, item: Prediction) -> tuple[float, ...]:

@@ -115,6 +115,7 @@ class NamingStemmed(TextMetric):
 
     name = "naming_stemmed"
     label = "Stemmed match"
+    is_hit = True
 
     def of_pair(self, prediction: str, reference: str) -> tuple[float, float]:
         """Return (100 or 0, 1)."""

@@ -20,6 +20,7 @@ class Perplexity(Metric):
     label = "Perplexity"
     unit = ""
     higher_is_better = False
+    is_ratio = True
 
     def applies(self, items: Sequence[Prediction]) -> bool:
         """Return whether the nats of every item were measured, for at least one token in all."""

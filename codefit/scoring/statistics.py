@@ -1,7 +1,17 @@
-"""How sure a score is: bootstrap over files from sufficient statistics, paired comparison, exact McNemar.
+"""How sure a score is: jackknife intervals over files, paired permutation tests, and exact tests for hits.
 
-Two pairs cut from one file resemble each other, so files are resampled, not pairs. A corpus score such as BLEU is
-computed again from the sums of every resample: no score is ever averaged.
+Two pairs cut from one file resemble each other, so files are the unit, not pairs. A corpus score such as BLEU is
+computed again from the sums of statistics with a file left out or swapped: no score is ever averaged.
+
+- Interval: the delete-one jackknife over files with a t quantile (Efron and Tibshirani, An Introduction to the
+  Bootstrap, 1993, chapter 11). A perplexity and bits per byte on the log scale; a difference of them as it is. Files
+  differ in size, so that t has the degrees of freedom of the effective number of files (Carter, Schnepel and
+  Steigerwald, Review of Economics and Statistics 99, 2017): one huge file among nine small ones is not ten files.
+- Verdict: a permutation test that swaps the labels of the two models file by file (Good, Permutation, Parametric, and
+  Bootstrap Tests of Hypotheses, 2005). Below 13 files all assignments are tried.
+- Hits (exact match and the like): Wilson's and Newcombe's score intervals, McNemar's exact test.
+
+How often each is wrong is measured by `python -m runs.calibrate` and stands in docs/benchmark.md.
 """
 
 import dataclasses
@@ -15,11 +25,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Value = Callable[[Array], Array]
-Verdict = Literal["better", "worse", "not resolved"]
+Verdict = Literal["better", "worse", "not resolved", "too few"]
 
-RESAMPLES = 2000
+RESOLVED = 0.05  # p below which a difference is resolved
+PRIMARY_SHARE = 0.8  # of RESOLVED, for the primary difference
+FEWEST_FILES = 6  # with fewer, no assignment of labels is rare enough for a verdict: 2 / 2**5 is over 5 %
+FEWEST_ITEMS = 30
+PERMUTATIONS = 10_000
+ALL_UP_TO = 12  # files for which all 2**files assignments are tried
 Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
-POWER = 2.8  # 1.96 + 0.84: a true difference this many standard errors wide is found in 80 % of such experiments
+Z_POWER = 0.8416212335729143  # the normal quantile of 80 %: the share of experiments that find the smallest difference
+ONE_SIDED_HITS = 6  # hits by one model alone that McNemar's exact test needs for p < 0.05: 2 / 2**6
 
 
 class Interval(NamedTuple):
@@ -34,8 +50,11 @@ class Interval(NamedTuple):
 class Comparison:
     """The difference b - a with its 95 % interval, in the unit of the metric.
 
-    `p` is two-sided; `verdict` is "better", "worse" or "not resolved"; `smallest` is the smallest true difference
-    that these items would show in four of five experiments.
+    Attributes:
+        p: two-sided, of the permutation test.
+        verdict: about b. "too few" below FEWEST_FILES files or FEWEST_ITEMS items.
+        smallest: the smallest true difference that these items would show in four of five experiments.
+        mcnemar_p: p of McNemar's exact test, for hits.
     """
 
     difference: float
@@ -44,6 +63,33 @@ class Comparison:
     p: float
     verdict: Verdict
     smallest: float
+    mcnemar_p: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scale:
+    """What the statistics need to know of a metric.
+
+    Attributes:
+        value: from sums of statistics, shape (..., k), to values, shape (...).
+        higher_is_better: its direction.
+        is_hit: the first statistic of an item is 100 or 0, the second 1.
+        is_ratio: positive, and compared by ratio: intervals are taken on the log scale.
+        bounds: of a value; a difference lies within plus and minus their distance.
+        size: which statistic is the size of an item: the one that it is weighted by.
+    """
+
+    value: Value
+    higher_is_better: bool = True
+    is_hit: bool = False
+    is_ratio: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    size: int = -1
+
+    def measured(self, sums: Array) -> Array:
+        """Return values on the scale of the interval: sums, shape (..., k), to shape (...), float64."""
+        found = self.value(sums)
+        return np.log(found) if self.is_ratio else found
 
 
 def mean(sums: Array) -> Array:
@@ -51,57 +97,211 @@ def mean(sums: Array) -> Array:
     return np.asarray(sums[..., 0] / sums[..., 1])
 
 
-def intervals(stats: Array, clusters: Sequence[str], value: Value, seed: int = 0) -> Interval:
-    """Return the value of a metric with its 95 % bootstrap interval.
+# ---------------------------------------------------------------------------------------------- intervals
+
+
+def interval(stats: Array, clusters: Sequence[str], scale: Scale) -> Interval:
+    """Return the value of a metric with its 95 % interval.
 
     Args:
         stats: the statistics of n items, shape (n, k), float64.
-        clusters: the file of each item, length n; if all are the same, the items themselves are resampled.
-        value: the metric's function from sums of shape (..., k) to values of shape (...).
-        seed: the same seed gives the same interval.
+        clusters: the file of each item, length n. With one file the interval is about items of that file only.
+        scale: of the metric.
     """
     sums = _cluster_sums(stats, clusters)
-    observed = float(value(stats.sum(axis=0)))
-    return Interval(observed, *_limits(_stretched(observed, value(_resampled(sums, seed)), len(sums))))
+    value = float(scale.value(stats.sum(axis=0)))
+    if scale.is_hit:
+        low, high = _wilson(value / 100, _effective(stats, clusters))
+        return Interval(value, 100 * low, 100 * high)
+    error, quantile = _jackknife(sums, scale.measured, sums[:, scale.size])
+    centre, half = float(scale.measured(stats.sum(axis=0))), quantile * error
+    low, high = centre - half, centre + half
+    if scale.is_ratio:
+        low, high = math.exp(low), _exp(high)
+    return Interval(value, max(low, scale.bounds[0]), min(high, scale.bounds[1]))
 
 
-def compare(
-    stats_a: Array,
-    stats_b: Array,
-    clusters: Sequence[str],
-    value: Value,
-    higher_is_better: bool = True,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two models on the same items by a paired bootstrap; the verdict is about b.
+def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scale, seed: int = 0) -> Comparison:
+    """Compare two models on the same items; the verdict is about b.
 
     Args:
         stats_a: the statistics of model a, shape (n, k), float64.
         stats_b: the statistics of model b on the same items in the same order, shape (n, k), float64.
         clusters: the file of each item, length n.
-        value: the metric's function from sums to values.
-        higher_is_better: the direction of the metric.
+        scale: of the metric.
         seed: the same seed gives the same comparison.
     """
     if stats_a.shape != stats_b.shape:
         raise ValueError(f"a paired comparison needs the same items, not {stats_a.shape} and {stats_b.shape}")
     sums_a, sums_b = _cluster_sums(stats_a, clusters), _cluster_sums(stats_b, clusters)
-    observed = float(value(stats_b.sum(axis=0)) - value(stats_a.sum(axis=0)))
-    resampled = value(_resampled(sums_b, seed)) - value(_resampled(sums_a, seed))
-    differences = _stretched(observed, resampled, len(sums_a))
-    low, high = _limits(differences)
-    resolved = len(sums_a) > 1 and (low > 0 or high < 0)
-    verdict: Verdict = "not resolved"
-    if resolved:
-        verdict = "better" if (low > 0) == higher_is_better else "worse"
-    return Comparison(
-        observed,
-        low,
-        high,
-        p=_two_sided(differences),
-        verdict=verdict,
-        smallest=POWER * float(differences.std(ddof=1)),
+    gap = float(scale.value(stats_b.sum(axis=0)) - scale.value(stats_a.sum(axis=0)))
+    both = np.concatenate([sums_a, sums_b], axis=1)
+    k = sums_a.shape[1]
+    error, quantile = _jackknife(
+        both, lambda sums: scale.value(sums[..., k:]) - scale.value(sums[..., :k]), sums_a[:, scale.size]
     )
+    low, high = gap - quantile * error, gap + quantile * error
+    smallest = (quantile + Z_POWER) * error
+    mcnemar_p = None
+    if scale.is_hit:
+        n = _effective(stats_b - stats_a, clusters)
+        low, high = newcombe(stats_a[:, 0], stats_b[:, 0], n)
+        smallest = max(smallest, 100 * _share_for(ONE_SIDED_HITS, n))
+        mcnemar_p = mcnemar(stats_a[:, 0], stats_b[:, 0])
+    p = _permutation_p(sums_a, sums_b, scale, seed)
+    span = scale.bounds[1] - scale.bounds[0]
+    return Comparison(
+        difference=gap,
+        low=max(low, -span),
+        high=min(high, span),
+        p=p,
+        verdict=_verdict(gap, max(p, mcnemar_p or 0.0), stats_a, clusters, scale.higher_is_better),
+        smallest=smallest,
+        mcnemar_p=mcnemar_p,
+    )
+
+
+def _verdict(gap: float, p: float, stats: Array, clusters: Sequence[str], higher_is_better: bool) -> Verdict:
+    if len(set(clusters)) < FEWEST_FILES or len(stats) < FEWEST_ITEMS:
+        return "too few"
+    if p >= RESOLVED or not gap:
+        return "not resolved"
+    return "better" if (gap > 0) == higher_is_better else "worse"
+
+
+class _Spread(NamedTuple):
+    """The standard error of a value of all clusters, and the t quantile of its 95 % interval."""
+
+    error: float
+    quantile: float
+
+
+def _jackknife(sums: Array, value: Value, sizes: Array) -> _Spread:
+    """Return how far a value is from the truth.
+
+    Args:
+        sums: the statistics summed over each cluster, shape (clusters, k), float64.
+        value: from sums, shape (..., k), to values, shape (...).
+        sizes: of the clusters, shape (clusters,), float64.
+    """
+    count = len(sums)
+    unknown = _Spread(math.inf, student(1))
+    if count < 2:
+        return unknown
+    with np.errstate(all="ignore"):  # a file can hold all tokens of a corpus: without it there is no value
+        left_out = value(sums.sum(axis=0) - sums)
+    if not np.isfinite(left_out).all():
+        return unknown
+    squares = (left_out - left_out.mean()) ** 2
+    error = math.sqrt((count - 1) / count * float(squares.sum()))
+    return _Spread(error, student(min(_effective_number(sizes) - 1, _freedom(squares))))
+
+
+def _effective_number(sizes: Array) -> float:
+    """Return how many files of equal size files of these sizes, shape (files,), are worth; at least two."""
+    squares = float((sizes**2).sum())
+    return max(float(sizes.sum()) ** 2 / squares if squares else 0.0, 2.0)
+
+
+def _freedom(squares: Array) -> float:
+    """Return the degrees of freedom of a sum of squared deviations, shape (files,), by their own spread; at least one.
+
+    Few files that decide the sum make it uncertain (Satterthwaite, Biometrics Bulletin 2, 1946): of n normal ones, the
+    fourth powers say n - 1 on average, of long-tailed ones fewer.
+    """
+    total, count = float(squares.sum()), len(squares)
+    if not total:
+        return float(count - 1)
+    return min(max(3 * total**2 / float((squares**2).sum()) - 1, 1.0), count - 1.0)
+
+
+def _permutation_p(sums_a: Array, sums_b: Array, scale: Scale, seed: int) -> float:
+    """Return p of the test that swaps the labels of the models in whole files, two-sided.
+
+    Args:
+        sums_a: the statistics of model a summed over each cluster, shape (clusters, k), float64.
+        sums_b: the same of model b.
+        scale: of the metric.
+        seed: of the assignments, where not all are tried.
+    """
+    moved = _swaps(len(sums_a), seed) @ (sums_b - sums_a)
+    a, b = sums_a.sum(axis=0), sums_b.sum(axis=0)
+    observed = abs(float(scale.measured(b) - scale.measured(a)))
+    with np.errstate(all="ignore"):
+        found = np.abs(scale.measured(b - moved) - scale.measured(a + moved))
+    if math.isnan(observed) or np.isnan(found).any():
+        return 1.0
+    as_large = int((found >= observed * (1 - 1e-9)).sum())
+    if len(sums_a) <= ALL_UP_TO:  # the assignment that was observed is among them
+        return as_large / len(found)
+    return (as_large + 1) / (len(found) + 1)
+
+
+@functools.lru_cache(maxsize=4)  # all metrics of a benchmark have the same files
+def _swaps(count: int, seed: int) -> Array:
+    """Return which of `count` files swap the labels in each assignment, shape (assignments, count), 0 or 1."""
+    if count <= ALL_UP_TO:
+        return ((np.arange(1 << count)[:, np.newaxis] >> np.arange(count)) & 1).astype(np.float64)
+    random = np.random.default_rng(seed)
+    return random.integers(0, 2, size=(PERMUTATIONS, count)).astype(np.float64)
+
+
+# ---------------------------------------------------------------------------------------------- hits
+
+
+def _effective(stats: Array, clusters: Sequence[str]) -> float:
+    """Return how many independent items the hits of n items are worth, from their statistics, shape (n, 2).
+
+    Items of one file are hit together more often than by chance: n is divided by the variance of the clustered mean
+    over that of independent items (Kish, Survey Sampling, 1965: the design effect), where that is above 1.
+    """
+    hits = stats[:, 0] / 100
+    independent = float(hits.var()) / len(hits)
+    counted = np.stack([hits, np.ones(len(hits))], axis=1)
+    sums = _cluster_sums(counted, clusters)
+    error, _ = _jackknife(sums, mean, sums[:, 1])
+    if not independent or not math.isfinite(error):
+        return float(len(hits))
+    return len(hits) / max(1.0, error**2 / independent)
+
+
+def _wilson(share: float, n: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a share of n items, 0 to 1. Source: E. Wilson, JASA 22 (1927)."""
+    centre = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def newcombe(hits_a: Array, hits_b: Array, n: float | None = None) -> tuple[float, float]:
+    """Return the 95 % interval of the difference b - a of two shares on the same items, in percent.
+
+    Source: R. Newcombe, Improved Confidence Intervals for the Difference between Binomial Proportions Based on Paired
+    Data, Statistics in Medicine 17 (1998), method 10.
+
+    Args:
+        hits_a: of model a, shape (items,): 0 is a miss, any positive number a hit.
+        hits_b: of model b on the same items.
+        n: how many independent items they are worth; all when None.
+    """
+    a, b = np.asarray(hits_a) > 0, np.asarray(hits_b) > 0
+    n = float(len(a)) if n is None else n
+    share_a, share_b = float(a.mean()), float(b.mean())
+    phi = _phi(a, b, n)
+    (low_a, high_a), (low_b, high_b) = _wilson(share_a, n), _wilson(share_b, n)
+    down_a, up_a, down_b, up_b = share_a - low_a, high_a - share_a, share_b - low_b, high_b - share_b
+    below = math.sqrt(max(0.0, down_b**2 - 2 * phi * down_b * up_a + up_a**2))
+    above = math.sqrt(max(0.0, up_b**2 - 2 * phi * up_b * down_a + down_a**2))
+    return 100 * (share_b - share_a - below), 100 * (share_b - share_a + above)
+
+
+def _phi(a: NDArray[np.bool_], b: NDArray[np.bool_], n: float) -> float:
+    """Return Newcombe's correlation of two rows of hits, each of shape (items,), with its continuity correction."""
+    both, neither, only_a, only_b = (n * float(cell.mean()) for cell in (a & b, ~a & ~b, a & ~b, ~a & b))
+    product = both * neither - only_a * only_b
+    if product > 0:
+        product = max(product - n / 2, 0.0)
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    return product / math.sqrt(margins) if margins > 0 else 0.0
 
 
 def mcnemar(hits_a: Sequence[float] | Array, hits_b: Sequence[float] | Array) -> float:
@@ -121,8 +321,21 @@ def mcnemar(hits_a: Sequence[float] | Array, hits_b: Sequence[float] | Array) ->
     return min(1.0, 2 * tail / (1 << tosses))
 
 
+def _share_for(hits: int, n: float) -> float:
+    """Return the share at which n items give at least so many hits in four of five experiments; 1 where none does."""
+    low, high = 0.0, 1.0
+    if n < hits:
+        return 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if at_least(hits, round(n), middle) >= 0.8 else (middle, high)
+    return high
+
+
 def at_least(hits: int, n: int, share: float) -> float:
     """Return the chance of so many hits or more among n items that are hit independently with this share (0 to 1)."""
+    if share >= 1:
+        return 1.0
     logs = (
         math.lgamma(n + 1)
         - math.lgamma(k + 1)
@@ -132,6 +345,9 @@ def at_least(hits: int, n: int, share: float) -> float:
         for k in range(hits)
     )
     return max(0.0, 1 - sum(map(math.exp, logs)))
+
+
+# ---------------------------------------------------------------------------------------------- families, quantiles
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -146,10 +362,60 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def family(primary: float, secondary: Sequence[float]) -> tuple[float, list[float]]:
+    """Return the p values of a primary and of secondary differences, corrected: one false alarm in twenty whole tables.
+
+    The primary one gets four fifths of the 5 %, the secondary ones together (Holm) the rest, and all of the 5 % where
+    the primary one is resolved. Source: B. Wiens, A Fixed Sequence Bonferroni Procedure, Pharmaceutical Stat. 2 (2003).
+    """
+    first = min(1.0, primary / PRIMARY_SHARE)
+    factor = 1.0 if first < RESOLVED else 1 / (1 - PRIMARY_SHARE)
+    return first, [min(1.0, factor * p) for p in holm(secondary)]
+
+
+def student(freedom: float) -> float:
+    """Return the 97.5 % quantile of Student's t; between whole degrees of freedom it is linear in their reciprocal."""
+    below = math.floor(freedom)
+    if below == freedom:
+        return _student(below)
+    share = (1 / below - 1 / freedom) / (1 / below - 1 / (below + 1))
+    return (1 - share) * _student(below) + share * _student(below + 1)
+
+
+@functools.cache
+def _student(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t with so many degrees of freedom, by bisection of its exact CDF."""
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < 0.95 else (low, middle)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """Return the chance that Student's t lies between -t and t. Source: Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    if freedom > 200:  # 26.7.8
+        z = t * (1 - 1 / (4 * freedom)) / math.sqrt(1 + t * t / (2 * freedom))
+        return math.erf(z / math.sqrt(2))
+    angle = math.atan(t / math.sqrt(freedom))
+    cosine = math.cos(angle)
+    odd = freedom % 2
+    term = total = (cosine if odd else 1.0) if freedom > 1 else 0.0
+    for k in range(3 if odd else 2, freedom - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+
+
+def _exp(value: float) -> float:
+    """Return e to a power, infinity where it is too large for a float."""
+    return math.exp(value) if value < 700 else math.inf
+
+
 def _cluster_sums(stats: Array, clusters: Sequence[str]) -> Array:
     """Return the sums of statistics, shape (n, k), over each cluster, shape (clusters, k); of one alone the items."""
     if len(clusters) != len(stats) or not len(stats):
-        raise ValueError(f"{len(stats)} items with {len(clusters)} clusters cannot be resampled")
+        raise ValueError(f"{len(stats)} items with {len(clusters)} clusters cannot be compared")
     count, index = _numbered(tuple(clusters))
     if count == 1:
         return stats
@@ -161,64 +427,3 @@ def _numbered(clusters: tuple[str, ...]) -> tuple[int, NDArray[np.intp]]:
     """Return how many clusters there are, and which one each of n items is in, shape (n,)."""
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
     return len(names), index
-
-
-@functools.lru_cache(maxsize=1)  # all metrics of a report share the resamples: their verdicts are about the same draws
-def _weights(count: int, seed: int) -> NDArray[np.uint8]:
-    """Return how often each of `count` clusters is in each resample, shape (RESAMPLES, count), uint8.
-
-    A byte holds it: a weight above 255 has a chance below 1e-500.
-    """
-    random = np.random.default_rng(seed)
-    weights = np.empty((RESAMPLES, count), np.uint8)
-    for block in np.array_split(weights, 20):  # all draws at once would need 8 times the memory
-        draws = random.integers(count, size=block.shape) + count * np.arange(len(block))[:, np.newaxis]
-        block[:] = np.bincount(draws.ravel(), minlength=block.size).reshape(block.shape)
-    return weights
-
-
-def _resampled(sums: Array, seed: int) -> Array:
-    """Return the sums over each resample, shape (RESAMPLES, k), from those over each cluster, shape (clusters, k)."""
-    return _drawn(np.asarray(sums, np.float64).tobytes(), sums.shape[1], seed)
-
-
-@functools.lru_cache(maxsize=4)  # a model's interval and its differences to others need the same
-def _drawn(sums: bytes, k: int, seed: int) -> Array:
-    """Return the sums over each resample, shape (RESAMPLES, k), float64, of the bytes of those over each cluster."""
-    of_clusters = np.frombuffer(sums).reshape(-1, k)
-    blocks = np.array_split(_weights(len(of_clusters), seed), 20)  # as floats the whole would need 8 times the memory
-    return np.concatenate([block.astype(np.float64) @ of_clusters for block in blocks])
-
-
-def _stretched(observed: float, resampled: Array, count: int) -> Array:
-    """Return a bootstrap distribution, shape (RESAMPLES,), widened by what it is too narrow with few clusters.
-
-    The factor sqrt(n / (n - 1)) * t / z makes it as wide as a t interval. Source: T. Hesterberg, What Teachers Should
-    Know about the Bootstrap, The American Statistician 69 (2015), "narrowness bias".
-    """
-    if count < 2:
-        return resampled
-    return observed + math.sqrt(count / (count - 1)) * _student(count - 1) / Z * (resampled - observed)
-
-
-def _student(freedom: int) -> float:
-    """Return the 97.5 % quantile of Student's t. Source: Abramowitz and Stegun, 26.7.5, the first three corrections.
-
-    Off by 3 % at 2 degrees of freedom, by less than 0.3 % from 4 on.
-    """
-    first = (Z**3 + Z) / 4
-    second = (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
-    third = (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
-    return Z + first / freedom + second / freedom**2 + third / freedom**3
-
-
-def _limits(values: Array) -> tuple[float, float]:
-    """Return the 2.5 % and 97.5 % quantiles of resampled values, shape (RESAMPLES,)."""
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _two_sided(differences: Array) -> float:
-    """Return the two-sided p of no difference from resampled ones, shape (RESAMPLES,)."""
-    fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return min(1.0, 2 * (fewer + 1) / (len(differences) + 1))

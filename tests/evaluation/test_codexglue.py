@@ -197,7 +197,7 @@ def test_scores_are_the_published_formulas(source: str) -> None:
         both = len(a) + len(b)
         points.append(round(100 * (1 - (both - 2 * common_subsequence(a, b)) / both)) if both else 100)
     assert result.values["edit_similarity"] == round(sum(points) / len(points), 2)
-    assert result.values["bleu"] == round(independent_bleu(found, wanted), 2)
+    assert result.values["bleu"] == round(independent_bleu(predictions, references), 2)
     assert result.n == len(points)
 
 
@@ -205,7 +205,14 @@ def test_a_perfect_prediction_scores_100_against_a_masked_body() -> None:
     masked = "for x in y:<EOL><INDENT>z(x, <NUM_LIT:3>)<EOL><DEDENT>return '<STR_LIT>'"
     source = "    for x in y:\n        z(x, 3)\n    return ''\n"
     result = codexglue.scores([source], [masked])
-    assert (result.values["edit_similarity"], result.values["bleu"]) == (100.0, 100.0)
+    assert result.values["edit_similarity"] == 100.0
+    assert result.values["bleu"] < 50  # its evaluator counts the words of the masked line as they are
+    assert (
+        codexglue.scores([codexglue.post_process(text) for text in [source]], ["for x in y: z(x, 3) return ''"]).values[
+            "bleu"
+        ]
+        == 100.0
+    )
 
 
 @pytest.mark.parametrize("predictions", [["", ""], [" ", "\n"]])

@@ -1,13 +1,14 @@
 """What a comparison says of planted models: baselines, stop rules, groups, forgetting, and signs of a seen test."""
 
 import dataclasses
+import html
 
 import msgspec
 import pytest
 
 from codefit.evaluation import baselines, comparison, leak_signs, prompt_groups, truncation
+from codefit.evaluation.report import conclusion, terminal
 from codefit.evaluation.report import html as page
-from codefit.evaluation.report import terminal, wording
 from codefit.evaluation.result_schema import Model, Role
 from codefit.records import Prediction
 from codefit.scoring import statistics
@@ -59,9 +60,9 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             [dataclasses.replace(item, prediction=item.prediction + "a = 3\nb = 4\nc = 5\n" * 3) for item in BETTER],
             BETTER,
             {},
-            ["The adapted model mostly learned to stop: cut"],
+            ["The adapted model learned to stop; its content is the same as the base's within 2 points on"],
         ),
-        (VAGUE, GOOD, {}, ["The adapted model writes 30 of 30 long answers with names", "probably seen the test"]),
+        (VAGUE, GOOD, {}, ["The adapted model knows 30 of 30 long answers with names", "probably seen the test"]),
         (
             VAGUE,
             [dataclasses.replace(item, scores={"nats": 9.0, "tokens": 9}) for item in BETTER],
@@ -72,13 +73,13 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             VAGUE,
             BETTER,
             {"stored": {"nearest": [item.reference for item in VAGUE]}},
-            ["is not better than a look-up of the nearest training item (100.0)"],
+            ["the adapted model is worse than looking up training code (100.0) on held-out code, though better"],
         ),
         (
             VAGUE,
             BETTER,
             {"stored": {"nearest": ["", *(item.prediction for item in BETTER[1:])]}},
-            ["is not shown to be better than a look-up of the nearest training item"],
+            ["No conclusion about the adapted model", "copies the nearest training item in 29 of 30 prompts where"],
         ),
         (
             [dataclasses.replace(item, scores={"in_training": 1.0}) for item in VAGUE],
@@ -93,12 +94,11 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
 def test_planted_models_are_called_out_everywhere(base, adapted, options, sentences):
     content, scored = found(base, adapted, **options)
     benchmark = content.benchmarks["heldout"]
-    findings = " ".join(benchmark.findings)
-    assert bool(findings) == bool(sentences), findings
+    if not sentences:
+        assert benchmark.findings == []
     shown = page.page(content, scored, {}), terminal.markdown(content), terminal.table(benchmark, content.models)
     for sentence in sentences:
-        assert sentence in findings
-        assert all(sentence in " ".join(text.split()) for text in shown)
+        assert all(sentence in " ".join(html.unescape(text).split()) for text in shown)
 
 
 # ------------------------------------------------------------------------------------------- stop rules
@@ -121,6 +121,41 @@ def test_planted_models_are_called_out_everywhere(base, adapted, options, senten
 def test_a_stop_rule_cuts_a_prediction(rule, text, reference, cut):
     item = Prediction("1", "import a\n", text, reference, path="a.py")
     assert truncation.texts(rule, [item]) == [cut]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "suffix", "path", "kept"),
+    [
+        ("x = ", "f(1)\ny = 2\n", None, "a.py", "f(1)"),
+        ("x = ", "f(\n    1,\n)\ny = 2\n", None, "a.py", "f(\n    1,\n)"),
+        ("def f():\n    a()\n", "    if a:\n        b()\n    c()\nd()\n", None, "a.py", "    if a:\n        b()"),
+        ("fun f() {\n", "    val a = 1\n    val b = 2\n}\n", None, "a.kt", "    val a = 1"),
+        ("x ", "= 1\ny = 2", None, "", "= 1"),  # no language: the end of the line
+        ("begin\n", "    a\n    b\nend\n", None, "", "    a\n    b"),  # a dedent
+        ("begin\n", "    a\n\n    b\n", None, "", "    a\n\n    b\n"),
+        ("f(", "a)\nprint(b)\nmore", "\nprint(b)\n", "", "a)"),  # the suffix begins again
+        ("f(", "a, total)", "total)\n", "a.py", "a,"),
+        ("f(", "a))", ")\n", "a.py", "a))"),  # too little to be a repetition
+        ("x = ", "", None, "a.py", ""),
+    ],
+)
+def test_an_editor_cuts_what_it_would_not_show(prompt, text, suffix, path, kept):
+    item = Prediction("1", prompt, text, text, path=path, suffix=suffix)
+    assert truncation.as_editor(item, text) == kept
+    assert truncation.as_editor(item, kept) == kept
+    assert comparison.score_items([item])[0].scores["accepted"] == 100  # the reference is cut alike
+
+
+def test_the_secondary_verdicts_of_all_benchmarks_are_corrected_together():
+    alone = found(VAGUE, BETTER)[0].benchmarks["heldout"]
+    scored = {
+        name: {"base": comparison.score_items(VAGUE), "adapted": comparison.score_items(BETTER)} for name in "abcd"
+    }
+    several = comparison.scores(scored, MODELS, dict.fromkeys("abcd", HELD_OUT), {}, seed=0).benchmarks
+    for one, many in zip(alone.metrics, several["a"].metrics, strict=True):
+        p_one, p_many = (row.against_base["adapted"].p for row in (one, many))
+        assert p_many == p_one if one is alone.headline else p_many >= min(1.0, p_one)
+    assert several["b"].headline.against_base["adapted"].p > several["a"].headline.against_base["adapted"].p
 
 
 def test_without_a_language_there_is_no_natural_end():
@@ -202,7 +237,8 @@ def test_groups_add_up_and_their_verdicts_are_corrected():
         at = [n for n, item in enumerate(base) if prompt_groups.of(item)[kind] == group]
         alone = found([base[n] for n in at], [adapted[n] for n in at])[0].benchmarks["heldout"].headline
         row = next(row for row in rows if (row.kind, row.group) == (kind, group))
-        assert row.against_base["adapted"].p >= min(1, alone.against_base["adapted"].p)
+        if row.against_base["adapted"].verdict != "too few":  # alone it is the primary difference, which has p / 0.8
+            assert row.against_base["adapted"].p >= min(1, 0.8 * alone.against_base["adapted"].p)
 
 
 def test_without_groups_there_is_no_table_of_them():
@@ -251,9 +287,10 @@ def likely(items, nats):
     ("base", "adapted", "verdict", "start"),
     [
         (BETTER, VAGUE, "forgot", "Forgot: the adapted model is worse on held-out code: edit similarity"),
-        (VAGUE, VAGUE, "kept", "Kept: the adapted model has lost less than 2.0 on held-out code"),
-        (VAGUE, BETTER, "kept", "Kept:"),
-        (BASE[:9], [*ADAPTED[:3], *[prediction(n, "x") for n in (3, 4)], *BASE[5:9]], "not resolved", "Not resolved"),
+        (likely(VAGUE, 9.0), likely(VAGUE, 9.0), "kept", "Kept: the adapted model has lost less than"),
+        (VAGUE, VAGUE, "not checked", "Not checked whether the adapted model finds held-out code less likely"),
+        (VAGUE, BETTER, "not checked", "Not checked"),
+        (BETTER[:9], VAGUE[:9], "cannot tell", "Too few prompts (9 from 9 files; about 21 more files are needed) to"),
         (likely(VAGUE, 9.0), likely(BETTER, 8.0), "kept", "Kept: the adapted model has lost less than 2.0 on"),
         (
             likely(VAGUE, 9.0),
@@ -261,17 +298,51 @@ def likely(items, nats):
             "forgot",
             "Forgot: the adapted model is worse on held-out code: bits per",
         ),
-        (likely(VAGUE, 9.0), [*likely(BETTER[:15], 8.5), *likely(BETTER[15:], 9.6)], "not resolved", "Not resolved"),
+        (
+            likely(VAGUE, 9.0),
+            likely(BETTER, 9.001),
+            "forgot less than the margin",
+            "Forgot, but less than 0.01: the adapted model is worse on held-out code: bits per byte",
+        ),
+        (
+            likely(VAGUE, 9.0),
+            [*likely(BETTER[:15], 8.5), *likely(BETTER[15:], 9.6)],
+            "cannot tell",
+            "Cannot tell whether the adapted model forgot: on held-out code, bits per byte",
+        ),
     ],
-    ids=["worse", "same", "better", "unclear", "likelier", "less likely", "a little less likely"],
+    ids=["worse", "same", "no nats", "better", "few", "likelier", "less likely", "a trifle", "a little less likely"],
 )
 def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
+    if verdict == "not checked":
+        base, adapted = ([dataclasses.replace(item, scores={}) for item in items] for items in (base, adapted))
     content, scored = found(base, adapted, about={"forgetting": True})
     benchmark = content.benchmarks["heldout"]
     assert benchmark.forgetting.verdict == verdict
-    assert wording.verdict(benchmark, MODELS)[0].startswith(start)
+    assert conclusion.sentences(benchmark, MODELS)[0].startswith(start)
     assert start in page.page(content, scored, {})
     assert f"forgetting: {verdict}" in terminal.table(benchmark, MODELS)
+
+
+def test_stopping_does_not_hide_what_was_forgotten():
+    """The base writes the right line and runs on; the adapted model stops after a worse one."""
+    base = likely([dataclasses.replace(item, prediction=item.reference + "x = 1\n" * 40) for item in VAGUE], 9.0)
+    adapted = likely(BETTER, 9.0)
+    benchmark = found(base, adapted, about={"forgetting": True})[0].benchmarks["heldout"]
+    uncut = next(row for row in benchmark.metrics if row.metric == "edit_similarity")
+    assert uncut.against_base["adapted"].value > 0
+    assert benchmark.forgetting.verdict == "forgot"
+
+
+def test_exact_match_is_kept_only_within_a_share_of_the_bases_hits():
+    """Four of a hundred hits are lost: less than two points after all, but all that there was."""
+    base = likely([written(n, "x\n") for n in range(300)], 9.0)
+    right = [
+        dataclasses.replace(item, prediction=item.reference) if n % 60 == 0 else item for n, item in enumerate(base)
+    ]
+    benchmark = found(right, base, about={"forgetting": True}, primary="exact_match")[0].benchmarks["heldout"]
+    assert benchmark.headline.against_base["adapted"].low > -6
+    assert benchmark.forgetting.verdict == "cannot tell"
 
 
 def test_several_models_share_a_table_each_compared_with_the_base():
@@ -291,7 +362,10 @@ def test_several_models_share_a_table_each_compared_with_the_base():
     assert max(map(len, table.splitlines())) <= 100
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
         assert all(word in text for word in ("merged", "3-shot base"))
-    assert "The merged model is better on held-out code" in " ".join(wording.verdict(benchmark, models))
+    assert (
+        "No conclusion about the merged model on held-out code: the merged model knows 30 of 30 long answers"
+        in " ".join(conclusion.sentences(benchmark, models))
+    )
 
 
 def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
@@ -301,7 +375,7 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
         for role, name in zip(("adapted", "adapted-2", "adapted-3"), names, strict=True)
     }
     answers = {"base": RUN_ON, "adapted": VAGUE, "adapted-2": GOOD, "adapted-3": BETTER}
-    by_role = {role: [*items[:20], *LONGER] for role, items in answers.items()}
+    by_role = {role: [*items, *LONGER] for role, items in answers.items()}
     scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
     stored = {"heldout": {"nearest": [item.reference for item in by_role["base"]]}}
     content = comparison.scores(scored, models, {"heldout": HELD_OUT}, stored, seed=0)
@@ -310,13 +384,12 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
         for name in names:
             assert f"{name} as generated: " in " ".join(text.split())
-            assert f"The {name} model (" in " ".join(text.split())  # is not better than a look-up
     for name in names:
         assert f"{name} by group: better in " in " ".join(table.split())
-        assert f"Edit similarity of {name} by group" in page.page(content, scored, {})
+        assert f"Similarity, cut of {name} by group" in page.page(content, scored, {})
     group = content.benchmarks["heldout"].groups[0]
     assert {key: against.verdict for key, against in group.against_base.items()} == {
-        "adapted": "worse", "adapted-2": "better", "adapted-3": "worse",
+        "adapted": "worse", "adapted-2": "not resolved", "adapted-3": "worse",
     }  # fmt: skip
     lost = "third by group: better in 0 of 4, worse in 2 (kind of line assignment, cursor line start)"
     assert lost in " ".join(table.split())
@@ -341,4 +414,6 @@ def test_a_difference_of_percentages_is_at_most_100():
     half = [dataclasses.replace(item, prediction="") if n < 15 else item for n, item in enumerate(two)]
     for row in found(half, two)[0].benchmarks["heldout"].metrics:
         if row.unit == "%":
-            assert (row.against_base["adapted"].low, row.against_base["adapted"].high) == (-100, 100)
+            assert -100 <= row.against_base["adapted"].low < 0
+            assert row.against_base["adapted"].high <= 100
+            assert row.against_base["adapted"].verdict == "too few"

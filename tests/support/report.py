@@ -33,9 +33,9 @@ BASE = [wrong(number) for number in range(30)]
 ADAPTED = [prediction(number) if number % 3 else wrong(number) for number in range(30)]
 
 
-def compared(base=BASE, adapted=ADAPTED):
+def compared(base=BASE, adapted=ADAPTED, **options):
     scored = {"heldout": {"base": comparison.score_items(base), "adapted": comparison.score_items(adapted)}}
-    return comparison.scores(scored, MODELS, {"heldout": HELD_OUT}, {}, seed=0), scored
+    return comparison.scores(scored, MODELS, {"heldout": HELD_OUT}, {}, seed=0, **options), scored
 
 
 def attacked():

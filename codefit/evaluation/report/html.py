@@ -14,7 +14,7 @@ import jinja2
 import markupsafe
 
 from codefit.evaluation import prompt_groups
-from codefit.evaluation.report import browser, tracks, wording
+from codefit.evaluation.report import browser, conclusion, tracks, wording
 from codefit.evaluation.report.wording import Models, capital
 from codefit.evaluation.result_schema import BenchmarkResult, Difference, Group, MetricRow, Scores
 from codefit.records import Prediction
@@ -71,7 +71,7 @@ def script_json(value: Any) -> markupsafe.Markup:
 
 
 def _verdict(result: BenchmarkResult, models: Models) -> dict[str, str]:
-    headline, *others = wording.verdict(result, models)
+    headline, *others = conclusion.sentences(result, models)
     return {"headline": headline, "others": " ".join(others)}
 
 
@@ -110,8 +110,9 @@ def _score_table(result: BenchmarkResult, models: Models) -> Table:
         else:
             rows.append((name, *(wording.score(row, key) for key in models), *_against(row, "adapted")))
     caption = (
-        f"{capital(result.title)}: 95 % intervals by resampling files; p of the paired bootstrap, for exact match and "
-        "next line of McNemar's exact test; resolvable is the smallest true difference that these prompts would show"
+        f"{capital(result.title)}: 95 % intervals over files; p of a permutation test by file and, for hits, of "
+        "McNemar's exact test too, corrected for the number of secondary metrics (Holm); resolvable is the smallest "
+        "true difference that these prompts would show"
     )
     return Table(caption, (*labels, "Against the base", "p", "Resolvable", "Verdict"), rows)
 
@@ -126,8 +127,7 @@ def _against(row: MetricRow, key: str) -> tuple[str, ...]:
     gap = row.against_base.get(key)
     if gap is None:
         return ("", "", "", "")
-    p = gap.p if gap.mcnemar_p is None else gap.mcnemar_p
-    return (wording.interval(gap, row), _p(p), wording.number(gap.smallest, row), gap.verdict)
+    return (wording.interval(gap, row), _p(gap.p), wording.number(gap.smallest, row), gap.verdict)
 
 
 def _p(value: float) -> str:
@@ -188,7 +188,9 @@ def _groups(result: BenchmarkResult, models: Models, key: str) -> Table:
         rows.append(_group(group, key, metric, group.against_base[key]))
     labels = tuple(models[each].label for each in ("base", key))
     name = f"{metric.label} of {labels[1]} by group, {result.title}"
-    caption = f"{name}; intervals are of each group alone, p and verdicts are corrected for the number of groups (Holm)"
+    caption = (
+        f"{name}; intervals are of each group alone, p and verdicts are corrected with all secondary differences (Holm)"
+    )
     return Table(caption, ("Group", "Prompts", *labels, "Difference", "p", "Verdict"), rows, name)
 
 

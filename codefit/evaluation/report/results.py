@@ -12,7 +12,7 @@ import msgspec
 from codefit.errors import UserError
 from codefit.evaluation import baselines, result_schema
 from codefit.evaluation.comparison import ADAPTED, BASE
-from codefit.evaluation.report import html, naming_errors, plots, terminal
+from codefit.evaluation.report import doors, html, naming_errors, plots, terminal
 from codefit.evaluation.result_schema import GenerationSettings, Role, RunManifest, Scores
 from codefit.manifest import Manifest, read_manifest
 from codefit.outputs import MANIFEST, write_whole
@@ -87,18 +87,18 @@ def read(folder: Path) -> Run:
     if "benchmarks" not in made or "models" not in made:
         raise UserError(f"{folder} holds no finished benchmark; run one with this --output_dir first.")
     about = result_schema.of_manifest(made, folder / MANIFEST)
-    predictions = {name: _read_predictions(folder, name, about.models) for name in about.benchmarks}
+    asked = made.get("asked", {})
+    predictions = {name: _read_predictions(folder, name, about.models, asked.get(name)) for name in about.benchmarks}
     stored = {name: _read_stored(folder, name, by_model[BASE]) for name, by_model in predictions.items()}
     return Run(predictions, stored, about, made, folder / "loss.png")
 
 
-def _read_predictions(folder: Path, benchmark: str, models: Iterable[str]) -> dict[str, list[Prediction]]:
+def _read_predictions(
+    folder: Path, benchmark: str, models: Iterable[str], asked: str | None
+) -> dict[str, list[Prediction]]:
     files = {key: _file(folder, key, benchmark) for key in models}
     found = {key: list(read_jsonl(file, Prediction)) for key, file in files.items()}
-    ids = [item.id for item in found[BASE]]
-    for key, items in found.items():
-        if not ids or [item.id for item in items] != ids:
-            raise UserError(f"{files[BASE]} and {files[key]} do not hold the same items; run the benchmark again.")
+    doors.check({files[key]: items for key, items in found.items()}, asked)
     return found
 
 
@@ -140,6 +140,10 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
             raise UserError(
                 f"{first} and {second} did not ask the same prompts of {name} ({len(asked_a)} and {len(asked_b)}, "
                 f"{same} in both); run one again with the data, --sample and --seed of the other."
+            )
+        if runs[0].about.models[BASE].name == runs[1].about.models[BASE].name:
+            doors.check(
+                {_file(folder, ADAPTED, name): items for folder, items in ((first, ours), (second, theirs))}, None
             )
         predictions[name] = {BASE: ours, ADAPTED: theirs}
     models = {

@@ -6,7 +6,7 @@ import textwrap
 from codefit import console
 from codefit.evaluation import prompt_groups
 from codefit.evaluation.output_checks import STOPS_AT_NATURAL_END
-from codefit.evaluation.report import wording
+from codefit.evaluation.report import conclusion, wording
 from codefit.evaluation.report.wording import Models
 from codefit.evaluation.result_schema import BenchmarkResult, Group, MetricRow, Scores
 
@@ -18,11 +18,13 @@ AGAINST = ("difference [95 %]", "verdict")
 def table(result: BenchmarkResult, models: Models) -> str:
     """Return one benchmark as lines of text."""
     header, rows = scores(result, models)
-    lines = [wording.title(result), "", console.table(rows, header), ""]
+    findings = [f"warning: {finding}" for finding in result.findings]
+    said = [*findings, *conclusion.sentences(result, models)]
+    lines = [wording.title(result), "", *map(_wrapped, said), "", console.table(rows, header), ""]
     if result.compat:  # the signatures are too wide for a terminal
         compat = [row[:-1] for row in wording.compat_rows(result)]
         lines += [console.table(compat, wording.compat_header(models)[:-1]), ""]
-    notes = [*_lines(result, models), *(f"note: {finding}" for finding in result.findings)]
+    notes = _lines(result, models)
     if result.forgetting:
         notes.insert(0, f"forgetting: {result.forgetting.verdict}")
     return "\n".join([*lines, *map(_wrapped, notes)])
@@ -30,7 +32,8 @@ def table(result: BenchmarkResult, models: Models) -> str:
 
 def _wrapped(note: str) -> str:
     """Return a sentence in lines; a number and its % stay together."""
-    return textwrap.fill(note.replace(" %", "\xa0%"), WIDTH, subsequent_indent="  ").replace("\xa0%", " %")
+    text = note.replace(" %", "\xa0%")
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False).replace("\xa0%", " %")
 
 
 def markdown(content: Scores) -> str:
@@ -43,9 +46,10 @@ def markdown(content: Scores) -> str:
 
 def _chapter(result: BenchmarkResult, models: Models) -> list[str]:
     header, rows = scores(result, models)
-    parts = [f"## {wording.title(result)}", " ".join(wording.verdict(result, models))]
+    parts = [f"## {wording.title(result)}"]
     if result.findings:
-        parts.append("\n".join(f"- {finding}" for finding in result.findings))
+        parts.append("\n".join(f"- Warning: {finding}" for finding in result.findings))
+    parts.append(" ".join(conclusion.sentences(result, models)))
     parts.append(console.markdown_table(rows, header))
     if result.compat:
         parts.append(console.markdown_table(wording.compat_rows(result), wording.compat_header(models)))
@@ -53,7 +57,7 @@ def _chapter(result: BenchmarkResult, models: Models) -> list[str]:
     for key in wording.fitted(result) if result.groups else ():
         label = models[key].label
         groups = [_group(group, key, result.headline) for group in result.groups]
-        parts += [f"{result.headline.label} of {label} by group; verdicts corrected for their number:"]
+        parts += [f"{result.headline.label} of {label} by group; verdicts corrected with all secondary differences:"]
         parts += [console.markdown_table(groups, ("group", "prompts", models["base"].label, label, *AGAINST))]
     how = f"|{result.decoding}"
     signatures = ", ".join(f"`{row.signature.removesuffix(how)}`" for row in _shown(result))

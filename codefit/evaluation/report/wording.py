@@ -1,7 +1,7 @@
 """How the terminal, the Markdown page, the HTML page and the plot write numbers and sentences about scores."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from codefit.evaluation import baselines, prompt_groups, truncation
 from codefit.evaluation.result_schema import BenchmarkResult, Count, Difference, MetricRow, Model, Score
@@ -25,6 +25,11 @@ def capital(text: str) -> str:
 def fitted(result: BenchmarkResult) -> list[str]:
     """Return the keys of the adapted models."""
     return list(result.stop_rules.against_base)
+
+
+def name(row: MetricRow) -> str:
+    """Return the name of a metric for the middle of a sentence."""
+    return "edit similarity" if row.metric == "edit_similarity_cut" else in_sentence(row.label)
 
 
 def number(value: float, row: MetricRow) -> str:
@@ -89,12 +94,13 @@ def compat_rows(result: BenchmarkResult) -> list[tuple[str, ...]]:
 
 
 def floors(result: BenchmarkResult) -> str:
-    """Return the baselines' values of the headline metric in one line."""
+    """Return the baselines' values of the primary metric in one line."""
     row = result.headline
     values = {found.baseline: number(found.values[row.metric], row) for found in result.baselines}
     ceiling = values.pop(baselines.CEILING)
-    known = ", ".join(f"{name} {value}" for name, value in values.items())
-    return f"{in_sentence(row.label)} without a model: {known}; the references themselves {ceiling}"
+    known = ", ".join(f"{baseline} {value}" for baseline, value in values.items())
+    cut = ", cut," if row.metric == "edit_similarity_cut" else ""
+    return f"{name(row)}{cut} without a model: {known}; the references themselves {ceiling}"
 
 
 def stopping(result: BenchmarkResult, models: Models) -> list[str]:
@@ -104,7 +110,7 @@ def stopping(result: BenchmarkResult, models: Models) -> list[str]:
     base = f"the {models['base'].label} {rule.label} ({number(rule.values['base'], row)})"
     sentences = []
     for key, against in stops.against_base.items():
-        free, alike = (f"{interval(each, row)}, {each.verdict}" for each in (against.as_generated, against.cut_alike))
+        free, alike = (interval(each, row) for each in (against.as_generated, against.cut_alike))
         rest = "" if stops.best == truncation.AS_GENERATED else f"; cut alike: {alike}"
         sentences.append(f"against {base}, {models[key].label} as generated: {free}{rest}")
     return sentences
@@ -122,52 +128,10 @@ def groups(result: BenchmarkResult, models: Models) -> list[str]:
     return sentences
 
 
-def verdict(result: BenchmarkResult, models: Models) -> list[str]:
-    """Return what a benchmark found, in sentences: those about the metric that decides first."""
-    row = _decisive(result, "adapted")
-    others = [key for key in row.against_base if key != "adapted"]
-    return [
-        _headline(result, models, "adapted"),
-        *_others([each for each in result.metrics if each is not row], row.against_base["adapted"].verdict),
-        *(_headline(result, models, key) for key in others),
-    ]
-
-
-def _decisive(result: BenchmarkResult, key: str) -> MetricRow:
-    """Return the row that a model is judged by: of the headline metric, or the one that the forgetting check names."""
-    if key != "adapted" or result.forgetting is None:
-        return result.headline
-    by = result.forgetting.metric
-    return next(row for row in result.metrics if row.metric == by)
-
-
-def _headline(result: BenchmarkResult, models: Models, key: str) -> str:
-    row = _decisive(result, key)
-    gap, where, name = row.against_base[key], result.title, in_sentence(row.label)
-    values = tuple(number(row.scores[each].value, row) for each in ("base", key))
-    size = f"{signed(gap.value, row)}, 95 % interval {signed(gap.low, row)} to {signed(gap.high, row)}"
-    change = f"{name} {values[0]} to {values[1]} ({size})"
-    who = f"the {models[key].label} model"
-    if key == "adapted" and result.forgetting:
-        margin = number(result.forgetting.margin, row)
-        return {
-            "forgot": f"Forgot: {who} is worse on {where}: {change}.",
-            "kept": f"Kept: {who} has lost less than {margin} on {where}, if anything: {change}.",
-            "not resolved": f"Not resolved whether {who} forgot: on {where}, {change}; ask more prompts.",
-        }[result.forgetting.verdict]
-    if gap.verdict == "not resolved":
-        return (
-            f"No difference is resolved on {where} with {result.n} prompts for {who}: {change}; "
-            f"the smallest that they would show is {number(gap.smallest, row)}."
-        )
-    verb = "rises" if gap.value > 0 else "falls"
-    return f"T{who[1:]} is {gap.verdict} on {where}: {name} {verb} from {values[0]} to {values[1]} ({size})."
-
-
-def _others(rows: Sequence[MetricRow], headline: str) -> Iterator[str]:
-    """Yield "Also better: …", "Worse: …" for the other metrics."""
-    for word in ("better", "worse", "not resolved"):
-        labels = [row.label for row in rows if row.against_base["adapted"].verdict == word]
-        if labels:
-            lead = f"also {word}" if word == headline else word
-            yield f"{lead.capitalize()}: {', '.join(labels)}."
+def secondary(rows: Sequence[MetricRow]) -> list[str]:
+    """Return "Secondary metrics, … better: …; worse: …." for the metrics that do not carry the verdict."""
+    found = []
+    for word in ("better", "worse", "not resolved", "too few"):
+        if labels := [in_sentence(row.label) for row in rows if row.against_base["adapted"].verdict == word]:
+            found.append(f"{word}: {', '.join(labels)}")
+    return [f"Secondary metrics, corrected for their number: {'; '.join(found)}."] if found else []

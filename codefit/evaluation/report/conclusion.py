@@ -1,0 +1,167 @@
+"""What a benchmark found, as sentences. The first one answers the user's question, and a reader may stop after it.
+
+It is about content: completions are cut as an editor cuts them, and what was gained by stopping is said apart. It names
+the strongest floor, and where something leaves no conclusion, it says that and not "better".
+"""
+
+import math
+
+from codefit.evaluation import forgetting, prompt_groups
+from codefit.evaluation.report import wording
+from codefit.evaluation.report.wording import Models, interval, number
+from codefit.evaluation.result_schema import BenchmarkResult, MetricRow
+from codefit.scoring import statistics
+from codefit.scoring.metric import in_sentence
+
+CUT = {"edit_similarity_cut": "edit_similarity", "accepted": "exact_match"}  # primary metrics that are cut, and uncut
+FLOORS = {
+    "empty": "writing nothing",
+    "constant": "always the most frequent training completion",
+    "nearest": "looking up training code",
+}
+MOST_GROUPS = 3  # that are named in a sentence
+
+
+def sentences(result: BenchmarkResult, models: Models) -> list[str]:
+    """Return what a benchmark found: about the adapted model first, then its secondary metrics and other models."""
+    first = _forgetting(result, models) if result.forgetting else _headline(result, models, "adapted")
+    doubted = "adapted" in result.doubts and not result.forgetting
+    return [
+        first,
+        *(wording.secondary(result.metrics[1:]) if not doubted else []),
+        *(_headline(result, models, key) for key in result.headline.against_base if key != "adapted"),
+    ]
+
+
+def _headline(result: BenchmarkResult, models: Models, key: str) -> str:
+    who, where = f"the {models[key].label} model", result.title
+    if doubts := result.doubts.get(key):
+        reasons = "; ".join(_inner(sentence) for sentence in doubts)
+        return f"No conclusion about {who} on {where}: {reasons}. Its scores: {_change(result, key)}."
+    gap, row = result.headline.against_base[key], result.headline
+    size = f"{interval(gap, row)} {wording.name(row)}"
+    learned = _learned_to_stop(result, key)
+    if gap.verdict == "too few":
+        return f"{_too_few(result)} to tell whether {who} is better on {where} ({size})."
+    if gap.verdict == "better":
+        return f"{_better(result, who, key, size)}{_look_up_unknown(result, key)}{_groups(result, key)}."
+    found = (
+        _worse(result, who, size, learned) if gap.verdict == "worse" else _unresolved(result, who, size, learned, key)
+    )
+    return f"{found}{_below_floor(result, key)}{_groups(result, key)}."
+
+
+def _worse(result: BenchmarkResult, who: str, size: str, learned: bool) -> str:
+    row, where = result.headline, result.title
+    base = number(row.scores["base"].value, row)
+    if learned:
+        found = f"{who} learned to stop, but its content is worse than the base's ({base}) on {where}: {size}"
+        return wording.capital(found)
+    return wording.capital(f"{_lead(row)}{who} is worse than the base ({base}) on {where}: {size}")
+
+
+def _better(result: BenchmarkResult, who: str, key: str, size: str) -> str:
+    row, where = result.headline, result.title
+    base = number(row.scores["base"].value, row)
+    lead = wording.capital(f"{_lead(row)}{who}")
+    floor = result.floors.get(key)
+    if floor is None or (floor.floor == "empty" and floor.difference.verdict == "better"):
+        return f"{lead} is better than the base ({base}) on {where}: {size}"
+    name = f"{FLOORS[floor.floor]} ({number(floor.value, row)})"
+    if floor.difference.verdict == "better":
+        return f"{lead} is better on {where}: {size}; better than the base ({base}) and than {name}"
+    relation = "worse than" if floor.difference.verdict == "worse" else "not shown to be better than"
+    return f"{lead} is {relation} {name} on {where}, though better than the base ({base}): {size}"
+
+
+def _below_floor(result: BenchmarkResult, key: str) -> str:
+    """Return that a model is worse than the strongest floor, for the end of a sentence, if it is."""
+    floor = result.floors.get(key)
+    if floor is None or floor.difference.verdict != "worse":
+        return ""
+    return f"; worse than {FLOORS[floor.floor]} ({number(floor.value, result.headline)})"
+
+
+def _unresolved(result: BenchmarkResult, who: str, size: str, learned: bool, key: str) -> str:
+    row, gap = result.headline, result.headline.against_base[key]
+    where, files = result.title, f"{result.files} files"
+    content = "its content" if learned else f"the content of {who}" if row.metric in CUT else who
+    if row.unit == "%" and gap.mcnemar_p is None and max(-gap.low, gap.high) < forgetting.MARGIN:
+        same = f"{content} is the same as the base's within {forgetting.MARGIN:.0f} points on {where}: {size}"
+        return wording.capital(f"{who} learned to stop; {same}" if learned else same)
+    doubt = f"whether {content} is better on {where}, these {files} cannot tell ({size}"
+    if learned:
+        return wording.capital(f"{who} learned to stop; {doubt})")
+    smallest = number(gap.smallest, row)
+    return wording.capital(f"{doubt}; the smallest difference that they would show is {smallest})")
+
+
+def _learned_to_stop(result: BenchmarkResult, key: str) -> bool:
+    """Return whether a model is better as it was generated; where it is not better when cut, it ends better."""
+    uncut = next((row for row in result.metrics if row.metric == CUT.get(result.headline.metric)), None)
+    return uncut is not None and uncut.against_base[key].verdict == "better"
+
+
+def _look_up_unknown(result: BenchmarkResult, key: str) -> str:
+    if key not in result.floors or any(row.baseline == "nearest" for row in result.baselines):
+        return ""
+    return "; not compared with a look-up, since the training data are not at hand"
+
+
+def _groups(result: BenchmarkResult, key: str) -> str:
+    """Return in which groups of prompts a model is worse, for the end of a sentence; the largest groups first."""
+    worse = [
+        group for group in result.groups if key in group.against_base and group.against_base[key].verdict == "worse"
+    ]
+    names = [
+        f"{in_sentence(prompt_groups.TITLES[group.kind])} {group.group}"
+        for group in sorted(worse, key=lambda group: -group.n)
+    ]
+    more = f" and {len(names) - MOST_GROUPS} more groups" if len(names) > MOST_GROUPS else ""
+    return f"; worse in: {', '.join(names[:MOST_GROUPS])}{more}" if names else ""
+
+
+def _too_few(result: BenchmarkResult) -> str:
+    """Return "Too few prompts (12 from 3 files; about 3 more files are needed)"."""
+    per_file = result.n / result.files
+    more = max(statistics.FEWEST_FILES - result.files, math.ceil((statistics.FEWEST_ITEMS - result.n) / per_file), 1)
+    files = "1 more file is" if more == 1 else f"{more} more files are"
+    return f"Too few prompts ({result.n} from {_count(result.files, 'file')}; about {files} needed)"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def _lead(row: MetricRow) -> str:
+    return "With stopping taken out, " if row.metric in CUT else ""
+
+
+def _inner(sentence: str) -> str:
+    """Return a sentence for the middle of another one."""
+    text = sentence.removesuffix(".")
+    return text[0].lower() + text[1:] if text[:2] != text[:2].upper() else text
+
+
+def _change(result: BenchmarkResult, key: str, row: MetricRow | None = None) -> str:
+    """Return "edit similarity 43.2 to 48.1 (+4.9 [+0.4, +9.8])"."""
+    row = row or result.headline
+    values = [number(row.scores[each].value, row) for each in ("base", key)]
+    return f"{wording.name(row)} {values[0]} to {values[1]} ({interval(row.against_base[key], row)})"
+
+
+def _forgetting(result: BenchmarkResult, models: Models) -> str:
+    found = result.forgetting
+    assert found is not None
+    row = next(row for row in result.metrics if row.metric == found.metric)
+    who, where, margin = f"the {models['adapted'].label} model", result.title, number(found.margin, row)
+    change = _change(result, "adapted", row)
+    if found.verdict == "cannot tell" and row.against_base["adapted"].verdict == "too few":
+        return f"{_too_few(result)} to tell whether {who} forgot: on {where}, {change}."
+    return {
+        "forgot": f"Forgot: {who} is worse on {where}: {change}; a loss below {margin} would not matter.",
+        "forgot less than the margin": f"Forgot, but less than {margin}: {who} is worse on {where}: {change}.",
+        "kept": f"Kept: {who} has lost less than {margin} on {where}, if anything: {change}.",
+        "cannot tell": f"Cannot tell whether {who} forgot: on {where}, {change}; a loss of {margin} is not ruled out.",
+        "not checked": f"Not checked whether {who} finds {where} less likely: no likelihoods were measured; {change}.",
+    }[found.verdict]

@@ -1,0 +1,80 @@
+"""Which predictions may be compared: the same questions, once each, with numbers, asked in the same way."""
+
+import collections
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from codefit.errors import UserError
+from codefit.evaluation import comparison
+from codefit.evaluation.result_schema import GenerationSettings
+from codefit.records import Prediction
+
+FREE = ("by", "device")  # settings of decoding that may differ without a flag; a comparison still says so
+
+
+def digest(items: Sequence[Prediction]) -> str:
+    """Return what was asked as a number that any change of an id, prompt or reference changes."""
+    asked = [(item.id, item.prompt, item.suffix, item.reference) for item in items]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def check(by_file: Mapping[Path, Sequence[Prediction]], asked: str | None) -> None:
+    """Refuse predictions of one benchmark that cannot be compared, the first file being that of the base.
+
+    Args:
+        by_file: the predictions of each model.
+        asked: the digest that the run kept; None in a run of an older codefit.
+
+    Raises:
+        UserError: rows are doubled, missing or swapped, prompts or references differ, or a number is none.
+    """
+    (first, base), *_ = by_file.items()
+    for path, items in by_file.items():
+        _check_ids(path, [item.id for item in items], first, [item.id for item in base])
+        for item, other in zip(items, base, strict=True):
+            if (item.prompt, item.suffix, item.reference) != (other.prompt, other.suffix, other.reference):
+                raise UserError(
+                    f"{first} and {path} have another prompt or reference for {item.id}; run the benchmark again."
+                )
+            _check_numbers(path, item, other)
+    if asked and digest(base) != asked:
+        raise UserError(f"{first} has other prompts or references than were asked; run the benchmark again.")
+
+
+def _check_ids(path: Path, ids: Sequence[str], first: Path, base: Sequence[str]) -> None:
+    (doubled, times), *_ = collections.Counter(ids).most_common(1) or [("", 0)]
+    if times > 1:
+        raise UserError(f"{path} holds {doubled} twice; run the benchmark again.")
+    if not ids or list(ids) != list(base):
+        raise UserError(f"{first} and {path} do not hold the same items; run the benchmark again.")
+
+
+def _check_numbers(path: Path, item: Prediction, base: Prediction) -> None:
+    for name in ("nats", "tokens"):
+        value = item.scores.get(name, 0.0)
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise UserError(f"{path} holds {value} as {name} of {item.id}; run the benchmark again.")
+    if {"nats", "tokens"} & item.scores.keys() and item.scores.get("tokens") != base.scores.get("tokens"):
+        raise UserError(
+            f"{path} counts {item.scores.get('tokens')} tokens in the reference of {item.id}, and the base "
+            f"{base.scores.get('tokens')}; run the benchmark again."
+        )
+
+
+def refuse_different(decoding: Mapping[str, GenerationSettings], where: str, allow: bool) -> None:
+    """Refuse models that were asked in different ways, unless that is allowed.
+
+    Raises:
+        UserError: decoding, stop rule, lengths or dtype differ.
+    """
+    for key in [] if allow else decoding:
+        differ = [name for name in comparison.differing_settings(decoding, key) if name not in FREE]
+        if differ and key != "few-shot":
+            values = (", ".join(f"{name} {getattr(decoding[each], name)}" for name in differ) for each in ("base", key))
+            raise UserError(
+                f"{where} was asked in different ways ({' and '.join(values)}), so part of a difference may come from "
+                "that; ask again in one way, or add --allow_different."
+            )
