@@ -195,21 +195,20 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
     options = Curation.of(vars(args))
     counts = Counter(documents_in=0, licence_headers_removed=0)
     redacted: Counter[str] = Counter()
-    names: dict[str, tuple[str, str]] = {}
+    names: set[tuple[str, str]] = set()
     taken: set[str] = set()
     documents = (document for source in args.input for document in records.read_documents(source, taken))
     for document, curated in curate_all(console.progress(documents, "curate", unit="file"), options, engine_of(args)):
         outcome = curated.outcome
         counts.update(curated.counts, documents_in=1)
-        name, identity = f"{document.repository}/{document.path}", (document.repository, document.path)
-        if not isinstance(outcome, Rejection) and name in names:  # the name begins the ids of pairs
-            same = names[name] == identity
-            outcome = Rejection("same repository and path" if same else "same name as another file", names[name])
+        name = document.repository, document.path
+        if not isinstance(outcome, Rejection) and name in names:
+            outcome = Rejection("same repository and path")
         if isinstance(outcome, Rejection):
             length = len(document.content.encode("utf-8", "surrogatepass"))
             log.add(document.repository, document.path, length, outcome)
         else:
-            names[name] = identity
+            names.add(name)
             corpus.add(outcome, content_id(outcome.content))
             redacted += curated.redacted
     return {**counts, "redacted" if args.redact else "not_redacted": redacted}

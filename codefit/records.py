@@ -5,6 +5,7 @@ A broken line is reported with its file and line number. Unknown fields are igno
 """
 
 import dataclasses
+import datetime
 import functools
 import gzip
 import itertools
@@ -41,6 +42,7 @@ COLUMNS = {
 }
 OWNER, NAME = "owner", "name"  # of a repository, where they are two columns
 FUNCTION = "func_name"  # where a row is one function of a file
+ADDRESSES = ("func_code_url", "url")  # of a function, with its lines
 
 SPLITS = ("train", "validation", "test")
 MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
@@ -188,12 +190,15 @@ def _known(row: dict[str, Any]) -> dict[str, Any]:
     if not known["repository"] and _text(row.get(OWNER)) and _text(row.get(NAME)):
         known["repository"] = f"{row[OWNER]}/{row[NAME]}"
     if _text(row.get(FUNCTION)) and isinstance(known["path"], str):
-        known["path"] += f"#{row[FUNCTION]}"
+        lines = next((url.partition("#")[2] for name in ADDRESSES if (url := _text(row.get(name)))), "")
+        known["path"] += f"#{lines or row[FUNCTION]}"  # functions of one file can share a name
     return known
 
 
 def _text(value: Any) -> str | None:
-    """Return a text, or several (a file can have more than one licence) as one; None for anything else."""
+    """Return a text, several (a file can have more than one licence) as one, a date as ISO 8601; None for the rest."""
+    if isinstance(value, datetime.datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).isoformat()
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
         return " AND ".join(value)
     return value if isinstance(value, str) and value else None
@@ -271,7 +276,7 @@ def _free(path: str, row: int, taken: set[str]) -> str:
 def _documents(source: str) -> Iterator[Document]:
     path = Path(source)
     if path.suffix == ".parquet" and path.is_file():
-        columns = [*itertools.chain(*COLUMNS.values()), OWNER, NAME, FUNCTION]
+        columns = [*itertools.chain(*COLUMNS.values()), OWNER, NAME, FUNCTION, *ADDRESSES]
         yield from _checked(rows_of_parquet(path, columns), f"{path}: row")
     elif path.exists() or path.suffix in {".jsonl", ".json", ".parquet"} or source.count("/") != 1:
         yield from read_jsonl(path, Document)

@@ -1,6 +1,7 @@
 """The records and their files: what is written comes back, and what is broken is named with its file and line."""
 
 import dataclasses
+import datetime
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -350,6 +351,10 @@ OF_OTHERS = {
         **{"content": None, "whole_func_string": "text", "path": None, "func_path_in_repository": "a.kt"},
         **{"repository_name": "o/r", "func_name": "f", "func_code_string": "cut"},
     },
+    "CodeSearchNet with addresses": {
+        **{"content": None, "whole_func_string": "text", "repository_name": "o/r", "func_name": "f"},
+        **{"func_code_url": "https://example.com/o/r/blob/c/a.kt#L3-L9"},
+    },
 }
 FOUND = {
     "KStack": Document("text", "a.kt", "o/r", "c"),
@@ -359,6 +364,7 @@ FOUND = {
     "github-code": Document("text", "a.kt", "o/r", language="Kotlin", license="mit"),
     "CodeSearchNet": Document("text", "a.kt#f", "o/r", "c", language="kotlin"),
     "CodeSearchNet of the Hub": Document("text", "a.kt#f", "o/r"),
+    "CodeSearchNet with addresses": Document("text", "a.kt#L3-L9", "o/r"),
 }
 
 
@@ -375,6 +381,13 @@ def test_data_sets_of_others_are_read_by_their_own_columns(
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
     assert list(read_documents(str(path))) == [FOUND[name]]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("zone", [None, datetime.UTC])
+def test_a_date_of_parquet_is_iso_8601(tmp_path: Path, zone: datetime.tzinfo | None) -> None:
+    date = datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=zone)
+    source = parquet(tmp_path / "a.parquet", content=["x"], path=["a"], repo_name=["o/r"], committer_date=[date])
+    assert list(read_documents(source)) == [Document("x", "a", "o/r", committed_at="2020-01-02T03:04:05+00:00")]
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,8 @@ def _python(measure: Callable[[File], float]) -> Rule:
 
 
 def _licence(file: File, allowed: Iterable[str]) -> str | None:
-    return None if file.license in allowed else file.license or "unknown"
+    known = {licence.lower() for licence in allowed}  # several that hold at once are joined by AND
+    return None if all(part.lower() in known for part in file.license.split(" AND ")) else file.license or "unknown"
 
 
 def _secrets(file: File, limit: int) -> int | None:

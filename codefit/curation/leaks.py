@@ -25,6 +25,8 @@ from codefit.tasks.repository_context import pieces
 
 Texts = Callable[[], Iterator[tuple[str, str, str]]]
 
+Name = tuple[str, str]  # the repository and the path of a file: joined, two files could share one
+
 
 @dataclass(frozen=True, slots=True)
 class Leak:
@@ -88,15 +90,15 @@ class Prepared:
         self.manifest = manifest
         self.arguments = manifest["arguments"]
         self.completions: list[str] = []
-        self.splits: dict[str, str] = {}
-        self.places: dict[str, list[tuple[Path, int]]] = defaultdict(list)  # of a file's pairs: where each line begins
+        self.splits: dict[Name, str] = {}
+        self.places: dict[Name, list[tuple[Path, int]]] = defaultdict(list)  # of a file's pairs: where each line begins
         self.units: dict[str, str] = {}
-        self.taken: dict[str, set[tuple[int, int, bytes]]] = {}  # of a file that is context: start, length and hash
+        self.taken: dict[Name, set[tuple[int, int, bytes]]] = {}  # of a file that is context: start, length and hash
 
     def leaks(self) -> Iterator[str]:
         """Yield a sentence for each kind of leak that there is."""
         yield from self._divided_units()
-        leaks = list(find_leaks(lambda: ((split, _name(d), d.content) for split, d in self.documents())))
+        leaks = list(find_leaks(lambda: ((split, _shown(d), d.content) for split, d in self.documents())))
         if leaks:
             one = f"{leaks[0].train} resembles {leaks[0].evaluation} ({leaks[0].similarity:.2f})"
             yield f"{len(leaks)} train files resemble evaluation files ({one})"
@@ -138,18 +140,18 @@ class Prepared:
             for offset, pair in _pairs_at(file) if name == split or file.is_file() else ():
                 if name == "test":
                     self.completions.append(pair.completion)
-                self.places[f"{pair.repository}/{pair.path}"].append((file, offset))
+                self.places[_name(pair)].append((file, offset))
                 yield from self._read_context(pair)
                 for path in (pair.path, *(file["path"] for file in pair.context or [])):
                     unit = unit_of(pair.repository, path, "file" if by == "time" else by)
                     if self.units.setdefault(unit, split) != split:
                         yield f"{unit} is in {self.units[unit]} and in {split}"
-                    self.splits[f"{pair.repository}/{path}"] = split
+                    self.splits[pair.repository, path] = split
 
     def _read_context(self, pair: records.Pair) -> Iterator[str]:
         try:
             for path, start, text in pieces(pair):
-                self.taken.setdefault(f"{pair.repository}/{path}", set()).add((start, len(text), content_id(text)))
+                self.taken.setdefault((pair.repository, path), set()).add((start, len(text), content_id(text)))
                 if path == pair.path:
                     yield f"{pair.id} has its own file as context"
         except ValueError as error:
@@ -160,13 +162,13 @@ class Prepared:
         for _, document in self.documents() if self.taken else ():
             for start, length, found in self.taken.get(_name(document), ()):
                 if content_id(document.content[start : start + length]) != found:
-                    yield f"a prompt holds a text that is not in {_name(document)}"
+                    yield f"a prompt holds a text that is not in {_shown(document)}"
 
     def _misplaced_in_time(self) -> Iterator[str]:
         since = self.manifest.get("boundaries") or {}
         for split, document in self.documents() if since else ():
             if split_at(document.committed_at, since) != split:
-                yield f"{_name(document)} of {document.committed_at} is in {split}"
+                yield f"{_shown(document)} of {document.committed_at} is in {split}"
 
     def _benchmarks(self) -> Iterator[str]:
         if not (files := self.arguments.get("decontaminate")):
@@ -176,7 +178,7 @@ class Prepared:
         boilerplate = np.array(self.manifest.get("boilerplate", []), np.uint64)
         hits, _ = contaminated(benchmarks, list(found.values()), boilerplate)
         for row, piece in hits.items():
-            yield f"{list(found)[row]} holds a piece of {benchmarks.name(piece)}"
+            yield f"{'/'.join(list(found)[row])} holds a piece of {benchmarks.name(piece)}"
 
     def documents(self) -> Iterator[tuple[str, records.Document]]:
         """Yield split and curated document of every file that has a pair, read from the input again."""
@@ -187,7 +189,7 @@ class Prepared:
                 if isinstance(curated.outcome, records.Document) and _name(curated.outcome) in missing:
                     yield missing.pop(_name(curated.outcome)), curated.outcome
         if missing:
-            one = next(iter(missing))
+            one = "/".join(next(iter(missing)))
             raise UserError(f"{len(missing)} files of {self.output} are not in its input, such as {one}.")
 
 
@@ -203,5 +205,9 @@ def _pairs_at(file: Path) -> Iterator[tuple[int, records.Pair]]:
             offset += len(line)
 
 
-def _name(record: records.Document | records.Pair) -> str:
-    return f"{record.repository}/{record.path}"
+def _name(record: records.Document | records.Pair) -> Name:
+    return record.repository, record.path
+
+
+def _shown(document: records.Document) -> str:
+    return f"{document.repository}/{document.path}"

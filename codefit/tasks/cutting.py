@@ -30,13 +30,20 @@ def parsed(document: Document) -> Syntax:
 
 
 def name_of(document: Document) -> str:
-    """Return how a document is called in ids and in the seed of its cuts."""
-    return f"{document.repository}/{document.path}".removeprefix("/")
+    """Return how a document is called in ids: `owner/name/path`, and for any other repository `repository//path`.
+
+    No two documents share a name: a joined `a/b/c` could be `c` of `a/b` or `b/c` of `a`.
+    """
+    owner, _, name = document.repository.partition("/")
+    if owner and name and "/" not in name:
+        return f"{document.repository}/{document.path}"
+    return f"{document.repository.replace('%', '%25').replace('/', '%2F')}//{document.path}"
 
 
 def chance_of(document: Document, seed: int) -> random.Random:
     """Return a source of chance that depends on nothing but the seed and the name of the document."""
-    return random.Random(hashlib.blake2b(f"{seed}\0{name_of(document)}".encode(), digest_size=8).digest())
+    name = f"{document.repository}/{document.path}".removeprefix("/")
+    return random.Random(hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest())
 
 
 def thinned(places: Sequence[Item], limit: int, skipped: Counter[str]) -> Sequence[Item]:

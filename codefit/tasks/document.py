@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from codefit.records import Document, Pair
+from codefit.tasks.cutting import name_of
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = False
@@ -19,7 +20,7 @@ def build_pairs(
         skipped["empty document"] += 1
         return
     yield Pair(
-        id=f"{document.repository}/{document.path}",
+        id=name_of(document),
         task="document",
         prompt="",
         completion=document.content,
