@@ -16,7 +16,7 @@ from codefit import fim
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.generation import batched
-from codefit.modeling import hub_files, loading
+from codefit.modeling import hub_files, loading, merging
 
 DATASET = "data/kotlin_prepared_dataset"
 PROMPT_TOKENS = 512  # for an adapted model of others, which says nothing about its prompts
@@ -168,7 +168,7 @@ def loaded(by_role: dict[str, dict[str, Any]], load_in_4bit: bool) -> Iterator[t
             attached = loading.attach_adapter(model, facts["folder"])
             if attached.dtype == torch.float32 and not load_in_4bit and loading.can_be_merged(attached):
                 model = None  # its weights become those of the adapted model
-                yield role, attached.merge_and_unload()
+                yield role, merging.merge_in_memory(attached)
                 continue
             yield role, attached
             model = attached.unload()
