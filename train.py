@@ -282,7 +282,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
 
     from codefit import encoding
     from codefit.modeling import loading
-    from codefit.training import curriculum, estimate, packing, samples, trainer_settings
+    from codefit.training import curriculum, estimate, isolation, packing, samples, trainer_settings
     from codefit.training.trainer import wait_for_others
 
     args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
@@ -302,7 +302,9 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         for sample in found.train[: args.preview]:
             print(encoding.preview(sample, encoder, sys.stdout.isatty()))
         return
-    packed = packing.PackedRows(found.train, args.max_length, encoder.pad_id, curriculum.plan(args))
+    packed = packing.PackedRows(
+        found.train, args.max_length, encoder.pad_id, curriculum.plan(args), isolates=isolation.may_pack(model)
+    )
     estimate.describe(args, model, packed, found.ledger)
     estimate.refuse_full_disk(args, model)
     if args.dry_run:
@@ -350,7 +352,8 @@ def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any
     from codefit.training.trainer import make_trainer
 
     validation, replay = (
-        packing.PackedRows(held_out, args.max_length, encoder.pad_id) for held_out in (found.validation, found.replay)
+        packing.PackedRows(held_out, args.max_length, encoder.pad_id, isolates=packed.isolates)
+        for held_out in (found.validation, found.replay)
     )
     asked = found.asked[: args.eval_predictions]
     held_out = HeldOut(asked, encoder) if asked else None
