@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import model_files
+from codefit import exact_text, model_files
 from codefit.errors import UserError, first_line
 
 FILE = model_files.TOKENIZER
@@ -13,7 +13,7 @@ TAIL = 16  # tokens at the end of a piece that could be others in the whole text
 
 
 def load_tokenizer(name_or_path: str) -> Any:
-    """Return the `tokenizers.Tokenizer` of a local folder or of a model on the Hub, with truncation and padding off.
+    """Return the `tokenizers.Tokenizer` of a local folder or of a model on the Hub, for texts that are no beginnings.
 
     Raises:
         UserError: there is no tokenizer.json, it is damaged, or the Hub cannot be reached.
@@ -31,9 +31,7 @@ def load_tokenizer(name_or_path: str) -> Any:
         raise
     except BaseException as error:  # the Rust side raises a bare Exception, and a panic is not even that
         raise UserError(f"{path} is no usable tokenizer ({first_line(error)}); get it again.") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+    return exact_text.continuing(tokenizer)[0]
 
 
 def _downloaded(name: str) -> Path:
@@ -58,6 +56,7 @@ def token_starts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     A long text is tokenised in pieces, since the tokenizer holds about 180 bytes a character. The tokens are those of
     the whole text: a piece ends where the tokenizer begins to look at a new word.
     """
+    tokenizer.encode_special_tokens = True  # as in training: one that is written in a text stays text
     try:
         return [list(_starts(tokenizer, text)) for text in texts]
     except Exception as error:  # the Rust side raises a bare Exception
