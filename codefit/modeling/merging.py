@@ -352,6 +352,29 @@ def next_token_log_probabilities(model: Any, prompts: list[list[int]]) -> torch.
     return torch.stack(rows)
 
 
+@torch.inference_mode()
+def least_likely_choice(name: str, prompts: list[list[int]], written: list[list[int]]) -> float:
+    """Return how far the least likely of written tokens is below the model's own choice at its place.
+
+    Args:
+        name: folder of the model, which is computed in float32.
+        prompts: token ids.
+        written: what another program wrote after each, by the same weights.
+
+    Returns:
+        The difference of two logits, in standard deviations of all logits at that place; 0.0 where nothing was written.
+    """
+    model = loading.load_model(name, dtype=torch.float32)
+    least = 0.0
+    for prompt, ids in zip(prompts, written, strict=True):
+        if ids:
+            row = torch.tensor([[*prompt, *ids]], device=model.device)
+            logits = model(input_ids=row, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+            chosen = logits.gather(1, row[0, len(prompt) :, None]).squeeze(1)
+            least = max(least, float(((logits.amax(-1) - chosen) / logits.std(-1)).max()))
+    return least
+
+
 def divergence(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
     """Return mean Kullback-Leibler divergence KL(reference || other) in nats, and top-1 agreement, over the rows.
 
