@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint format
+.PHONY: demo test torture slow lint format FORCE
 
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh
@@ -12,6 +12,16 @@ test: .venv/installed-dev lint
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# Kills, failed calls, two runs at once, damaged inputs: about 40 minutes. docs/reliability.md has the results.
+TORTURE := kills mutations faults together
+
+torture: .venv/installed-dev
+	@mkdir -p outputs/torture
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(TORTURE:%=outputs/torture/%.md)
+
+outputs/torture/%.md: FORCE
+	$(BIN)/python -m torture.$* --markdown $@
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,33 +1,38 @@
-"""Score predictions against answers: edit similarity and BLEU as CodeXGLUE reports them, to the last digit, as JSON.
+"""Score predictions against references: edit similarity and BLEU as CodeXGLUE reports them, as JSON.
 
     python bleu.py -a answers.txt -p predictions.txt
     python bleu.py --input predictions.jsonl
 
-A text file holds one item a line; an empty line is an empty item. A predictions file of benchmarking.py is scored
-twice: "compat" holds CodeXGLUE's rounded numbers, "honest" every metric of texts of their task, unrounded. Each number
-has a signature that says how it was made.
+A text file holds one item per line; an empty line is an empty item. A predictions file of benchmarking.py is scored
+twice: "compat" holds CodeXGLUE's rounded scores, "honest" every text metric of the predictions' task, unrounded. Each
+score has a signature that says how it was computed.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codefit import cli
 from codefit.errors import UserError
 from codefit.records import Prediction, read_jsonl
 
+if TYPE_CHECKING:
+    from codefit.evaluation.result_schema import ProfileScores
+
 
 def build_parser() -> cli.Parser:
     """Return the parser of this script."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("-a", "--answers", type=Path, metavar="FILE", help="the right answers, one a line")
-    parser.add_argument("-p", "--predictions", type=Path, metavar="FILE", help="what a model wrote, one a line")
-    parser.add_argument("--input", type=Path, metavar="FILE", help="a predictions-*.jsonl of benchmarking.py")
+    parser.add_argument("-a", "--answers", type=Path, metavar="FILE", help="the references, one per line")
+    parser.add_argument(
+        "-p", "--predictions", type=Path, metavar="FILE", help="the predictions of a model, one per line"
+    )
+    parser.add_argument("--input", type=Path, metavar="FILE", help="a predictions-*.jsonl file of benchmarking.py")
     return parser
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file without their ends.
+    """Return the lines of a text file without line ends.
 
     Raises:
         UserError: the file cannot be read, is not UTF-8 or is empty.
@@ -37,9 +42,9 @@ def read_lines(path: Path) -> list[str]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path.") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one item a line.") from None
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one item per line.") from None
     if not text:
-        raise UserError(f"{path} is empty; it needs one item a line.")
+        raise UserError(f"{path} is empty; it needs one item per line.")
     return text.removesuffix("\n").split("\n")
 
 
@@ -52,7 +57,7 @@ def score_lines(answers: Path, predictions: Path) -> dict[str, Any]:
         raise UserError(
             f"{answers} has {len(wanted)} lines and {predictions} has {len(found)}; each answer needs one prediction."
         )
-    return codexglue.scores(found, wanted)
+    return _flat(codexglue.scores(found, wanted))
 
 
 def score_records(path: Path) -> dict[str, Any]:
@@ -62,10 +67,15 @@ def score_records(path: Path) -> dict[str, Any]:
 
     records = list(read_jsonl(path, Prediction))
     if not records:
-        raise UserError(f"{path} has no predictions; it needs one JSON object a line.")
+        raise UserError(f"{path} has no predictions; it needs one JSON object per line.")
     found, wanted = [record.prediction for record in records], [record.reference for record in records]
     honest = task_metrics.scores(found, wanted, task_metrics.task_of(records))
-    return {"compat": codexglue.scores(found, wanted), "honest": honest}
+    return {"compat": _flat(codexglue.scores(found, wanted)), "honest": _flat(honest)}
+
+
+def _flat(scores: "ProfileScores") -> dict[str, Any]:
+    """Return scores as they are printed: the values next to `n` and `signatures`."""
+    return {**scores.values, "n": scores.n, "signatures": scores.signatures}
 
 
 def main(argv: list[str] | None = None) -> None:

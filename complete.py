@@ -22,6 +22,7 @@ from typing import Any
 
 from codefit import cli
 from codefit.errors import UserError
+from codefit.records import MAX_PROMPT_TOKENS
 
 
 def build_parser() -> cli.Parser:
@@ -117,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from codefit.encoding import Encoder
     from codefit.generation import sampling
+    from codefit.generation.decoding import Decoding
     from codefit.modeling import hub_files, loading
 
     made = hub_files.manifest_of(args.hf_repository)
@@ -125,13 +127,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     room = loading.context_of(model) - args.max_new_tokens
     if room < 1:
         raise UserError(f"the model reads {loading.context_of(model)} tokens; lower --max_new_tokens.")
-    longest = min(args.max_prompt_tokens or made.get("max_prompt_tokens") or 512, room)
+    longest = min(args.max_prompt_tokens or made.get("max_prompt_tokens") or MAX_PROMPT_TOKENS, room)
     encoder = Encoder(tokenizer, longest, ends=loading.ends_in(model))
-    decoding = {field.name: getattr(args, field.name) for field in dataclasses.fields(sampling.Decoding)}
+    decoding = {field.name: getattr(args, field.name) for field in dataclasses.fields(Decoding)}
     completions = sampling.sample(
         model,
         encoder.prompt_ids(prompt, suffix),
-        sampling.Decoding(**decoding),
+        Decoding(**decoding),
         max_new_tokens=args.max_new_tokens,
         eos_ids=encoder.eos_ids,
         pad_id=encoder.pad_id,

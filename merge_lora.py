@@ -20,12 +20,15 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codefit import cli, console, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import ROOT, Manifest, read_manifest, sha256
-from codefit.records import Pair
+from codefit.records import MAX_PROMPT_TOKENS, Pair
+
+if TYPE_CHECKING:
+    from codefit.publishing import cards
 
 PROBES = 32  # prompts on which merged model and adapter are compared
 PROBE_TEXT = ROOT / "data" / "probe.txt"  # source code for prompts where there is no data set; it never changes
@@ -109,7 +112,7 @@ def make_plan(name: str, base: str | None = None) -> Plan:
         load_in_4bit=bool(manifest.get("load_in_4bit")),
         dtype=(manifest.get("dtype") or "float32").removeprefix("torch."),
         dataset=manifest.get("dataset"),
-        max_prompt_tokens=manifest.get("max_prompt_tokens") or 512,
+        max_prompt_tokens=manifest.get("max_prompt_tokens") or MAX_PROMPT_TOKENS,
         repository=arguments.get("hf_repository") if Path(name).is_dir() else name,
     )
 
@@ -225,11 +228,11 @@ def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
 def compare(wanted: Answers, said: Answers) -> dict[str, float]:
     """Return how near the answers of the merged model come to those of the adapter."""
     from codefit.modeling import merging
-    from codefit.scoring import edit_similarity
+    from codefit.scoring.edit_similarity import EDIT_SIMILARITY
 
     distance, agreement = merging.divergence(wanted.log_probabilities, said.log_probabilities)
     pairs = zip(said.completions, wanted.completions, strict=True)
-    alike = [edit_similarity.statistics(ours, theirs)[0] for ours, theirs in pairs]
+    alike = [EDIT_SIMILARITY.of_pair(ours, theirs)[0] for ours, theirs in pairs]
     return {"kl_to_adapter": distance, "top1_agreement": agreement, "edit_similarity": sum(alike) / len(alike)}
 
 
@@ -311,7 +314,7 @@ def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
             push.check_repository(str(repository), "model", private=args.private or None)
 
 
-def scores_of(args: argparse.Namespace, plan: Plan, output: Path) -> list[dict[str, Any]]:
+def scores_of(args: argparse.Namespace, plan: Plan, output: Path) -> "list[cards.BenchmarkRow]":
     """Return the rows of --scores; none without it."""
     from codefit.publishing import cards
 
@@ -340,7 +343,7 @@ def without_merge(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> None:
     """Merge into a folder aside, and move it to its place only when it is proven."""
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     with outputs.new_directory(output, args.overwrite) as work:
         manifest.update(
             base_model=plan.base,

@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from codefit import cli, console, outputs, records
+from codefit import cli, console, outputs, records, temporary
 from codefit.code.languages import BY_SUFFIX, LANGUAGES
 from codefit.errors import UserError
 from codefit.manifest import Manifest, toolkit_commit
@@ -237,10 +237,11 @@ def main(argv: list[str] | None = None) -> None:
         say_what_would_happen(args, repositories)
         return
     refuse_output(output, args.overwrite)
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     try:
         with outputs.alone(output):
             refuse_output(output, args.overwrite)
+            temporary.remove_left()  # a source that is finished opens none, and would leave what a kill left
             tallies = write_output(args, repositories, manifest)
     except OSError as error:  # what goes wrong with a source is stated where it is read
         raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None

@@ -34,7 +34,7 @@ from codefit.curation.split import UNITS, Splitting, moment
 from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
 from codefit.manifest import Manifest
-from codefit.records import SPLITS, Rejection
+from codefit.records import MAX_PROMPT_TOKENS, SPLITS, Rejection
 from codefit.tasks.build import Built, build_batch, build_in_repository
 from codefit.tasks.cutting import MIN_PROMPT_TOKENS
 from codefit.tasks.instructions import PROMPT_FORMATS
@@ -69,7 +69,9 @@ def add_task_flags(parser: cli.Parser) -> None:
     parser.add_argument("--task", choices=TASKS, default="completion", help="which pairs to build")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, help="keep only these languages (default: all)")
     parser.add_argument("--model_name_or_path", default="microsoft/phi-1_5", help="model whose tokenizer counts")
-    parser.add_argument("--max_prompt_tokens", type=cli.number(int, 16), default=512, help="longest prompt")
+    parser.add_argument(
+        "--max_prompt_tokens", type=cli.number(int, 16), default=MAX_PROMPT_TOKENS, help="longest prompt"
+    )
     parser.add_argument("--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion")
     parser.add_argument(
         "--repository_context",
@@ -356,7 +358,7 @@ def main(argv: list[str] | None = None) -> None:
         dry_run(args)
         return
     refuse_output(args)
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     tokenizer = None
     if load_task(args.task).NEEDS_TOKENS:
         from codefit.tasks.token_offsets import load_tokenizer

@@ -15,23 +15,22 @@ A run that was stopped continues from its last checkpoint when the same command 
 """
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli, console, distributed, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
-from codefit.records import Pair
+from codefit.records import MAX_PROMPT_TOKENS, Pair
 from codefit.training import flag_checks, run_folder, scratch_flags
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
 INITS = ("default", "gaussian", "orthogonal", "loftq", *flag_checks.SVD_INITS)
 BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
-BEGINNING = "beginning"  # in the folder of a run: the adapter before its first step, where the base was changed
 ROW_TOKENS = 1024
-PROMPT_TOKENS = 512  # for a data set of others, which says nothing about its prompts
 
 
 def build_parser() -> cli.Parser:
@@ -104,6 +103,7 @@ def _add_watching_flags(group: Any) -> None:
     add("--eval_steps", type=positive, default=50, help="steps between two validations")
     add("--save_steps", type=positive, help="steps between two checkpoints (default: 200, or --eval_steps with "
         "--load_best_model_at_end)")  # fmt: skip
+    add("--save_minutes", type=cli.number(float, 0), default=5.0, help="minutes after which there is a checkpoint too")
     add("--validation_samples", type=positive, default=256, help="a fixed sample of the validation split")
     add("--eval_predictions", type=cli.number(int, 0), default=128, metavar="N", help="of these, prompts that the "
         "model completes at each validation, for edit similarity, exact match and next line; 0 is none")  # fmt: skip
@@ -154,7 +154,7 @@ def prepare_base(args: argparse.Namespace, datasets: Sequence[Path], work: Path)
     if args.init_lora_weights == "loftq" and not looking:
         adapters.begin_with_loftq(model, args.model_name_or_path, args.revision)
     if args.init_lora_weights in flag_checks.SVD_INITS and not looking and distributed.is_first_process():
-        adapters.keep_beginning(model, work / BEGINNING)
+        adapters.keep_beginning(model, work / run_folder.BEGINNING)
     return tokenizer, model
 
 
@@ -167,18 +167,17 @@ def prepare_new_model(args: argparse.Namespace, dataset: Path, work: Path) -> tu
 
     torch.manual_seed(args.seed)
     only_looking = args.dry_run or args.preview
-    first = (
-        distributed.is_first_process()
-    )  # the others make the same tokenizer, and never read one that is being written
-    if first and (work / "tokenizer.json").is_file() and not only_looking:  # of the run that is being continued
-        tokenizer = loading.load_tokenizer(str(work))
-    else:
+    # the others make the same tokenizer, and never read one that is being written
+    writes = distributed.is_first_process() and not only_looking
+    if not (writes and (work / "tokenizer.json").is_file()):  # of the run that is being continued
         texts = (pair.completion for pair in records.read_jsonl(dataset / "train.jsonl", Pair))
         reading = console.progress(texts, "train tokenizer", unit="document")
         context = args.max_length or ROW_TOKENS
         tokenizer = scratch.train_tokenizer(reading, args.vocab_size, context, args.tokenizer_type)
-        if first and not only_looking:
+        if writes:
             tokenizer.save_pretrained(work)
+    if writes:  # read back, so that a resumed run has the same one
+        tokenizer = loading.load_tokenizer(str(work))
     model = scratch.new_model(
         tokenizer,
         hidden_size=args.hidden_size,
@@ -219,7 +218,7 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
     if args.from_scratch or args.full_finetuning:  # what was fitted keeps the small steps that bfloat16 would lose
         adapters.save_whole(model, tokenizer, work, torch.bfloat16 if args.from_scratch else torch.float32, weights)
     else:
-        beginning = work / BEGINNING if args.init_lora_weights in flag_checks.SVD_INITS else None
+        beginning = work / run_folder.BEGINNING if args.init_lora_weights in flag_checks.SVD_INITS else None
         adapters.save(model, work, args.model_name_or_path, args.revision, beginning, weights)
         tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
@@ -252,7 +251,7 @@ def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tup
     dataset = records.dataset_folder(args.dataset)
     replay = records.dataset_folder(args.replay) if args.replay else None
     prepared = read_manifest(dataset).get("arguments", {})
-    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens") or PROMPT_TOKENS
+    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens") or MAX_PROMPT_TOKENS
     args.save_steps = args.save_steps or (args.eval_steps if args.load_best_model_at_end else 200)
     if args.hf_repository and not args.preview:
         from codefit.publishing import push
@@ -278,7 +277,42 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     if args.trials or args.search:
         return run_search(args, parser, given)
     dataset, replay = settle(args, parser, given)
-    manifest = Manifest(args)
+    with claimed(args, [dataset, *([replay] if replay else [])]):
+        fit(args, parser, given, dataset, replay, watching)
+    if args.hf_repository and not only_looks(args) and distributed.is_first_process():
+        from codefit.publishing import push
+
+        push_result = push.push_merged if args.from_scratch or args.full_finetuning else push.push_adapter
+        print(f"pushed:  {push_result(args.output_dir, args.hf_repository, private=args.private or None)}")
+
+
+def only_looks(args: argparse.Namespace) -> bool:
+    """Return whether nothing is trained or written."""
+    return bool(args.preview or args.dry_run)
+
+
+@contextlib.contextmanager
+def claimed(args: argparse.Namespace, datasets: Sequence[Path]) -> Iterator[None]:
+    """Hold the lock of the output, from here until the result has its place, and the folder that it is built in."""
+    if only_looks(args) or not distributed.is_first_process():
+        yield
+        return
+    with outputs.alone(args.output_dir):
+        outputs.refuse_existing(args.output_dir, args.overwrite)  # again: another run may have ended since
+        run_folder.claim(vars(args), args.overwrite, datasets, outputs.partial(args.output_dir))
+        yield
+
+
+def fit(
+    args: argparse.Namespace,
+    parser: cli.Parser,
+    given: set[str],
+    dataset: Path,
+    replay: Path | None,
+    watching: Sequence[Any],
+) -> None:
+    """Encode, train and save; or show what would be."""
+    manifest = Manifest(vars(args))
 
     from codefit import encoding
     from codefit.modeling import loading
@@ -287,9 +321,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
 
     args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
     work = outputs.partial(args.output_dir)
-    if not (args.preview or args.dry_run):
-        if distributed.is_first_process():
-            run_folder.claim(args, [dataset, *([replay] if replay else [])], work)
+    if not only_looks(args):
         wait_for_others()
     datasets = [dataset, *([replay] if replay else [])]
     tokenizer, model = (
@@ -311,10 +343,11 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         trainer_settings.training_arguments(args, work)
         estimate.foresee(args, model, packed, estimate.sources(args, parser, given, dataset))
         return
-    trainer = build_trainer(args, work, model, encoder, packed, found)
+    checkpoint = run_folder.last(work)
+    trainer = build_trainer(args, work, model, encoder, packed, found, resumed=checkpoint is not None)
     for callback in watching:
         trainer.add_callback(callback)
-    result, final = run(args, work, trainer)
+    result, final = run(trainer, checkpoint)
     save(args, work, trainer, tokenizer)
     if not distributed.is_first_process():
         return
@@ -327,11 +360,6 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     outputs.commit(work, args.output_dir)
     run_folder.tidy(args.output_dir)
     report(args, trainer, result, final, estimate.size(peak))
-    if args.hf_repository:
-        from codefit.publishing import push
-
-        push_result = push.push_merged if args.from_scratch or args.full_finetuning else push.push_adapter
-        print(f"pushed:  {push_result(args.output_dir, args.hf_repository, private=args.private or None)}")
 
 
 def run_search(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> None:
@@ -340,12 +368,13 @@ def run_search(args: argparse.Namespace, parser: cli.Parser, given: set[str]) ->
 
     plan = search.plan_search(args, parser)
     dataset, replay = settle(args, parser, given)
-    if not (args.dry_run or args.preview):
-        run_folder.claim(args, [dataset, *([replay] if replay else [])], outputs.partial(args.output_dir))
-    search.run(args, plan, main)
+    with claimed(args, [dataset, *([replay] if replay else [])]):
+        search.run(args, plan, main)
 
 
-def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any, packed: Any, found: Any) -> Any:
+def build_trainer(
+    args: argparse.Namespace, work: Path, model: Any, encoder: Any, packed: Any, found: Any, *, resumed: bool
+) -> Any:
     """Return the trainer of the samples that were found."""
     from codefit.training import packing
     from codefit.training.heldout_eval import HeldOut
@@ -357,25 +386,27 @@ def build_trainer(args: argparse.Namespace, work: Path, model: Any, encoder: Any
     )
     asked = found.asked[: args.eval_predictions]
     held_out = HeldOut(asked, encoder) if asked else None
-    return make_trainer(args, work, model, packed, validation, replay if found.replay else None, held_out)
+    return make_trainer(
+        args, work, model, packed, validation, replay if found.replay else None, held_out, resumed=resumed
+    )
 
 
-def run(args: argparse.Namespace, work: Path, trainer: Any) -> tuple[Any, dict[str, float]]:
-    """Train to the end, from the last checkpoint if there is one; return the Trainer's result and the last validation.
+def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
+    """Train to the end, from a checkpoint if there is one; return the Trainer's result and the last validation.
 
     Raises:
         UserError: it was stopped by a signal; a checkpoint is saved.
     """
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-    checkpoint = run_folder.last(work)
     if checkpoint:
         print(f"continuing from {checkpoint}")
+    trainer.losses.checkpoint = checkpoint
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.stop.received and result.global_step < trainer.state.max_steps:
         raise UserError(
-            f"stopped at step {result.global_step} of {trainer.state.max_steps} with a checkpoint; continue with: "
-            + command()
+            f"stopped at step {result.global_step} of {trainer.state.max_steps}, all of them saved; "
+            f"continue with: {command()}"
         )
     for tracker in get_reporting_integration_callbacks(trainer.args.report_to):  # it would open a second run for this
         trainer.remove_callback(tracker)

@@ -18,15 +18,37 @@ def progress(items: Iterable[Any], description: str, total: int | None = None, u
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
     """Return rows as aligned text columns; numbers are set to the right."""
-    cells = [list(map(str, header)), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    right = [all(_is_number(row[column]) for row in rows) and bool(rows) for column in range(len(header))]
+    right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+    text = _tabulated(rows, header, "simple", ["right" if each else "left" for each in right])
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
-    def line(row: Sequence[str]) -> str:
-        aligned = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-        return "  ".join(aligned).rstrip()
 
-    return "\n".join([line(cells[0]), "  ".join("-" * width for width in widths), *map(line, cells[1:])])
+def markdown_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
+    """Return rows as a table of Markdown; a | or a line end in a cell does not end it."""
+    escaped = [[_markdown_cell(cell) for cell in row] for row in rows]
+    return _tabulated(escaped, [_markdown_cell(cell) for cell in header], "github", ["left"] * len(header))
+
+
+def _tabulated(rows: Sequence[Sequence[Any]], header: Sequence[str], style: str, align: Sequence[str]) -> str:
+    import tabulate
+
+    tabulate.MIN_PADDING = 0  # a column is as wide as its widest cell, its header included
+    cells = [[str(cell) for cell in row] for row in rows]
+    text: str = tabulate.tabulate(
+        cells,
+        list(header),
+        style,
+        disable_numparse=True,
+        preserve_whitespace=True,
+        colalign=align if cells else None,
+        headersalign=align if cells else None,
+    )
+    return text
+
+
+def _markdown_cell(cell: Any) -> str:
+    text = "" if cell is None else str(cell)
+    return " ".join(text.replace("|", "\\|").splitlines())
 
 
 def _is_number(cell: Any) -> bool:

@@ -1,10 +1,8 @@
 """The manifest of every output: what produced it, from what, with which versions."""
 
-import argparse
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -17,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from codefit import json_files
+from codefit import git_command, json_files
 from codefit.outputs import MANIFEST, manifest_of, write_whole
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -114,11 +112,11 @@ class ManifestFile(msgspec.Struct):
 class Manifest:
     """What produced an output: started with the command, filled along the way, written with the output."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
         self.started = time.monotonic()
         self.content: dict[str, Any] = {
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "arguments": {key: _plain(value) for key, value in vars(args).items()},
+            "arguments": {key: _plain(value) for key, value in arguments.items()},
             "toolkit_commit": toolkit_commit(),
             "versions": versions(),
             "inputs": {},
@@ -170,10 +168,9 @@ def toolkit_commit() -> str | None:
 
 def _git(*words: str) -> str:
     # A toolkit without a repository of its own must not be taken for a part of the one it was unpacked in.
-    # Without optional locks git only reads: killed while it refreshes the index, it would leave a lock there.
-    place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent), "GIT_OPTIONAL_LOCKS": "0"}
+    ours = git_command.environment(GIT_CEILING_DIRECTORIES=str(ROOT.parent))
     command = ["git", "-C", str(ROOT), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=place).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=ours).stdout
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,6 @@ import re
 import shutil
 import stat
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +70,7 @@ def _refuse_kind(output: Path, overwrite: bool, is_file: bool) -> None:
         raise UserError(f"{output} is {kind}, and this stage writes {wanted}; choose another place.")
     if _is_mount_point(output):
         raise UserError(f"{output} is a mount point and cannot be replaced; name a new file or folder inside it.")
-    if not is_file and any(_listed(output)) and not _has_our_manifest(output):
+    if not is_file and any(listed(output)) and not _has_our_manifest(output):
         raise UserError(f"{output} was not written by codefit and is not replaced; choose another place.")
     if not overwrite:
         raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
@@ -98,7 +97,7 @@ def _mode(path: Path) -> int | None:
         raise cannot_write(path, error) from None
 
 
-def _listed(folder: Path) -> list[str]:
+def listed(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError as error:
@@ -158,7 +157,7 @@ def alone(output: Path) -> Iterator[None]:
     folder = workspace(output)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        held = _lock(folder, PATIENCE)
+        held = lock_folder(folder, PATIENCE)
     except OSError as error:
         raise cannot_write(output, error) from None
     if held is None:
@@ -248,7 +247,7 @@ def _finish(output: Path) -> None:
     else:
         _move_folder(output, folder / plan["folder"], plan["inode"])
     fsync(output.parent)
-    for name in sorted(set(_listed(folder)) - {LOCK, PLAN}):
+    for name in sorted(set(listed(folder)) - {LOCK, PLAN}):
         _remove(folder / name)
     (folder / PLAN).unlink()
 
@@ -282,8 +281,11 @@ def recover(output: Path) -> None:
     with contextlib.suppress(OSError):
         if not folder.is_dir():
             return
+        if not listed(folder):  # killed at its last step
+            folder.rmdir()
+            return
     try:
-        if _is_ours(folder) and (held := _lock(folder, 0)) is not None:
+        if is_ours(folder) and (held := lock_folder(folder, 0)) is not None:
             try:
                 _repair(output)
             finally:
@@ -360,6 +362,16 @@ NO_ROOM = {
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
     errno.EFBIG: "a file would exceed the limit on file sizes; raise it with ulimit -f and run the same command again",
 }
+BROKEN_PLACE = {
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENXIO,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENFILE,
+}
 SHORT_WRITE = re.compile(r"requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs")
 
 
@@ -385,13 +397,20 @@ def cannot_write(place: Path | str, error: OSError) -> UserError:
 
 @contextlib.contextmanager
 def write_errors(output: Path) -> Iterator[None]:
-    """Turn "disk full" and its like, from whatever library, into one sentence that names the place."""
+    """Turn errors of the file system, from whatever library, into one sentence that names the place."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
         reason = no_room(error)
+        if reason is None and isinstance(error, OSError) and error.errno in BROKEN_PLACE:
+            place = error.filename
+            if isinstance(place, str) and not Path(place).is_relative_to(output.parent):
+                raise UserError(
+                    f"cannot use {place}: {error.strerror}; check it and run the same command again."
+                ) from None
+            reason = f"{error.strerror}; check the disk and its permissions, or choose another place"
         if reason is None:
             raise
         raise UserError(f"cannot write {_full(output)}: {reason}.") from None
@@ -409,7 +428,7 @@ def _full(output: Path) -> Path:
 # ---------------------------------------------------------------------------------------------- folders of our own
 
 
-def _lock(folder: Path, patience: float) -> "BaseFileLock | None":
+def lock_folder(folder: Path, patience: float) -> "BaseFileLock | None":
     """Make a folder of our own and lock it; return None if another run holds it.
 
     Raises:
@@ -421,15 +440,17 @@ def _lock(folder: Path, patience: float) -> "BaseFileLock | None":
     lock = FileLock(folder / LOCK, mode=0o600, thread_local=False)
     while True:
         _refuse_foreign(folder)
-        folder.mkdir(mode=0o700, exist_ok=True)
         try:
+            folder.mkdir(mode=0o700, exist_ok=True)
             lock.acquire(timeout=patience)
             _mark(folder)
             return lock
         except Timeout:
             return None
-        except FileNotFoundError:  # its last holder has just removed the folder
+        except (FileNotFoundError, FileExistsError):  # another run has just removed the folder
             lock.release()
+            if not folder.parent.is_dir() or folder.is_file():
+                raise
         except BaseException:
             lock.release()
             raise
@@ -444,20 +465,27 @@ def _mark(folder: Path) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if _mode(folder) is not None and not (_is_ours(folder) or (_is_folder(folder) and not _listed(folder))):
+    """Raise UserError for a folder that is not ours. Another run may make, mark or remove it while we look."""
+    if _mode(folder) is None or is_ours(folder):
+        return
+    try:
+        left = os.listdir(folder) if is_folder(folder) else [folder.name]
+    except FileNotFoundError:
+        return
+    if left and not is_ours(folder) and _mode(folder) is not None:
         raise UserError(f"{folder} was not made by codefit and is left alone; move it away, or choose another place.")
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
     mode = _mode(path)
     return mode is not None and stat.S_ISDIR(mode)
 
 
-def _is_ours(folder: Path, begun: bool = True) -> bool:
+def is_ours(folder: Path, begun: bool = True) -> bool:
     """Return whether a folder carries our mark; `begun` counts the empty one that a kill can leave, too."""
     try:
         mark = folder / LOCK
-        if not _is_folder(folder) or not stat.S_ISREG(mark.lstat().st_mode) or mark.stat().st_size > len(MARK):
+        if not is_folder(folder) or not stat.S_ISREG(mark.lstat().st_mode) or mark.stat().st_size > len(MARK):
             return False
         return mark.read_text(encoding="utf-8") in ({MARK, ""} if begun else {MARK})
     except (OSError, ValueError):
@@ -470,46 +498,3 @@ def _leave(folder: Path) -> None:
         if os.listdir(folder) == [LOCK]:
             (folder / LOCK).unlink()
             folder.rmdir()
-
-
-TEMPORARY = re.compile(r"codefit-[0-9a-f]{32}")
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Yield an empty folder that is gone when the block ends; those of killed runs are removed first."""
-    try:
-        place = Path(tempfile.gettempdir())
-        _remove_left(place)
-        folder = place / f"codefit-{uuid.uuid4().hex}"
-        folder.mkdir(mode=0o700)
-        held = _lock(folder, PATIENCE)
-        assert held is not None, "the name was drawn just now"
-        (folder / "files").mkdir()
-    except OSError as error:
-        reason = no_room(error) or "no folder for temporary files can be written; set TMPDIR to one that can"
-        raise UserError(f"cannot write temporary files: {reason}.") from None
-    try:
-        yield folder / "files"
-    finally:
-        _discard(folder)
-        held.release()
-
-
-def _discard(folder: Path) -> None:
-    """Remove a temporary folder; the mark goes last, so that what a kill leaves is still known to be ours."""
-    shutil.rmtree(folder / "files", ignore_errors=True)
-    with contextlib.suppress(OSError):
-        (folder / LOCK).unlink()
-        folder.rmdir()
-
-
-def _remove_left(place: Path) -> None:
-    for folder in place.glob("codefit-*"):
-        if TEMPORARY.fullmatch(folder.name) and _is_folder(folder):
-            with contextlib.suppress(OSError, UserError):  # of another user
-                if not _listed(folder):  # killed before the mark or after it; a living run makes it again
-                    folder.rmdir()
-                elif _is_ours(folder, begun=False) and (held := _lock(folder, 0)) is not None:
-                    _discard(folder)
-                    held.release()

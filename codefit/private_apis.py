@@ -41,6 +41,13 @@ def storage_number(tensor: Any) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+def tensors_without_values() -> Any:
+    """Return a context in which new tensors have a shape, a dtype and a device, and no values."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
 def use_one_gpu(options: Any) -> None:
     """Make a Trainer with these TrainingArguments use one GPU of this process."""
     options._n_gpu = 1

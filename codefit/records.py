@@ -25,6 +25,7 @@ TYPES: dict[str, tuple[Any, str]] = {  # of fields that are no texts
 }
 
 SPLITS = ("train", "validation", "test")
+MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

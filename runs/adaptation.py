@@ -19,7 +19,6 @@ from codefit import cli, console, records
 from codefit.evaluation import task_metrics, truncation
 from codefit.records import Document, Prediction
 from codefit.scoring import statistics
-from codefit.scoring.metric import measure
 
 MODELS = ("base", "base with context", "adapted", "adapted with context")
 METRICS = ("edit_similarity", "exact_match", "bits_per_byte")
@@ -68,24 +67,24 @@ def predictions(folder: Path, context: str) -> dict[str, list[Prediction]]:
 def compare(folder: Path, context: str) -> None:
     """Print the scores and the differences that the study asks about, and draw them."""
     found = predictions(folder, context)
-    metrics = task_metrics.metrics("completion")
+    metrics = {metric.name: metric for metric in task_metrics.metrics("completion")}
     files = [item.path for item in found["base"]]
     print(f"{len(files)} prompts from {len(set(files))} files\n")
     drawn: dict[str, dict[str, Any]] = {}
     questions = [*((MODELS[0], name) for name in MODELS[1:]), *((name, MODELS[3]) for name in MODELS[1:3])]
     for name in METRICS:
         metric = metrics[name]
-        stats = {model: measure(metric, items) for model, items in found.items()}
+        stats = {model: metric.of_items(items) for model, items in found.items()}
         scored = {model: statistics.intervals(table, files, metric.value) for model, table in stats.items()}
-        drawn[metric.LABEL] = scored
+        drawn[metric.label] = scored
         print(
             console.table(
-                [[model, shown(it.value, it.low, it.high)] for model, it in scored.items()], [metric.LABEL, ""]
+                [[model, shown(it.value, it.low, it.high)] for model, it in scored.items()], [metric.label, ""]
             )
         )
         rows = []
         for one, other in questions:
-            it = statistics.compare(stats[one], stats[other], files, metric.value, metric.HIGHER_IS_BETTER)
+            it = statistics.compare(stats[one], stats[other], files, metric.value, metric.higher_is_better)
             rows.append([f"{one} → {other}", shown(it.difference, it.low, it.high, "+"), it.verdict])
         print("\n" + console.table(rows, ["", "difference [95 %]", "verdict"]) + "\n")
     draw(drawn, folder / "adaptation.png")

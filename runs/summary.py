@@ -25,7 +25,7 @@ def scores(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def value(row: dict[str, Any], role: str) -> float:
-    return float(row[role]["value"])
+    return float(row["scores"][role]["value"])
 
 
 def table(folder: Path) -> Iterator[list[str]]:

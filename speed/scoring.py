@@ -12,6 +12,7 @@ from pathlib import Path
 
 from codefit import cli, console, records
 from codefit.evaluation import comparison
+from codefit.evaluation.result_schema import BenchmarkInfo, Model, Role
 from codefit.records import Prediction
 
 
@@ -49,8 +50,9 @@ def main() -> None:
     scored = comparison.score_items(base), comparison.score_items(adapted)
     marks.append((time.perf_counter(), time.process_time()))
     by_role = dict(zip(("base", "adapted"), scored, strict=True))
-    models = {role: {"label": role} for role in by_role}
-    comparison.scores({"heldout": by_role}, models, {"heldout": {"title": "held-out code"}}, {}, 0)
+    models = {role: Model(name="", label=role, role=Role(role)) for role in by_role}
+    asked = {"heldout": BenchmarkInfo(title="held-out code")}
+    comparison.scores({"heldout": by_role}, models, asked, {}, 0)
     marks.append((time.perf_counter(), time.process_time()))
     rows = [
         [name, f"{marks[end][0] - marks[start][0]:.2f}", f"{marks[end][1] - marks[start][1]:.2f}"]

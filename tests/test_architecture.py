@@ -16,8 +16,8 @@ from codefit.manifest import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("errors", "json_files", "private_apis", "distributed", "console", "outputs", "manifest", "cli", "gguf_base"),
-    *("bounded", "model_files", "exact_text"),
+    *("errors", "git_command", "json_files", "private_apis", "distributed", "console", "outputs", "temporary"),
+    *("manifest", "cli", "gguf_base", "bounded", "model_files", "exact_text"),
     *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )
@@ -26,8 +26,8 @@ TORCH_ROOMS = {"bounded", "modeling", "generation", "training", "evaluation"}
 WITHOUT_TORCH_IN_THEM = {
     "modeling": {"pre_tokenizers"},
     "training": {"flag_checks", "run_folder", "scratch_flags", "plots"},
-    "generation": {"stopping", "prediction_cache"},
-    "evaluation": {"benchmarks", "report", "task_metrics"},
+    "generation": {"stopping", "prediction_cache", "decoding"},
+    "evaluation": {"benchmarks", "report", "task_metrics", "comparison", "result_schema", "settings"},
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 HEAVY = TORCH | {"datasets", "matplotlib", "pyarrow", "huggingface_hub", "sacrebleu"}
@@ -164,6 +164,14 @@ def test_the_folders_of_the_tests_are_those_of_the_package() -> None:
 
 def test_all_scripts_are_known() -> None:
     assert set(SCRIPTS) == {"parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete"}
+
+
+TYPED_ROOMS = ("scoring", "generation", "evaluation")  # they take settings with types, not the flags of a script
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "codefit" and room(name) in TYPED_ROOMS])
+def test_flags_end_at_the_scripts(name: str) -> None:
+    assert "argparse" not in {target for target, _ in GRAPH[name]}
 
 
 # ---------------------------------------------------------------------------------------------- torch

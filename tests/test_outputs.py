@@ -16,6 +16,7 @@ from codefit import outputs
 from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.outputs import manifest_of
+from codefit.temporary import temporary_folder
 
 # ---------------------------------------------------------------------------------------------- outputs
 
@@ -239,7 +240,8 @@ BEGUN = """
 import sys
 from pathlib import Path
 from codefit import outputs
-with outputs.new_directory(Path(sys.argv[1])) as folder, outputs.temporary_folder() as temporary:
+from codefit.temporary import temporary_folder
+with outputs.new_directory(Path(sys.argv[1])) as folder, temporary_folder() as temporary:
     (folder / "half.txt").write_text("half")
     (temporary / "clone").mkdir()
     print("begun", flush=True)
@@ -273,7 +275,7 @@ def test_a_killed_run_leaves_no_output_and_the_next_removes_what_it_left(
     assert files_of(outputs.partial(output)) == {"half.txt": "half"}
     assert not output.exists()
     assert len(list((tmp_path / "temporary").iterdir())) == 1
-    with outputs.new_directory(output) as folder, outputs.temporary_folder() as temporary:
+    with outputs.new_directory(output) as folder, temporary_folder() as temporary:
         assert files_of(folder) == {}
         assert list(temporary.iterdir()) == []
         assert list((tmp_path / "temporary").iterdir()) == [temporary.parent]
@@ -290,7 +292,7 @@ def test_nothing_of_a_run_that_is_alive_is_removed(
         message = f"^another run is writing {output}; wait until it has ended, or choose another place.$"
         with pytest.raises(UserError, match=message), outputs.new_directory(output):
             pytest.fail("the block must not start")
-        with outputs.temporary_folder() as one, outputs.temporary_folder() as other:
+        with temporary_folder() as one, temporary_folder() as other:
             assert one.is_dir()
             assert other.is_dir()
         assert sorted(tmp_path.rglob("*")) == before
@@ -349,6 +351,7 @@ def test_a_kill_at_any_step_of_a_commit_is_repaired(
 import os, sys
 from pathlib import Path
 from codefit import outputs
+from codefit.temporary import temporary_folder
 left, fallback, output = int(sys.argv[1]), sys.argv[2] == "True", Path(sys.argv[3])
 def counted(step):
     def run(*args, **options):
@@ -388,6 +391,7 @@ def test_a_file_never_has_the_manifest_of_another(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from codefit import outputs
+from codefit.temporary import temporary_folder
 left, output = int(sys.argv[1]), Path(sys.argv[2])
 with outputs.alone(output):
     outputs.partial(output).write_text("new")
@@ -454,7 +458,7 @@ def test_only_temporary_folders_with_our_name_and_mark_are_removed(
     fill(tmp_path / name, {"model.safetensors": "weights"} | ({} if mark is None else {outputs.LOCK: mark}))
     fill(tmp_path / f"{name}.lock", "")
     before = files_of(tmp_path)
-    with outputs.temporary_folder() as folder:
+    with temporary_folder() as folder:
         assert list(folder.iterdir()) == []
     assert files_of(tmp_path) == before
 
@@ -465,5 +469,5 @@ def test_no_place_for_temporary_files_is_one_sentence(tmp_path: Path, monkeypatc
     message = (
         r"^cannot write temporary files: no folder for temporary files can be written; set TMPDIR to one that can\.$"
     )
-    with pytest.raises(UserError, match=message), outputs.temporary_folder():
+    with pytest.raises(UserError, match=message), temporary_folder():
         pytest.fail("the block must not start")

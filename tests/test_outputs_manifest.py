@@ -93,7 +93,8 @@ def test_an_absent_manifest_is_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b'"text"', b"\xff\xfe"])
 def test_a_broken_manifest_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"manifest.json(: the file must be| is not) .*; run the stage .* again, with --overwrite"):
+    sentence = r"manifest.json(: the file must be| is not) .*; run the stage .* again, with --overwrite"
+    with pytest.raises(UserError, match=sentence):
         read_manifest(tmp_path)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from codefit.code.languages import Language
 
+IDENTIFIER = re.compile(r"[^\W\d]\w*")  # of any language: a letter or underscore, then letters, digits, underscores
+
 
 @functools.cache
 def _scanner(language: Language) -> re.Pattern[str]:

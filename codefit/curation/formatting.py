@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from codefit.outputs import temporary_folder
+from codefit.temporary import temporary_folder
 
 FAILED = re.compile(r"\b(\d+)\.py\b")  # in what ruff says about a file that it could not parse
 DONE, SOME_FAILED = 0, 2  # exit codes of ruff

@@ -1,16 +1,15 @@
-"""Floors and a ceiling beside every score: what answers get that no model had to write.
+"""Floors and a ceiling next to every score: what answers get that no model wrote.
 
-Empty, constant and random answers show where a metric begins, the nearest training item what a look-up gives, and the
-references, turned into tokens and back as predictions are, must score 100: less means that the pipeline loses text.
+Empty, constant and random answers show where a metric starts, and the nearest training item shows what a look-up gives.
+The references, encoded and decoded as predictions are, must score 100: less means that the pipeline loses text.
 """
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from codefit.evaluation import task_metrics
+from codefit.evaluation.result_schema import Baseline
 from codefit.records import Prediction
-from codefit.scoring.metric import measure
 
 LABELS = {
     "empty": "nothing at all",
@@ -20,11 +19,11 @@ LABELS = {
     "references": "the references, through the tokenizer",
 }
 CEILING = "references"
-STORED = ("constant", "nearest", CEILING)  # those that need training data or a tokenizer, and are kept for rescoring
+STORED = ("constant", "nearest", CEILING)  # they need training data or a tokenizer, and are stored for --rescore
 
 
-def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> list[dict[str, Any]]:
-    """Return a row per baseline: `baseline`, `label`, and `values` by metric.
+def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> list[Baseline]:
+    """Return the score of every baseline whose answers are known, the ceiling last.
 
     Args:
         items: the predictions of any model, for their prompts and references.
@@ -34,17 +33,17 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
     answers = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
     if CEILING not in stored:
         answers[CEILING] = [item.reference for item in items]
-    table = task_metrics.text_metrics(task_metrics.task_of(items))
-    lines: list[dict[str, Any]] = []
+    metrics = task_metrics.text_metrics(task_metrics.task_of(items))
+    references = [item.reference for item in items]
+    found = []
     for baseline in (baseline for baseline in LABELS if baseline in answers):
-        stats = {name: measure(metric, items, answers[baseline]) for name, metric in table.items()}
-        values = {name: float(table[name].value(found.sum(axis=0))) for name, found in stats.items()}
-        lines.append({"baseline": baseline, "label": LABELS[baseline], "values": values})
-    return lines
+        values = {metric.name: metric.score(answers[baseline], references) for metric in metrics}
+        found.append(Baseline(baseline, LABELS[baseline], values))
+    return found
 
 
 def _others(items: Sequence[Prediction], seed: int) -> list[str]:
-    """Return for each item the reference of another one: the items in a random ring."""
+    """Return for each item the reference of another one: of the previous item in a random ring."""
     order = list(range(len(items)))
     random.Random(seed).shuffle(order)
     answers = [""] * len(items)
@@ -53,12 +52,12 @@ def _others(items: Sequence[Prediction], seed: int) -> list[str]:
     return answers
 
 
-def findings(table: Sequence[dict[str, Any]], task: str) -> list[str]:
+def findings(table: Sequence[Baseline], task: str) -> list[str]:
     """Return a sentence for every metric of a task's texts in which the references do not reach 100."""
-    ceiling = next(row["values"] for row in table if row["baseline"] == CEILING)
-    texts = task_metrics.text_metrics(task)
+    ceiling = next(row.values for row in table if row.baseline == CEILING)
+    labels = {metric.name: metric.label for metric in task_metrics.text_metrics(task)}
     return [
-        f"The references themselves score {value:.1f} in {texts[name].LABEL}, not 100: the tokenizer or the metric "
+        f"The references themselves score {value:.1f} in {labels[name]}, not 100: the tokenizer or the metric "
         "loses text, and no model can score more."
         for name, value in ceiling.items()
         if value < 100 - 1e-6

@@ -1,21 +1,25 @@
-"""What the models of a benchmark answer, greedily or drawn, and how likely each finds the references."""
+"""What the models of a benchmark predict, greedily or sampled, and how likely each finds the references."""
 
-import argparse
 import dataclasses
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from codefit.encoding import Encoder
 from codefit.errors import UserError
-from codefit.evaluation import contenders, leak_signs, prompt_groups, questions
+from codefit.evaluation import leak_signs, prompt_groups, questions
+from codefit.evaluation.contenders import BASE, Contenders, loaded
 from codefit.evaluation.questions import Questions
+from codefit.evaluation.result_schema import GenerationSettings, Model, Role
+from codefit.evaluation.settings import InferenceSettings
 from codefit.evaluation.training_lookup import TrainingData
 from codefit.generation import batched, likelihood, prediction_cache, stopping, vllm_backend
 from codefit.generation.batched import Completion
+from codefit.generation.decoding import Decoding
 from codefit.generation.nucleus import Nucleus
+from codefit.generation.prediction_cache import PredictionCache
 from codefit.modeling import loading
 from codefit.modeling.fingerprint import fingerprint
 from codefit.records import Pair, Prediction
@@ -24,160 +28,168 @@ TRANSFORMERS = f"transformers {importlib.metadata.version('transformers')}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ModelAnswers:
-    """What one model answered to one benchmark, and how it was asked.
-
-    `decoding` holds by name what can move the answers beside model and prompts; `flips` are the completions that were
-    others in other batches, of those that were asked again. It is part of the signature of every score.
-    """
+class ModelPredictions:
+    """What one model predicted for one benchmark, and the generation settings that can change it."""
 
     items: list[Prediction]
-    decoding: dict[str, str]
+    settings: GenerationSettings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Written:
-    """The completions of one model, of those that were asked again in other batches how many differ, and by whom."""
+class Generated:
+    """The completions of one model for one benchmark.
+
+    Attributes:
+        completions: one per prompt.
+        changed: how many of a sub-sample changed when decoded again in other batches.
+        again: the size of that sub-sample.
+        by: the library that wrote them, with its version.
+        dtype: of the arithmetic.
+    """
 
     completions: list[Completion]
-    differ: int
+    changed: int
     again: int
     by: str
     dtype: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """One benchmark as one model sees it: its pairs, the encoder of its prompts, and how completions are decoded."""
+
+    pairs: Sequence[Pair]
+    encoder: Encoder
+    max_new_tokens: int
+    stop: str
+    nucleus: Nucleus | None = None
+
+    @property
+    def prompts(self) -> list[list[int]]:
+        """The token ids of each prompt."""
+        return [sample.ids[: sample.start].tolist() for sample in self.encoder.samples(self.pairs)]
+
+
 def of_models(
-    args: argparse.Namespace,
-    by_role: dict[str, Any],
-    asked: Sequence[Questions],
-    encoders: dict[str, Encoder],
-    training: TrainingData | None,
-) -> dict[str, dict[str, ModelAnswers]]:
-    """Return what every model answers, by benchmark and role.
+    contenders: Contenders, asked: Sequence[Questions], encoders: Mapping[str, Encoder], training: TrainingData | None
+) -> dict[str, dict[str, ModelPredictions]]:
+    """Return what every model predicts, by benchmark and model.
 
     Raises:
         UserError: a prompt is too long for a model, or a batch does not fit into the memory of the GPU.
     """
-    found: dict[str, dict[str, ModelAnswers]] = {each.name: {} for each in asked}
-    written = by_vllm(args, by_role, asked, encoders, training) if args.backend == "vllm" else {}
-    for role, model in contenders.loaded(by_role, args.load_in_4bit):
-        label, context = by_role[role]["label"], loading.context_of(model)
+    found: dict[str, dict[str, ModelPredictions]] = {each.name: {} for each in asked}
+    how = contenders.inference
+    generated = by_vllm(contenders, asked, encoders, training) if how.backend == "vllm" else {}
+    for key, model in loaded(contenders.models, how.load_in_4bit):
+        facts, context = contenders.models[key], loading.context_of(model)
         for each in asked:
-            print(f"{label} model, {each.name}: {len(each.pairs)} prompts")
-            shown, encoder = as_shown(args, role, label, each, encoders[role], context, training)
-            answers = ask(args, model, shown, encoder, written.get((role, each.name)))
+            print(f"{facts.label} model, {each.name}: {len(each.pairs)} prompts")
+            shown = as_shown(how, facts, each, encoders[key], context, training)
+            answers = ask(how, model, shown, generated.get((key, each.name)))
             pairs = zip(answers.items, each.pairs, strict=True)
             items = [dataclasses.replace(item, prompt=pair.prompt) for item, pair in pairs]  # without the examples
-            found[each.name][role] = dataclasses.replace(answers, items=note_training(items, training))
-    return {name: {role: answers[role] for role in by_role} for name, answers in found.items()}
+            found[each.name][key] = dataclasses.replace(answers, items=note_training(items, training))
+    return {name: {key: answers[key] for key in contenders.models} for name, answers in found.items()}
 
 
 def by_vllm(
-    args: argparse.Namespace,
-    by_role: dict[str, Any],
-    asked: Sequence[Questions],
-    encoders: dict[str, Encoder],
-    training: TrainingData | None,
-) -> dict[tuple[str, str], Written]:
-    """Return the completions of every model by role and benchmark, one model in memory at a time."""
-    adapters = {role: facts["folder"] for role, facts in by_role.items() if facts.get("kind") == "adapter"}
-    base = (by_role["base"]["name"], by_role["base"]["revision"])
+    contenders: Contenders, asked: Sequence[Questions], encoders: Mapping[str, Encoder], training: TrainingData | None
+) -> dict[tuple[str, str], Generated]:
+    """Return the completions of every model by model and benchmark, one whole model in memory at a time."""
+    models = contenders.models
+    adapters = {key: str(model.folder) for key, model in models.items() if model.kind == "adapter"}
+    base = (models[BASE].name, models[BASE].revision)
     wholes: dict[tuple[str, str | None], list[str]] = {}
-    for role, facts in by_role.items():
-        wholes.setdefault((facts["name"], None) if facts.get("kind") == "merged" else base, []).append(role)
+    for key, model in models.items():
+        wholes.setdefault((model.name, None) if model.kind == "merged" else base, []).append(key)
     found = {}
-    for (name, revision), roles in wholes.items():
+    for (name, revision), keys in wholes.items():
         outline = loading.load_model(name, revision=revision, place=torch.device("meta"))
-        engine = vllm_backend.VllmBackend(name, revision, [adapters[role] for role in roles if role in adapters])
-        for role in roles:
+        context = loading.context_of(outline)
+        backend = vllm_backend.VllmBackend(name, revision, [adapters[key] for key in keys if key in adapters])
+        for key in keys:
             for each in asked:
-                label, context = by_role[role]["label"], loading.context_of(outline)
-                print(f"{label} model by vLLM, {each.name}: {len(each.pairs)} prompts")
-                shown, encoder = as_shown(args, role, label, each, encoders[role], context, training)
-                found[role, each.name] = write_by_vllm(engine, encoder, shown, adapters.get(role))
-        engine.close()
+                print(f"{models[key].label} model by vLLM, {each.name}: {len(each.pairs)} prompts")
+                shown = as_shown(contenders.inference, models[key], each, encoders[key], context, training)
+                found[key, each.name] = generate_by_vllm(backend, shown, adapters.get(key))
+        backend.close()
     return found
 
 
 def as_shown(
-    args: argparse.Namespace,
-    role: str,
-    label: str,
+    how: InferenceSettings,
+    model: Model,
     asked: Questions,
     encoder: Encoder,
     context: int,
     training: TrainingData | None,
-) -> tuple[Questions, Encoder]:
+) -> Asked:
     """Return a benchmark as one model sees it, with examples before its prompts where it is the few-shot base.
 
     Raises:
-        UserError: the model cannot read prompts of that length.
+        UserError: the context window of the model, `context` tokens, is too short for such prompts.
     """
-    room = args.max_prompt_tokens
+    room = how.max_prompt_tokens
     if room + asked.new_tokens > context:
         raise UserError(
-            f"the {label} model reads {context} tokens, fewer than a prompt of {room} and "
+            f"the {model.label} model reads {context} tokens, fewer than a prompt of {room} and "
             f"{asked.new_tokens} new ones; set --max_prompt_tokens to at most {context - asked.new_tokens}."
         )
-    if role != contenders.FEW_SHOT or training is None:
-        return asked, encoder
-    room = min(context - asked.new_tokens, room * (args.few_shot + 1))
-    longer = questions.with_examples(asked, training.examples(args.few_shot, args.seed))
-    return longer, Encoder(encoder.tokenizer, room, encoder.prompt_only, encoder.eos_ids)
+    pairs = asked.pairs
+    if model.role is Role.FEW_SHOT and training is not None:
+        room = min(context - asked.new_tokens, room * (how.few_shot + 1))
+        pairs = questions.with_examples(asked, training.examples(how.few_shot, how.seed)).pairs
+        encoder = Encoder(encoder.tokenizer, room, encoder.prompt_only, encoder.eos_ids)
+    stop = asked.stop or stopping.of_tasks(pair.task for pair in pairs)
+    return Asked(pairs, encoder, asked.new_tokens, stop, nucleus_of(how.decoding))
 
 
-def ask(
-    args: argparse.Namespace, model: Any, asked: Questions, encoder: Encoder, written: Written | None = None
-) -> ModelAnswers:
-    """Return what one model answers, or has written already.
+def ask(how: InferenceSettings, model: Any, asked: Asked, generated: Generated | None = None) -> ModelPredictions:
+    """Return what one model predicts, or has generated already.
 
     Raises:
         UserError: a batch does not fit into the memory of the GPU.
     """
     try:
-        ways: dict[str, Any] = {"stop": _stop(asked), "nucleus": nucleus_of(args), "with_cache": not args.no_cache}
-        return predict(model, encoder, asked.pairs, asked.new_tokens, args.tokens_per_batch, written=written, **ways)
+        return predict(model, asked, how.tokens_per_batch, how.with_cache, generated)
     except torch.OutOfMemoryError:
         raise UserError(
-            f"a batch of {args.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
+            f"a batch of {how.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
         ) from None
 
 
-def nucleus_of(args: argparse.Namespace) -> Nucleus | None:
-    """Return how tokens are drawn, or None where completions are greedy."""
-    if args.temperature is None and args.top_p is None:
+def nucleus_of(decoding: Decoding) -> Nucleus | None:
+    """Return how tokens are sampled, or None where decoding is greedy."""
+    if not decoding.samples:
         return None
-    return Nucleus(args.temperature or 1.0, args.top_p or 1.0, args.generation_seed)
+    return Nucleus(decoding.temperature or 1.0, decoding.top_p or 1.0, decoding.seed)
 
 
 def predict(
-    model: Any,
-    encoder: Encoder,
-    pairs: Sequence[Pair],
-    limit: int,
-    tokens_per_batch: int,
-    stop: str = "end",
-    nucleus: Nucleus | None = None,
-    with_cache: bool = True,
-    written: Written | None = None,
-) -> ModelAnswers:
+    model: Any, asked: Asked, tokens_per_batch: int, with_cache: bool = True, generated: Generated | None = None
+) -> ModelPredictions:
     """Return a prediction per pair, with the nats of its reference. A prediction never holds any of the prompt.
 
-    `stop` is a rule of codefit.stopping. With the cache, what this model was asked before is not asked again. What was
-    `written` by another engine already is taken as it is; the nats are always those of this model.
+    With the cache, what this model was asked before is not asked again. What another backend has `generated` already is
+    taken as it is; the nats are always those of this model.
     """
     place = prediction_cache.folder() if with_cache else None
-    cache = prediction_cache.PredictionCache(fingerprint(model), place) if place else None
-    written = written or write(model, encoder, pairs, limit, tokens_per_batch, stop, nucleus, cache)
-    print(f"in other batches {written.differ} of {written.again} completions are different")
-    measured = likelihood.completion_nats(model, encoder, pairs, tokens_per_batch, cache, do_progress=True)
+    cache = PredictionCache(fingerprint(model), place) if place else None
+    generated = generated or generate(model, asked, tokens_per_batch, cache)
+    print(
+        f"batch check: {generated.changed} of {generated.again} completions changed when decoded in a different batch "
+        "(rounding)"
+    )
+    encoder = asked.encoder
+    measured = likelihood.completion_nats(model, encoder, asked.pairs, tokens_per_batch, cache, do_progress=True)
     if cache and cache.found:
         print(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
     items = [
         Prediction(
             id=pair.id,
             prompt=pair.prompt,
-            prediction=stopping.text_until(stop, encoder.decode(completion.ids)),
+            prediction=stopping.text_until(asked.stop, encoder.decode(completion.ids)),
             reference=pair.completion,
             finish_reason=completion.finish_reason,
             scores={"nats": nats, "tokens": tokens},
@@ -187,68 +199,49 @@ def predict(
             task=pair.task,
             language=pair.language,
         )
-        for pair, completion, (nats, tokens) in zip(pairs, written.completions, measured, strict=True)
+        for pair, completion, (nats, tokens) in zip(asked.pairs, generated.completions, measured, strict=True)
     ]
-    decoding = {
-        "decode": nucleus.name if nucleus else "greedy",
-        "stop": stop,
-        "new": str(limit),
-        "prompt": str(encoder.max_prompt_tokens),
-        "by": written.by,
-        "dtype": written.dtype,
-        "device": model.device.type,
-        "flips": f"{written.differ}/{written.again}",
-    }
-    return ModelAnswers(items, decoding)
+    settings = GenerationSettings(
+        decode=asked.nucleus.name if asked.nucleus else "greedy",
+        stop=asked.stop,
+        new=str(asked.max_new_tokens),
+        prompt=str(encoder.max_prompt_tokens),
+        by=generated.by,
+        dtype=generated.dtype,
+        device=model.device.type,
+        flips=f"{generated.changed}/{generated.again}",
+    )
+    return ModelPredictions(items, settings)
 
 
-def write(
-    model: Any,
-    encoder: Encoder,
-    pairs: Sequence[Pair],
-    limit: int,
-    tokens_per_batch: int,
-    stop: str,
-    nucleus: Nucleus | None,
-    cache: prediction_cache.PredictionCache | None,
-) -> Written:
+def generate(model: Any, asked: Asked, tokens_per_batch: int, cache: PredictionCache | None) -> Generated:
     """Return the completions of a loaded model."""
-    prompts = _prompts(encoder, pairs)
+    encoder, prompts = asked.encoder, asked.prompts
     ways: dict[str, Any] = {
-        "max_new_tokens": limit,
+        "max_new_tokens": asked.max_new_tokens,
         "eos_ids": encoder.eos_ids,
         "pad_id": encoder.pad_id,
-        "stop": stopping.rule(stop, encoder),
-        "nucleus": nucleus,
+        "stop": stopping.rule(asked.stop, encoder),
+        "nucleus": asked.nucleus,
         "cache": cache,
     }
     completions = batched.generate(model, prompts, tokens_per_batch=tokens_per_batch, do_progress=True, **ways)
     dtype = "nf4" if getattr(model, "is_loaded_in_4bit", False) else str(model.dtype).removeprefix("torch.")
-    return Written(completions, *batched.flips(model, prompts, completions, **ways), TRANSFORMERS, dtype)
+    return Generated(completions, *batched.flips(model, prompts, completions, **ways), TRANSFORMERS, dtype)
 
 
-def write_by_vllm(engine: vllm_backend.VllmBackend, encoder: Encoder, asked: Questions, adapter: str | None) -> Written:
+def generate_by_vllm(backend: vllm_backend.VllmBackend, asked: Asked, adapter: str | None) -> Generated:
     """Return the completions of a model in vLLM."""
-    prompts = _prompts(encoder, asked.pairs)
-    stop = stopping.rule(_stop(asked), encoder)
+    prompts = asked.prompts
     ways: dict[str, Any] = {
-        "max_new_tokens": asked.new_tokens,
-        "eos_ids": encoder.eos_ids,
-        "stop": stop,
+        "max_new_tokens": asked.max_new_tokens,
+        "eos_ids": asked.encoder.eos_ids,
+        "stop": stopping.rule(asked.stop, asked.encoder),
         "adapter": adapter,
     }
-    completions = engine.complete(prompts, do_progress=True, **ways)
-    by = f"{engine.version}, likelihood by {TRANSFORMERS}"
-    return Written(completions, *engine.flips(prompts, completions, **ways), by, engine.dtype)
-
-
-def _stop(asked: Questions) -> str:
-    """Return the rule that ends the answers: the benchmark's own, or that of its tasks."""
-    return asked.stop or stopping.of_tasks(pair.task for pair in asked.pairs)
-
-
-def _prompts(encoder: Encoder, pairs: Sequence[Pair]) -> list[list[int]]:
-    return [sample.ids[: sample.start].tolist() for sample in encoder.samples(pairs)]
+    completions = backend.complete(prompts, do_progress=True, **ways)
+    by = f"{backend.version}, likelihood by {TRANSFORMERS}"
+    return Generated(completions, *backend.flips(prompts, completions, **ways), by, backend.dtype)
 
 
 def note_training(items: list[Prediction], training: TrainingData | None) -> list[Prediction]:

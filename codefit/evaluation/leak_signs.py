@@ -1,4 +1,4 @@
-"""Signs that a model has seen the test: what it should not know, it writes letter by letter or finds too likely."""
+"""Signs that a model has seen the test: it writes what it cannot know letter by letter, or finds it too likely."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,30 +8,30 @@ from codefit.scoring import statistics
 
 IN_TRAINING = "in_training"  # in the scores of a prediction: 1 if the training data hold its prompt and reference
 # Chance and boilerplate put up to 1 % of innocent prompts into the training data: 2 of 200 and of 500 in three demos.
-LEAKED = 0.01  # a share of prompts that are in the training data; more of them than it allows for is a finding
-SURE = 0.05  # the chance of so many under that share, below which there are more than it allows for
-LONG = 40  # characters of a reference that nobody guesses, a name in it that the prompt does not hold
+LEAKED = 0.01  # a share of prompts in the training data; more than it allows for is a finding
+SURE = 0.05  # the probability of so many under that share, below which there are more than it allows for
+LONG = 40  # characters of a reference that nobody guesses and that holds a name which the prompt does not
 FEWEST = 5  # such references, below which nothing is concluded
 VERBATIM = 0.5  # a share of them written exactly, from which on there is a finding
 LIKELY = 0.5  # test nats per token below this share of the validation loss are a finding
 
 
 def findings(
-    by_role: Mapping[str, Sequence[Prediction]], words: Mapping[str, str], validation: Mapping[str, float]
+    by_model: Mapping[str, Sequence[Prediction]], words: Mapping[str, str], validation: Mapping[str, float]
 ) -> list[str]:
     """Return a sentence for every sign.
 
     Args:
-        by_role: the predictions of each model on the same prompts.
-        words: what a model is called in a sentence ("adapted model"), by role.
-        validation: the last validation loss of a training in nats per token, by role, where it is known.
+        by_model: the predictions of each model on the same prompts.
+        words: what a model is called in a sentence ("adapted model"), by key.
+        validation: the last validation loss of a training in nats per token, by key, where it is known.
     """
-    items = next(iter(by_role.values()))
+    items = next(iter(by_model.values()))
     found = []
     leaked = sum(item.scores.get(IN_TRAINING, 0) > 0 for item in items)
     if statistics.at_least(leaked, len(items), LEAKED) < SURE:
         found.append(
-            f"{leaked} of {len(items)} prompts stand in the training data with the very same answer, so that memory is "
+            f"{leaked} of {len(items)} prompts occur in the training data with the very same answer, so memory is "
             "measured too; preprocess_data.py --verify says whether the split leaks."
         )
     hard = [
@@ -39,10 +39,10 @@ def findings(
         for at, item in enumerate(items)
         if len(item.reference.strip()) >= LONG and prompt_groups.new_names(item) != prompt_groups.ALL_IN_PROMPT
     ]
-    for role, predictions in by_role.items():
-        found += _verbatim([predictions[at] for at in hard], words[role])
-        if role in validation:
-            found += _too_likely(predictions, words[role], validation[role])
+    for key, predictions in by_model.items():
+        found += _verbatim([predictions[at] for at in hard], words[key])
+        if key in validation:
+            found += _too_likely(predictions, words[key], validation[key])
     return found
 
 

@@ -1,64 +1,65 @@
-"""What goes wrong in predictions, counted, with the references beside them: real code is sometimes repetitive too."""
+"""What goes wrong in predictions, counted next to the references: real code is sometimes repetitive too."""
 
 import collections
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from codefit.evaluation.result_schema import Check, Count
 from codefit.records import Prediction
 
 ECHO = 80  # characters of the prompt's head and tail that are looked for
-SHORTEST_ECHO = 20  # less than this may stand in a prediction by chance
+SHORTEST_ECHO = 20  # less than this may occur in a prediction by chance
 TOLERATED = 0.05  # a share of the predictions above that of the references by more than this is a finding
+STOPS_AT_NATURAL_END = "stops_at_natural_end"
 STOPPED_WELL = 0.9  # a share of natural ends at which a model stops too, below which is a finding
 
 Text = Callable[[Prediction], str]
 
 
-def rows(by_role: Mapping[str, Sequence[Prediction]]) -> list[dict[str, Any]]:
-    """Return a row per check: `check`, `label`, and for `reference` and each model a `count` out of `of`."""
-    items = next(iter(by_role.values()))
+def rows(by_model: Mapping[str, Sequence[Prediction]]) -> list[Check]:
+    """Return every check, counted for the references and for each model."""
+    items = next(iter(by_model.values()))
     natural = {
-        role: [item for item in found if item.reference_finish_reason == "stop"] for role, found in by_role.items()
+        key: [item for item in found if item.reference_finish_reason == "stop"] for key, found in by_model.items()
     }
     ends = next(iter(natural.values()))
     return [
-        {
-            "check": "stops",
-            "label": "stopped by itself",
-            "reference": _count(ends, items),
-            **{role: _count(_stopped(found), found) for role, found in by_role.items()},
-        },
-        {
-            "check": "stops_at_natural_end",
-            "label": "… of those whose reference has a natural end",
-            "reference": _count(ends, ends),
-            **{role: _count(_stopped(found), found) for role, found in natural.items()},
-        },
-        *(_text_row(check, by_role) for check in TEXT_CHECKS),
+        Check(
+            "stops",
+            "stopped by itself",
+            _count(ends, items),
+            {key: _count(_stopped(found), found) for key, found in by_model.items()},
+        ),
+        Check(
+            STOPS_AT_NATURAL_END,
+            "… of those whose reference has a natural end",
+            _count(ends, ends),
+            {key: _count(_stopped(found), found) for key, found in natural.items()},
+        ),
+        *(_of_texts(check, by_model) for check in TEXT_CHECKS),
     ]
 
 
-def _text_row(check: str, by_role: Mapping[str, Sequence[Prediction]]) -> dict[str, Any]:
+def _of_texts(check: str, by_model: Mapping[str, Sequence[Prediction]]) -> Check:
     label, holds = TEXT_CHECKS[check]
-    items = next(iter(by_role.values()))
-    return {
-        "check": check,
-        "label": label,
-        "reference": _count([item for item in items if holds(item.reference, item.prompt)], items),
-        **{
-            role: _count([item for item in found if holds(item.prediction, item.prompt)], found)
-            for role, found in by_role.items()
+    items = next(iter(by_model.values()))
+    return Check(
+        check,
+        label,
+        _count([item for item in items if holds(item.reference, item.prompt)], items),
+        {
+            key: _count([item for item in found if holds(item.prediction, item.prompt)], found)
+            for key, found in by_model.items()
         },
-    }
+    )
 
 
 def _stopped(items: Sequence[Prediction]) -> list[Prediction]:
     return [item for item in items if item.finish_reason == "stop"]
 
 
-def _count(found: Sequence[Prediction], of: Sequence[Prediction]) -> dict[str, int]:
-    return {"count": len(found), "of": len(of)}
+def _count(found: Sequence[Prediction], of: Sequence[Prediction]) -> Count:
+    return Count(len(found), len(of))
 
 
 def is_empty(text: str, prompt: str) -> bool:
@@ -67,13 +68,13 @@ def is_empty(text: str, prompt: str) -> bool:
 
 
 def echoes(text: str, prompt: str) -> bool:
-    """Return whether the head or the tail of the prompt stands in the text."""
+    """Return whether the head or the tail of the prompt occurs in the text."""
     parts = (prompt[:ECHO].strip(), prompt[-ECHO:].strip())
     return any(len(part) >= SHORTEST_ECHO and part in text for part in parts)
 
 
 def repeats(text: str, prompt: str) -> bool:
-    """Return whether one run of four tokens, a word among them, stands in the text four times or more."""
+    """Return whether one run of four tokens, a word among them, occurs in the text four times or more."""
     if max(collections.Counter(re.findall(r"\w+", text)).values(), default=0) < 4:  # nearly always, and soon found
         return False
     tokens = re.findall(r"\w+|[^\w\s]", text)
@@ -88,30 +89,24 @@ TEXT_CHECKS = {
 }
 
 
-def share(count: dict[str, int]) -> float:
-    """Return a count as a share; of nothing it is 0."""
-    return count["count"] / count["of"] if count["of"] else 0.0
-
-
-def findings(table: Sequence[dict[str, Any]], words: Mapping[str, str], base: str) -> list[str]:
+def findings(table: Sequence[Check], words: Mapping[str, str], base: str) -> list[str]:
     """Return a sentence for everything that a reader must know of a model before believing its scores.
 
     Args:
         table: of `rows`.
-        words: what a model is called in a sentence ("adapted model"), by role; only these are looked at.
-        base: what the base is called; its share stands beside, since what it does too was not learned.
+        words: what a model is called in a sentence ("adapted model"), by key; only these are looked at.
+        base: what the base is called; its share is given too, since what it also does was not learned.
     """
     sentences = []
-    for role, word in words.items():
+    for key, word in words.items():
         for row in table:
-            reference, before, found = (share(row[whose]) for whose in ("reference", "base", role))
-            if row["check"] in TEXT_CHECKS and found > reference + TOLERATED:
-                what = FINDINGS[row["check"]]
+            reference, before, found = (count.share for count in (row.reference, row.counts["base"], row.counts[key]))
+            if row.check in TEXT_CHECKS and found > reference + TOLERATED:
                 sentences.append(
-                    f"{100 * found:.0f} % of the predictions of the {word} {what} "
+                    f"{100 * found:.0f} % of the predictions of the {word} {FINDINGS[row.check]} "
                     f"({base} {100 * before:.0f} %, references {100 * reference:.0f} %)."
                 )
-            if row["check"] == "stops_at_natural_end" and row[role]["of"] and found < STOPPED_WELL:
+            if row.check == STOPS_AT_NATURAL_END and row.counts[key].of and found < STOPPED_WELL:
                 sentences.append(
                     f"The {word} stops by itself at only {100 * found:.0f} % of the natural ends "
                     f"({base} {100 * before:.0f} %)."

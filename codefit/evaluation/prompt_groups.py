@@ -1,25 +1,26 @@
 """Groups of prompts in which models differ for different reasons. Lexical rules: no grammar, any language, any text.
 
-- line: what the line is in which the cursor stands, completed by the reference, by its first words and signs
+- line: the kind of the cursor's line, completed by the reference, by its first words and signs
 - length: characters of the reference
 - names: whether the reference holds an identifier that the prompt does not, and that the training data do not either
 - cursor: at the start of a line, in a line between words, or inside a word
 
-What the training data hold is known only while models are asked; it is kept with each prediction under NOT_IN_TRAINING.
+What the training data hold is known only while models are asked; it is stored with each prediction, under
+NOT_IN_TRAINING.
 """
 
 import re
 
+from codefit.code.lexer import IDENTIFIER
 from codefit.records import Prediction
 
 NOT_IN_TRAINING = "names_not_in_training"  # in the scores of a prediction: how many names of its reference
-IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
 ALL_IN_PROMPT = "all in the prompt"
 
 TITLES = {"line": "Kind of line", "length": "Length of the reference", "names": "New names", "cursor": "Cursor"}
 
-# The first rule that fits names the line. Words are those of Python, Kotlin, Java, JavaScript, TypeScript and Go.
+# The first rule that fits names the line. The words are those of Python, Kotlin, Java, JavaScript, TypeScript and Go.
 MODIFIERS = (
     r"(?:(?:public|private|protected|internal|static|final|abstract|override|open|async|export|default|inline|suspend"
     r"|data|sealed|inner|lateinit|const)\s+)*"
@@ -48,14 +49,14 @@ def of(item: Prediction) -> dict[str, str]:
 
 
 def line_kind(item: Prediction) -> str:
-    """Return what the line is in which the cursor stands, or the next one with text if nothing of it is left."""
+    """Return the kind of the cursor's line, or of the next line with text if nothing of it is left."""
     before = item.prompt.rpartition("\n")[2]
     line = (before + item.reference.partition("\n")[0]).strip() or item.reference.strip().partition("\n")[0]
     return next((name for name, rule in LINES if rule.match(line)), "other")
 
 
 def length(item: Prediction) -> str:
-    """Return the class of the reference's length in characters, white space around it left out."""
+    """Return the class of the reference's length in characters, without white space around it."""
     characters = len(item.reference.strip())
     return next((name for most, name in LENGTHS if characters <= most), "over 160")
 
@@ -67,7 +68,7 @@ def names(prompt: str, reference: str) -> set[str]:
 
 
 def new_names(item: Prediction) -> str:
-    """Return whether the names of the reference stand in the prompt or behind the cursor."""
+    """Return whether the names of the reference occur in the prompt or after the cursor."""
     around = re.sub(r"\w*$", "", item.prompt) + " " + (item.suffix or "")
     if names(item.prompt, item.reference) <= set(IDENTIFIER.findall(around)):
         return ALL_IN_PROMPT
@@ -75,7 +76,7 @@ def new_names(item: Prediction) -> str:
 
 
 def cursor(item: Prediction) -> str:
-    """Return where in its line the cursor stands; behind nothing but indentation is the start of the line."""
+    """Return where in its line the cursor is; after nothing but indentation is the start of the line."""
     if not item.prompt.rpartition("\n")[2].strip():
         return "line start"
     inside = re.search(r"\w$", item.prompt) and re.match(r"\w", item.reference)

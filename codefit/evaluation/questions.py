@@ -1,4 +1,4 @@
-"""What a benchmark asks: named sets of pairs, from a data set, from CodeXGLUE and its kin, or from a file."""
+"""What a benchmark asks: named sets of pairs, from a data set, from CodeXGLUE, or from a file."""
 
 import dataclasses
 import random
@@ -9,6 +9,8 @@ from pathlib import Path
 from codefit import records
 from codefit.errors import UserError
 from codefit.evaluation.benchmarks import formats, heldout, pairs
+from codefit.evaluation.benchmarks.formats import Format
+from codefit.evaluation.settings import QuestionSettings
 from codefit.manifest import Manifest
 from codefit.records import Pair
 
@@ -28,53 +30,47 @@ class Questions:
         title: what it is called in the middle of a sentence.
         pairs: what is asked.
         new_tokens: where a prediction is cut.
-        format: the module of codefit.benchmarks that read them.
-        stop: a rule of codefit.stopping; "" for that of the pairs' tasks.
+        format: the module of codefit/evaluation/benchmarks that read them.
+        stop: a stop condition of codefit/generation/stopping.py; "" for that of the pairs' tasks.
     """
 
     name: str
     title: str
     pairs: Sequence[Pair]
     new_tokens: int
-    format: str = "pairs"
+    format: Format = "pairs"
     stop: str = ""
 
 
 def is_known(name: str) -> bool:
     """Return whether a word can follow --benchmark."""
-    return name == "heldout" or name in formats.NAMES or name.endswith(FILES)
+    return name == "heldout" or formats.named(name) is not None or name.endswith(FILES)
 
 
-def load(
-    names: Sequence[str], dataset: str, split: str, new_tokens: int, forgetting: str | None, manifest: Manifest
-) -> list[Questions]:
+def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
     """Return what is to be asked, in order, the forgetting check last; files that are read go into the manifest.
 
-    Args:
-        names: of --benchmark: "heldout", a module of codefit.benchmarks, or the path of a JSONL file.
-        dataset: the prepared data set of the held-out pairs. When its test split is asked, test_overlap is too.
-        split: of the data set.
-        new_tokens: where a prediction is cut, if a benchmark does not say so itself.
-        forgetting: a data set or JSONL file of unrelated code; without it, the one that the data set carries.
-        manifest: of this run.
+    With the test split of a data set its test_overlap is asked too. Without a data set or file of unrelated code, the
+    forgetting check is the one that the data set carries.
 
     Raises:
         UserError: a benchmark cannot be had, or two have the same name.
     """
     found: list[Questions] = []
-    for name in dict.fromkeys(names):
+    dataset, new_tokens = asked.dataset, asked.max_new_tokens
+    for name in dict.fromkeys(asked.benchmarks):
         if name == "heldout":
-            found += _heldout(dataset, split, new_tokens, manifest)
-        elif name in formats.NAMES:
-            module = formats.module(name)
-            found.append(_questions(name, module.TITLE, name, module.load(), new_tokens))
+            found += _heldout(dataset, asked.split, new_tokens, manifest)
+        elif form := formats.named(name):
+            module = formats.module(form)
+            found.append(_questions(name, module.TITLE, form, module.load(), new_tokens))
         else:
             path = _existing(name)
             manifest.add_input(path)
             found.append(_of_file(path, new_tokens))
-    if unrelated := _forgetting(forgetting, dataset):
+    if unrelated := _forgetting(asked.forgetting, dataset):
         manifest.add_input(unrelated)
-        title = f"unrelated code ({Path(forgetting or unrelated).name})"
+        title = f"unrelated code ({Path(asked.forgetting or unrelated).name})"
         found.append(Questions(FORGETTING, title, pairs.load(unrelated), new_tokens))
     taken = [questions.name for questions in found]
     if twice := [name for name in taken if taken.count(name) > 1]:
@@ -83,14 +79,14 @@ def load(
 
 
 def _of_file(path: Path, new_tokens: int) -> Questions:
-    """Return what a file asks, in whatever format of codefit.benchmarks it is."""
+    """Return what a file asks, in whichever format it is."""
     form = formats.format_of(path)
     module = formats.module(form)
     title = path.name if form == "pairs" else f"{module.TITLE} ({path.name})"
     return _questions(_name(path), title, form, module.load(path), new_tokens)
 
 
-def _questions(name: str, title: str, form: str, asked: list[Pair], new_tokens: int) -> Questions:
+def _questions(name: str, title: str, form: Format, asked: list[Pair], new_tokens: int) -> Questions:
     """Return the pairs of a benchmark with what its module says of them."""
     module = formats.module(form)
     stop = module.stop(asked) if hasattr(module, "stop") else ""
@@ -148,8 +144,8 @@ def draw(questions: Questions, sample: int, seed: int) -> Questions:
 def with_examples(asked: Questions, examples: Sequence[Pair]) -> Questions:
     """Return the same questions with solved examples before every prompt, the same ones before each.
 
-    An example is the end of its prompt and its completion, with a blank line behind; a prompt that is too long for the
-    model loses the first examples first, since prompts are cut on the left.
+    An example is the end of its prompt and its completion, with a blank line after it. A prompt that is too long for
+    the model loses the first examples first, since prompts are cut on the left.
     """
     shown = "".join(f"{_tail(pair.prompt)}{pair.completion.rstrip()}\n\n" for pair in examples)
     longer = [dataclasses.replace(pair, prompt=shown + pair.prompt) for pair in asked.pairs]

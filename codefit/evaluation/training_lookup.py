@@ -1,8 +1,8 @@
-"""What the training data alone would answer: its most frequent completion, and that of its nearest prompt.
+"""What the training data alone would answer: its most frequent completion, and the completion of the nearest prompt.
 
-A model that does no better than a look-up has learned nothing that a look-up does not give. Near is a prompt that
-shares rare words with the end of the one that is asked: cosine of inverse document frequencies over the set of its last
-64 words, and over its last two, three and four words in their order, which say most about what comes next.
+A model that does no better than a look-up has learned nothing that a look-up does not give. A prompt is near if it
+shares rare words with the end of the one that is asked: the cosine of inverse document frequencies over the set of the
+last 64 words, and over the last two, three and four words in order, which say most about what comes next.
 """
 
 import collections
@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from codefit.code.lexer import IDENTIFIER
 from codefit.records import Pair, read_jsonl
 
 WORD = re.compile(r"\w+|[^\w\s]|\n")
-IDENTIFIER = re.compile(r"[^\W\d]\w*")
 TAIL = 64  # words of a prompt that are looked at
 ORDERS = (2, 3, 4)
-SHARED_BY = 0.1  # a feature in more than this share of the prompts tells nothing apart and costs most of the time
+SHARED_BY = 0.1  # a feature in more than this share of the prompts says nothing and takes most of the time
 MOST = 20_000  # training pairs that are searched, a seeded sample of them
-REMEMBERED = 200  # characters of a prompt's end that make a pair known again
+REMEMBERED = 200  # characters of a prompt's end that identify a pair
 
 
 class TrainingData:
@@ -88,7 +88,9 @@ class _Index:
 
     def nearest(self, prompt: str) -> int | None:
         scores = np.zeros(len(self._lengths))
-        for feature in sorted(_features(prompt) & self._postings.keys()):  # in one order: sums of floats repeat
+        for feature in sorted(
+            _features(prompt) & self._postings.keys()
+        ):  # in a fixed order, so that sums of floats repeat
             scores[self._postings[feature]] += self._weights[feature] ** 2
         scores /= self._lengths
         best = int(scores.argmax()) if len(scores) else 0

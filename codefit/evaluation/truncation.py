@@ -1,7 +1,7 @@
-"""Scores under several stop rules: a model that only learned to stop gains nothing over a base that is cut afterwards.
+"""Stop rules that cut finished predictions: a model that only learned to stop gains nothing over a base that is cut.
 
-Every rule cuts a finished prediction. The rule of the reference's lines knows the answer: no model can follow it, and
-no rule of lines can do better, so that a gain over a base cut by it is not one of stopping.
+The rule of the reference's lines knows the answer: no model can follow it, and no rule of lines can do better, so a
+gain over a base that it cuts does not come from stopping.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Many prompts to many completions, greedy or drawn, and fast: length-sorted batches that rows leave when they end.
+"""Fast generation for many prompts, greedy or sampled: length-sorted batches whose rows leave when they end.
 
 Prompts are padded on the left, so that every row of a batch writes its next token in the same column; the attention
-mask and the positions hide the padding. Prompts with a long common beginning (the examples of a few-shot prompt, the
-context of a repository) form batches of their own, in which the beginning is read once.
+mask and the position ids hide the padding. Prompts with a long common prefix (the examples of a few-shot prompt, the
+context of a repository) form batches of their own, in which the prefix is prefilled once.
 """
 
 import dataclasses
@@ -18,20 +18,20 @@ from codefit.generation.nucleus import Nucleus
 from codefit.generation.prediction_cache import PredictionCache
 from codefit.generation.stopping import StopRule
 
-LEAVE_SHARE = 0.25  # rows that ended are taken out once they are this share of a batch: taking out copies the cache
-COMMON_START = 64  # prompts that share fewer tokens than this are not looked at
-# A batch of its own costs a step per new token, and a step of a small batch as much time as reading this many tokens:
+LEAVE_SHARE = 0.25  # rows that ended are removed once they are this share of a batch: removing them copies the KV cache
+COMMON_START = 64  # prompts that share fewer tokens than this are not grouped
+# A batch of its own costs a step per new token, and a step of a small batch takes as long as prefilling so many tokens:
 # 28 with data/base on a CPU.
 TOKENS_PER_STEP = 32
-# Where nothing else is said, a batch holds as many tokens as this many bytes of keys and values do, and no more than is
-# of use: with data/base on two cores, 16,384 took 1.09 times as long as 32,768, and 65,536 as long.
+# By default a batch holds as many tokens as a KV cache of this many bytes does, and no more than is of use: with
+# data/base on two cores, 16,384 took 1.09 times as long as 32,768, and 65,536 as long.
 CACHE_BYTES, MOST_TOKENS = 4e9, 32768
-FLIP_SAMPLE, FLIP_ROWS = 32, 4  # prompts that are asked again in other batches, and rows of those
+FLIP_SAMPLE, FLIP_ROWS = 32, 4  # prompts that are decoded again for the batch check, and rows of its batches
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote: token ids without end-of-sequence, and why it ended: "stop" (by itself) or "length"."""
+    """What a model wrote: token ids without end-of-sequence, and its finish reason: "stop" (by itself) or "length"."""
 
     ids: list[int]
     finish_reason: str
@@ -57,11 +57,11 @@ def generate(
         prompts: token ids, at least one each.
         max_new_tokens: where a completion that does not stop is cut.
         eos_ids: tokens that end a completion; they are not part of it.
-        pad_id: any valid id; what it is has no influence.
+        pad_id: any valid id; it has no influence.
         tokens_per_batch: rows times (longest prompt + max_new_tokens) stays within this, but a batch has at least one.
-        stop: what else ends a completion; the token that does is part of it.
-        nucleus: how tokens are drawn; without it the completion is greedy.
-        cache: answers of this model; batches that are in it are not asked again, the others are added.
+        stop: the stop condition besides end-of-sequence; the token that meets it is part of the completion.
+        nucleus: how tokens are sampled; without it decoding is greedy.
+        cache: earlier results of this model; batches found in it are not computed again, others are added.
         do_progress: show a progress bar.
 
     Raises:
@@ -98,16 +98,16 @@ def generate(
 def flips(
     model: Any, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
 ) -> tuple[int, int]:
-    """Return how many completions of a sub-sample differ when they are written in other batches, and of how many.
+    """Return how many completions of a sub-sample change when they are decoded in other batches, and of how many.
 
-    Rounding depends on the shape of a batch, and a token that is as likely as another can flip; in float32 hardly
-    any do, in 16 bits some per cent. Those of `flip_sample` are asked again in batches of FLIP_ROWS.
+    Rounding depends on the shape of a batch, and can decide between two tokens that are equally likely; in float32 that
+    hardly ever happens, in 16 bits to some per cent. `flip_sample` is decoded again in batches of FLIP_ROWS.
 
     Args:
         model: the model that wrote the completions.
-        prompts: what it was asked.
+        prompts: its prompts, as token ids.
         completions: what it wrote.
-        settings: those of `generate` that it was asked with.
+        settings: the arguments of `generate` that it was asked with.
     """
     sample = flip_sample(len(prompts))
     longest = max((len(prompts[at]) for at in sample), default=0) + settings["max_new_tokens"]
@@ -116,7 +116,7 @@ def flips(
 
 
 def flip_sample(count: int) -> list[int]:
-    """Return which of `count` prompts are asked again: FLIP_SAMPLE of them, evenly spread."""
+    """Return which of `count` prompts are decoded again: FLIP_SAMPLE of them, evenly spread."""
     return sorted({at * count // FLIP_SAMPLE for at in range(FLIP_SAMPLE)}) if count else []
 
 
@@ -124,7 +124,7 @@ def flip_sample(count: int) -> list[int]:
 
 
 def tokens_that_fit(model: Any) -> int:
-    """Return how many tokens a batch of a model, or of its outline, may have: at most MOST_TOKENS, in CACHE_BYTES."""
+    """Return how many tokens a batch of a model, or of its outline, may have: MOST_TOKENS, or what CACHE_BYTES hold."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -148,13 +148,13 @@ def batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
 def plan(
     prompts: Sequence[list[int]], new_tokens: int, tokens_per_batch: int, may_share: bool = True
 ) -> list[tuple[int, list[int]]]:
-    """Return the batches of prompts, each with the number of tokens that its prompts share and that are read once.
+    """Return the batches of prompts, each with the number of tokens of the prefix that its prompts share.
 
     Args:
         prompts: token ids.
         new_tokens: how many tokens follow a prompt at most.
         tokens_per_batch: as for `batches`.
-        may_share: whether shared beginnings are looked for.
+        may_share: whether shared prefixes are looked for.
     """
     groups = _groups(prompts, TOKENS_PER_STEP * new_tokens) if may_share else [(0, list(range(len(prompts))))]
     found = []
@@ -165,7 +165,7 @@ def plan(
 
 
 def _groups(prompts: Sequence[list[int]], worth: int) -> list[tuple[int, list[int]]]:
-    """Return groups of indices with the tokens they share: those whose sharing saves `worth` tokens, then the rest."""
+    """Return groups of indices with the length of their prefix: those that save `worth` tokens, then the rest."""
     in_order = sorted(range(len(prompts)), key=lambda index: (prompts[index], index))
     found: list[tuple[int, list[int]]] = []
     rest: list[int] = []
@@ -180,7 +180,7 @@ def _groups(prompts: Sequence[list[int]], worth: int) -> list[tuple[int, list[in
 
 
 def _common(one: list[int], other: list[int]) -> int:
-    """Return how many tokens two prompts share at their beginning, leaving each at least one of its own."""
+    """Return the length of the common prefix of two prompts, leaving each at least one token of its own."""
     most = min(len(one), len(other)) - 1
     return next((at for at in range(most) if one[at] != other[at]), most)
 

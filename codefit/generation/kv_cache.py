@@ -1,6 +1,6 @@
-"""Keys and values of a batch, in memory reserved once; prompts are read into it in pieces, a shared beginning once.
+"""The KV cache of a batch, in memory reserved once; prompts are prefilled in pieces, a shared prefix once.
 
-Transformers' own cache copies everything it holds at every token. On a CPU prompts are read faster in pieces whose
+Transformers' own cache copies everything it holds at every token. On a CPU prefill is faster in pieces whose
 activations stay in the processor's cache: 128 prompts of 128 tokens took data/base 2.7 s of CPU time in pieces of 2,048
 tokens, and 3.4 s at once.
 """
@@ -17,9 +17,9 @@ TOKENS_AT_ONCE_ON_CPU = 2048
 
 @dataclasses.dataclass(slots=True)
 class PaddedPrompts:
-    """Token ids aligned at their right end, their attention mask and their position ids, each of shape (rows, n).
+    """Token ids aligned at their right end, their attention mask and position ids, each of shape (rows, n), int64.
 
-    PaddedPrompts that continue a shared beginning of `shared` tokens hold only what follows it; their mask, of shape
+    Prompts that continue a shared prefix of `shared` tokens hold only what follows it; their mask, of shape
     (rows, shared + n), covers both.
     """
 
@@ -32,7 +32,7 @@ class PaddedPrompts:
         return PaddedPrompts(self.ids[rows], self.mask[rows], self.positions[rows], self.shared)
 
     def forward(self, model: Any, cache: Any, logits_to_keep: int = 1) -> torch.Tensor:
-        """Return the logits of the last positions, shape (rows, logits_to_keep, vocabulary)."""
+        """Return the logits of the last positions, shape (rows, logits_to_keep, vocabulary), in the model's dtype."""
         output = model(
             input_ids=self.ids,
             attention_mask=None if self.mask.all() else self.mask,
@@ -64,24 +64,24 @@ def new_cache(model: Any, rows: int, length: int) -> Any:
 
 
 def is_plain(model: Any) -> bool:
-    """Return whether every layer sees all tokens before it; a sliding window would count the gaps of a shared read."""
+    """Return whether every layer sees all tokens before it; a sliding window would count the gaps of a prefix."""
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
 
 
 def rows_at_once(model: Any, rows: PaddedPrompts) -> int:
-    """Return how many rows are read together; all of them where there is no cache of a processor to stay in."""
+    """Return how many rows are prefilled together; all of them on a GPU, which has no such cache to stay in."""
     if model.device.type != "cpu" or not is_plain(model):
         return len(rows.ids)
     return max(1, TOKENS_AT_ONCE_ON_CPU // rows.ids.shape[1])
 
 
 def read(model: Any, cache: Any, beginning: list[int], rows: PaddedPrompts) -> torch.Tensor:
-    """Read the prompts of a batch into an empty cache, and return the logits of their last tokens.
+    """Prefill an empty cache with the prompts of a batch; return the logits of their last tokens, (rows, vocabulary).
 
     Args:
         model: a causal language model in eval mode.
         cache: from `new_cache`.
-        beginning: the tokens that all rows share; they are read once. Empty where the layers are not plain.
+        beginning: the tokens of the prefix that all rows share, prefilled once. Empty where the layers are not plain.
         rows: what follows.
 
     Returns:
@@ -111,7 +111,7 @@ def look_at(cache: Any, rows: slice, tokens: int) -> None:
 
 
 class ReservedLayer(DynamicLayer):
-    """Keys and values of one layer, in memory reserved for the whole length. Shape (rows, heads, length, head size)."""
+    """Keys and values of one layer, shape (rows, key/value heads, length, head size), in memory reserved at once."""
 
     def __init__(self, rows: int, length: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class ReservedLayer(DynamicLayer):
         self.memory: list[torch.Tensor] = []
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Append the states of new tokens, and return those of all tokens so far."""
+        """Append states of new tokens, shape (rows, key/value heads, tokens, head size); return those of all tokens."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.memory = [self._reserve(key_states), self._reserve(value_states)]
@@ -138,7 +138,7 @@ class ReservedLayer(DynamicLayer):
             self.keys, self.values = (memory[rows, :, :tokens] for memory in self.memory)
 
     def spread(self, tokens: int) -> None:
-        """Give every row the first tokens of the first row."""
+        """Copy the first tokens of the first row to every row."""
         for memory in self.memory:
             memory[1:, :, :tokens] = memory[:1, :, :tokens]
 
@@ -147,7 +147,7 @@ class ReservedLayer(DynamicLayer):
         return states.new_empty(rows, states.shape[1], length, states.shape[3])
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows only, in ascending order; they move up within the memory, whose end stays reserved."""
+        """Keep only these rows, shape (rows,), in ascending order; they move up, and the memory stays reserved."""
         tokens = self.get_seq_length()
         moved = [(to, row) for to, row in enumerate(indices.tolist()) if to != row]
         for memory in self.memory:

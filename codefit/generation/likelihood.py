@@ -21,17 +21,17 @@ def completion_nats(
     cache: PredictionCache | None = None,
     do_progress: bool = False,
 ) -> list[tuple[float, int]]:
-    """Return for each pair the negative log-likelihood of its completion given its prompt, and the completion's tokens.
+    """Return for each pair the negative log-likelihood of its completion given its prompt, and its number of tokens.
 
     End-of-sequence is not counted: a model that has learned where to stop and one that has not are compared on the
     same tokens. A completion without tokens costs 0 nats.
 
     Args:
         model: a causal language model in eval mode.
-        encoder: makes the same prompt ids as for generation.
+        encoder: the one that makes the prompts of generation.
         pairs: prompts and their references.
         tokens_per_batch: rows times the longest row stays within this, but a batch has at least one row.
-        cache: answers of this model; batches that are in it are not asked again, the others are added.
+        cache: earlier results of this model; batches found in it are not computed again, others are added.
         do_progress: show a progress bar.
 
     Returns:
@@ -70,12 +70,14 @@ def nats_of(
 
 @torch.inference_mode()
 def _batch_nats(model: Any, rows: kv_cache.PaddedPrompts, lengths: list[int]) -> list[float]:
-    """Return the nats of the last `lengths` tokens of each row; logits are computed for the longest of them only."""
+    """Return the nats of the last `lengths` tokens of each row, one number per row.
+
+    Logits are computed only for as many positions as the longest completion has."""
     width = max(lengths)
     found = rows.forward(model, None, logits_to_keep=width + 1)
     targets = rows.ids[:, rows.ids.shape[1] - width :]
-    behind = torch.arange(width, 0, -1, device=rows.ids.device)  # tokens from here to the end of the row
-    counted = behind <= torch.tensor(lengths, device=rows.ids.device)[:, None]
+    remaining = torch.arange(width, 0, -1, device=rows.ids.device)  # tokens from here to the end of the row
+    counted = remaining <= torch.tensor(lengths, device=rows.ids.device)[:, None]
     nats = [
         torch.nn.functional.cross_entropy(logits[:-1].float(), target, reduction="none")[here].double().sum()
         for logits, target, here in zip(found, targets, counted, strict=True)

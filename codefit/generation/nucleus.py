@@ -1,8 +1,8 @@
-"""Draws among the likeliest tokens, for whole batches: temperature and top-p, the same whatever batch a prompt is in.
+"""Nucleus sampling for whole batches: temperature and top-p, with the same result whatever batch a prompt is in.
 
-Each prompt has numbers of its own, one a token, from the seed and its ids alone. A number picks a token by the running
-sum of the probabilities, the likeliest first (nucleus sampling, arXiv 1904.09751). So what is drawn for a prompt
-depends neither on the other prompts nor on how they are batched, as far as the probabilities do not.
+Each prompt has its own random numbers, one per token, from the seed and its ids alone. A number picks a token by the
+cumulative probability, the likeliest token first (arXiv 1904.09751). So a sample depends neither on the other prompts
+nor on how they are batched, as far as the probabilities do not.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ import torch
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Nucleus:
-    """How tokens are drawn.
+    """How tokens are sampled.
 
     Attributes:
         temperature: logits are divided by it; above 0.
-        top_p: draw among the likeliest tokens that together have this probability; above 0, at most 1.
+        top_p: sample among the likeliest tokens that together have this probability; above 0, at most 1.
         seed: of the numbers.
     """
 
@@ -29,27 +29,27 @@ class Nucleus:
 
     @property
     def name(self) -> str:
-        """What stands in signatures and in the questions of the cache."""
+        """How signatures and the keys of the cache name it."""
         return f"t{self.temperature},p{self.top_p},seed{self.seed}"
 
     def numbers(self, prompt: Sequence[int]) -> random.Random:
-        """Return the source of the numbers of a prompt."""
+        """Return the random numbers of a prompt, given as token ids."""
         digest = hashlib.blake2b(f"{self.seed}\0{list(prompt)}".encode(), digest_size=8).digest()
         return random.Random(digest)
 
     def draw(self, logits: torch.Tensor, numbers: Sequence[float]) -> torch.Tensor:
-        """Return a token of each row.
+        """Return a token for each row.
 
         Args:
-            logits: shape (rows, vocabulary).
-            numbers: one in [0, 1) a row.
+            logits: shape (rows, vocabulary), any floating dtype.
+            numbers: one in [0, 1) per row.
 
         Returns:
-            token ids, shape (rows,).
+            token ids, shape (rows,), int64.
         """
         shares, tokens = (logits.float() / self.temperature).softmax(-1).sort(descending=True, stable=True)
         sums = shares.cumsum(-1)
-        inside = sums - shares < self.top_p  # a token is in while those before it have not reached top_p
+        inside = sums - shares < self.top_p  # a token is in while the likelier ones have not reached top_p
         total = (shares * inside).sum(-1, keepdim=True)
         wanted = torch.tensor(numbers, dtype=sums.dtype, device=sums.device)[:, None] * total
         places = (sums <= wanted).sum(-1, keepdim=True).minimum(inside.sum(-1, keepdim=True) - 1)

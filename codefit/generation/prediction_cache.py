@@ -1,8 +1,8 @@
-"""What a model answered before is not asked again: answers on disk, found by the content of the question.
+"""Earlier predictions on disk, so that no model is asked the same twice; the key is the content of the question.
 
-The unit is a batch, since the last digits of a number depend on the company it was computed in: a run that finds
-answers here writes the same bytes as one that does not, after a kill too. A question names everything that can move
-its answer: the weights, the arithmetic, the libraries, codefit's own code, the settings and the token ids.
+The unit is a batch, since the last digits of a number depend on the batch it was computed in: a run that finds answers
+here writes the same bytes as one that does not, also after a kill. A question names everything that can change its
+answer: the weights, the dtype, the libraries, codefit's own code, the settings and the token ids.
 
 The folder is $CODEFIT_CACHE, or `codefit` in the user's cache folder; it can be deleted at any time.
 """
@@ -26,7 +26,7 @@ CODE = (
 
 
 def folder() -> Path | None:
-    """Return where answers are kept; None for a user without a home folder."""
+    """Return where answers are stored; None for a user without a home folder."""
     try:
         return cache_folder() / "predictions"
     except RuntimeError:
@@ -34,11 +34,11 @@ def folder() -> Path | None:
 
 
 class PredictionCache:
-    """The answers of one model.
+    """The stored answers of one model.
 
     Args:
-        facts: what identifies the model and its arithmetic; versions and codefit's own code are added.
-        place: the folder that holds them.
+        facts: what identifies the model and its arithmetic; versions and codefit's own code are added to them.
+        place: the folder that holds the answers.
     """
 
     def __init__(self, facts: Mapping[str, Any], place: Path) -> None:
@@ -50,7 +50,7 @@ class PredictionCache:
         self.writable = True
 
     def get(self, question: Mapping[str, Any]) -> list[Any] | None:
-        """Return the answer to a question of JSON values, or None; a damaged entry counts as none, with a word."""
+        """Return the answer to a question of JSON values, or None; a damaged entry counts as none, with a note."""
         path = self._path(question)
         try:
             entry = json.loads(path.read_bytes())
@@ -59,14 +59,14 @@ class PredictionCache:
         except FileNotFoundError:
             entry = None
         except (OSError, ValueError, TypeError, KeyError):
-            print(f"note: the stored predictions {path.name} are damaged and are made again.", file=sys.stderr)
+            print(f"note: the stored predictions {path.name} are damaged and are computed again.", file=sys.stderr)
             entry = None
         self.asked += 1
         self.found += entry is not None
         return None if entry is None else list(entry["answer"])
 
     def put(self, question: Mapping[str, Any], answer: list[Any]) -> None:
-        """Keep an answer, whole or not at all. Without a place to write the run goes on, with a word."""
+        """Store an answer, whole or not at all. Where nothing can be written the run goes on, with a note."""
         path = self._path(question)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where a completion ends beside end-of-sequence: a rule per task, checked on the tokens as they are written."""
+"""Stop conditions besides end-of-sequence: one per task, checked on the tokens as they are decoded."""
 
 import dataclasses
 import functools
@@ -15,18 +15,18 @@ STATEMENT = re.compile(r"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StopRule:
-    """A rule by name, for manifests, and what says of the tokens written so far whether a completion has ended."""
+    """A stop condition: its name, for manifests, and a test of the tokens decoded so far."""
 
     name: str
     has_ended: Callable[[list[int]], bool]
 
 
 def rule(name: str, encoder: Any) -> StopRule | None:
-    """Return the rule of a name; None for "end", where only end-of-sequence ends a completion.
+    """Return a stop condition by name; None for "end", where only end-of-sequence ends a completion.
 
     "line": the end of the first line with text ends it too, for models that know no end-of-sequence and for
     benchmarks of single lines. "body": the end of the function whose head was the prompt ends it too.
-    "statement": `;`, `}` or `{` does. The last token may run over that end: see `text_until`.
+    "statement": `;`, `}` or `{` does. The last token may hold text after that end: see `text_until`.
 
     Args:
         name: one of RULES.
@@ -55,13 +55,13 @@ def _end_of_statement(text: str) -> int | None:
 
 
 def of_tasks(names: Iterable[str]) -> str:
-    """Return the rule of the tasks of a benchmark; "end" where they have different ones, or are none of codefit's."""
+    """Return the stop condition of a benchmark's tasks; "end" where they differ, or are unknown."""
     found = {load_task(name).STOP if name in TASKS else "end" for name in set(names)}
     return found.pop() if len(found) == 1 else "end"
 
 
 def text_until(name: str, text: str) -> str:
-    """Return the part of a written text that the rule of this name keeps."""
+    """Return the part of a text that the stop condition of this name keeps."""
     if name == "end":
         return text
     if name == "body":

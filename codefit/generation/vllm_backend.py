@@ -1,8 +1,8 @@
 """Completions by vLLM (`--backend vllm`), which batches continuously: for large models on a GPU.
 
-vLLM pins other versions of its own dependencies than codefit does, so that it is not among codefit's; it is imported
-only when asked for. What is asked stays the same: token ids made by codefit/encoding.py, greedy, the tasks' rules of
-ending. It reports its usage unless told otherwise; here it is told.
+vLLM pins other versions of shared dependencies than codefit does, so it is none of codefit's own; it is imported only
+when asked for. What is asked stays the same: token ids made by codefit/encoding.py, greedy decoding, the tasks' stop
+conditions. Its usage reports are turned off.
 """
 
 import gc
@@ -19,14 +19,21 @@ from codefit import model_files
 from codefit.errors import UserError, first_line
 from codefit.generation.batched import FLIP_ROWS, Completion, flip_sample
 from codefit.generation.stopping import StopRule
-from codefit.modeling import hardware, hub_files
+from codefit.modeling import hardware, hub_files, loading
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for; an adapter takes the next larger one
 MEMORY_ON_CPU = 0.3  # the share of all memory that vLLM may take there; on a GPU its own default, nearly all
 
 
-def refuse_what_it_cannot(adapters: Sequence[str], load_in_4bit: bool) -> None:
-    """Raise UserError, before anything is loaded, where vLLM is missing or cannot ask these models."""
+def refuse_what_it_cannot(base: str, revision: str | None, adapters: Sequence[str], load_in_4bit: bool) -> None:
+    """Raise UserError, before anything is loaded, where vLLM is missing or cannot ask these models.
+
+    Args:
+        base: folder or Hub id of the base.
+        revision: of the base.
+        adapters: folders of adapters of this base. vLLM does not say which of their tensors it has no place for.
+        load_in_4bit: whether the base is to be quantised.
+    """
     if importlib.util.find_spec("vllm") is None:
         raise UserError(
             "--backend vllm needs vLLM, which is not installed; run `pip install vllm` in an environment of its own, "
@@ -37,13 +44,32 @@ def refuse_what_it_cannot(adapters: Sequence[str], load_in_4bit: bool) -> None:
             "--backend vllm does not ask models in 4 bits; add --no-load_in_4bit, or leave --backend vllm out."
         )
     for adapter in adapters:
-        config = model_files.adapter_config(Path(adapter) / model_files.ADAPTER_CONFIG)
-        if config.use_dora or hub_files.rows_of(adapter):
-            what = "is a DoRA adapter" if config.use_dora else "brings tokens of its own"
+        if what := _what_it_cannot_attach(base, revision, adapter):
             raise UserError(
                 f"{adapter} {what}, which vLLM cannot attach; merge it with merge_lora.py and name the merged model, "
                 "or leave --backend vllm out."
             )
+
+
+def _what_it_cannot_attach(base: str, revision: str | None, adapter: str) -> str | None:
+    """Return what of an adapter vLLM would refuse or leave out, if anything.
+
+    Raises:
+        UserError: the adapter does not fit the base.
+    """
+    config = model_files.adapter_config(Path(adapter) / model_files.ADAPTER_CONFIG)
+    if config.use_dora:
+        return "is a DoRA adapter"
+    if hub_files.rows_of(adapter):
+        return "brings tokens of its own"
+    if config.modules_to_save:
+        return f"holds whole layers ({', '.join(config.modules_to_save)})"
+    if config.lora_bias or config.bias not in (None, "none"):
+        return "learned biases"
+    outline = loading.load_model(base, revision=revision, place=torch.device("meta"))
+    attached = loading.attach_adapter(outline, adapter, low_cpu_mem_usage=True)
+    ends = (attached.get_input_embeddings(), attached.get_output_embeddings())
+    return "changes the embedding or the output layer" if any(hasattr(each, "lora_A") for each in ends) else None
 
 
 class VllmBackend:
@@ -92,9 +118,9 @@ class VllmBackend:
         adapter: str | None = None,
         do_progress: bool = False,
     ) -> list[Completion]:
-        """Return the greedy completion of each prompt, as `codefit.generation.generate` does.
+        """Return the greedy completion of each prompt, as `batched.generate` does.
 
-        A stop rule cuts what was written, up to max_new_tokens, afterwards.
+        A stop condition cuts afterwards what was written, up to max_new_tokens.
 
         Raises:
             UserError: vLLM cannot attach the adapter.
@@ -119,14 +145,14 @@ class VllmBackend:
     def flips(
         self, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
     ) -> tuple[int, int]:
-        """Return how many completions of a sub-sample differ in small batches, as `codefit.generation.flips` does."""
+        """Return how many completions of a sub-sample change in small batches, as `batched.flips` does."""
         sample = flip_sample(len(prompts))
         batches = [sample[at : at + FLIP_ROWS] for at in range(0, len(sample), FLIP_ROWS)]
         again = [new for batch in batches for new in self.complete([prompts[at] for at in batch], **settings)]
         return sum(completions[at] != new for at, new in zip(sample, again, strict=True)), len(sample)
 
     def close(self) -> None:
-        """Free the memory for whoever comes next."""
+        """Free the memory for the next model."""
         self._engine.llm_engine.engine_core.shutdown()
         del self._engine
         gc.collect()

@@ -137,6 +137,8 @@ def save(
     """
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
+    if isinstance(config.target_modules, set):  # so that the same run gives the same file
+        config.target_modules = sorted(config.target_modules)
     config.revision = hub_files.commit_of(base, revision) or revision
     more: dict[str, Any] = {"save_embedding_layers": False} | ({} if weights is None else {"state_dict": weights})
     if beginning is not None:

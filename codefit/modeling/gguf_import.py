@@ -3,7 +3,6 @@
 python -m codefit.modeling.gguf_import FILE FOLDER
 """
 
-import argparse
 import dataclasses
 import sys
 from pathlib import Path
@@ -118,7 +117,7 @@ def write_folder(file: Path, folder: Path) -> None:
     print(f"licence {header.licence or 'not stated'}; it is dequantised once", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with outputs.new_directory(folder) as work:
-        manifest = Manifest(argparse.Namespace(file=str(file)))
+        manifest = Manifest({"file": str(file)})
         try:
             tokenizer = read_tokenizer(file, header)
             model = read_model(file, header)

@@ -7,6 +7,7 @@ from typing import Any
 
 from codefit import model_files
 from codefit.errors import UserError, first_line
+from codefit.gguf_base import gguf_file, local_model
 from codefit.manifest import read_manifest
 from codefit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, GENERATION_CONFIG
 from codefit.outputs import MANIFEST
@@ -27,11 +28,14 @@ def is_adapter(name: str) -> bool:
     """Return whether a folder or Hub repository holds a PEFT adapter."""
     if Path(name).is_dir():
         return (Path(name) / ADAPTER_CONFIG).is_file()
+    if gguf_file(name):
+        return False
     return _hub_file(name, ADAPTER_CONFIG) is not None
 
 
 def is_whole(name: str) -> bool:
-    """Return whether a folder or Hub repository holds a whole model."""
+    """Return whether a folder, a GGUF file or a Hub repository holds a whole model."""
+    name = local_model(name)
     return (Path(name) / CONFIG).is_file() if Path(name).is_dir() else bool(_hub_file(name, CONFIG))
 
 
@@ -69,6 +73,7 @@ def is_hub_id(name: str) -> bool:
 
 def ends_of(name: str, revision: str | None = None) -> list[int]:
     """Return the tokens that end a text of a model by its own metadata; [] where they name none."""
+    name = local_model(name)
     for file in (GENERATION_CONFIG, CONFIG):
         path = Path(name) / file if Path(name).is_dir() else _hub_file(name, file, revision)
         if path is not None and path.is_file() and (ends := model_files.generation_ends(path)):
@@ -77,8 +82,8 @@ def ends_of(name: str, revision: str | None = None) -> list[int]:
 
 
 def commit_of(name: str, revision: str | None = None) -> str | None:
-    """Return the commit of a model on the Hub that was downloaded last; None for a folder, or where it is not known."""
-    if Path(name).is_dir():
+    """Return the commit of a model on the Hub that was downloaded last; None for a local one or an unknown commit."""
+    if Path(name).exists():
         return None
     with contextlib.suppress(UserError):  # it was loaded; the Hub need not be there any more
         if path := _hub_file(name, CONFIG, revision):
@@ -89,6 +94,7 @@ def commit_of(name: str, revision: str | None = None) -> str | None:
 
 def vocabulary_rows(name: str, revision: str | None = None) -> int | None:
     """Return how many rows the embedding of a model has, as its config.json says; None where it does not."""
+    name = local_model(name)
     path = Path(name) / CONFIG if Path(name).is_dir() else _hub_file(name, CONFIG, revision)
     config = model_files.model_config(path) if path is not None and path.is_file() else {}
     rows = (config.get("text_config") or config).get("vocab_size", config.get("vocab_size"))
@@ -97,6 +103,7 @@ def vocabulary_rows(name: str, revision: str | None = None) -> int | None:
 
 def check_model(name: str, revision: str | None = None) -> None:
     """Raise UserError where the files of a whole model cannot be what their names say, before a library reads them."""
+    name = local_model(name)
     if Path(name).is_dir():
         if (Path(name) / CONFIG).is_file():
             model_files.check_model(Path(name))
@@ -186,6 +193,7 @@ def rows_of(adapter: str) -> int:
 
 def manifest_of(name: str) -> dict[str, Any]:
     """Return what the stage that wrote a model or adapter recorded, from its folder or from the Hub; {} if nothing."""
+    name = local_model(name)
     if Path(name).is_dir():
         return read_manifest(Path(name))
     file = _hub_file(name, MANIFEST)

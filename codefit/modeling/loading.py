@@ -8,7 +8,7 @@ import copy
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from codefit import bounded, fim, model_files
 from codefit.errors import UserError, first_line
+from codefit.gguf_base import local_model
 from codefit.model_files import ADAPTER_CONFIG
 from codefit.modeling import hardware, hub_files
 
@@ -34,12 +35,13 @@ MOST_NEW_TOKENS = 1 << 16  # of an adapter
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> Any:
-    """Load a tokenizer by local path or Hub id; a missing pad token becomes end-of-sequence.
+    """Load a tokenizer by folder, GGUF file or Hub id; a missing pad token becomes end-of-sequence.
 
     Labels are built from lengths, so that a pad id equal to end-of-sequence hides nothing from training.
     """
     from transformers import AutoTokenizer
 
+    name = local_model(name)
     with stated_errors("tokenizer", name):
         if Path(name).is_dir():
             model_files.check_tokenizer(Path(name))
@@ -106,10 +108,10 @@ def load_model(
     dtype: torch.dtype | None = None,
     place: torch.device | None = None,
 ) -> Any:
-    """Load a causal language model by local path or Hub id, in evaluation mode, on the best device.
+    """Load a causal language model by folder, GGUF file or Hub id, in evaluation mode, on the best device.
 
     Args:
-        name: folder or Hub id.
+        name: folder, GGUF file or Hub id.
         revision: commit, tag or branch on the Hub.
         load_in_4bit: quantise to NF4 with double quantisation (QLoRA, arXiv 2305.14314).
         dtype: of the weights, or of the arithmetic of a 4-bit model; hardware.compute_dtype() when None.
@@ -120,7 +122,7 @@ def load_model(
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    dtype = dtype or hardware.compute_dtype()
+    name, dtype = local_model(name), dtype or hardware.compute_dtype()
     with stated_errors("model", name):
         hub_files.check_model(name, revision)
     if place is not None and place.type == "meta":
@@ -131,7 +133,13 @@ def load_model(
     if load_in_4bit:
         options |= {"quantization_config": nf4(dtype), "device_map": {"": hardware.device()}}
     with stated_errors("model", name):
-        model: Any = AutoModelForCausalLM.from_pretrained(name, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **options)
+    model, found = loaded
+    if found["missing_keys"]:
+        raise UserError(
+            f"the weights of {name} lack {_listed(found['missing_keys'])}, which would be random; download it "
+            "again, or save it again with all of its weights."
+        )
     if load_in_4bit:
         keep_gradients_on_cpu(model)
     else:
@@ -245,23 +253,73 @@ def load(name: str, *, base: str | None = None, load_in_4bit: bool = False) -> t
 
 def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False) -> Any:
     """Return the model with an adapter attached, in evaluation mode; `with model.disable_adapter():` is the base."""
-    from peft import PeftModel
+    from peft import PeftModel, set_peft_model_state_dict
+    from peft.utils import load_peft_weights
 
     config = model_files.adapter_config(Path(adapter) / ADAPTER_CONFIG)
     names = [name for name, _ in model.named_modules()]
     bounded.try_patterns(config.patterns(), names, str(Path(adapter) / ADAPTER_CONFIG))
     try:
         grow(model, hub_files.rows_of(adapter))
-        attached = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage).eval()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
+            attached = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage)
+        # once more by hand: from_pretrained tells nobody what it found no place for
+        found = set_peft_model_state_dict(
+            attached, load_peft_weights(adapter, device="cpu"), low_cpu_mem_usage=low_cpu_mem_usage
+        )
+    except KeyError as error:  # of whole layers and rows of tokens PEFT asks by name
+        raise UserError(
+            f"the adapter {adapter} lacks the tensor {error.args[0]}; download or train it again."
+        ) from None
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # files of other tools make PEFT fail in any way
         reason = first_line(error)
         raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
+    unplaced = [name for name in found.unexpected_keys if name != "prompt_embeddings"]  # which PEFT puts in by hand
+    _refuse_misfit(adapter, attached.state_dict(keep_vars=True), found.missing_keys, unplaced)
+    attached.eval()
     if not low_cpu_mem_usage:
         own = ((name, weight) for name, weight in attached.named_parameters() if _is_of_adapter(name))
         refuse_broken(attached, f"the adapter {adapter}", own)
     return attached
+
+
+# Tensors that PEFT makes from others, so that no adapter stores them.
+DERIVED = ("vblora_vector_bank", "prompt_encoder", ".tinylora_v.", ".unilora_theta_d.")
+
+
+def _refuse_misfit(
+    adapter: str, tensors: dict[str, torch.Tensor], missing: Collection[str], unexpected: Collection[str]
+) -> None:
+    """Raise UserError unless every tensor of an adapter found its place, and every place its tensor.
+
+    Args:
+        adapter: its folder.
+        tensors: of the model with the adapter, by name; one that is shared has two names.
+        missing: tensors of the model that were not in its file, those of the base among them.
+        unexpected: tensors of the file that the model has no place for.
+    """
+    there = {id(tensor) for name, tensor in tensors.items() if name not in {*missing}}
+    absent = [
+        name
+        for name in missing
+        if ".default" in name and id(tensors.get(name)) not in there and not any(part in name for part in DERIVED)
+    ]
+    if unexpected:
+        raise UserError(
+            f"the adapter {adapter} does not fit its base, which has no place for {_listed(unexpected)}; "
+            "was it trained on another base?"
+        )
+    if absent:
+        raise UserError(f"the adapter {adapter} lacks {_listed(absent)}; download or train it again.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return a count of tensors with the first one's name."""
+    first, *others = sorted(names)
+    return f"the tensor {first}" if not others else f"{len(others) + 1} tensors, such as {first}"
 
 
 def can_be_merged(adapted: Any) -> bool:

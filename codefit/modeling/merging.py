@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from codefit import console
 from codefit.errors import UserError
+from codefit.gguf_base import local_model
 from codefit.modeling import hardware, hub_files, loading
 from codefit.outputs import write_whole
 
@@ -154,7 +155,7 @@ class Layers:
     def __init__(self, base: Base, adapter: str) -> None:
         from peft.tuners.tuners_utils import BaseTuner
 
-        self.base, self.checkpoint = base, BaseWeights(base.name, base.revision)
+        self.base, self.checkpoint = base, BaseWeights(local_model(base.name), base.revision)
         self.quantised = _quantised_layers(base) if base.load_in_4bit else set()
         self.model = _without_weights(base)
         self.tied: dict[str, str] = dict(self.model.all_tied_weights_keys)  # lm_head.weight: model.embed_tokens.weight
@@ -248,8 +249,9 @@ def config_of(base: Base) -> Any:
     """Return the configuration of a base. Raises UserError if it cannot be had, or is that of a quantised model."""
     from transformers import AutoConfig
 
-    with loading.stated_errors("model", base.name):
-        config = AutoConfig.from_pretrained(base.name, revision=base.revision)
+    name = local_model(base.name)
+    with loading.stated_errors("model", name):
+        config = AutoConfig.from_pretrained(name, revision=base.revision)
     if getattr(config, "quantization_config", None):
         raise UserError(f"{base.name} is stored quantised, so that no merge is exact; train on its original.")
     return config
@@ -259,8 +261,9 @@ def _without_weights(base: Base) -> Any:
     """Return the model of a base on the meta device: shapes, no numbers."""
     from transformers import AutoModelForCausalLM
 
-    with loading.stated_errors("model", base.name), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config_of(base), dtype=torch.float32)
+    config = config_of(base)
+    with loading.stated_errors("model", local_model(base.name)), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def _quantised_layers(base: Base) -> set[str]:

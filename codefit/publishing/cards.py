@@ -13,68 +13,27 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from codefit import console, fim, json_files
+from codefit import console, fim
 from codefit.errors import UserError
+from codefit.evaluation import result_schema
+from codefit.evaluation.result_schema import Difference, MetricRow, Score
 from codefit.manifest import read_manifest
 from codefit.publishing import editors, provenance
 
-# A row of a comparison: {"metric": "edit_similarity", "label": "Edit similarity", "base": {"value", "low", "high"},
-# "adapted": {...}, "verdict": "better", "signature": "...", "benchmark": "heldout"}; the last three may be absent.
-Score = dict[str, Any]
-
-HELD_OUT = "held-out files"
+ADAPTED = "adapted"  # the model that a card is about
 TAGS = ("code", "code-completion", "codefit")
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
 
 
-class Value(msgspec.Struct):
-    """A value with its interval."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class BenchmarkRow:
+    """One metric of one benchmark, for the card of the model that was measured."""
 
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-class Row(msgspec.Struct):
-    """A metric in scores.json."""
-
-    metric: str
-    label: str
-    adapted: Value
-    base: Value | None = None
-    difference: Value | None = None
-    verdict: str | None = None
-    signature: str | None = None
+    benchmark: str
+    row: MetricRow
 
 
-class Measured(msgspec.Struct):
-    """What scores.json says of a benchmark."""
-
-    metrics: list[Row]
-
-
-class Adapted(msgspec.Struct):
-    """Which model was measured."""
-
-    name: str
-
-
-class Models(msgspec.Struct):
-    """The models of scores.json, of which a card needs the adapted one."""
-
-    adapted: Adapted
-
-
-class Scores(msgspec.Struct):
-    """scores.json."""
-
-    models: Models
-    benchmarks: dict[str, Measured]
-
-
-def read_scores(folder: Path, names: set[str]) -> list[Score]:
+def read_scores(folder: Path, names: set[str]) -> list[BenchmarkRow]:
     """Return the rows of a benchmark's scores.json, for the card of the model that was measured.
 
     Args:
@@ -84,19 +43,16 @@ def read_scores(folder: Path, names: set[str]) -> list[Score]:
     Raises:
         UserError: the folder holds no scores, or those of another model.
     """
-    path = folder / "scores.json"
-    if not path.is_file():
-        raise UserError(f"{folder} holds no scores.json; name the --output_dir of benchmarking.py.")
-    content = json_files.load(path, "run the benchmark again")
-    scores = json_files.checked(content, Scores, str(path), "run the benchmark again")
-    measured = scores.models.adapted.name
+    scores = result_schema.read(folder)
+    measured = scores.models[ADAPTED].name if ADAPTED in scores.models else "no adapted model"
     if _place(measured) not in map(_place, names):
+        path = folder / "scores.json"
         raise UserError(f"{path} measures {measured}, which is another model; name the benchmark of this one.")
     return [
-        {**row, "benchmark": benchmark}
-        for benchmark, result in content["benchmarks"].items()
-        for row in result["metrics"]
-        if math.isfinite(row["adapted"]["value"])
+        BenchmarkRow(benchmark, row)
+        for benchmark, result in scores.benchmarks.items()
+        for row in result.metrics
+        if math.isfinite(row.scores[ADAPTED].value)
     ]
 
 
@@ -137,7 +93,7 @@ def dataset_card(folder: Path, repo_id: str) -> str:
     )
 
 
-def adapter_card(folder: Path, repo_id: str, scores: Sequence[Score] = (), licence: str = "") -> str:
+def adapter_card(folder: Path, repo_id: str, scores: Sequence[BenchmarkRow] = (), licence: str = "") -> str:
     """Return the card of an adapter folder that train.py wrote.
 
     Args:
@@ -163,7 +119,7 @@ def adapter_card(folder: Path, repo_id: str, scores: Sequence[Score] = (), licen
 def merged_card(
     folder: Path,
     repo_id: str,
-    scores: Sequence[Score] = (),
+    scores: Sequence[BenchmarkRow] = (),
     licence: str = "",
     adapter: Path | None = None,
 ) -> str:
@@ -232,7 +188,7 @@ class _Model:
     base: str
     relation: str
     made: Sequence[dict[str, Any]]
-    scores: Sequence[Score]
+    scores: Sequence[BenchmarkRow]
     prompt_format: str
     licence: str
     lora: bool
@@ -260,13 +216,13 @@ class _Model:
         results = [
             EvalResult(
                 task_type="text-generation",
-                dataset_type=row.get("benchmark", dataset or "heldout"),  # results are grouped by it
-                dataset_name=row.get("benchmark", HELD_OUT),
-                metric_type=row["metric"],
-                metric_name=row["label"],
-                metric_value=row["adapted"]["value"],
+                dataset_type=found.benchmark,  # results are grouped by it
+                dataset_name=found.benchmark,
+                metric_type=found.row.metric,
+                metric_name=found.row.label,
+                metric_value=found.row.scores[ADAPTED].value,
             )
-            for row in self.scores
+            for found in self.scores
         ]
         return ModelCardData(
             base_model=known or None,
@@ -321,26 +277,27 @@ output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 
 
-def _results(scores: Sequence[Score]) -> str:
+def _results(scores: Sequence[BenchmarkRow]) -> str:
     if not scores:
         return ""
-    values = ("base", "adapted", "difference")
     rows = [
-        (row["label"], row.get("benchmark", HELD_OUT), *(_value(row.get(name)) for name in values), row.get("verdict"))
-        for row in scores
+        (
+            found.row.label,
+            found.benchmark,
+            *(_value(found.row.scores[key]) for key in ("base", ADAPTED)),
+            _value(found.row.against_base[ADAPTED]),
+            found.row.against_base[ADAPTED].verdict,
+        )
+        for found in scores
     ]
-    signatures = dict.fromkeys(row["signature"] for row in scores if row.get("signature"))
+    signatures = dict.fromkeys(found.row.signature for found in scores)
     notes = ["Brackets hold 95 % intervals.", *(f"`{signature}`" for signature in signatures)]
-    return _table(("metric", "on", *values, "verdict"), rows) + "\n\n" + "  \n".join(notes)
+    return _table(("metric", "on", "base", "adapted", "difference", "verdict"), rows) + "\n\n" + "  \n".join(notes)
 
 
-def _value(score: dict[str, Any] | None) -> str:
-    """Return a value with its interval, as far as they are known."""
-    if score is None:
-        return ""
-    if score.get("low") is None:
-        return f"{score['value']:.4g}"
-    return f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
+def _value(found: Score | Difference) -> str:
+    """Return a value with its interval."""
+    return f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
 
 
 def prompt_format(folder: Path) -> str:

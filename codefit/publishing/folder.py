@@ -47,7 +47,7 @@ def write(args: argparse.Namespace, model: Path, output: Path, repository: str |
     else:
         overwrite = args.overwrite or "made_of" in there
         outputs.refuse_existing(target, overwrite)
-        manifest = Manifest(args)
+        manifest = Manifest(vars(args))
         with outputs.new_directory(target, overwrite) as work:
             for kind, file in zip(args.gguf, files, strict=True):
                 gguf.write(model, work / file, kind, name)

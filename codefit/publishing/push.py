@@ -90,7 +90,7 @@ def push_adapter(
     repo_id: str,
     *,
     private: bool | None = None,
-    scores: Sequence[cards.Score] = (),
+    scores: Sequence[cards.BenchmarkRow] = (),
 ) -> str:
     """Write the card of an adapter folder and push it; return the URL of the commit.
 
@@ -111,7 +111,7 @@ def push_merged(
     *,
     adapter: Path | None = None,
     private: bool | None = None,
-    scores: Sequence[cards.Score] = (),
+    scores: Sequence[cards.BenchmarkRow] = (),
 ) -> str:
     """Write the card of a whole model and push it; return the URL of the commit.
 

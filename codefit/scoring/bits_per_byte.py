@@ -1,34 +1,39 @@
-"""Bits per byte of the references: nats / (bytes * ln 2), comparable between models with different tokenizers.
-
-The statistics of an item are (nats, bytes of the reference in UTF-8) as the model gives them.
-"""
+"""Bits per byte of the references: nats / (bytes * ln 2), comparable between models with different tokenizers."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from codefit.records import Prediction
-from codefit.scoring import perplexity
+from codefit.scoring.metric import Metric
+from codefit.scoring.perplexity import likelihoods_are_known
 from codefit.scoring.statistics import Array, mean
 
-NAME = "bits_per_byte"
-LABEL = "Bits per byte"
-UNIT = ""
-HIGHER_IS_BETTER = False
 
-applies = perplexity.applies
+class BitsPerByte(Metric):
+    """Bits per UTF-8 byte of the references."""
+
+    name = "bits_per_byte"
+    label = "Bits per byte"
+    unit = ""
+    higher_is_better = False
+
+    def applies(self, items: Sequence[Prediction]) -> bool:
+        """Return whether the nats of every item were measured, for at least one token in all."""
+        return likelihoods_are_known(items)
+
+    def of_item(self, item: Prediction) -> tuple[float, float]:
+        """Return (nats as the model measured them, bytes in UTF-8) of the reference."""
+        return item.scores["nats"], len(item.reference.encode())
+
+    def value(self, sums: Array) -> Array:
+        """Return bits per byte: sums of (nats, bytes), shape (..., 2), to values, shape (...), float64."""
+        return np.asarray(mean(sums) / math.log(2))
+
+    def signature(self, n: int) -> str:
+        """Return how the number of n items was made."""
+        return f"{self.name}|of:references|bytes:utf-8|mean:bytes|round:none|n:{n}"
 
 
-def of_item(item: Prediction) -> tuple[float, float]:
-    """Return (nats, bytes) of the reference."""
-    return item.scores["nats"], len(item.reference.encode())
-
-
-def value(sums: Array) -> Array:
-    """Return bits per byte: sums of (nats, bytes) of shape (..., 2) to values of shape (...)."""
-    return np.asarray(mean(sums) / math.log(2))
-
-
-def signature(n: int) -> str:
-    """Return how the number was made."""
-    return f"{NAME}|of:references|bytes:utf-8|mean:bytes|round:none|n:{n}"
+BITS_PER_BYTE = BitsPerByte()

@@ -8,23 +8,24 @@ import importlib.metadata
 
 import Levenshtein
 
-from codefit.scoring.statistics import mean
+from codefit.scoring.metric import TextMetric
 
-NAME = "edit_similarity"
-LABEL = "Edit similarity"
-UNIT = "%"
-HIGHER_IS_BETTER = True
 LIBRARY = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
 
 
-def statistics(prediction: str, reference: str) -> tuple[float, float]:
-    """Return (similarity in percent, 1). White space at the end does not count; two empty texts are alike."""
-    return 100 * Levenshtein.ratio(prediction.rstrip(), reference.rstrip()), 1.0
+class EditSimilarity(TextMetric):
+    """Edit similarity in percent, a mean over the items."""
+
+    name = "edit_similarity"
+    label = "Edit similarity"
+
+    def of_pair(self, prediction: str, reference: str) -> tuple[float, float]:
+        """Return (similarity in percent, 1). Trailing white space does not count; two empty texts are alike."""
+        return 100 * Levenshtein.ratio(prediction.rstrip(), reference.rstrip()), 1.0
+
+    def signature(self, n: int) -> str:
+        """Return how the number of n items was made."""
+        return f"{self.name}|sim:indel|pp:rstrip|round:none|n:{n}|lib:{LIBRARY}"
 
 
-value = mean
-
-
-def signature(n: int) -> str:
-    """Return how the number was made."""
-    return f"{NAME}|sim:indel|pp:rstrip|round:none|n:{n}|lib:{LIBRARY}"
+EDIT_SIMILARITY = EditSimilarity()

@@ -1,21 +1,22 @@
-"""Exact match: the share of predictions that equal their reference, white space around both aside."""
+"""Exact match: the share of predictions that equal their reference, apart from white space at both ends."""
 
-from codefit.scoring.statistics import mean
-
-NAME = "exact_match"
-LABEL = "Exact match"
-UNIT = "%"
-HIGHER_IS_BETTER = True
+from codefit.scoring.metric import TextMetric
 
 
-def statistics(prediction: str, reference: str) -> tuple[float, float]:
-    """Return (100 or 0, 1)."""
-    return 100.0 * (prediction.strip() == reference.strip()), 1.0
+class ExactMatch(TextMetric):
+    """The share of exact predictions in percent."""
+
+    name = "exact_match"
+    label = "Exact match"
+    is_hit = True
+
+    def of_pair(self, prediction: str, reference: str) -> tuple[float, float]:
+        """Return (100 or 0, 1)."""
+        return 100.0 * (prediction.strip() == reference.strip()), 1.0
+
+    def signature(self, n: int) -> str:
+        """Return how the number of n items was made."""
+        return f"{self.name}|pp:strip|round:none|n:{n}"
 
 
-value = mean
-
-
-def signature(n: int) -> str:
-    """Return how the number was made."""
-    return f"{NAME}|pp:strip|round:none|n:{n}"
+EXACT_MATCH = ExactMatch()

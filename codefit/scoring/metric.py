@@ -1,77 +1,114 @@
-"""Metrics: one module each, named after its NAME. Which of them score a task is said in
-codefit/evaluation/task_metrics.py.
+"""What a metric is. Which metrics score which task is decided in codefit/evaluation/task_metrics.py.
 
-A metric turns an item into sufficient statistics and sums of statistics into a value, so that a corpus score, the
-score of a single item and every resample of a bootstrap come from the same two functions.
-
-A metric that needs more than prediction and reference (the prompt, the nats that a model measured) has `of_item(item)`
-in the place of `statistics(prediction, reference)`, and `applies(items)`, since what it needs may be absent.
+A metric turns an item into sufficient statistics, and sums of statistics into a value. The score of a corpus, the score
+of one item and every resample of a bootstrap therefore come from the same two methods (as in sacrebleu).
 """
 
+import abc
 import functools
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import ClassVar
 
 import numpy as np
 
 from codefit.records import Prediction
-from codefit.scoring.statistics import Array
+from codefit.scoring.statistics import Array, mean
 
 
-class Metric(Protocol):
-    """A module that scores: `value` maps sums of statistics of shape (..., k) to values of shape (...).
+class Metric(abc.ABC):
+    """A metric of k sufficient statistics per item.
 
-    UNIT is "%" or ""; `signature` says for n items how the number was made, in the way of sacrebleu.
+    Attributes:
+        name: its key in scores.json.
+        label: its name in tables and plots.
+        unit: "%", or "" for a number without a unit.
+        higher_is_better: its direction.
+        is_hit: an item is either hit or missed (100 or 0), so that McNemar's exact test applies.
     """
 
-    NAME: str
-    LABEL: str
-    UNIT: str
-    HIGHER_IS_BETTER: bool
+    name: ClassVar[str]
+    label: ClassVar[str]
+    unit: ClassVar[str] = "%"
+    higher_is_better: ClassVar[bool] = True
+    is_hit: ClassVar[bool] = False
 
-    def value(self, sums: Array) -> Array: ...
+    @abc.abstractmethod
+    def of_item(self, item: Prediction) -> tuple[float, ...]:
+        """Return the k statistics of one item."""
 
-    def signature(self, n: int) -> str: ...
+    @abc.abstractmethod
+    def signature(self, n: int) -> str:
+        """Return how the number of n items was made, in the manner of sacrebleu."""
+
+    def applies(self, items: Sequence[Prediction]) -> bool:
+        """Return whether all items have what the metric needs."""
+        return True
+
+    def of_items(self, items: Sequence[Prediction], texts: Sequence[str] | None = None) -> Array:
+        """Return the statistics of n items, shape (n, k), float64.
+
+        Args:
+            items: predictions with their references.
+            texts: scored instead of the items' predictions by a metric of texts; other metrics ignore them.
+        """
+        return np.array([self.of_item(item) for item in items], np.float64)
+
+    def value(self, sums: Array) -> Array:
+        """Return values in the metric's unit: sums of statistics, shape (..., k), to values, shape (...), float64.
+
+        Unless a metric overrides it, the statistics are (score, 1), and the value is the mean of the items.
+        """
+        return mean(sums)
+
+    def corpus_score(self, stats: Array) -> float:
+        """Return the value of a whole corpus from the statistics of its n items, shape (n, k), float64."""
+        return float(self.value(stats.sum(axis=0)))
 
 
-class TextMetric(Metric, Protocol):
-    """A metric of texts: `statistics` gives the k statistics of one item.
+class TextMetric(Metric):
+    """A metric that needs only the texts of a prediction and its reference."""
 
-    A module may also have `batch(predictions, references) -> Array` of shape (n, k): the same, faster for many items.
-    """
+    @abc.abstractmethod
+    def of_pair(self, prediction: str, reference: str) -> tuple[float, ...]:
+        """Return the k statistics of one prediction."""
 
-    def statistics(self, prediction: str, reference: str) -> tuple[float, ...]: ...
+    def of_item(self, item: Prediction) -> tuple[float, ...]:
+        """Return the k statistics of one item."""
+        return self.of_pair(item.prediction, item.reference)
+
+    def of_items(self, items: Sequence[Prediction], texts: Sequence[str] | None = None) -> Array:
+        """Return the statistics of n items, shape (n, k), float64; `texts` are scored instead of their predictions."""
+        found = [item.prediction for item in items] if texts is None else texts
+        return self.of_texts(found, [item.reference for item in items])
+
+    def of_texts(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
+        """Return the statistics of n predictions, shape (n, k), float64.
+
+        Raises:
+            ValueError: there are no predictions, or not one per reference.
+        """
+        if len(predictions) != len(references) or not len(references):
+            raise ValueError(f"{len(predictions)} predictions for {len(references)} references cannot be scored")
+        return _cached(self, tuple(predictions), tuple(references))
+
+    def batch(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
+        """Return `of_pair` of n predictions, shape (n, k), float64. A metric with a faster way overrides it."""
+        pairs = zip(predictions, references, strict=True)
+        return np.array([self.of_pair(prediction, reference) for prediction, reference in pairs], np.float64)
+
+    def score(self, predictions: Sequence[str], references: Sequence[str]) -> float:
+        """Return the value of a corpus of texts."""
+        return self.corpus_score(self.of_texts(predictions, references))
+
+
+@functools.lru_cache(maxsize=32)  # items, totals and the comparison of a report need the same statistics
+def _cached(metric: TextMetric, predictions: tuple[str, ...], references: tuple[str, ...]) -> Array:
+    """Return the statistics of n predictions, shape (n, k), float64, read-only."""
+    found = metric.batch(predictions, references)
+    found.setflags(write=False)
+    return found
 
 
 def in_sentence(label: str) -> str:
     """Return a label for the middle of a sentence: "edit similarity", but "BLEU" and "chrF"."""
     return label if label[:2].isupper() else label[0].lower() + label[1:]
-
-
-def measure(metric: Metric, items: Sequence[Prediction], texts: Sequence[str] | None = None) -> Array:
-    """Return the statistics of n items, shape (n, k), whatever the metric needs of them.
-
-    `texts`, where they are given, are scored in the place of the items' predictions.
-    """
-    if hasattr(metric, "of_item"):
-        return np.array([metric.of_item(item) for item in items], np.float64)
-    found = [item.prediction for item in items] if texts is None else texts
-    return gather(cast(TextMetric, metric), found, [item.reference for item in items])
-
-
-def gather(metric: TextMetric, predictions: Sequence[str], references: Sequence[str]) -> Array:
-    """Return the statistics of n items, shape (n, k)."""
-    if len(predictions) != len(references) or not len(references):
-        raise ValueError(f"{len(predictions)} predictions for {len(references)} references cannot be scored")
-    return _gathered(cast(Any, metric), tuple(predictions), tuple(references))
-
-
-@functools.lru_cache(maxsize=32)  # the items, the totals and the comparison of a report need the same
-def _gathered(metric: Any, predictions: tuple[str, ...], references: tuple[str, ...]) -> Array:
-    if hasattr(metric, "batch"):
-        found = cast(Array, metric.batch(predictions, references))
-    else:
-        pairs = zip(predictions, references, strict=True)
-        found = np.array([metric.statistics(prediction, reference) for prediction, reference in pairs], np.float64)
-    found.setflags(write=False)
-    return found

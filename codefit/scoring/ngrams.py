@@ -1,6 +1,6 @@
 """n-grams of many items counted at once, by sorting: what BLEU and chrF are made of."""
 
-import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,23 +14,34 @@ BATCH = 1000  # items whose n-grams are sorted together; they then fit the proce
 Text = TypeVar("Text", str, list[str])  # characters, or tokens
 
 
+def of_words(text: str, orders: int) -> tuple[Counter[tuple[str, ...]], int]:
+    """Return the n-grams of 1 to `orders` words between white space as sacrebleu counts them, and how many words."""
+    from sacrebleu.metrics.helpers import extract_all_word_ngrams  # not cheap, and few texts are counted one by one
+
+    counted, words = extract_all_word_ngrams(text, 1, orders)
+    return counted, words
+
+
+def of_characters(text: str, orders: int) -> list[Counter[str]]:
+    """Return the n-grams of characters without white space as sacrebleu counts them, by order from 1 to `orders`."""
+    from sacrebleu.metrics.helpers import extract_all_char_ngrams
+
+    counted: list[Counter[str]] = extract_all_char_ngrams(text, orders)
+    return counted
+
+
 def in_batches(
-    block: Callable[[Sequence[str], Sequence[str]], Array],
-) -> Callable[[Sequence[str], Sequence[str]], Array]:
-    """Return a function of any number of predictions and references from one of at most BATCH."""
-
-    @functools.wraps(block)
-    def batch(predictions: Sequence[str], references: Sequence[str]) -> Array:
-        starts = range(0, len(predictions), BATCH)
-        return np.concatenate([block(predictions[at : at + BATCH], references[at : at + BATCH]) for at in starts])
-
-    return batch
+    block: Callable[[Sequence[str], Sequence[str]], Array], predictions: Sequence[str], references: Sequence[str]
+) -> Array:
+    """Return what `block` gives for at most BATCH predictions, shape (items, k), for n of them, shape (n, k)."""
+    starts = range(0, len(predictions), BATCH)
+    return np.concatenate([block(predictions[at : at + BATCH], references[at : at + BATCH]) for at in starts])
 
 
 def counts(
     found: Sequence[Text], wanted: Sequence[Text], orders: int, shared: Callable[[list[Text], list[Text]], Array]
 ) -> Array:
-    """Return for n items the n-grams of the prediction, those of the reference, and those they share: (n, orders, 3).
+    """Return for n items how many n-grams the prediction has, the reference has, and both share.
 
     Equal texts share all of theirs and an empty one shares none, so that only the others have to be compared.
 
@@ -38,7 +49,10 @@ def counts(
         found: the predictions.
         wanted: the references.
         orders: n-grams of 1 to this many tokens are counted.
-        shared: says of some items what prediction and reference share, shape (items, orders).
+        shared: returns for some items what prediction and reference share, shape (items, orders), float64.
+
+    Returns:
+        counts, shape (n, orders, 3), float64.
     """
     lengths = np.array([(len(prediction), len(reference)) for prediction, reference in zip(found, wanted, strict=True)])
     counted = np.zeros((len(found), orders, 3))
@@ -56,14 +70,15 @@ def fit(items: int, base: int, orders: int) -> bool:
 
 
 def count_shared(digits: NDArray[np.uint64], base: int, lengths: NDArray[np.int64], orders: int) -> Array:
-    """Return how many n-grams of each order both texts of n items have, shape (n, orders).
+    """Return how many n-grams of each order both texts of n items have, shape (n, orders), float64.
 
     An n-gram is the number whose digits are its item, its tokens and its side; equal ones lie together when sorted.
 
     Args:
-        digits: the tokens of n predictions and n references, one after the other, as numbers below `base`.
+        digits: the tokens of n predictions and n references, one after the other, as numbers below `base`,
+            shape (tokens,).
         base: how many different tokens there can be.
-        lengths: tokens of each of the 2n texts.
+        lengths: tokens of each of the 2n texts, shape (2n,).
         orders: n-grams of 1 to this many tokens are counted.
     """
     n = len(lengths) // 2
@@ -80,7 +95,10 @@ def count_shared(digits: NDArray[np.uint64], base: int, lengths: NDArray[np.int6
 
 
 def _in_both(numbers: NDArray[np.uint64], n: int, scale: int) -> Array:
-    """Return per item how many n-grams both sides have; the last bit of a number is its side, item = number/2/scale."""
+    """Return how many n-grams both sides of n items have, shape (n,), float64.
+
+    The last bit of a number, shape (n-grams,), is its side, and number / 2 / scale is its item.
+    """
     numbers.sort()
     starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]][: len(numbers)])
     runs, sizes = numbers[starts], np.diff(starts, append=len(numbers))

@@ -1,6 +1,6 @@
 """Perplexity of the references: exp(nats / tokens) over the whole corpus, not a mean over items.
 
-The statistics of an item are (nats, tokens) as the model gives them, so that there is no `statistics` of texts.
+The statistics of an item are (nats, tokens) as the model measured them, so that it is no metric of texts.
 Tokens are the model's: two models with different tokenizers cannot be compared by it, see bits_per_byte.
 """
 
@@ -9,30 +9,39 @@ from collections.abc import Sequence
 import numpy as np
 
 from codefit.records import Prediction
+from codefit.scoring.metric import Metric
 from codefit.scoring.statistics import Array, mean
 
-NAME = "perplexity"
-LABEL = "Perplexity"
-UNIT = ""
-HIGHER_IS_BETTER = False
+
+class Perplexity(Metric):
+    """Perplexity per token of the model."""
+
+    name = "perplexity"
+    label = "Perplexity"
+    unit = ""
+    higher_is_better = False
+
+    def applies(self, items: Sequence[Prediction]) -> bool:
+        """Return whether the nats of every item were measured, for at least one token in all."""
+        return likelihoods_are_known(items)
+
+    def of_item(self, item: Prediction) -> tuple[float, float]:
+        """Return (nats, tokens) of the reference."""
+        return item.scores["nats"], item.scores["tokens"]
+
+    def value(self, sums: Array) -> Array:
+        """Return perplexity: sums of (nats, tokens), shape (..., 2), to values, shape (...), float64."""
+        return np.asarray(np.exp(mean(sums)))
+
+    def signature(self, n: int) -> str:
+        """Return how the number of n items was made."""
+        return f"{self.name}|of:references|mean:tokens|round:none|n:{n}"
 
 
-def applies(items: Sequence[Prediction]) -> bool:
-    """Return whether the nats of every item were measured, and any token of any reference was."""
+def likelihoods_are_known(items: Sequence[Prediction]) -> bool:
+    """Return whether the nats of every item were measured, for at least one token in all."""
     known = all("nats" in item.scores and "tokens" in item.scores for item in items)
     return known and sum(item.scores["tokens"] for item in items) > 0
 
 
-def of_item(item: Prediction) -> tuple[float, float]:
-    """Return (nats, tokens) of the reference."""
-    return item.scores["nats"], item.scores["tokens"]
-
-
-def value(sums: Array) -> Array:
-    """Return perplexity: sums of (nats, tokens) of shape (..., 2) to values of shape (...)."""
-    return np.asarray(np.exp(mean(sums)))
-
-
-def signature(n: int) -> str:
-    """Return how the number was made."""
-    return f"{NAME}|of:references|mean:tokens|round:none|n:{n}"
+PERPLEXITY = Perplexity()

@@ -11,25 +11,26 @@ import re
 
 import Levenshtein
 
-from codefit.scoring.statistics import mean
+from codefit.scoring.metric import TextMetric
 
-NAME = "rouge_l"
-LABEL = "ROUGE-L"
-UNIT = "%"
-HIGHER_IS_BETTER = True
 WORD = re.compile(r"[a-z0-9]+")
 LIBRARY = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
 
 
-def statistics(prediction: str, reference: str) -> tuple[float, float]:
-    """Return (ROUGE-L in percent, 1); without a word on either side it is 0."""
-    found, wanted = WORD.findall(prediction.lower()), WORD.findall(reference.lower())
-    return (100 * Levenshtein.ratio(found, wanted) if found and wanted else 0.0), 1.0
+class RougeL(TextMetric):
+    """ROUGE-L in percent, a mean over the items."""
+
+    name = "rouge_l"
+    label = "ROUGE-L"
+
+    def of_pair(self, prediction: str, reference: str) -> tuple[float, float]:
+        """Return (ROUGE-L in percent, 1); without a word on either side it is 0."""
+        found, wanted = WORD.findall(prediction.lower()), WORD.findall(reference.lower())
+        return (100 * Levenshtein.ratio(found, wanted) if found and wanted else 0.0), 1.0
+
+    def signature(self, n: int) -> str:
+        """Return how the number of n items was made."""
+        return f"{self.name}|words:a-z0-9|case:lower|stem:no|beta:1|mean:items|round:none|n:{n}|lib:{LIBRARY}"
 
 
-value = mean
-
-
-def signature(n: int) -> str:
-    """Return how the number was made."""
-    return f"{NAME}|words:a-z0-9|case:lower|stem:no|beta:1|mean:items|round:none|n:{n}|lib:{LIBRARY}"
+ROUGE_L = RougeL()

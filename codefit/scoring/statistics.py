@@ -1,20 +1,21 @@
 """How sure a score is: bootstrap over files from sufficient statistics, paired comparison, exact McNemar.
 
-Two pairs cut from one file resemble each other, so that files and not pairs are resampled. A corpus score such as
-BLEU is computed anew from the sums of every resample: no score is ever averaged.
+Two pairs cut from one file resemble each other, so files are resampled, not pairs. A corpus score such as BLEU is
+computed again from the sums of every resample: no score is ever averaged.
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Value = Callable[[Array], Array]
+Verdict = Literal["better", "worse", "not resolved"]
 
 RESAMPLES = 2000
 Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
@@ -41,7 +42,7 @@ class Comparison:
     low: float
     high: float
     p: float
-    verdict: str
+    verdict: Verdict
     smallest: float
 
 
@@ -54,7 +55,7 @@ def intervals(stats: Array, clusters: Sequence[str], value: Value, seed: int = 0
     """Return the value of a metric with its 95 % bootstrap interval.
 
     Args:
-        stats: the statistics of n items, shape (n, k).
+        stats: the statistics of n items, shape (n, k), float64.
         clusters: the file of each item, length n; if all are the same, the items themselves are resampled.
         value: the metric's function from sums of shape (..., k) to values of shape (...).
         seed: the same seed gives the same interval.
@@ -75,8 +76,8 @@ def compare(
     """Compare two models on the same items by a paired bootstrap; the verdict is about b.
 
     Args:
-        stats_a: the statistics of model a, shape (n, k).
-        stats_b: the statistics of model b on the same items in the same order, shape (n, k).
+        stats_a: the statistics of model a, shape (n, k), float64.
+        stats_b: the statistics of model b on the same items in the same order, shape (n, k), float64.
         clusters: the file of each item, length n.
         value: the metric's function from sums to values.
         higher_is_better: the direction of the metric.
@@ -90,18 +91,23 @@ def compare(
     differences = _stretched(observed, resampled, len(sums_a))
     low, high = _limits(differences)
     resolved = len(sums_a) > 1 and (low > 0 or high < 0)
+    verdict: Verdict = "not resolved"
+    if resolved:
+        verdict = "better" if (low > 0) == higher_is_better else "worse"
     return Comparison(
         observed,
         low,
         high,
         p=_two_sided(differences),
-        verdict=("better" if (low > 0) == higher_is_better else "worse") if resolved else "not resolved",
+        verdict=verdict,
         smallest=POWER * float(differences.std(ddof=1)),
     )
 
 
 def mcnemar(hits_a: Sequence[float] | Array, hits_b: Sequence[float] | Array) -> float:
-    """Return the exact two-sided p of McNemar's test: hits of two models on the same items, 0 or any positive number.
+    """Return the exact two-sided p of McNemar's test.
+
+    Hits of two models on the same n items, shape (n,): 0 is a miss, any positive number a hit.
 
     Source: Q. McNemar, Psychometrika 12 (1947); exact form: the items only one model hit are fair coin tosses.
     """
@@ -141,6 +147,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _cluster_sums(stats: Array, clusters: Sequence[str]) -> Array:
+    """Return the sums of statistics, shape (n, k), over each cluster, shape (clusters, k); of one alone the items."""
     if len(clusters) != len(stats) or not len(stats):
         raise ValueError(f"{len(stats)} items with {len(clusters)} clusters cannot be resampled")
     count, index = _numbered(tuple(clusters))
@@ -151,14 +158,14 @@ def _cluster_sums(stats: Array, clusters: Sequence[str]) -> Array:
 
 @functools.lru_cache(maxsize=1)  # all metrics of a report have the same files
 def _numbered(clusters: tuple[str, ...]) -> tuple[int, NDArray[np.intp]]:
-    """Return how many clusters there are, and the number of each item's."""
+    """Return how many clusters there are, and which one each of n items is in, shape (n,)."""
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
     return len(names), index
 
 
 @functools.lru_cache(maxsize=1)  # all metrics of a report share the resamples: their verdicts are about the same draws
 def _weights(count: int, seed: int) -> NDArray[np.uint8]:
-    """How often each of `count` clusters is in each resample, shape (RESAMPLES, count).
+    """Return how often each of `count` clusters is in each resample, shape (RESAMPLES, count), uint8.
 
     A byte holds it: a weight above 255 has a chance below 1e-500.
     """
@@ -171,19 +178,20 @@ def _weights(count: int, seed: int) -> NDArray[np.uint8]:
 
 
 def _resampled(sums: Array, seed: int) -> Array:
-    """Return the sums over each resample, shape (RESAMPLES, k)."""
+    """Return the sums over each resample, shape (RESAMPLES, k), from those over each cluster, shape (clusters, k)."""
     return _drawn(np.asarray(sums, np.float64).tobytes(), sums.shape[1], seed)
 
 
 @functools.lru_cache(maxsize=4)  # a model's interval and its differences to others need the same
 def _drawn(sums: bytes, k: int, seed: int) -> Array:
+    """Return the sums over each resample, shape (RESAMPLES, k), float64, of the bytes of those over each cluster."""
     of_clusters = np.frombuffer(sums).reshape(-1, k)
     blocks = np.array_split(_weights(len(of_clusters), seed), 20)  # as floats the whole would need 8 times the memory
     return np.concatenate([block.astype(np.float64) @ of_clusters for block in blocks])
 
 
 def _stretched(observed: float, resampled: Array, count: int) -> Array:
-    """Widen a bootstrap distribution by what it is too narrow with few clusters.
+    """Return a bootstrap distribution, shape (RESAMPLES,), widened by what it is too narrow with few clusters.
 
     The factor sqrt(n / (n - 1)) * t / z makes it as wide as a t interval. Source: T. Hesterberg, What Teachers Should
     Know about the Bootstrap, The American Statistician 69 (2015), "narrowness bias".
@@ -194,7 +202,7 @@ def _stretched(observed: float, resampled: Array, count: int) -> Array:
 
 
 def _student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t. Source: Abramowitz and Stegun, 26.7.5, the first three corrections.
+    """Return the 97.5 % quantile of Student's t. Source: Abramowitz and Stegun, 26.7.5, the first three corrections.
 
     Off by 3 % at 2 degrees of freedom, by less than 0.3 % from 4 on.
     """
@@ -205,10 +213,12 @@ def _student(freedom: int) -> float:
 
 
 def _limits(values: Array) -> tuple[float, float]:
+    """Return the 2.5 % and 97.5 % quantiles of resampled values, shape (RESAMPLES,)."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 
 def _two_sided(differences: Array) -> float:
+    """Return the two-sided p of no difference from resampled ones, shape (RESAMPLES,)."""
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (fewer + 1) / (len(differences) + 1))

@@ -1,20 +1,31 @@
 """Git repositories, read from the object store: no worktree, so no hook, filter, submodule or LFS smudge ever runs."""
 
 import contextlib
+import dataclasses
+import datetime
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Any
+from pathlib import Path
+from typing import IO
 
+from codefit import git_command
 from codefit.errors import UserError
-from codefit.outputs import temporary_folder
 from codefit.records import Rejection
-from codefit.sources.source import Member, Unreachable, named
+from codefit.sources.git_directory import git_directory
+from codefit.sources.git_messages import failure
+from codefit.sources.source import Member, named
+from codefit.temporary import temporary_folder
 
 SYMLINK, SUBMODULE = b"120000", b"160000"
 CHUNK = 1 << 20
+MAX_FILES = 1_000_000  # of one commit: nested trees of a few hundred bytes can list any number of paths
+MAX_LISTING = 256 << 20  # bytes of all paths of one commit, with their ids
 # Set in the environment, so that they hold whatever the configuration of the user or of a repository says.
 SETTINGS = {
     "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
     "gc.auto": "0",
     "maintenance.auto": "false",
     "fetch.negotiationAlgorithm": "noop",  # as git itself fetches single blobs; otherwise it misses them afterwards
@@ -24,60 +35,172 @@ SETTINGS = {
     "submodule.recurse": "false",
     "fetch.recurseSubmodules": "false",
 }
-FAILURES = (
-    ("could not read Username", "does not exist or needs a login; check the name, or set up a git credential helper"),
-    ("Authentication failed", "refused the login; check git's stored credentials"),
-    ("Permission denied", "needs a login that was refused; check the ssh key and the name"),
-    ("Host key verification failed", "has an unknown ssh host key; connect to it once with ssh and accept the key"),
-    ("not found", "does not exist; check the name"),
-    ("does not appear to be a git repository", "is not a git repository; check the path"),
-    ("couldn't find remote ref", "has no such revision; give a branch, a tag or a full commit id as --revision"),
-    ("not our ref", "has no such revision; give a branch, a tag or a full commit id as --revision"),
-    ("Could not resolve host", "cannot be reached; check the network, or give a local repository or bundle"),
-    ("unable to access", "cannot be reached; check the network, or give a local repository or bundle"),
-    ("Could not read from remote", "cannot be reached; check the address and the network"),
-    ("lacks these prerequisite", "is a bundle that needs commits it does not hold; create it with the whole history"),
-    ("dubious ownership", "belongs to another user; allow it with git config --global --add safe.directory"),
-)
+PARTIAL_CLONE = r"^(extensions\.partialclone|remote\..*\.(promisor|partialclonefilter))$"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Git:
+    """The commands of git on one git directory.
+
+    Args:
+        folder: the git directory, as an absolute path.
+        where: what errors call the source.
+        protocols: the only ways by which git may reach out, such as "file:https"; "none" for none at all.
+    """
+
+    folder: Path
+    where: str
+    protocols: str = "none"
+
+    def text(self, *words: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
+        """Return what a command prints, without the line end.
+
+        Raises:
+            UserError: git is not installed, or the command fails.
+        """
+        with self._started(words, stdin, subprocess.PIPE) as process:
+            out, said = process.communicate()
+        if process.returncode:
+            raise self.failed(said)
+        return out.decode("utf-8", "backslashreplace").rstrip("\n")
+
+    def succeeds(self, *words: str) -> bool:
+        """Return whether a command ends with exit code 0."""
+        with self._started(words, subprocess.DEVNULL, subprocess.DEVNULL) as process:
+            process.communicate()
+        return process.returncode == 0
+
+    @contextlib.contextmanager
+    def stream(self, *words: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> Iterator[IO[bytes]]:
+        """Yield what a command prints as a stream. Where the block ends before the stream does, git is stopped."""
+        with tempfile.TemporaryFile() as errors, self._started(words, stdin, errors) as process:
+            assert process.stdout is not None
+            try:
+                yield process.stdout
+                if process.stdout.read(1) == b"" and process.wait():
+                    errors.seek(0)
+                    raise self.failed(errors.read())
+            finally:
+                process.kill()
+
+    def failed(self, said: bytes = b"") -> UserError:
+        """Return the error of a command that failed, by what git wrote on its standard error."""
+        return failure(self.where, said.decode("utf-8", "backslashreplace"))
+
+    def _started(
+        self, words: Sequence[str], stdin: IO[bytes] | int, stderr: IO[bytes] | int
+    ) -> subprocess.Popen[bytes]:
+        numbered = {
+            f"GIT_CONFIG_{part}_{n}": text
+            for n, item in enumerate(SETTINGS.items())
+            for part, text in zip(("KEY", "VALUE"), item, strict=True)
+        }
+        own = {
+            "GIT_ALLOW_PROTOCOL": self.protocols,
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_CONFIG_COUNT": str(len(SETTINGS)),
+            **numbered,
+        }
+        environment = git_command.environment(**own)
+        if shutil.which("git", path=environment.get("PATH")) is None:
+            raise UserError("git is not installed; install git and run the same command again.")
+        command = git_command.command(self.folder, *words)
+        # In "/", where no relative path of a configuration leads anywhere.
+        return subprocess.Popen(
+            command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=environment, cwd="/", bufsize=CHUNK
+        )
 
 
 class GitRepository:
-    """One commit of a repository on this disk."""
+    """One commit of a repository on this disk.
 
-    def __init__(self, git: Any, commit: str, fetched: bool) -> None:
+    Args:
+        may_lack: whether files of the commit may be missing because they have not been fetched.
+    """
+
+    def __init__(self, git: Git, commit: str, may_lack: bool) -> None:
         self.git = git
         self.commit = commit
-        # Not `show` or `log`: they read .gitmodules and check signatures with a program that a repository can name.
-        self.committed_at = str(git.rev_list("--max-count=1", "--no-commit-header", "--format=%cI", commit))
-        self.missing = self._missing() if fetched else set()
+        self.committed_at = _date(git, commit)
+        self.missing = self._missing() if may_lack else set()
 
     def members(self) -> list[Member]:
         """Return every file of the commit; symlinks and submodules carry their rejection."""
-        listing = self.git.ls_tree("-r", "-z", self.commit, stdout_as_string=False, strip_newline_in_stdout=False)
-        return [_member(line) for line in listing.split(b"\0") if line]
+        return [_member(line) for line in self._listing().split(b"\0") if line]
+
+    def _listing(self) -> bytes:
+        blocks: list[bytes] = []
+        files = size = 0
+        with self.git.stream("ls-tree", "-r", "-z", "--full-tree", self.commit) as stream:
+            while block := stream.read(CHUNK):
+                blocks.append(block)
+                files += block.count(b"\0")
+                size += len(block)
+                if files > MAX_FILES or size > MAX_LISTING:
+                    raise UserError(
+                        f"{self.git.where} lists more than {MAX_FILES:,} files or {MAX_LISTING >> 20} MiB of paths in "
+                        "one commit and is refused; give a folder with the files that you need."
+                    )
+        return b"".join(blocks)
 
     def fetch(self, members: Sequence[Member]) -> None:
-        """Fetch the blobs that a blobless clone does not have yet, in one request."""
+        """Fetch the blobs that a blobless clone does not have yet, in one request, where reaching out is allowed."""
         wanted = sorted({member.key for member in members if not member.rejection} & self.missing)
-        if not wanted:
+        if not wanted or self.git.protocols == "none":
             return
-        with _ids(wanted) as ids, _stated(self.git.config("--get", "remote.origin.url")):
-            self.git.fetch("origin", "--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin", istream=ids)
+        with _ids(wanted) as ids:
+            self.git.text(
+                *("fetch", "--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin", "origin"), stdin=ids
+            )
         self.missing.difference_update(wanted)
 
     def _missing(self) -> set[str]:
-        objects = self.git.rev_list("--objects", "--missing=print", self.commit).splitlines()
-        return {line[1:] for line in objects if line.startswith("?")}
+        """Return the ids of the objects of the commit that are not here; unlike `cat-file`, this fetches none."""
+        tree = self.commit + "^{tree}"
+        with self.git.stream("rev-list", "--objects", "--missing=print", tree) as stream:
+            return {line[1:].decode().strip() for line in stream if line.startswith(b"?")}
 
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
         """Yield the content of each member from one `cat-file --batch` stream."""
         self.fetch(members)
+        here = [member.key for member in members if member.key not in self.missing]
+        if not here:
+            yield from (_absent() for _ in members)
+            return
         # The ids come from a file, not from a pipe: git can then never wait for us while we wait for it.
-        with _ids(member.key for member in members) as ids:
-            process = self.git.cat_file("--batch", "--buffer", istream=ids, as_process=True)
-            stream = process.stdout
+        with _ids(here) as ids, self.git.stream("cat-file", "--batch", "--buffer", stdin=ids) as stream:
             for member in members:
-                yield _next_blob(stream, member, max_bytes)
+                yield _absent() if member.key in self.missing else self._next_blob(stream, member, max_bytes)
+
+    def _next_blob(self, stream: IO[bytes], member: Member, max_bytes: int) -> bytes | Rejection:
+        header = stream.readline().split()
+        if len(header) == 2 and header[1] == b"missing":
+            return _absent()
+        if len(header) != 3:
+            raise UserError(f"git stopped while it read {member.path} of {self.git.where}; check it with git fsck.")
+        size = int(header[2])
+        if size <= max_bytes:
+            content = stream.read(size + 1)[:-1]
+            return content if len(content) == size else Rejection("unreadable", "the object is cut off")
+        left = size + 1
+        while left and (block := stream.read(min(left, CHUNK))):
+            left -= len(block)
+        return Rejection("too large", size)
+
+
+def _absent() -> Rejection:
+    return Rejection("unreadable", "the object is missing")
+
+
+def _date(git: Git, commit: str) -> str:
+    """Return when a commit was made, in ISO 8601, or "" where it states no date that a calendar has."""
+    # Not `show` or `log`: they read .gitmodules and check signatures with a program that a repository can name.
+    date = git.text("rev-list", "--max-count=1", "--no-commit-header", "--format=%cI", commit)
+    try:
+        datetime.datetime.fromisoformat(date)
+    except ValueError:
+        return ""
+    return date
 
 
 @contextlib.contextmanager
@@ -92,111 +215,96 @@ def _member(line: bytes) -> Member:
     information, _, path = line.partition(b"\t")
     mode, _, blob = information.split(b" ")
     kinds = {SYMLINK: Rejection("symlink"), SUBMODULE: Rejection("submodule")}
-    return named(path, blob.decode(), blob.decode(), kinds.get(mode))
+    name = blob.decode()
+    return named(path, name, name, kinds.get(mode))
 
 
-def _next_blob(stream: IO[bytes], member: Member, max_bytes: int) -> bytes | Rejection:
-    header = stream.readline().split()
-    if len(header) != 3:
-        return Rejection("unreadable", "the object is missing")
-    size = int(header[2])
-    if size <= max_bytes:
-        content = stream.read(size + 1)[:-1]
-        return content if len(content) == size else Rejection("unreadable", "the object is cut off")
-    left = size + 1
-    while left and (block := stream.read(min(left, CHUNK))):
-        left -= len(block)
-    return Rejection("too large", size)
+# ------------------------------------------------------------------------------------------- opening
 
 
 @contextlib.contextmanager
 def open_git(kind: str, where: str, revision: str | None) -> Iterator[GitRepository]:
     """Open a local repository in place, or fetch a URL or a bundle into a folder that is removed at the end."""
-    if revision and revision.startswith("-"):
+    if revision is not None and (revision.startswith("-") or not revision.isprintable() or not revision):
         raise UserError(f"--revision {revision} is refused because git could take it for an option.")
-    try:
-        import git
-    except ImportError:
-        raise UserError("git is not installed; install git and run the same command again.") from None
-    with contextlib.ExitStack() as stack:
-        if kind == "git":
-            with _stated(where):
-                repository = git.Repo(where)
-                _secure(repository.git, "none")
-                commit = _commit(repository.git, revision or "HEAD")
+    if kind == "git":
+        git = Git(git_directory(Path(where)), where)
+        commit = _commit(git, revision)
+        yield GitRepository(git, commit, may_lack=_is_partial(git))
+        return
+    with temporary_folder() as folder:
+        if kind == "url":
+            git, commit = _fetch(folder, where, revision)
         else:
-            folder = stack.enter_context(temporary_folder())
-            repository = git.Repo.init(folder, bare=True)
-            _secure(repository.git, "file:git:http:https:ssh")
-            with _stated(where):
-                commit = (_fetch if kind == "url" else _unbundle)(repository, where, revision)
-        stack.callback(repository.close)
-        with _stated(where):
-            opened = GitRepository(repository.git, commit, fetched=kind == "url")
-        yield opened
+            git, commit = _unbundle(folder, where, revision)
+        yield GitRepository(git, commit, may_lack=kind == "url")
 
 
-def _secure(git: Any, protocols: str) -> None:
-    """Never ask, never run a hook, and reach out by the given protocols only ("none" for none at all)."""
-    numbered = {
-        f"GIT_CONFIG_{part}_{n}": text
-        for n, item in enumerate(SETTINGS.items())
-        for part, text in zip(("KEY", "VALUE"), item, strict=True)
-    }
-    git.update_environment(
-        GIT_TERMINAL_PROMPT="0", GIT_ALLOW_PROTOCOL=protocols, GIT_CONFIG_COUNT=str(len(SETTINGS)), **numbered
-    )
+def _new(folder: Path, where: str, object_format: str, protocols: str = "none") -> Git:
+    """Make an empty repository; neither its format nor its hooks are those that the user prefers for new ones."""
+    git = Git(folder, where, protocols)
+    git.text("init", "-q", "--bare", "--template=", f"--object-format={object_format}")
+    return git
 
 
-def _fetch(repository: Any, url: str, revision: str | None) -> str:
+def _fetch(folder: Path, url: str, revision: str | None) -> tuple[Git, str]:
     """Fetch one commit without its files where the server can filter, with them where it cannot."""
-    repository.create_remote("origin", url)
-    repository.git.fetch("--depth=1", "--filter=blob:none", "--no-tags", "--", "origin", revision or "HEAD")
-    return _commit(repository.git, "FETCH_HEAD")
+    for object_format in ("sha1", "sha256"):
+        git = _new(folder / object_format, url, object_format, "file:git:http:https:ssh")
+        git.text("config", "remote.origin.url", url)
+        try:
+            git.text("fetch", "--depth=1", "--filter=blob:none", "--no-tags", "--", "origin", revision or "HEAD")
+        except UserError as error:
+            if object_format == "sha1" and "another object format" in str(error):
+                continue
+            raise
+        break
+    return git, _commit(git, "FETCH_HEAD")
 
 
-def _unbundle(repository: Any, path: str, revision: str | None) -> str:
-    repository.create_remote("origin", path)
-    repository.git.fetch("--", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-    heads = {line.split()[1]: line.split()[0] for line in repository.git.bundle("list-heads", path).splitlines()}
+def _unbundle(folder: Path, path: str, revision: str | None) -> tuple[Git, str]:
+    git = _new(folder, path, _format_of_bundle(Path(path)))
+    listed = (line.split(" ", 1) for line in git.text("bundle", "unbundle", path).splitlines())
+    heads = {name: commit for commit, name in listed}
+    with tempfile.TemporaryFile() as file:
+        for name, commit in heads.items():
+            if name.startswith("refs/"):
+                file.write(f"create {name} {commit}\n".encode())
+        file.seek(0)
+        git.text("update-ref", "--no-deref", "--stdin", stdin=file)
+    if revision:
+        return git, _commit(git, heads.get(revision, revision))
     branches = [name for name in heads if name.startswith("refs/heads/")]
-    for name in ("HEAD", "refs/heads/main", "refs/heads/master"):
-        if not revision and name in heads:
-            return str(heads[name])
-    if not revision and len(branches) != 1:
-        raise UserError(f"{path} names no HEAD; choose with --revision one of {', '.join(sorted(heads))}.")
-    return _commit(repository.git, revision or branches[0])
+    for name in ("HEAD", "refs/heads/main", "refs/heads/master", *(branches if len(branches) == 1 else ())):
+        if name in heads:
+            return git, _commit(git, heads[name])
+    raise UserError(f"{path} names no HEAD; choose with --revision one of {', '.join(sorted(heads))}.")
 
 
-def _commit(git: Any, revision: str) -> str:
-    return str(git.rev_parse("--verify", "--end-of-options", revision + "^{commit}"))
+def _format_of_bundle(path: Path) -> str:
+    """Return the object format that the header of a bundle states; up to version 2 there is but one."""
+    with path.open("rb") as file:
+        for line in iter(lambda: file.readline(4096), b""):
+            if line == b"@object-format=sha256\n":
+                return "sha256"
+            if not line.startswith((b"#", b"@")):
+                break
+    return "sha1"
 
 
-@contextlib.contextmanager
-def _stated(where: str) -> Iterator[None]:
-    """Turn what git says into one sentence."""
-    import git
+def _is_partial(git: Git) -> bool:
+    """Return whether a repository was cloned without some of its objects, so that git would fetch them when asked."""
+    return git.succeeds("config", "--get-regexp", PARTIAL_CLONE)
 
+
+def _commit(git: Git, revision: str | None) -> str:
     try:
-        yield
-    except git.GitCommandNotFound:
-        raise UserError("git is not installed; install git and run the same command again.") from None
-    except (git.InvalidGitRepositoryError, git.NoSuchPathError):
-        raise UserError(f"{where} is not a git repository; check the path.") from None
-    except git.UnsafeProtocolError:
-        raise UserError(
-            f"{where} is refused because git could take it for a command; give a plain URL or path."
-        ) from None
-    except git.GitCommandError as error:
-        sentence = _sentence(where, str(error.stderr))
-        raise (Unreachable if "cannot be reached" in sentence else UserError)(sentence) from None
+        return git.text("rev-parse", "--verify", "--end-of-options", (revision or "HEAD") + "^{commit}")
+    except UserError as error:
+        if revision is None and "has no such revision" in str(error) and not git.text("for-each-ref", "--count=1"):
+            raise _empty(git.where) from None
+        raise
 
 
-def _sentence(where: str, said: str) -> str:
-    for phrase, meaning in FAILURES:
-        if phrase in said:
-            return f"{where} {meaning}."
-    if "Needed a single revision" in said or "unknown revision" in said:
-        return f"{where} has no such revision; give a branch, a tag or a commit id as --revision."
-    fatal = [line.strip(" '") for line in said.splitlines() if "fatal:" in line or "error:" in line]
-    return f"git cannot read {where} ({fatal[0] if fatal else 'it gave no reason'}); check it with git itself."
+def _empty(where: str) -> UserError:
+    return UserError(f"{where} has no commit yet; commit something, or give another source.")

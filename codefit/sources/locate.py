@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from codefit.errors import UserError
+from codefit.sources.git_directory import is_git_directory
 from codefit.sources.source import Place, Source
 
 BUNDLE_HEADERS = (b"# v2 git bundle", b"# v3 git bundle")
@@ -25,7 +26,7 @@ def locate(text: str) -> Place:
     Raises:
         UserError: nothing lies there, or the URL is one that could run a command or holds a password.
     """
-    if text.startswith("-") or "::" in text:
+    if text.startswith("-") or _is_unsafe(text):
         raise UserError(f"{text} is refused because git could take it for a command; give a plain URL or path.")
     path = Path(text).expanduser()
     if path.exists():
@@ -37,6 +38,19 @@ def locate(text: str) -> Place:
     raise UserError(
         f"{text} is not there; give a git URL, owner/name on GitHub, a repository, bundle, archive or folder."
     )
+
+
+def _is_unsafe(text: str) -> bool:
+    """Return whether git would hand a text to a helper program, as it does with `ext::sh -c ...`."""
+    if "::" not in text:
+        return False
+    import git  # slow to import, and few texts need it
+
+    try:
+        git.Git.check_unsafe_protocols(text)
+    except git.UnsafeProtocolError:
+        return True
+    return False
 
 
 def _name_of_url(url: str) -> str:
@@ -60,8 +74,8 @@ def _locate_path(path: Path) -> Place:
     resolved = path.resolve()
     name = resolved.name
     if path.is_dir():
-        bare = all((path / part).exists() for part in ("HEAD", "objects", "refs"))
-        kind = "git" if bare or (path / ".git").exists() else "directory"
+        has_git = is_git_directory(path) or (path / ".git").exists() or (path / ".git").is_symlink()
+        kind = "git" if has_git else "directory"
         return Place(kind, str(resolved), name.removesuffix(".git") or "root")
     if path.is_file():
         with path.open("rb") as file:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from codefit.code.languages import LANGUAGES
+from codefit.code.lexer import IDENTIFIER
 from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
 from codefit.tasks.cutting import cut_at_lines, dedented, id_of, is_short, thinned, whole_lines
@@ -51,7 +52,7 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
         return "override"
     if SPECIAL.fullmatch(name) or name in syntax.grammar.dictated:
         return "name that is not free"
-    if not re.fullmatch(r"[^\W\d]\w*", name):
+    if not IDENTIFIER.fullmatch(name):
         return "name that is a sentence"
     return "short function" if is_short(text, function) else ""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from codefit import exact_text, model_files
 from codefit.errors import UserError, first_line
+from codefit.gguf_base import local_model
 
 FILE = model_files.TOKENIZER
 PIECE = 1 << 14  # characters that are tokenised at once
@@ -13,14 +14,14 @@ TAIL = 16  # tokens at the end of a piece that could be others in the whole text
 
 
 def load_tokenizer(name_or_path: str) -> Any:
-    """Return the `tokenizers.Tokenizer` of a local folder or of a model on the Hub, for texts that are no beginnings.
+    """Return the `tokenizers.Tokenizer` of a folder, GGUF file or Hub model, for texts that are no beginnings.
 
     Raises:
         UserError: there is no tokenizer.json, it is damaged, or the Hub cannot be reached.
     """
     import tokenizers
 
-    folder = Path(name_or_path).expanduser()
+    folder = Path(local_model(name_or_path)).expanduser()
     path = folder / FILE if folder.is_dir() else _downloaded(name_or_path)
     if not path.is_file():
         raise UserError(f"{folder} holds no {FILE}; give the folder of a model with a fast tokenizer.")

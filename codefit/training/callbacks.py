@@ -1,8 +1,10 @@
 """What happens beside the training steps: the bar, one line and one JSON object a log entry, stopping on a signal."""
 
+import contextlib
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
         """Print what is known at this step, and write the whole log, which a resumed run shortens first."""
         if not state.is_world_process_zero:
             return
-        lines = (json.dumps(entry) + "\n" for entry in state.log_history)
+        lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in state.log_history)
         write_whole(Path(str(args.output_dir), LOG), "".join(lines))
         if self.training_bar is not None and logs and "train_runtime" not in logs:
             for line in describe(state.global_step, logs):
@@ -72,24 +74,37 @@ def describe(step: int, logs: dict[str, Any], width: int = 100) -> list[str]:
 
 
 class StopOnSignal(TrainerCallback):  # type: ignore[misc]
-    """On Ctrl-C or SIGTERM, end after the step that is being computed, with a checkpoint; a second one ends at once."""
+    """On Ctrl-C, SIGTERM or a closed terminal, end after this step with a checkpoint; a second one ends at once."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.saved_step = 0
         self.before: dict[signal.Signals, Any] = {}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Listen."""
-        self.before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        """Listen, except to what the process was told to ignore: nohup says so of a closed terminal."""
+        self.saved_step = state.global_step
+        heard = [number for number in self.SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self.before = {number: signal.signal(number, self._receive) for number in heard}
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Note the step."""
+        self.saved_step = state.global_step
 
     def _receive(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number)
         self._restore()
-        print("\nstopping after this step, with a checkpoint; once more stops at once.", file=sys.stderr, flush=True)
+        kept = f"with the checkpoint of step {self.saved_step}" if self.saved_step else "with no checkpoint"
+        with contextlib.suppress(OSError):  # of a terminal that is gone
+            print(
+                f"\nstopping after this step, with a checkpoint; once more stops at once, {kept}.",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _restore(self) -> None:
         for number, handler in self.before.items():
@@ -98,12 +113,7 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save and stop, on all processes at the same step."""
-        stop = self.received is not None
-        if args.world_size > 1:
-            flag = torch.tensor(int(stop), device=args.device)
-            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-            stop = bool(flag)
-        if stop:
+        if on_any_process(self.received is not None, args):
             self.received = self.received or signal.SIGTERM
             control.should_save = control.should_training_stop = True
 
@@ -112,3 +122,68 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Listen no more."""
         self._restore()
+
+
+class SaveByTime(TrainerCallback):  # type: ignore[misc]
+    """Asks for a checkpoint after the step that ends when the last one is so many minutes old."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds = 60 * minutes
+        self.since = time.monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count from here."""
+        self.since = time.monotonic()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count anew."""
+        self.since = time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save, on all processes at the same step."""
+        if on_any_process(time.monotonic() - self.since >= self.seconds, args):
+            control.should_save = True
+
+
+def on_any_process(wanted: bool, args: TrainingArguments) -> bool:
+    """Return whether any process of a training wants something; all of them must ask at the same step."""
+    if args.world_size == 1:
+        return wanted
+    flag = torch.tensor(int(wanted), device=args.device)
+    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+    return bool(flag)
+
+
+class ContinueLosses(TrainerCallback):  # type: ignore[misc]
+    """Gives a resumed Trainer the sums of losses that it does not keep in its checkpoints.
+
+    Without them the first loss that a resumed run logs, and its mean over the run, are those of its own steps alone.
+    """
+
+    FILE = "losses.json"
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+        self.checkpoint: Path | None = None
+
+    def keep(self, checkpoint: Path) -> None:
+        """Write the sums into a checkpoint. All processes must come here: what is kept is their mean."""
+        trainer = self.trainer
+        mean = trainer.accelerator.reduce(trainer._tr_loss.clone(), "mean").item()
+        sums = {"since_log": mean, "logged": trainer._total_loss_scalar, "step": trainer._globalstep_last_logged}
+        if trainer.args.should_save:
+            (checkpoint / self.FILE).write_text(json.dumps(sums), encoding="utf-8")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Go on with what was kept."""
+        if self.checkpoint is None:
+            return
+        sums = json.loads((self.checkpoint / self.FILE).read_text(encoding="utf-8"))
+        self.trainer._tr_loss += sums["since_log"]
+        self.trainer._total_loss_scalar = sums["logged"]
+        self.trainer._globalstep_last_logged = sums["step"]
+        self.trainer._initial_global_step = 0  # the mean loss is that of all steps

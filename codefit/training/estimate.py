@@ -1,6 +1,7 @@
 """What a training would need, found in seconds and without its weights: memory, time, disk; and whether it is there."""
 
 import argparse
+import itertools
 import os
 import resource
 import shutil
@@ -58,9 +59,8 @@ def sources(
 def memory(model: Any, args: argparse.Namespace, data: PackedRows) -> dict[str, float]:
     """Return the bytes that a training needs at its peak, by what they are for. The model may be an outline.
 
-    Activations are counted, not guessed: one forward pass without arithmetic on the meta device says which tensors the
-    backward pass will need, for the largest of the first batches as they will be laid out. Attention matrices are left
-    out on a GPU, whose attention is fused.
+    Activations are counted, not guessed: one forward pass without arithmetic says which tensors the backward pass will
+    need, for the largest of the first batches as they will be laid out.
 
     Args:
         model: with its trainable parts.
@@ -78,12 +78,18 @@ def memory(model: Any, args: argparse.Namespace, data: PackedRows) -> dict[str, 
         "weights": weight_bytes(model, args.load_in_4bit),
         "gradients and optimizer": trained * (4 + ADAM_BYTES),
         "activations": saved,
-        "logits": labels * config.vocab_size * 4 * 3.0,  # float32, their softmax, their gradient
+        "logits": float(labels * config.vocab_size * logit_bytes()),
     }
     if hardware.device().type == "cpu":
         parts["libraries"] = resident_bytes()
         parts["freed, not given back"] = (FRAGMENTED - 1) * (parts["activations"] + parts["logits"])
     return parts
+
+
+def logit_bytes() -> int:
+    """Return the bytes of a logit in a step: float32 with softmax and gradient, and 16-bit copies where those exist."""
+    narrow = hardware.compute_dtype()
+    return 3 * 4 + (0 if narrow == torch.float32 else 2 * narrow.itemsize)
 
 
 def largest_batch(data: PackedRows, args: argparse.Namespace, hidden_size: int) -> tuple[tuple[int, int], int]:
@@ -112,25 +118,42 @@ def weight_bytes(model: Any, in_4bit: bool) -> float:
 
 
 def activations(model: Any, rows: int, row_tokens: int) -> float:
-    """Return the bytes that a forward pass keeps for the backward pass, logits aside."""
-    outline = model.to("meta")
-    parameters = {private_apis.storage_number(p) for p in outline.parameters()}
+    """Return the bytes that a forward pass keeps for the backward pass, logits aside.
+
+    Fake tensors have a shape, a type and a device but no values, so that autocast and attention choose the types
+    and the kernels of a real step.
+
+    Args:
+        model: an outline or a whole model, with its trainable parts.
+        rows: of the batch.
+        row_tokens: width of a row.
+    """
+    device, dtype = hardware.device(), hardware.compute_dtype()
     kept: dict[int, int] = {}
-    fused = private_apis.attention_of(outline) != "eager" and hardware.device().type == "cuda"
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
         storage = private_apis.storage_number(tensor)
-        matrix = tensor.ndim > 2 and tensor.shape[-2:] == (row_tokens, row_tokens)
-        if storage not in parameters and not (fused and matrix):
+        if storage not in weights:
             kept[storage] = tensor.untyped_storage().nbytes()
         return tensor
 
-    ids = torch.zeros((rows, row_tokens), dtype=torch.long, device="meta")
-    # given whole, as no mask can be made of positions that have no values
-    mask = torch.zeros((rows, 1, row_tokens, row_tokens), device="meta", dtype=outline.dtype)
-    outline.train()
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        output = outline(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+    model.train()
+    with private_apis.tensors_without_values():
+        state = {
+            name: torch.empty(tensor.shape, dtype=tensor.dtype, device=device, requires_grad=tensor.requires_grad)
+            for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers())
+        }
+        weights = {private_apis.storage_number(tensor) for tensor in state.values()}
+        # given whole, as no mask can be made of positions that have no values
+        batch = {
+            "input_ids": torch.zeros((rows, row_tokens), dtype=torch.long, device=device),
+            "attention_mask": torch.zeros((rows, 1, row_tokens, row_tokens), device=device, dtype=model.dtype),
+        }
+        with (
+            torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+            torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
+        ):
+            output = torch.func.functional_call(model, state, kwargs=batch | {"use_cache": False, "logits_to_keep": 1})
     del output
     return float(sum(kept.values()))
 

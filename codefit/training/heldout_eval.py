@@ -8,10 +8,11 @@ from codefit.encoding import Encoder
 from codefit.generation import batched, stopping
 from codefit.modeling import loading
 from codefit.records import Pair
-from codefit.scoring import edit_similarity, exact_match, next_line
-from codefit.scoring.metric import gather
+from codefit.scoring.edit_similarity import EDIT_SIMILARITY
+from codefit.scoring.exact_match import EXACT_MATCH
+from codefit.scoring.next_line import NEXT_LINE
 
-METRICS = (edit_similarity, exact_match, next_line)  # for every task, so that a log has the same columns
+METRICS = (EDIT_SIMILARITY, EXACT_MATCH, NEXT_LINE)  # for every task, so that a log has the same columns
 NEW_TOKENS = 64  # as in benchmarking.py
 
 
@@ -39,4 +40,4 @@ class HeldOut:
         )
         texts = [stopping.text_until(stop, self.encoder.decode(completion.ids)) for completion in completions]
         references = [pair.completion for pair in self.pairs]
-        return {metric.NAME: float(metric.value(gather(metric, texts, references).sum(axis=0))) for metric in METRICS}
+        return {metric.name: metric.score(texts, references) for metric in METRICS}

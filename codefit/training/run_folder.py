@@ -1,11 +1,12 @@
 """The folder of a run that is not finished: who may continue it, and from where."""
 
-import argparse
 import json
+import re
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,12 +16,13 @@ from codefit.manifest import sha256
 
 RECORD = "arguments.json"
 STATE = "trainer_state.json"  # in a checkpoint, from the Trainer
-SEAL = "complete.json"  # in a checkpoint: the size of every file, written when all are on the disk
+SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on the disk
+BEGINNING = "beginning"  # the adapter before its first step, where the base was changed to fit it
 
 # What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
 FREE_TO_CHANGE = {
-    *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "report_to", "overwrite"),
-    *("early_stopping_patience", "trials"),
+    *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_minutes"),
+    *("report_to", "overwrite", "early_stopping_patience", "trials"),
 }
 
 
@@ -33,37 +35,40 @@ class TrainerState(msgspec.Struct):
     log_history: list[dict[str, float | None]]
 
 
-def claim(args: argparse.Namespace, datasets: list[Path], work: Path) -> None:
-    """Take the folder of an unfinished run over, or make a new one.
+def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path], work: Path) -> None:
+    """Take the folder of an unfinished run over, or make a new one. The caller holds the lock of the output.
+
+    Args:
+        arguments: of the command.
+        overwrite: whether a run with other arguments is replaced.
+        datasets: prepared data sets, that of the training first.
+        work: the folder.
 
     Raises:
         UserError: the folder holds an unfinished run with other arguments or on other data.
     """
-    wanted = {name: str(value) for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
+    wanted = {name: str(value) for name, value in arguments.items() if name not in FREE_TO_CHANGE}
     for dataset in datasets:
         name = "sha256 of train.jsonl" + (f" in {dataset}" if dataset != datasets[0] else "")
         wanted[name] = sha256(dataset / "train.jsonl")
-    record = work / RECORD
+    had = _recorded(work / RECORD, overwrite)
+    changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
+    if had and changed and not overwrite:
+        raise UserError(
+            f"{work} holds an unfinished run with other arguments ({', '.join(changed)}); "
+            "run that command again, or add --overwrite to start again."
+        )
+    # without a record it is no run of this stage, or one whose result was being saved
+    outputs.make_folder(work, empty=bool(changed))
+    outputs.write_whole(work / RECORD, json.dumps(wanted, indent=1))
+
+
+def _recorded(record: Path, overwrite: bool) -> dict[str, str]:
+    """Return the arguments of an unfinished run, {} where there is none or a damaged record is to be replaced."""
     if not record.is_file():
-        shutil.rmtree(work, ignore_errors=True)  # no run of this stage, or one whose result was being saved
-    else:
-        had = read_record(record, args.overwrite)
-        changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
-        if changed and not args.overwrite:
-            raise UserError(
-                f"{work} holds an unfinished run with other arguments ({', '.join(changed)}); "
-                "run that command again, or add --overwrite to start anew."
-            )
-        if changed:
-            shutil.rmtree(work)
-    outputs.make_folder(work)
-    outputs.write_whole(record, json.dumps(wanted, indent=1))
-
-
-def read_record(path: Path, overwrite: bool) -> dict[str, str]:
-    """Return the arguments of an unfinished run; {} for a damaged record that is to be overwritten."""
+        return {}
     try:
-        return json_files.read(path, dict[str, str], "add --overwrite to start anew")
+        return json_files.read(record, dict[str, str], "add --overwrite to start again")
     except UserError:
         if overwrite:
             return {}
@@ -72,26 +77,38 @@ def read_record(path: Path, overwrite: bool) -> dict[str, str]:
 
 def tidy(output: Path) -> None:
     """Remove what a finished run needs no more. Only now: until the result had its place, it could be continued."""
-    for checkpoint in output.glob("checkpoint-*"):
+    for checkpoint in checkpoints(output):
         shutil.rmtree(checkpoint)
-    shutil.rmtree(output / "beginning", ignore_errors=True)
+    shutil.rmtree(output / BEGINNING, ignore_errors=True)
     (output / RECORD).unlink()
+
+
+# ---------------------------------------------------------------------------------------------- checkpoints
+
+
+def checkpoint_of(folder: Path, step: int) -> Path:
+    """Return where the Trainer puts the checkpoint of a step."""
+    return folder / f"checkpoint-{step}"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, whole or not, the newest first."""
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d{1,18}", path.name)]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
 
 def seal(checkpoint: Path) -> None:
     """Flush a checkpoint to disk, and write down what it consists of."""
-    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != SEAL]
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and not path.name.startswith(SEAL)]
     for path in files:
         outputs.fsync(path)
-    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
-    outputs.write_whole(checkpoint / SEAL, json.dumps(sizes, indent=1))
+    digests = {str(path.relative_to(checkpoint)): sha256(path) for path in files}
+    outputs.write_whole(checkpoint / SEAL, json.dumps(digests, indent=1))
 
 
 def last(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint in a folder; torn ones are skipped with a word on stderr."""
-    numbered = (path for path in folder.glob("checkpoint-*") if path.name.rsplit("-", 1)[1].isdecimal())
-    found = sorted(numbered, key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True)
-    for checkpoint in found:
+    """Return the newest whole checkpoint in a folder; damaged ones are skipped with a word on stderr."""
+    for checkpoint in checkpoints(folder):
         problem = damage(checkpoint)
         if problem is None:
             return checkpoint
@@ -102,18 +119,20 @@ def last(folder: Path) -> Path | None:
 def damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint, None if it is whole."""
     try:
-        sizes = json_files.read(checkpoint / SEAL, dict[str, int], "train again")
+        digests = json_files.read(checkpoint / SEAL, dict[str, str], "train again")
     except UserError:
         return "it was not written to its end"
-    for name, size in sizes.items():
-        path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
     try:
+        for name, digest in digests.items():
+            path = checkpoint / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if sha256(path) != digest:
+                return f"{name} is damaged"
         if (checkpoint / STATE).is_file():
             json_files.read(checkpoint / STATE, TrainerState, "train again")
     except UserError as error:
         return f"{error}".removesuffix(".").partition(";")[0]
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
     return None

@@ -26,7 +26,7 @@ from transformers import TrainerCallback
 from codefit import console, outputs, private_apis
 from codefit.errors import UserError
 from codefit.manifest import Manifest, read_manifest
-from codefit.training import plots
+from codefit.training import plots, run_folder
 
 OBJECTIVE = "eval_bits_per_byte"
 JOURNAL = "trials.log"
@@ -172,7 +172,7 @@ def run(args: argparse.Namespace, plan: SearchPlan, train: Train) -> None:
     if args.dry_run or args.preview:
         look = ["--dry_run"] if args.dry_run else ["--preview", str(args.preview)]
         return train([*fixed, *look, "--output_dir", str(args.output_dir)], [])
-    manifest = Manifest(args)
+    manifest = Manifest(vars(args))
     work = outputs.partial(args.output_dir)
     study = _study(work, args)
     started, first = time.monotonic(), len(_ended(study))
@@ -189,7 +189,7 @@ def run(args: argparse.Namespace, plan: SearchPlan, train: Train) -> None:
     manifest.update(trials=len(rows), best=best, objective=OBJECTIVE, optuna=_optuna().__version__)
     manifest.write(work)
     outputs.commit(work, args.output_dir)
-    (args.output_dir / "arguments.json").unlink(missing_ok=True)
+    (args.output_dir / run_folder.RECORD).unlink(missing_ok=True)
     report(args, rows, best, plan)
 
 

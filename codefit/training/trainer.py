@@ -9,6 +9,7 @@ to end.
 
 import argparse
 import contextlib
+import dataclasses
 import gc
 import math
 import sys
@@ -77,6 +78,8 @@ class CodeTrainer(Trainer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if self.is_fsdp_enabled:
+            keep_sums_exact(self.accelerator.state.fsdp_plugin)
         self.optimizer_factory = optimizer_factory
         self.replay = replay
         self.held_out = held_out
@@ -91,6 +94,8 @@ class CodeTrainer(Trainer):
         self.add_callback(callbacks.Narrator())
         self.stop = callbacks.StopOnSignal()
         self.add_callback(self.stop)
+        self.losses = callbacks.ContinueLosses(self)
+        self.add_callback(self.losses)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Use the optimizer of a model from scratch, or of LoRA+, where one is given."""
@@ -102,8 +107,10 @@ class CodeTrainer(Trainer):
         """Save a checkpoint, and seal it when every process has written its part."""
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
+        checkpoint = run_folder.checkpoint_of(Path(str(self.args.output_dir)), self.state.global_step)
+        self.losses.keep(checkpoint)
         if self.args.should_save:
-            run_folder.seal(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+            run_folder.seal(checkpoint)
 
     # ------------------------------------------------------------------------------------------ a step
 
@@ -181,6 +188,8 @@ class CodeTrainer(Trainer):
                 f"the loss is {logs['loss']} at step {self.state.global_step}; lower --learning_rate or "
                 "--max_grad_norm and add --overwrite, or run again from the last checkpoint."
             )
+        for speed in ("train_samples_per_second", "train_steps_per_second"):  # of all steps over the time of some
+            logs.pop(speed, None)
         super().log(logs, start_time)
 
     # ------------------------------------------------------------------------------------------ the loss
@@ -293,6 +302,14 @@ def wait_for_others() -> None:
         PartialState(cpu=hardware.device().type == "cpu").wait_for_everyone()
 
 
+def keep_sums_exact(plugin: Any) -> None:
+    """Let FSDP sum gradients and return losses in float32, as one process does; accelerate would round to bfloat16."""
+    policy = plugin.mixed_precision_policy
+    if plugin.fsdp_version == 2 and policy is not None:
+        exact = {"reduce_dtype": torch.float32, "output_dtype": torch.float32}
+        plugin.mixed_precision_policy = dataclasses.replace(policy, **exact)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, on a GPU or a CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
@@ -309,6 +326,8 @@ def make_trainer(
     validation: PackedRows,
     replay: PackedRows | None = None,
     held_out: HeldOut | None = None,
+    *,
+    resumed: bool = False,
 ) -> "CodeTrainer":
     """Return the trainer of a run of train.py, whose flags carry the Trainer's own names.
 
@@ -316,7 +335,7 @@ def make_trainer(
         UserError: the Trainer refuses a setting.
     """
     try:
-        options = trainer_settings.training_arguments(args, work)
+        options = trainer_settings.training_arguments(args, work, resumed)
         # several GPUs in one process would each see a part of a batch whose label positions count the whole of it;
         # `accelerate launch` gives every GPU a process of its own
         if options.n_gpu > 1:
@@ -336,7 +355,10 @@ def make_trainer(
             held_out=held_out,
             data_collator=Collator(train, model.config.get_text_config().hidden_size, fixed),
             optimizer_factory=trainer_settings.optimizer_factory(args),
-            callbacks=[EarlyStoppingCallback(patience)] if patience else None,
+            callbacks=[
+                callbacks.SaveByTime(args.save_minutes),
+                *([EarlyStoppingCallback(patience)] if patience else []),
+            ],
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"the Trainer refuses these settings: {first_line(error)}; see --help.") from None

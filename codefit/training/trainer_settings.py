@@ -11,11 +11,11 @@ from transformers.utils.import_utils import is_liger_kernel_available
 
 from codefit.errors import UserError
 from codefit.modeling import hardware
-from codefit.training import run_folder, scratch
+from codefit.training import scratch
 
 
-def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArguments:
-    """Return the flags of train.py as the Trainer's settings."""
+def training_arguments(args: argparse.Namespace, work: Path, resumed: bool = False) -> TrainingArguments:
+    """Return the flags of train.py as the Trainer's settings; a resumed run does not validate before its first step."""
     dtype = hardware.compute_dtype()
     liger = takes_liger(is_liger_kernel_available(), hardware.device().type, args.torch_compile)
     return TrainingArguments(
@@ -37,7 +37,7 @@ def training_arguments(args: argparse.Namespace, work: Path) -> TrainingArgument
         logging_nan_inf_filter=False,
         eval_strategy="steps",
         eval_steps=args.eval_steps,
-        eval_on_start=run_folder.last(work) is None,
+        eval_on_start=not resumed,
         save_steps=args.save_steps,
         save_total_limit=2,
         load_best_model_at_end=args.load_best_model_at_end,

@@ -174,13 +174,13 @@ def test_post_processing(code: str, expected: str) -> None:
     ],
 )
 def test_an_item_counts_whole_points(prediction: str, answer: str, points: int) -> None:
-    assert codexglue.scores([prediction], [answer])["edit_similarity"] == points
+    assert codexglue.scores([prediction], [answer]).values["edit_similarity"] == points
 
 
 def test_the_mean_is_one_of_rounded_items() -> None:
     result = codexglue.scores(["n += 10", "a", "b"], ["n = n + 1", "a", "c"])
-    assert result["edit_similarity"] == round((62 + 100 + 0) / 3, 2) == 54.0
-    assert codexglue.scores(["n += 10"] * 2, ["n = n + 1"] * 2)["edit_similarity"] == 62.0
+    assert result.values["edit_similarity"] == round((62 + 100 + 0) / 3, 2) == 54.0
+    assert codexglue.scores(["n += 10"] * 2, ["n = n + 1"] * 2).values["edit_similarity"] == 62.0
 
 
 @pytest.mark.parametrize("source", ["random 0", "random 1", "random 2", "example"])
@@ -196,22 +196,22 @@ def test_scores_are_the_published_formulas(source: str) -> None:
     for a, b in zip(found, wanted, strict=True):
         both = len(a) + len(b)
         points.append(round(100 * (1 - (both - 2 * common_subsequence(a, b)) / both)) if both else 100)
-    assert result["edit_similarity"] == round(sum(points) / len(points), 2)
-    assert result["bleu"] == round(independent_bleu(found, wanted), 2)
-    assert result["n"] == len(points)
+    assert result.values["edit_similarity"] == round(sum(points) / len(points), 2)
+    assert result.values["bleu"] == round(independent_bleu(found, wanted), 2)
+    assert result.n == len(points)
 
 
 def test_a_perfect_prediction_scores_100_against_a_masked_body() -> None:
     masked = "for x in y:<EOL><INDENT>z(x, <NUM_LIT:3>)<EOL><DEDENT>return '<STR_LIT>'"
     source = "    for x in y:\n        z(x, 3)\n    return ''\n"
     result = codexglue.scores([source], [masked])
-    assert (result["edit_similarity"], result["bleu"]) == (100.0, 100.0)
+    assert (result.values["edit_similarity"], result.values["bleu"]) == (100.0, 100.0)
 
 
 @pytest.mark.parametrize("predictions", [["", ""], [" ", "\n"]])
 def test_empty_predictions_score_0(predictions: list[str]) -> None:
     result = codexglue.scores(predictions, ["a b c", "d"])
-    assert (result["edit_similarity"], result["bleu"]) == (0.0, 0.0)
+    assert (result.values["edit_similarity"], result.values["bleu"]) == (0.0, 0.0)
 
 
 # ------------------------------------------------------------------------------------------------ held-out pairs

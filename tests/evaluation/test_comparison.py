@@ -1,16 +1,17 @@
 """What a comparison says of planted models: baselines, stop rules, groups, forgetting, and signs of a seen test."""
 
-import copy
 import dataclasses
 
+import msgspec
 import pytest
 
 from codefit.evaluation import baselines, comparison, leak_signs, prompt_groups, truncation
 from codefit.evaluation.report import html as page
 from codefit.evaluation.report import terminal, wording
+from codefit.evaluation.result_schema import Model, Role
 from codefit.records import Prediction
 from codefit.scoring import statistics
-from tests.support.report import ADAPTED, BASE, MODELS, PROMPT, prediction, wrong
+from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, PROMPT, prediction, wrong
 
 
 def written(number, text, reference=None, reason="stop", **changes):
@@ -22,10 +23,10 @@ def written(number, text, reference=None, reason="stop", **changes):
 
 def found(base, adapted, stored=None, models=MODELS, about=None, **options):
     by_role = {"base": base, "adapted": adapted}
-    asked = {"heldout": {"title": "held-out code", **(about or {})}}
+    asked = {"heldout": msgspec.structs.replace(HELD_OUT, **(about or {}))}
     scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
     answers = {"heldout": stored or {}}
-    return comparison.scores(scored, copy.deepcopy(models), asked, answers, seed=0, **options), scored
+    return comparison.scores(scored, models, asked, answers, seed=0, **options), scored
 
 
 # ------------------------------------------------------------------------------------------- planted models
@@ -35,7 +36,7 @@ RUN_ON = [dataclasses.replace(item, prediction=item.prediction + "x = 1\ny = 2\n
 VAGUE = [written(n, f"value = {n}\n") for n in range(30)]
 BETTER = [written(n, f"value_{n} = load({n})\n") for n in range(30)]
 LONGER = [dataclasses.replace(item, prompt="x = 1\nload(", prediction="y)") for item in GOOD[:10]]
-MODELS_WITH_LOSS = {**MODELS, "adapted": {**MODELS["adapted"], "validation_loss": 3.0}}
+MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted"], validation_loss=3.0)}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": {**MODELS["adapted"], "validation_loss"
             [dataclasses.replace(item, scores={"in_training": 1.0}) for item in VAGUE],
             BETTER,
             {},
-            ["30 of 30 prompts stand in the training data with the very same answer"],
+            ["30 of 30 prompts occur in the training data with the very same answer"],
         ),
         (VAGUE, BETTER, {"stored": {"references": ["x"] * 30}}, ["The references themselves score"]),
     ],
@@ -91,10 +92,10 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": {**MODELS["adapted"], "validation_loss"
 )
 def test_planted_models_are_called_out_everywhere(base, adapted, options, sentences):
     content, scored = found(base, adapted, **options)
-    benchmark = content["benchmarks"]["heldout"]
-    findings = " ".join(benchmark["findings"])
+    benchmark = content.benchmarks["heldout"]
+    findings = " ".join(benchmark.findings)
     assert bool(findings) == bool(sentences), findings
-    shown = page.page(content, scored, {}), terminal.markdown(content), terminal.table(benchmark, content["models"])
+    shown = page.page(content, scored, {}), terminal.markdown(content), terminal.table(benchmark, content.models)
     for sentence in sentences:
         assert sentence in findings
         assert all(sentence in " ".join(text.split()) for text in shown)
@@ -130,12 +131,12 @@ def test_without_a_language_there_is_no_natural_end():
 
 
 def test_a_base_that_only_runs_on_is_as_good_once_it_is_cut():
-    stops = found(RUN_ON, GOOD)[0]["benchmarks"]["heldout"]["stop_rules"]
-    table = {row["rule"]: row for row in stops["rules"]}
+    stops = found(RUN_ON, GOOD)[0].benchmarks["heldout"].stop_rules
+    table = {rule.rule: rule.values for rule in stops.rules}
     assert table["as_generated"]["base"] < 70
     assert table["first_line"]["base"] == table["first_line"]["adapted"] == pytest.approx(100)
-    against = stops["against"]["adapted"]
-    assert against["verdict"] == against["alike"]["verdict"] == "not resolved"
+    against = stops.against_base["adapted"]
+    assert against.as_generated.verdict == against.cut_alike.verdict == "not resolved"
 
 
 # ------------------------------------------------------------------------------------------- groups
@@ -193,22 +194,22 @@ def test_lengths(size, name):
 
 def test_groups_add_up_and_their_verdicts_are_corrected():
     base, adapted = ([*items[:20], *LONGER] for items in (BASE, ADAPTED))
-    rows = found(base, adapted)[0]["benchmarks"]["heldout"]["slices"]
+    rows = found(base, adapted)[0].benchmarks["heldout"].groups
     for kind in ("line", "length"):
-        assert sum(row["n"] for row in rows if row["kind"] == kind) == 30
-    assert not [row for row in rows if row["kind"] == "cursor"]  # all in the middle of a line: no group of their own
-    for kind, group in {(row["kind"], row["group"]) for row in rows}:
+        assert sum(row.n for row in rows if row.kind == kind) == 30
+    assert not [row for row in rows if row.kind == "cursor"]  # all in the middle of a line: no group of their own
+    for kind, group in {(row.kind, row.group) for row in rows}:
         at = [n for n, item in enumerate(base) if prompt_groups.of(item)[kind] == group]
-        alone = found([base[n] for n in at], [adapted[n] for n in at])[0]["benchmarks"]["heldout"]["metrics"][0]
-        row = next(row for row in rows if (row["kind"], row["group"]) == (kind, group))
-        assert row["against"]["adapted"]["difference"]["p"] >= min(1, alone["difference"]["p"])
+        alone = found([base[n] for n in at], [adapted[n] for n in at])[0].benchmarks["heldout"].headline
+        row = next(row for row in rows if (row.kind, row.group) == (kind, group))
+        assert row.against_base["adapted"].p >= min(1, alone.against_base["adapted"].p)
 
 
 def test_without_groups_there_is_no_table_of_them():
     content, scored = found(BASE, ADAPTED)
-    assert content["benchmarks"]["heldout"]["slices"] == []
+    assert content.benchmarks["heldout"].groups == []
     assert "every kind of group holds all prompts or none" in page.page(content, scored, {})
-    assert "by group" not in terminal.markdown(content) + terminal.table(content["benchmarks"]["heldout"], MODELS)
+    assert "by group" not in terminal.markdown(content) + terminal.table(content.benchmarks["heldout"], MODELS)
 
 
 def test_holm_corrects_for_the_number_of_tests():
@@ -220,20 +221,20 @@ def test_holm_corrects_for_the_number_of_tests():
 # ------------------------------------------------------------------------------------------- baselines
 
 
-def test_floors_and_ceiling_stand_beside_the_scores():
+def test_floors_and_ceiling_are_scored_too():
     stored = {"constant": ["value = 1\n"] * 30, "nearest": [item.reference for item in VAGUE[1:] + VAGUE[:1]]}
-    rows = found(VAGUE, BETTER, stored=stored)[0]["benchmarks"]["heldout"]["baselines"]
-    values = {row["baseline"]: row["values"] for row in rows}
+    rows = found(VAGUE, BETTER, stored=stored)[0].benchmarks["heldout"].baselines
+    values = {row.baseline: row.values for row in rows}
     assert list(values) == ["empty", "random", "constant", "nearest", "references"]
     assert set(values["empty"].values()) == {0.0}
     assert all(value == pytest.approx(100) for value in values["references"].values())
     assert 0 < values["constant"]["edit_similarity"] < values["random"]["edit_similarity"] < 100
 
 
-def test_a_random_reference_is_never_ones_own():
+def test_a_random_reference_is_always_that_of_another_item():
     items = [written(n, "", reference=f"value = {n}\n") for n in range(9)]
     for seed in range(20):
-        values = {row["baseline"]: row["values"] for row in baselines.rows(items, {}, seed)}
+        values = {row.baseline: row.values for row in baselines.rows(items, {}, seed)}
         assert values["random"]["exact_match"] == 0
         assert values["random"]["chrf"] > 50
 
@@ -266,26 +267,26 @@ def likely(items, nats):
 )
 def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
     content, scored = found(base, adapted, about={"forgetting": True})
-    benchmark = content["benchmarks"]["heldout"]
-    assert benchmark["forgetting"]["verdict"] == verdict
+    benchmark = content.benchmarks["heldout"]
+    assert benchmark.forgetting.verdict == verdict
     assert wording.verdict(benchmark, MODELS)[0].startswith(start)
     assert start in page.page(content, scored, {})
     assert f"forgetting: {verdict}" in terminal.table(benchmark, MODELS)
 
 
-def test_several_models_stand_in_one_table_each_against_the_base():
+def test_several_models_share_a_table_each_compared_with_the_base():
     models = {
         **MODELS,
-        "adapted-2": {"name": "m", "label": "merged"},
-        "few-shot": {"name": "b", "label": "3-shot base"},
+        "adapted-2": Model(name="m", label="merged", role=Role.ADAPTED),
+        "few-shot": Model(name="b", label="3-shot base", role=Role.FEW_SHOT),
     }
     by_role = {"base": VAGUE, "adapted": BETTER, "adapted-2": GOOD, "few-shot": VAGUE}
     scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
-    content = comparison.scores(scored, models, {"heldout": {"title": "held-out code"}}, {}, seed=0)
-    benchmark = content["benchmarks"]["heldout"]
-    row = benchmark["metrics"][0]
-    assert (row["verdict"], row["others"]["adapted-2"]["verdict"]) == ("better", "better")
-    assert row["others"]["few-shot"]["difference"]["value"] == 0
+    content = comparison.scores(scored, models, {"heldout": HELD_OUT}, {}, seed=0)
+    benchmark = content.benchmarks["heldout"]
+    against = benchmark.headline.against_base
+    assert (against["adapted"].verdict, against["adapted-2"].verdict) == ("better", "better")
+    assert against["few-shot"].value == 0
     table = terminal.table(benchmark, models)
     assert max(map(len, table.splitlines())) <= 100
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
@@ -296,15 +297,15 @@ def test_several_models_stand_in_one_table_each_against_the_base():
 def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
     names = ("one", "a-second-adapter-of-forty-letters-in-all", "third")
     models = {"base": MODELS["base"]} | {
-        role: {"name": name, "label": name}
+        role: Model(name=name, label=name, role=Role.ADAPTED)
         for role, name in zip(("adapted", "adapted-2", "adapted-3"), names, strict=True)
     }
     answers = {"base": RUN_ON, "adapted": VAGUE, "adapted-2": GOOD, "adapted-3": BETTER}
     by_role = {role: [*items[:20], *LONGER] for role, items in answers.items()}
     scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
     stored = {"heldout": {"nearest": [item.reference for item in by_role["base"]]}}
-    content = comparison.scores(scored, models, {"heldout": {"title": "held-out code"}}, stored, seed=0)
-    table = terminal.table(content["benchmarks"]["heldout"], models)
+    content = comparison.scores(scored, models, {"heldout": HELD_OUT}, stored, seed=0)
+    table = terminal.table(content.benchmarks["heldout"], models)
     assert max(map(len, table.splitlines())) <= 100
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
         for name in names:
@@ -313,26 +314,24 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
     for name in names:
         assert f"{name} by group: better in " in " ".join(table.split())
         assert f"Edit similarity of {name} by group" in page.page(content, scored, {})
-    row = content["benchmarks"]["heldout"]["slices"][0]
-    assert {role: row["against"][role]["verdict"] for role in row["against"]} == {
-        "adapted": "worse",
-        "adapted-2": "better",
-        "adapted-3": "worse",
-    }
+    group = content.benchmarks["heldout"].groups[0]
+    assert {key: against.verdict for key, against in group.against_base.items()} == {
+        "adapted": "worse", "adapted-2": "better", "adapted-3": "worse",
+    }  # fmt: skip
     lost = "third by group: better in 0 of 4, worse in 2 (kind of line assignment, cursor line start)"
     assert lost in " ".join(table.split())
 
 
 def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():
     content, _ = found(VAGUE, GOOD, profile="compat")
-    compat = content["benchmarks"]["heldout"]["compat"]
-    assert compat["adapted"]["edit_similarity"] == 100.0
-    assert compat["base"]["signatures"]["bleu"].endswith("sacrebleu 2.6.0")
-    assert "compat" not in found(VAGUE, GOOD)[0]["benchmarks"]["heldout"]
+    compat = content.benchmarks["heldout"].compat
+    assert compat["adapted"].values["edit_similarity"] == 100.0
+    assert compat["base"].signatures["bleu"].endswith("sacrebleu 2.6.0")
+    assert found(VAGUE, GOOD)[0].benchmarks["heldout"].compat is None
 
 
 @pytest.mark.parametrize(("leaked", "found"), [(0, 0), (1, 0), (2, 1), (30, 1)])
-def test_a_few_prompts_that_training_held_by_chance_are_no_leak(leaked, found):
+def test_a_few_prompts_in_the_training_data_by_chance_are_no_leak(leaked, found):
     items = [dataclasses.replace(item, scores={"in_training": float(n < leaked)}) for n, item in enumerate(VAGUE)]
     assert len(leak_signs.findings({"base": items}, {"base": "base model"}, {})) == found
 
@@ -340,6 +339,6 @@ def test_a_few_prompts_that_training_held_by_chance_are_no_leak(leaked, found):
 def test_a_difference_of_percentages_is_at_most_100():
     two = [dataclasses.replace(item, path=f"f{n // 15}.py") for n, item in enumerate(GOOD)]
     half = [dataclasses.replace(item, prediction="") if n < 15 else item for n, item in enumerate(two)]
-    for row in found(half, two)[0]["benchmarks"]["heldout"]["metrics"]:
-        if row["unit"] == "%":
-            assert (row["difference"]["low"], row["difference"]["high"]) == (-100, 100)
+    for row in found(half, two)[0].benchmarks["heldout"].metrics:
+        if row.unit == "%":
+            assert (row.against_base["adapted"].low, row.against_base["adapted"].high) == (-100, 100)

@@ -11,6 +11,8 @@ from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation import comparison, questions
 from codefit.evaluation.benchmarks import codexglue_line, formats, humaneval_infilling
+from codefit.evaluation.result_schema import BenchmarkInfo, Model, Role
+from codefit.evaluation.settings import QuestionSettings
 from codefit.generation import stopping
 from codefit.manifest import Manifest
 from codefit.records import Pair, Prediction, write_jsonl
@@ -33,8 +35,8 @@ METHOD = {"signature": "def f(a):", "body": "return a<EOL>", "docstring": "Give 
 
 
 def load(path: Path) -> questions.Questions:
-    found = questions.load([str(path)], "nowhere", "test", 64, None, Manifest(argparse.Namespace()))
-    return found[0]
+    settings = QuestionSettings((str(path),), "nowhere", "test", None, sample=0, seed=0, max_new_tokens=64)
+    return questions.load(settings, Manifest(argparse.Namespace()))[0]
 
 
 def rows(path: Path, content: list) -> Path:
@@ -150,23 +152,23 @@ def test_the_scores_of_lines_are_those_of_codexglue():
     predictions = [" 1 ]\n", "f(a)", "x  ;", "y"]
     found = codexglue_line.scores(predictions, references)
     # in Levenshtein's ratio: 100, 8 of 11 signs (72.7), 4 of 7 against one blank more (85.7), 0
-    assert (found["edit_similarity"], found["exact_match"], found["n"]) == (64.75, 50.0, 4)
-    assert found["signatures"]["exact_match"] == "exact_match|tok:whitespace|pp:codexglue-line|round:2|n:4|lib:none"
+    assert (found.values["edit_similarity"], found.values["exact_match"], found.n) == (64.75, 50.0, 4)
+    assert found.signatures["exact_match"] == "exact_match|tok:whitespace|pp:codexglue-line|round:2|n:4|lib:none"
 
 
 def test_a_file_brings_the_numbers_of_its_own_code():
     items = [Prediction(f"{n}", "p", "x ;", "x ;", task="line", scores={"nats": 1.0, "tokens": 2.0}) for n in range(3)]
     by_role = {"base": items, "adapted": items}
-    models = {role: {"name": role, "label": role} for role in by_role}
+    models = {role: Model(name=role, label=role, role=Role(role)) for role in by_role}
 
     def own_numbers(form, profile):
-        asked = {"mine": {"title": "mine", "format": form}}
-        return comparison.scores({"mine": by_role}, models, asked, {}, 0, profile)["benchmarks"]["mine"].get("compat")
+        asked = {"mine": BenchmarkInfo(title="mine", format=form)}
+        return comparison.scores({"mine": by_role}, models, asked, {}, 0, profile).benchmarks["mine"].compat
 
-    assert own_numbers("codexglue_line", "honest")["base"]["exact_match"] == 100.0
-    assert set(own_numbers("codexglue", "honest")["base"]) >= {"bleu"}
+    assert own_numbers("codexglue_line", "honest")["base"].values["exact_match"] == 100.0
+    assert set(own_numbers("codexglue", "honest")["base"].values) >= {"bleu"}
     assert own_numbers("humaneval_infilling", "honest") is None
-    assert set(own_numbers("pairs", "compat")["base"]) >= {"bleu"}
+    assert set(own_numbers("pairs", "compat")["base"].values) >= {"bleu"}
 
 
 def test_items_of_one_function_belong_together():

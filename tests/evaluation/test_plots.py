@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from codefit.evaluation.report.plots import scores
@@ -61,7 +62,8 @@ def test_a_running_mean_lies_in_the_middle_of_its_window(tmp_path, monkeypatch):
 def test_the_picture_of_scores_grows_with_the_benchmarks(tmp_path):
     content = compared()[0]
     scores(content, tmp_path / "one.png")
-    both = {**content, "benchmarks": {**content["benchmarks"], "codexglue": content["benchmarks"]["heldout"]}}
+    benchmarks = {**content.benchmarks, "codexglue": content.benchmarks["heldout"]}
+    both = msgspec.structs.replace(content, benchmarks=benchmarks)
     scores(both, tmp_path / "two.png")
     assert size(tmp_path / "two.png")[1] > 1.7 * size(tmp_path / "one.png")[1]
 

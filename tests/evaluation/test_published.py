@@ -51,5 +51,5 @@ def test_no_published_difference_is_resolved_by_25_items(tmp_path: Path) -> None
     for prompt, found in benchmarks.items():
         rows = {row["metric"]: row for row in found["metrics"]}
         for role in ("base", "adapted"):
-            assert rows["chrf"][role]["value"] == PUBLISHED[f"{prompt}-{role}"][0]
-        assert {rows[name]["verdict"] for name in ("chrf", "rouge_l")} == {"not resolved"}
+            assert rows["chrf"]["scores"][role]["value"] == PUBLISHED[f"{prompt}-{role}"][0]
+        assert {rows[name]["against_base"]["adapted"]["verdict"] for name in ("chrf", "rouge_l")} == {"not resolved"}

@@ -8,6 +8,7 @@ import pytest
 from codefit.errors import UserError
 from codefit.evaluation import questions, training_lookup
 from codefit.evaluation.benchmarks import pairs
+from codefit.evaluation.settings import QuestionSettings
 from codefit.manifest import Manifest
 from codefit.records import Pair, write_jsonl
 
@@ -32,7 +33,8 @@ def data(tmp_path):
 
 def load(data, *names, split="test", forgetting=None):
     manifest = Manifest(argparse.Namespace())
-    found = questions.load(names, str(data), split, 64, forgetting, manifest)
+    settings = QuestionSettings(names, str(data), split, forgetting, sample=0, seed=0, max_new_tokens=64)
+    found = questions.load(settings, manifest)
     return found, [path.rpartition("/")[2] for path in manifest.content["inputs"]]
 
 

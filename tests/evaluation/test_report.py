@@ -7,13 +7,27 @@ import math
 import random
 import re
 
+import msgspec
 import pytest
 
 from codefit.evaluation import comparison, output_checks
 from codefit.evaluation.report import browser, terminal, wording
 from codefit.evaluation.report import html as page
+from codefit.evaluation.result_schema import Difference, MetricRow, Score
 from codefit.training import plots
-from tests.support.report import ADAPTED, ATTACK, BASE, MODELS, PROMPT, REFERENCE, attacked, compared, prediction, wrong
+from tests.support.report import (
+    ADAPTED,
+    ATTACK,
+    BASE,
+    HELD_OUT,
+    MODELS,
+    PROMPT,
+    REFERENCE,
+    attacked,
+    compared,
+    prediction,
+    wrong,
+)
 
 
 def written(base=BASE, adapted=ADAPTED, **options):
@@ -54,8 +68,11 @@ def test_counts_are_of_the_right_items():
         prediction(2, reason="length", reference_finish_reason="length"),
     ]
     adapted = [prediction(0), prediction(1), prediction(2, "", reference_finish_reason="length")]
-    table = {row["check"]: row for row in output_checks.rows({"base": base, "adapted": adapted})}
-    found = {name: [row[whose]["count"] for whose in ("reference", "base", "adapted")] for name, row in table.items()}
+    table = {row.check: row for row in output_checks.rows({"base": base, "adapted": adapted})}
+    found = {
+        name: [count.count for count in (row.reference, row.counts["base"], row.counts["adapted"])]
+        for name, row in table.items()
+    }
     assert found == {
         "stops": [2, 1, 3],
         "stops_at_natural_end": [2, 1, 2],
@@ -63,8 +80,8 @@ def test_counts_are_of_the_right_items():
         "echo": [0, 0, 0],
         "repeats": [0, 0, 0],
     }
-    assert table["stops"]["adapted"]["of"] == 3
-    assert table["stops_at_natural_end"]["adapted"]["of"] == 2
+    assert table["stops"].counts["adapted"].of == 3
+    assert table["stops_at_natural_end"].counts["adapted"].of == 2
 
 
 PLANTED = {
@@ -93,12 +110,12 @@ def test_planted_defects_are_called_out_everywhere(planted):
     changes, sentence = PLANTED[planted]
     adapted = [prediction(number, **changes) for number in range(30)]
     content, scored = compared(adapted=adapted)
-    findings = content["benchmarks"]["heldout"]["findings"]
+    findings = content.benchmarks["heldout"].findings
     assert findings == ([sentence] if sentence else [])
     shown = (
         page.page(content, scored, {}),
         terminal.markdown(content),
-        terminal.table(content["benchmarks"]["heldout"], MODELS),
+        terminal.table(content.benchmarks["heldout"], MODELS),
     )
     for text in shown:
         assert sentence is None or sentence in " ".join(text.split())
@@ -116,8 +133,8 @@ def test_what_the_references_do_too_is_no_finding():
 def test_better_equal_and_worse_are_told_apart():
     verdicts = {}
     for name, base, adapted in (("up", BASE, ADAPTED), ("down", ADAPTED, BASE), ("same", BASE, BASE)):
-        rows = compared(base, adapted)[0]["benchmarks"]["heldout"]["metrics"]
-        verdicts[name] = {row["metric"]: row["verdict"] for row in rows}
+        rows = compared(base, adapted)[0].benchmarks["heldout"].metrics
+        verdicts[name] = {row.metric: row.against_base["adapted"].verdict for row in rows}
     assert set(verdicts["up"].values()) == {"better"}
     assert set(verdicts["down"].values()) == {"worse"}
     assert set(verdicts["same"].values()) == {"not resolved"}
@@ -125,25 +142,26 @@ def test_better_equal_and_worse_are_told_apart():
 
 def test_without_nats_there_is_no_perplexity():
     bare = [dataclasses.replace(item, scores={}) for item in BASE]
-    names = [row["metric"] for row in comparison.compare({"base": bare, "adapted": bare}, MODELS, 0, {}, {})["metrics"]]
+    found = comparison.compare({"base": bare, "adapted": bare}, MODELS, HELD_OUT, 0, {})
+    names = [row.metric for row in found.metrics]
     assert names == ["edit_similarity", "exact_match", "next_line", "bleu", "chrf"]
 
 
 def test_without_reference_tokens_there_is_no_perplexity():
     empty = [prediction(number, reference="", scores={"nats": 0.0, "tokens": 0}) for number in range(3)]
-    rows = comparison.compare({"base": empty, "adapted": empty}, MODELS, 0, {}, {})["metrics"]
-    assert rows[-1]["metric"] == "chrf"
+    found = comparison.compare({"base": empty, "adapted": empty}, MODELS, HELD_OUT, 0, {})
+    assert found.metrics[-1].metric == "chrf"
 
 
 def test_binary_metrics_carry_the_exact_test():
-    rows = {row["metric"]: row for row in compared()[0]["benchmarks"]["heldout"]["metrics"]}
-    assert rows["exact_match"]["difference"]["mcnemar_p"] == pytest.approx(2 * 0.5**20)  # 20 hits, all of one model
-    assert "mcnemar_p" not in rows["bleu"]["difference"]
+    rows = {row.metric: row.against_base["adapted"] for row in compared()[0].benchmarks["heldout"].metrics}
+    assert rows["exact_match"].mcnemar_p == pytest.approx(2 * 0.5**20)  # 20 hits, all of one model
+    assert rows["bleu"].mcnemar_p is None
 
 
 def test_a_little_better_is_not_the_same():
     content, scored = compared()
-    headline = content["benchmarks"]["heldout"]["headline"]
+    headline = content.benchmarks["heldout"].headline.metric
     for role, score in (("base", 50.01), ("adapted", 50.04)):
         scored["heldout"][role][0] = dataclasses.replace(scored["heldout"][role][0], scores={headline: score})
     answers = browser.content(content, scored)["items"][0]["answers"]
@@ -155,9 +173,11 @@ def test_a_few_hits_of_one_model_alone_are_no_verdict():
     for hits, verdict in ((5, "not resolved"), (6, "better")):  # McNemar's p of 0.06 and of 0.03
         right = range(0, 5 * hits, 5)
         adapted = [prediction(number) if number in right else wrong(number) for number in range(30)]
-        rows = {row["metric"]: row for row in compared(base, adapted)[0]["benchmarks"]["heldout"]["metrics"]}
-        assert rows["exact_match"]["difference"]["low"] > 0
-        assert rows["exact_match"]["verdict"] == verdict
+        rows = {
+            row.metric: row.against_base["adapted"] for row in compared(base, adapted)[0].benchmarks["heldout"].metrics
+        }
+        assert rows["exact_match"].low > 0
+        assert rows["exact_match"].verdict == verdict
 
 
 def test_items_keep_what_the_model_measured():
@@ -168,7 +188,14 @@ def test_items_keep_what_the_model_measured():
 
 # ------------------------------------------------------------------------------------------- words and numbers
 
-PERCENT, FREE = {"higher_is_better": True}, {"higher_is_better": False}
+
+def metric_row(higher_is_better, *highs):
+    """Return a metric of models whose intervals end at these values."""
+    scores = {str(at): Score(0.0, 0.0, high) for at, high in enumerate(highs)}
+    return MetricRow("m", "M", "", higher_is_better, 1, "m|n:1", scores, {})
+
+
+PERCENT, FREE = metric_row(True), metric_row(False)
 
 
 @pytest.mark.parametrize(
@@ -195,14 +222,12 @@ def test_numbers(value, row, text, with_sign):
     [((3.1, 3.9), 4), ((4.1, 2.0), 8), ((0.61, 0.2), 0.8), ((9, 1), 10), ((120, 90), 200), ((0, 0), 1)],
 )
 def test_a_scale_covers_everything_shown(highs, top):
-    row = {"higher_is_better": False, "base": {"high": highs[0]}, "adapted": {"high": highs[1]}}
-    assert wording.scale(row) == pytest.approx([0, top / 4, top / 2, top * 3 / 4, top])
-    assert wording.scale(row | PERCENT) == [0, 25, 50, 75, 100]
+    assert wording.scale(metric_row(False, *highs)) == pytest.approx([0, top / 4, top / 2, top * 3 / 4, top])
+    assert wording.scale(metric_row(True, *highs)) == [0, 25, 50, 75, 100]
 
 
 def test_an_endless_perplexity_still_has_a_scale():
-    row = {**FREE, "base": {"high": math.inf}, "adapted": {"high": 3.0}}
-    assert all(math.isfinite(tick) for tick in wording.scale(row))
+    assert all(math.isfinite(tick) for tick in wording.scale(metric_row(False, math.inf, 3.0)))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +240,7 @@ def test_an_endless_perplexity_still_has_a_scale():
 )
 def test_the_verdict_leads(base, adapted, start):
     content = compared(base, adapted)[0]
-    sentences = wording.verdict(content["benchmarks"]["heldout"], MODELS)
+    sentences = wording.verdict(content.benchmarks["heldout"], MODELS)
     assert sentences[0].startswith(start)
     assert len(sentences) == 2
     assert sentences[1].startswith("Also ")
@@ -223,12 +248,11 @@ def test_the_verdict_leads(base, adapted, start):
 
 
 def test_the_table_fits_100_columns_whatever_the_numbers():
-    content = compared()[0]
-    for row in content["benchmarks"]["heldout"]["metrics"]:
-        for model, value in (("base", 100.0), ("adapted", 100.0), ("difference", -100.0)):
-            row[model].update(value=value, low=value, high=value)
-        row["verdict"] = "not resolved"
-    lines = terminal.table(content["benchmarks"]["heldout"], MODELS).splitlines()
+    result = compared()[0].benchmarks["heldout"]
+    full, gap = Score(100.0, 100.0, 100.0), Difference(-100.0, -100.0, -100.0, 1.0, 1.0, "not resolved")
+    wide = {"scores": dict.fromkeys(MODELS, full), "against_base": {"adapted": gap}}
+    rows = [msgspec.structs.replace(row, **wide) for row in result.metrics]
+    lines = terminal.table(msgspec.structs.replace(result, metrics=rows), MODELS).splitlines()
     assert max(map(len, lines)) <= 100
     assert sum("not resolved" in line for line in lines) == 6
 
@@ -274,7 +298,8 @@ class Reader(html.parser.HTMLParser):
 
 def test_texts_cannot_leave_their_place():
     content, scored = compared(attacked(), attacked())
-    content["models"]["adapted"]["name"] = ATTACK
+    adapted = msgspec.structs.replace(MODELS["adapted"], name=ATTACK)
+    content = msgspec.structs.replace(content, models={**MODELS, "adapted": adapted})
     text = page.page(content, scored, {"Command": ATTACK})
     reader = Reader(text)
     assert len(reader.scripts) == 2

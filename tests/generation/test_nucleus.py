@@ -52,7 +52,7 @@ def test_a_draw_depends_on_seed_and_prompt_and_not_on_the_batch():
     ("flags", "words"),
     [
         (["--generation_seed", "1"], "add --temperature or --top_p"),
-        (["--backend", "vllm", "--top_p", "0.9"], "--backend vllm answers greedily; leave out --temperature"),
+        (["--backend", "vllm", "--top_p", "0.9"], "--backend vllm decodes greedily; leave out --temperature"),
         (["--temperature", "0"], "--temperature"),
     ],
 )

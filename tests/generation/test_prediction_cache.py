@@ -76,7 +76,7 @@ def test_a_damaged_entry_is_made_again_with_a_word(tmp_path, capsys, harm):
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:-9], "bit": whole.replace(b"5", b"6")}.get(harm, harm))
     assert cache.get(QUESTION) is None
-    assert f"the stored predictions {path.name} are damaged and are made again." in capsys.readouterr().err
+    assert f"the stored predictions {path.name} are damaged and are computed again." in capsys.readouterr().err
     cache.put(QUESTION, ANSWER)
     assert cache.get(QUESTION) == ANSWER
 

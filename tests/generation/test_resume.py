@@ -85,9 +85,12 @@ def test_a_fingerprint_is_of_what_is_computed(made):
     assert fingerprint(adapted) == changed
 
 
-def test_the_share_that_moves_with_the_batches_is_printed(made, tmp_path, capsys, monkeypatch):
+def test_the_batch_check_is_printed(made, tmp_path, capsys, monkeypatch):
     run(made, tmp_path / "out")
-    assert "in other batches 0 of 12 completions are different" in capsys.readouterr().out
+    assert (
+        "batch check: 0 of 12 completions changed when decoded in a different batch (rounding)"
+        in capsys.readouterr().out
+    )
     right = batched.generate
 
     def flipping(model, prompts, **settings):
@@ -96,11 +99,14 @@ def test_the_share_that_moves_with_the_batches_is_printed(made, tmp_path, capsys
 
     monkeypatch.setattr(batched, "generate", flipping)
     run(made, tmp_path / "flipping")
-    assert "in other batches 1 of 12 completions are different" in capsys.readouterr().out
+    assert (
+        "batch check: 1 of 12 completions changed when decoded in a different batch (rounding)"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(("count", "asked"), [(0, 0), (5, 5), (32, 32), (100, 32)])
-def test_flips_are_counted_on_a_sub_sample(made, count, asked):
+def test_the_batch_check_counts_on_a_sub_sample(made, count, asked):
     model = loading.load_model(str(made / "base"))
     prompts = [[1 + at, 2, 3] for at in range(count)]
     settings = {"max_new_tokens": 2, "eos_ids": [], "pad_id": 0}
@@ -109,12 +115,14 @@ def test_flips_are_counted_on_a_sub_sample(made, count, asked):
     assert batched.flips(model, prompts, batched.generate(model, prompts, **settings), **settings) == (0, asked)
 
 
-def test_a_prediction_ends_where_its_rule_says(made):
+def test_a_prediction_ends_at_its_stop_condition(made):
     from codefit import encoding
     from tests.support.benchmark import PAIRS, new_tokenizer
 
     model, encoder = loading.load_model(str(made / "base")), encoding.Encoder(new_tokenizer(), 40)
-    free = inference.predict(model, encoder, PAIRS, 60, 4000, with_cache=False).items
-    short = inference.predict(model, encoder, PAIRS, 60, 4000, stop="line", with_cache=False).items
+    free, short = (
+        inference.predict(model, inference.Asked(PAIRS, encoder, 60, stop), 4000, with_cache=False).items
+        for stop in ("end", "line")
+    )
     assert [item.prediction for item in short] == [stopping.text_until("line", item.prediction) for item in free]
     assert [item.scores for item in short] == [item.scores for item in free]

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from codefit.errors import UserError
 from codefit.evaluation import contenders
+from codefit.evaluation.result_schema import Model, Role
 from codefit.modeling import hardware, loading, merging
 
 IDS = torch.arange(1, 60)[None]
@@ -82,9 +83,12 @@ def test_a_benchmark_measures_the_model_that_the_merge_writes(kind, tied, tmp_pa
     monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.float32)  # where the benchmark merges
     base = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS[kind]), tied)
     wanted = logits(loading.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter")))
-    facts = {"name": base.name, "revision": None}
-    adapted = {"name": "adapter", "kind": "adapter", "folder": str(tmp_path / "adapter")}
-    asked = {role: logits(model) for role, model in contenders.loaded({"base": facts, "adapted": adapted}, False)}
+    folder = str(tmp_path / "adapter")
+    models = {
+        "base": Model(name=base.name, label="base", role=Role.BASE),
+        "adapted": Model(name=folder, label="adapted", role=Role.ADAPTED, kind="adapter", folder=folder),
+    }
+    asked = {key: logits(model) for key, model in contenders.loaded(models, False)}
     torch.testing.assert_close(asked["adapted"], wanted, rtol=1e-5, atol=1e-5)
     assert (asked["base"] - wanted).abs().max() > 0.1
 

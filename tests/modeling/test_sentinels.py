@@ -15,7 +15,7 @@ import train
 from codefit import fim, records
 from codefit.encoding import Encoder
 from codefit.errors import UserError
-from codefit.modeling import loading
+from codefit.modeling import hardware, loading
 from codefit.records import Pair
 from tests.support.training import CONFIGS, command
 
@@ -95,7 +95,7 @@ def test_a_base_without_sentinels_learns_some(kind, spare_rows, plain_tokenizer,
     }
     assert all(item.suffix == "\n    return x\n" for items in rows.values() for item in items)
     same = [a.prediction == b.prediction for a, b in zip(rows["adapted"], rows["adapted-2"], strict=True)]
-    assert sum(same) >= 5
+    assert sum(same) >= (5 if hardware.compute_dtype() == torch.float32 else 4), "rounding may change one, or two"
     complete.main(
         ["--hf_repository", str(merged), "--prompt", "def f(", "--suffix", "\n    pass", "--max_new_tokens", "4"]
     )

@@ -1,39 +1,53 @@
 """Cards: true, complete, and accepted by the client's own parser and by the Hub's rules."""
 
 import json
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
 from codefit.errors import UserError
+from codefit.evaluation import result_schema
+from codefit.evaluation.result_schema import Difference, MetricRow, Score
 from codefit.publishing import cards, provenance
 from tests.support.hub_server import HubServer, card_rules
 from tests.support.hub_server.process import environment
+from tests.support.report import measured
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
-SCORES: list[dict[str, Any]] = [
-    {
-        "metric": "edit_similarity",
-        "label": "Edit similarity",
-        "base": {"value": 41.234, "low": 40.1, "high": 42.3},
-        "adapted": {"value": 55.678, "low": 54.5, "high": 56.8},
-        "difference": {"value": 14.444, "low": 13.1, "high": 15.7},
-        "verdict": "better",
-        "signature": "edit_similarity|n:500",
-    },
-    {
-        "metric": "exact_match",
-        "label": "Exact match",
-        "benchmark": "codexglue",
-        "base": {"value": 0.1},
-        "adapted": {"value": 0.12},
-        "verdict": "not resolved",
-    },
+SCORES = [
+    cards.BenchmarkRow(
+        "heldout",
+        MetricRow(
+            metric="edit_similarity",
+            label="Edit similarity",
+            unit="%",
+            higher_is_better=True,
+            n=500,
+            signature="edit_similarity|n:500",
+            scores={"base": Score(41.234, 40.1, 42.3), "adapted": Score(55.678, 54.5, 56.8)},
+            against_base={"adapted": Difference(14.444, 13.1, 15.7, 0.001, 2.0, "better")},
+        ),
+    ),
+    cards.BenchmarkRow(
+        "codexglue",
+        MetricRow(
+            metric="exact_match",
+            label="Exact match",
+            unit="%",
+            higher_is_better=True,
+            n=500,
+            signature="exact_match|n:500",
+            scores={"base": Score(0.1, 0.0, 0.3), "adapted": Score(0.12, 0.0, 0.4)},
+            against_base={"adapted": Difference(0.02, -0.2, 0.2, 0.9, 0.3, "not resolved", 1.0)},
+        ),
+    ),
 ]
 
 
@@ -141,15 +155,18 @@ def test_the_card_of_an_adapter(adapter: Path) -> None:
     assert data.tags == ["code", "code-completion", "codefit", "kotlin", "lora"]
     assert data.model_name == "kotlin-phi"
     assert [(r.metric_type, r.metric_value, r.dataset_name) for r in data.eval_results or []] == [
-        ("edit_similarity", 55.678, "held-out files"),
+        ("edit_similarity", 55.678, "heldout"),
         ("exact_match", 0.12, "codexglue"),
     ]
 
     found = sections(text)
     assert list(found) == ["What it changed", "Use it", "Prompt format", "Trained on", "How it was made"]
-    row = "| Edit similarity | held-out files | 41.23 [40.1, 42.3] | 55.68 [54.5, 56.8] | 14.44 [13.1, 15.7] | better |"
+    row = "| Edit similarity | heldout | 41.23 [40.1, 42.3] | 55.68 [54.5, 56.8] | 14.44 [13.1, 15.7] | better |"
     assert row in found["What it changed"]
-    assert "| Exact match | codexglue | 0.1 | 0.12 |  | not resolved |" in found["What it changed"]
+    assert (
+        "| Exact match | codexglue | 0.1 [0, 0.3] | 0.12 [0, 0.4] | 0.02 [-0.2, 0.2] | not resolved |"
+        in found["What it changed"]
+    )
     assert "`edit_similarity|n:500`" in found["What it changed"]
     assert 'from_pretrained("microsoft/phi-1_5", revision="abc123", dtype="auto")' in found["Use it"]
     assert "no chat template" in found["Prompt format"]
@@ -293,18 +310,18 @@ def test_the_card_of_gguf_files(tmp_path: Path) -> None:
 
 
 def write_scores(folder: Path, name: str) -> Path:
+    """Write the scores of a model, one of which is no number."""
     folder.mkdir(exist_ok=True)
-    bad = {**SCORES[1], "metric": "perplexity", "adapted": {"value": float("nan")}}
-    heldout = {"metrics": [SCORES[0], bad]}
-    content = {"models": {"adapted": {"name": name}}, "benchmarks": {"heldout": heldout}}
-    (folder / "scores.json").write_text(json.dumps(content))
+    nothing = Score(math.nan, math.nan, math.nan)
+    bad = msgspec.structs.replace(SCORES[1].row, scores={"base": nothing, "adapted": nothing})
+    result_schema.write(measured(name, [SCORES[0].row, bad]), folder / "scores.json")
     return folder
 
 
 def test_scores_of_the_model_go_into_its_card(adapter: Path, tmp_path: Path) -> None:
     folder = write_scores(tmp_path / "benchmark", str(adapter))
     rows = cards.read_scores(folder, {str(adapter), "me/kotlin-phi"})
-    assert [(row["metric"], row["benchmark"]) for row in rows] == [("edit_similarity", "heldout")]
+    assert [(found.row.metric, found.benchmark) for found in rows] == [("edit_similarity", "heldout")]
     text = cards.adapter_card(adapter, "me/kotlin-phi", rows)
     assert card_rules.problems(text, "model") == []
     results = ModelCard(text).data.eval_results or []

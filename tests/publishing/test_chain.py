@@ -12,10 +12,12 @@ import torch
 from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 
+from codefit.evaluation import result_schema
 from codefit.manifest import versions
 from codefit.modeling import loading
 from tests.support.hub_server import WRITE_TOKEN, Fault, card_rules
 from tests.support.hub_server.process import ROOT, environment
+from tests.support.report import measured
 
 REPO = "tester/kotlin-phi"
 COMPLETE = """
@@ -68,15 +70,10 @@ def merge(server, tmp_path, *words, **changes):
 
 
 def write_scores(tmp_path, adapter):
-    """Write what benchmarking.py leaves, as far as a card needs it."""
-    cell = {"value": 50.0, "low": 45.0, "high": 55.0}
-    row = {"metric": "edit_similarity", "label": "Edit similarity", "base": cell, "adapted": cell, "difference": cell}
-    content = {
-        "models": {"adapted": {"name": str(adapter)}},
-        "benchmarks": {"heldout": {"metrics": [{**row, "verdict": "better", "signature": "s"}]}},
-    }
+    """Write the scores that benchmarking.py leaves."""
     (tmp_path / "benchmark").mkdir()
-    (tmp_path / "benchmark" / "scores.json").write_text(json.dumps(content))
+    scores = measured(str(adapter))
+    result_schema.write(scores, tmp_path / "benchmark" / "scores.json")
     return tmp_path / "benchmark"
 
 
@@ -91,7 +88,9 @@ def test_an_adapter_becomes_a_model_on_the_hub_that_predicts_the_same(server, ad
 
     card = files["README.md"].decode()
     assert card_rules.problems(card, "model") == []
-    assert [(r.metric_type, r.metric_value) for r in ModelCard(card).data.eval_results] == [("edit_similarity", 50.0)]
+    shown = {r.metric_type: r.metric_value for r in ModelCard(card).data.eval_results}
+    rows = measured(str(adapter)).benchmarks["heldout"].metrics
+    assert shown == {row.metric: pytest.approx(row.scores["adapted"].value) for row in rows}
     assert "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>" in card
 
     converted = server.files("model", f"{REPO}-GGUF")

@@ -5,7 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from codefit.scoring import bleu, chrf, ngrams
+from codefit.scoring import ngrams
+from codefit.scoring.bleu import BLEU
+from codefit.scoring.chrf import CHRF
 
 WORDS = ["return", "x", "x", "(", ")", "=", "foo.bar", "ä", "\n    ", "if"]
 
@@ -15,16 +17,16 @@ def texts(seed, count, most):
     return [" ".join(draw.choices(WORDS, k=draw.randrange(most))) for _ in range(count)]
 
 
-@pytest.mark.parametrize("metric", [bleu, chrf])
+@pytest.mark.parametrize("metric", [BLEU, CHRF])
 @pytest.mark.parametrize(("count", "most"), [(1, 1), (1, 5), (7, 3), (300, 40), (2300, 6)])
 def test_a_batch_is_its_items(metric, count, most):
     predictions, references = texts(1, count, most), texts(2, count, most)
     predictions[::3], references[::5] = references[::3], [""] * len(references[::5])  # equal ones, and empty ones
-    expected = [metric.statistics(*pair) for pair in zip(predictions, references, strict=True)]
+    expected = [metric.of_pair(*pair) for pair in zip(predictions, references, strict=True)]
     np.testing.assert_array_equal(metric.batch(predictions, references), expected)
 
 
-@pytest.mark.parametrize("metric", [bleu, chrf])
+@pytest.mark.parametrize("metric", [BLEU, CHRF])
 def test_more_tokens_than_numbers_are_counted_one_by_one(metric, monkeypatch):
     predictions, references = texts(3, 9, 12), texts(4, 9, 12)
     expected = metric.batch(predictions, references)

@@ -8,9 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from codefit.scoring import bleu
 from codefit.scoring import statistics as sure
-from codefit.scoring.metric import gather
+from codefit.scoring.bleu import BLEU
 from codefit.scoring.statistics import Array
 
 
@@ -155,7 +154,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
 def test_a_corpus_score_is_computed_anew_from_the_items_of_every_resample() -> None:
     references = [f"return a {word} b + {word}" for word in ("one", "two", "three", "four", "five", "six")]
     predictions = [text.replace("two", "2").replace("a", "a" * (1 + at % 3)) for at, text in enumerate(references)]
-    stats = gather(bleu, predictions, references)
+    stats = BLEU.of_texts(predictions, references)
     clusters = ["x", "x", "y", "z", "z", "z"]
     files = {name: stats[[each == name for each in clusters]].sum(axis=0) for name in "xyz"}
     possible = {tuple(sum(files[name] for name in drawn)) for drawn in combinations_with_replacement("xyz", 3)}

@@ -14,6 +14,7 @@ import benchmarking
 from codefit import outputs, records
 from codefit.errors import UserError
 from codefit.evaluation.benchmarks import codexglue
+from codefit.evaluation.result_schema import plain
 from codefit.manifest import MANIFEST, ROOT, read_manifest, sha256
 from codefit.records import Prediction
 from tests.support.benchmark import PAIRS, new_tokenizer, predictions, run, same_files, scores
@@ -63,21 +64,24 @@ def test_items_carry_their_scores_and_nats(finished):
 
 def test_scores_have_intervals_signatures_and_verdicts(finished, made):
     content = scores(finished)
-    assert content["models"]["base"] == {"name": str(made / "base"), "revision": None, "label": "base"}
+    assert content["models"]["base"] == {"name": str(made / "base"), "label": "base", "role": "base"}
     assert content["models"]["adapted"]["kind"] == "adapter"
-    found = content["benchmarks"]["heldout"]
-    assert (found["n"], found["files"]) == (12, 6)
-    names = [row["metric"] for row in found["metrics"]]
+    benchmark = content["benchmarks"]["heldout"]
+    assert (benchmark["n"], benchmark["files"]) == (12, 6)
+    names = [row["metric"] for row in benchmark["metrics"]]
     assert names == ["edit_similarity", "exact_match", "next_line", "bleu", "chrf", "perplexity", "bits_per_byte"]
-    for row in found["metrics"]:
+    for row in benchmark["metrics"]:
         for role in ("base", "adapted"):
-            assert row[role]["low"] <= row[role]["value"] <= row[role]["high"]
-        assert row["difference"]["value"] == pytest.approx(row["adapted"]["value"] - row["base"]["value"])
-        assert row["verdict"] in {"better", "worse", "not resolved"}
+            found = row["scores"][role]
+            assert found["low"] <= found["value"] <= found["high"]
+        values = {role: row["scores"][role]["value"] for role in ("base", "adapted")}
+        against = row["against_base"]["adapted"]
+        assert against["value"] == pytest.approx(values["adapted"] - values["base"])
+        assert against["verdict"] in {"better", "worse", "not resolved"}
         assert row["signature"].startswith(row["metric"])
     items = predictions(finished, "adapted")
     nats, tokens = (sum(item.scores[key] for item in items) for key in ("nats", "tokens"))
-    assert found["metrics"][5]["adapted"]["value"] == pytest.approx(2.718281828459045 ** (nats / tokens))
+    assert benchmark["metrics"][5]["scores"]["adapted"]["value"] == pytest.approx(2.718281828459045 ** (nats / tokens))
 
 
 def test_manifest_says_what_was_asked(finished, made):
@@ -105,7 +109,7 @@ def test_predictions_do_not_depend_on_the_batches(finished, made, tmp_path):
         assert [item.scores["nats"] for item in ours] == pytest.approx(nats, rel=1e-4)
 
 
-def test_drawn_predictions_have_a_seed_that_the_signature_names(finished, made, tmp_path):
+def test_the_signature_names_the_seed_of_sampled_predictions(finished, made, tmp_path):
     flags = ("--temperature", "0.9", "--top_p", "0.95", "--generation_seed")
     for name, seed in (("one", "1"), ("again", "1"), ("two", "2")):
         run(made, tmp_path / name, *flags, seed)
@@ -191,7 +195,7 @@ def test_dry_run_says_what_would_happen_and_does_nothing(made, tmp_path, capsys)
 def test_dry_run_of_a_rescoring_changes_nothing(finished, capsys):
     before = {path: path.read_bytes() for path in finished.iterdir()}
     benchmarking.main(["--rescore", "--dry_run", "--output_dir", str(finished)])
-    assert f"would score heldout in {finished} anew" in capsys.readouterr().out
+    assert f"would score heldout in {finished} again" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
 
@@ -213,7 +217,7 @@ def test_codexglue_is_scored_both_ways(made, tmp_path, monkeypatch, capsys):
     items = predictions(tmp_path / "out", "adapted", "codexglue")
     assert items[0].reference == "    if not x :\n        return 0\n    return x / 2"
     written, bodies = [item.prediction for item in items], [METHOD["body"]] * 4
-    assert found["codexglue"]["compat"]["adapted"] == codexglue.scores(written, bodies)  # also on the raw bodies
+    assert found["codexglue"]["compat"]["adapted"] == plain(codexglue.scores(written, bodies))  # also on the raw bodies
     assert (found["codexglue"]["n"], found["codexglue"]["files"]) == (4, 2)
     assert re.search(r"CodeXGLUE +base +adapted\n", capsys.readouterr().out)
 
@@ -273,7 +277,7 @@ def test_no_pairs_are_one_sentence(made, tmp_path):
     fails(made, tmp_path / "out", "has no pairs", "--dataset", str(tmp_path))
 
 
-def test_too_little_memory_names_the_flag(made, tmp_path, monkeypatch):
+def test_an_out_of_memory_error_names_the_flag(made, tmp_path, monkeypatch):
     def out_of_memory(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 

@@ -31,13 +31,14 @@ def several(made, tmp_path_factory):
     return output
 
 
-def test_base_adapter_merged_and_few_shot_stand_in_one_table(several):
+def test_base_adapter_merged_and_few_shot_share_a_table(several):
     content = scores(several)
     labels = {role: model["label"] for role, model in content["models"].items()}
     assert labels == {"base": "base", "adapted": "adapter", "adapted-2": "merged", "few-shot": "2-shot base"}
     assert list(content["benchmarks"]) == ["heldout", "forgetting"]
     row = content["benchmarks"]["heldout"]["metrics"][0]
-    assert row["others"].keys() == {"adapted-2", "few-shot"}
+    assert row["scores"].keys() == labels.keys()
+    assert row["against_base"].keys() == {"adapted", "adapted-2", "few-shot"}
     written = {role: [item.prediction for item in predictions(several, role)] for role in labels}
     assert written["adapted"] == written["adapted-2"]  # the merged model is the adapter, in another form
     assert written["few-shot"] != written["base"]
@@ -56,7 +57,7 @@ def test_several_models_are_rescored_to_the_same_bytes(several, tmp_path):
     assert same_files(several, tmp_path / "copy") == ["manifest.json"]
 
 
-def test_the_answers_without_a_model_are_kept(finished):
+def test_the_answers_of_the_baselines_are_stored(finished):
     rows = [row for _, row in records.read_rows(finished / "baselines-heldout.jsonl")]
     assert [row["id"] for row in rows] == [pair.id for pair in PAIRS]
     assert [row["references"] for row in rows] == [
@@ -92,7 +93,9 @@ def test_two_runs_are_compared_on_the_same_prompts(finished, several, tmp_path, 
     content = scores(tmp_path / "out")
     assert list(content["benchmarks"]) == ["heldout"]
     assert {role: model["label"] for role, model in content["models"].items()} == {"base": "first", "adapted": "second"}
-    assert content["benchmarks"]["heldout"]["metrics"][0]["difference"]["value"] == 0  # the same adapter twice
+    assert (
+        content["benchmarks"]["heldout"]["metrics"][0]["against_base"]["adapted"]["value"] == 0
+    )  # the same adapter twice
     assert predictions(tmp_path / "out", "base") == predictions(finished, "adapted")
     assert "for the second model" in (tmp_path / "out" / "report.md").read_text()
     benchmarking.main(["--rescore", "--output_dir", str(tmp_path / "out")])
@@ -105,7 +108,7 @@ def test_a_dry_run_of_a_comparison_writes_nothing(finished, several, tmp_path, c
     assert list(tmp_path.iterdir()) == []
 
 
-def test_runs_on_other_prompts_are_refused(finished, made, tmp_path):
+def test_runs_on_different_prompts_are_refused(finished, made, tmp_path):
     run(made, tmp_path / "sampled", "--sample", "5")
     with pytest.raises(UserError, match=r"not ask the same prompts of heldout \(12 and 5, 5 in both\); run one again"):
         compare(finished, tmp_path / "sampled", tmp_path / "out")
@@ -126,15 +129,15 @@ def test_runs_on_other_prompts_are_refused(finished, made, tmp_path):
         (["out/lora", "me/project/lora"], ["out/lora", "me/project"]),
     ],
 )
-def test_models_are_called_by_what_tells_them_apart(names, labels):
-    assert contenders._labels([{"name": name, "kind": "adapter"} for name in names]) == labels
+def test_labels_of_models_differ(names, labels):
+    assert contenders._labels([contenders._Adapted(name, "adapter", name, None, None, {}) for name in names]) == labels
 
 
 def test_models_of_different_bases_are_refused(made, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(made / "merged", other)
     (other / MANIFEST).write_text(json.dumps({"arguments": {}, "base_model": "another/base"}))
-    with pytest.raises(UserError, match=r"have different bases \(.*another/base.*side by side with --compare"):
+    with pytest.raises(UserError, match=r"have different bases \(.*another/base.*compare the runs with --compare"):
         benchmarking.main(["--hf_repository", str(made / "adapter"), str(other), "--output_dir", str(tmp_path / "out")])
 
 
@@ -156,7 +159,7 @@ def test_a_file_of_pairs_is_a_benchmark(made, tmp_path, capsys):
     records.write_jsonl(tmp_path / "mine.jsonl", PAIRS[:3])
     run(made, tmp_path / "out", "--benchmark", str(tmp_path / "mine.jsonl"), "--dataset", str(tmp_path))
     assert scores(tmp_path / "out")["benchmarks"]["mine"]["title"] == "mine.jsonl"
-    assert "no nearest training item, no look for leaks" in capsys.readouterr().out
+    assert "no nearest training item, no check for leaks" in capsys.readouterr().out
 
 
 def test_a_tokenizer_that_loses_text_is_refused(made, tmp_path, monkeypatch):
@@ -192,7 +195,7 @@ def test_signatures_and_manifest_say_how_the_models_were_asked(several):
     assert "in different ways" not in (several / "report.md").read_text()
 
 
-def test_two_runs_that_asked_in_different_ways_are_told_apart(finished, made, tmp_path):
+def test_different_generation_settings_are_a_finding(finished, made, tmp_path):
     run(made, tmp_path / "longer", "--max_new_tokens", "9")
     compare(finished, tmp_path / "longer", tmp_path / "out")
     sentence = "The two models were asked in different ways (new 8 and new 9): a part of any difference may come"
@@ -200,7 +203,7 @@ def test_two_runs_that_asked_in_different_ways_are_told_apart(finished, made, tm
     assert sentence in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_a_run_that_does_not_say_how_it_asked_is_signed_without(finished, tmp_path):
+def test_unknown_generation_settings_are_left_out_of_signatures(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "old")
     manifest = read_manifest(tmp_path / "old")
     del manifest["benchmarks"]["heldout"]["decoding"]

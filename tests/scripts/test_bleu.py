@@ -79,8 +79,8 @@ def test_a_line_is_an_item_and_an_empty_line_too(
     [
         (None, b"a\n", r"cannot read .*answers.txt: No such file or directory; check the path"),
         (b"a\n", None, r"cannot read .*predictions.txt: No such file or directory; check the path"),
-        (b"", b"a\n", r"answers.txt is empty; it needs one item a line"),
-        (b"a\n", b"", r"predictions.txt is empty; it needs one item a line"),
+        (b"", b"a\n", r"answers.txt is empty; it needs one item per line"),
+        (b"a\n", b"", r"predictions.txt is empty; it needs one item per line"),
         (b"a\nb\n", b"a\n\n\n", r"answers.txt has 2 lines and .*predictions.txt has 3; each answer needs one"),
         (b"a\n", b"\xff\xfe\n", r"predictions.txt is not UTF-8 text; save it as UTF-8"),
     ],
@@ -157,6 +157,18 @@ def test_scoring_never_imports_torch_and_help_not_even_numpy() -> None:
         f"bleu.main(['-a', {files[0]!r}, '-p', {files[1]!r}])\n"
         f"bleu.main(['--input', {str(EXAMPLE / 'predictions.jsonl')!r}])\n"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_scoring_two_text_files_never_imports_a_parser_or_a_task() -> None:
+    files = [str(EXAMPLE / name) for name in ("answers.txt", "predictions.txt")]
+    code = (
+        "import sys, bleu\n"
+        f"bleu.main(['-a', {files[0]!r}, '-p', {files[1]!r}])\n"
+        "found = [name for name in sys.modules if name.startswith(('tree_sitter', 'codefit.tasks', 'codefit.code'))]\n"
+        "assert not found, found\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -67,8 +67,8 @@ def try_rescoring(root):
 
     run = results.read(root)
     scored = {n: {r: comparison.score_items(i) for r, i in found.items()} for n, found in run.predictions.items()}
-    made = run.made
-    comparison.scores(scored, made["models"], made["benchmarks"], run.stored, made["arguments"]["seed"])
+    about = run.about
+    comparison.scores(scored, about.models, about.benchmarks, run.stored, about.arguments.seed)
 
 
 def try_scores(root):

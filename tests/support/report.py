@@ -1,9 +1,11 @@
 """Predictions of planted models, and their comparison."""
 
-import copy
 import dataclasses
 
+import msgspec
+
 from codefit.evaluation import comparison
+from codefit.evaluation.result_schema import BenchmarkInfo, Model, Role
 from codefit.records import Prediction
 
 ATTACK = "</script><script>document.title='owned'</script><!-- <img src=x onerror=alert(1)> <!--{title}--> &amp;"
@@ -23,19 +25,29 @@ def wrong(number):
 
 
 MODELS = {
-    "base": {"name": "some/base", "label": "base"},
-    "adapted": {"name": "some/adapter", "label": "adapted"},
+    "base": Model(name="some/base", label="base", role=Role.BASE),
+    "adapted": Model(name="some/adapter", label="adapted", role=Role.ADAPTED),
 }
+HELD_OUT = BenchmarkInfo(title="held-out code")
 BASE = [wrong(number) for number in range(30)]
 ADAPTED = [prediction(number) if number % 3 else wrong(number) for number in range(30)]
 
 
 def compared(base=BASE, adapted=ADAPTED):
     scored = {"heldout": {"base": comparison.score_items(base), "adapted": comparison.score_items(adapted)}}
-    return comparison.scores(scored, copy.deepcopy(MODELS), {"heldout": {"title": "held-out code"}}, {}, seed=0), scored
+    return comparison.scores(scored, MODELS, {"heldout": HELD_OUT}, {}, seed=0), scored
 
 
 def attacked():
     """Return predictions whose every text tries to leave its place."""
     changes = {"id": ATTACK, "prompt": ATTACK, "prediction": ATTACK, "reference": ATTACK, "path": ATTACK}
     return [dataclasses.replace(prediction(), **changes, suffix=ATTACK)]
+
+
+def measured(name, rows=None):
+    """Return the scores of an adapted model of this name, with other rows of metrics where they are given."""
+    content, _ = compared()
+    adapted = msgspec.structs.replace(MODELS["adapted"], name=name)
+    result = content.benchmarks["heldout"]
+    heldout = msgspec.structs.replace(result, metrics=result.metrics if rows is None else rows)
+    return msgspec.structs.replace(content, models={**MODELS, "adapted": adapted}, benchmarks={"heldout": heldout})

@@ -17,7 +17,6 @@ from codefit.evaluation import inference, task_metrics
 from codefit.generation import batched, stopping
 from codefit.modeling import loading
 from codefit.records import Pair, write_jsonl
-from codefit.scoring.metric import gather
 from codefit.training import callbacks, heldout_eval
 from tests.support.training import command
 
@@ -75,7 +74,7 @@ def test_predictions_while_training_are_those_of_the_saved_model(watched, prepar
     done = batched.generate(model, ids, max_new_tokens=64, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id)
     scores = task_metrics.scores([encoder.decode(item.ids) for item in done], [pair.completion for pair in asked])
     for name in ("edit_similarity", "exact_match", "next_line"):
-        assert manifest["validation"][f"eval_{name}"] == pytest.approx(scores[name])
+        assert manifest["validation"][f"eval_{name}"] == pytest.approx(scores.values[name])
 
 
 def test_the_best_checkpoint_is_kept(watched):
@@ -144,12 +143,12 @@ def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared
     found = {}
     for task in ("line", "completion"):
         asked = [dataclasses.replace(pair, task=task) for pair in pairs]
-        written = inference.predict(model, encoder, asked, 64, 16384, stopping.of_tasks([task]), with_cache=False).items
+        written = inference.predict(
+            model, inference.Asked(asked, encoder, 64, stopping.of_tasks([task])), 16384, with_cache=False
+        ).items
         found[task] = heldout_eval.HeldOut(asked, encoder).scores(model)
         texts = [item.prediction for item in written], [item.reference for item in written]
-        assert found[task] == {
-            metric.NAME: float(metric.value(gather(metric, *texts).sum(axis=0))) for metric in heldout_eval.METRICS
-        }
+        assert found[task] == {metric.name: metric.score(*texts) for metric in heldout_eval.METRICS}
     assert found["line"]["edit_similarity"] != found["completion"]["edit_similarity"]
 
 
@@ -179,7 +178,7 @@ def test_a_training_reports_to_nobody_and_calls_nobody(tiny_base, prepared, tmp_
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: True)
     run = train.run
-    monkeypatch.setattr(train, "run", lambda args, work, trainer: trainers.append(trainer) or run(args, work, trainer))
+    monkeypatch.setattr(train, "run", lambda trainer, checkpoint: trainers.append(trainer) or run(trainer, checkpoint))
     words = [*SMALL, "--max_steps", "2", "--eval_predictions", "2"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
     assert called == []

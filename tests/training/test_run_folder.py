@@ -1,6 +1,7 @@
 """A run that was stopped, killed or ran out of memory goes on from where it was, to the same weights."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,10 +11,12 @@ import time
 
 import pytest
 import torch
+import transformers
 
 import train
 from codefit import outputs
 from codefit.errors import UserError
+from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.training import run_folder, trainer
 from tests.support.training import command
 
@@ -34,10 +37,13 @@ def make_checkpoint(folder, step):
 @pytest.mark.parametrize(
     ("tear", "word"),
     [
-        (lambda folder: (folder / "weights").write_text("w" * 400), "weights has 400 of 1,000 bytes"),
+        (lambda folder: (folder / "weights").write_text("w" * 400), "weights is damaged"),
+        (lambda folder: (folder / "weights").write_text("w" * 999 + "x"), "weights is damaged"),
         (lambda folder: (folder / "optimizer.pt").unlink(), "optimizer.pt is missing"),
         (lambda folder: (folder / run_folder.SEAL).unlink(), "it was not written to its end"),
         (lambda folder: (folder / run_folder.SEAL).write_text('{"wei'), "it was not written to its end"),
+        (lambda folder: (folder / run_folder.SEAL).write_text("[1]"), "it was not written to its end"),
+        (lambda folder: (folder / run_folder.SEAL).write_bytes(b"\xff"), "it was not written to its end"),
     ],
 )
 def test_a_torn_checkpoint_is_skipped_with_a_word(tmp_path, capsys, tear, word):
@@ -90,7 +96,7 @@ def test_a_killed_run_continues_to_the_same_weights(whole_run, tiny_base, prepar
     capsys.readouterr()
     train.main(words)
     heard = capsys.readouterr()
-    assert f"skipped {torn.name}: optimizer.pt has 99 of" in heard.err
+    assert f"skipped {torn.name}: optimizer.pt is damaged" in heard.err
     assert "continuing from" in heard.out
     assert weights(killed) == weights(whole_run)
     states = [json.loads((folder / "trainer_state.json").read_text()) for folder in (whole_run, killed)]
@@ -104,7 +110,7 @@ def test_a_killed_run_continues_to_the_same_weights(whole_run, tiny_base, prepar
     assert curves[0] == curves[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base, prepared, tmp_path, number):
     stopped = tmp_path / "stopped"
     words = command(tiny_base, prepared, stopped, *PACE, *WATCHED)
@@ -113,7 +119,7 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base,
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     said = re.findall(
-        r"^error: stopped at step (\d+) of 8 with a checkpoint; continue with: python .*train.py --", err, re.M
+        r"^error: stopped at step (\d+) of 8, all of them saved; continue with: python .*train.py --", err, re.M
     )
     assert len(said) == 1
     assert "Traceback" not in err
@@ -121,6 +127,145 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base,
     assert not stopped.exists()
     train.main(words)
     assert weights(stopped) == weights(whole_run)
+
+
+def test_what_a_process_was_told_to_ignore_does_not_stop_it(tiny_base, prepared, tmp_path, monkeypatch):
+    """As nohup does with a closed terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    class HangUp(transformers.TrainerCallback):
+        def on_step_end(self, args, state, control, **more):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    try:
+        train.main(command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "2", "--eval_predictions", "0"),
+                   [HangUp()])  # fmt: skip
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "adapter" / "manifest.json").is_file()
+
+
+# ---------------------------------------------------------------------------------------------- exactly the same
+
+
+class Killed(BaseException):
+    """Ends a run where it stands: nothing catches it, nothing is tidied."""
+
+
+class KillAt(transformers.TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **more):
+        if state.global_step == self.step:
+            raise Killed
+
+
+# What may differ: times, and the memory of the process.
+TIMES = re.compile(rb'"(seconds|train_seconds|train_runtime|peak_memory_bytes)": [\d.e+]+')
+SAME = ["--max_steps", "8", "--save_steps", "3", "--eval_steps", "4", "--logging_steps", "5", "--eval_predictions", "0"]
+KINDS = {
+    "adapter": ["--lora_dropout", "0.1"],
+    "best": ["--load_best_model_at_end", "--save_steps", "2", "--eval_steps", "2"],
+    "pissa": ["--init_lora_weights", "pissa"],
+    "whole": ["--full_finetuning"],
+    "by time": ["--save_minutes", "0"],
+    "scratch": ["--from_scratch", "--vocab_size", "400", "--hidden_size", "32", "--num_hidden_layers", "1"],
+}
+
+
+def files(folder):
+    return {path.name: TIMES.sub(rb"\1", path.read_bytes()) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_leaves_the_files_of_an_uninterrupted_one(kind, tiny_base, prepared, documents, tmp_path):
+    """Every file, byte by byte: weights, tokenizer, log, state, plot, manifest."""
+    output = tmp_path / "made"
+    words = command(tiny_base, documents if kind == "scratch" else prepared, output, *SAME, *KINDS[kind])
+    if kind == "scratch":
+        for name in ("--max_prompt_tokens", "--eval_predictions"):
+            at = words.index(name)
+            words = words[:at] + words[at + 2 :]
+    train.main(words)
+    whole = files(output)
+    shutil.rmtree(output)
+    for step in (2, 4, 7):
+        with pytest.raises(Killed):
+            train.main(words, [KillAt(step)])
+        assert not output.exists()
+    train.main(words)
+    assert {path.name for path in tmp_path.iterdir()} <= {"made", "made.lock"}
+    resumed = files(output)
+    assert resumed.keys() == whole.keys() >= {"manifest.json", "log.jsonl", "loss.png", "trainer_state.json"}
+    assert [name for name in whole if whole[name] != resumed[name]] == []
+
+
+@pytest.fixture(scope="module")
+def documents(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("documents")
+    for split in ("train", "validation"):
+        pairs = [
+            Pair(id=pair.id, task="document", prompt="", completion=pair.prompt + pair.completion, finish_reason="stop")
+            for pair in read_jsonl(prepared / f"{split}.jsonl", Pair)
+        ]
+        write_jsonl(folder / f"{split}.jsonl", pairs)
+    return folder
+
+
+def test_checkpoints_are_made_by_time_too(tiny_base, prepared, tmp_path):
+    words = command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "4", "--eval_predictions", "0")
+    with pytest.raises(Killed):
+        train.main([*words, "--save_minutes", "0"], [KillAt(2)])
+    assert run_folder.last(outputs.partial(tmp_path / "adapter")).name == "checkpoint-2"
+    with pytest.raises(Killed):
+        train.main([*words, "--save_minutes", "5"], [KillAt(3)])
+    assert run_folder.last(outputs.partial(tmp_path / "adapter")).name == "checkpoint-2"
+
+
+# ---------------------------------------------------------------------------------------------- two at once
+
+
+def test_two_runs_do_not_share_an_output(tiny_base, prepared, tmp_path):
+    output = tmp_path / "adapter"
+    words = command(tiny_base, prepared, output, "--max_steps", "2", "--eval_predictions", "0")
+    search = ["--trials", "2", "--search", "lora_r=2,4"]
+    with outputs.alone(output):
+        for more in ([], ["--overwrite"], search):
+            with pytest.raises(UserError, match=r"another run is writing .*adapter; wait until it has ended"):
+                train.main([*words, *more])
+        train.main([*words, "--dry_run"])
+
+
+def test_an_output_that_was_finished_meanwhile_is_not_replaced(tiny_base, prepared, tmp_path, monkeypatch):
+    """Existence is asked again under the lock."""
+    output = tmp_path / "adapter"
+    words = command(tiny_base, prepared, output, "--max_steps", "2", "--eval_predictions", "0")
+    alone = outputs.alone
+
+    def after_another_run(path):
+        monkeypatch.setattr(outputs, "alone", alone)
+        output.mkdir()
+        (output / "manifest.json").write_text("{}")
+        return alone(path)
+
+    monkeypatch.setattr(outputs, "alone", after_another_run)
+    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+        train.main(words)
+    assert [path.name for path in output.iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b"{}"])
+def test_an_unreadable_record_is_one_sentence_and_can_be_overwritten(tiny_base, prepared, tmp_path, text):
+    work = tmp_path / "work"
+    (work / "checkpoint-3").mkdir(parents=True)
+    (work / run_folder.RECORD).write_bytes(text)
+    with pytest.raises(UserError, match=r"arguments.json is damaged, .*; add --overwrite to start again"):
+        run_folder.claim({"seed": 0}, False, [prepared], work)
+    assert (work / "checkpoint-3").exists()
+    run_folder.claim({"seed": 0}, True, [prepared], work)
+    assert not (work / "checkpoint-3").exists()
+    run_folder.claim({"seed": 0}, False, [prepared], work)
 
 
 # ---------------------------------------------------------------------------------------------- memory
@@ -191,18 +336,20 @@ def test_a_loss_that_is_no_number_ends_the_run(tiny_base, prepared, tmp_path):
 def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, prepared, tmp_path):
     output = tmp_path / "adapter"
     args = train.build_parser().parse_args(command(tiny_base, prepared, output, "--max_steps", "3"))
-    run_folder.claim(args, [prepared], outputs.partial(output))
+    run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
     args.max_steps = 9  # a run may be made longer
-    run_folder.claim(args, [prepared], outputs.partial(output))
+    run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
     args.lora_r = 7
     with pytest.raises(UserError, match=r"unfinished run with other arguments \(lora_r 16 -> 7\); run that command"):
-        run_folder.claim(args, [prepared], outputs.partial(output))
+        run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
     (outputs.partial(output) / "checkpoint-1").mkdir()
     args.overwrite = True
-    run_folder.claim(args, [prepared], outputs.partial(output))
+    run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
     assert not (outputs.partial(output) / "checkpoint-1").exists()
     (outputs.partial(output) / "checkpoint-2").mkdir()
-    run_folder.claim(args, [prepared], outputs.partial(output))  # the same command again continues
+    run_folder.claim(
+        vars(args), args.overwrite, [prepared], outputs.partial(output)
+    )  # the same command again continues
     assert (outputs.partial(output) / "checkpoint-2").exists()
 
 
@@ -210,15 +357,15 @@ def test_an_unfinished_run_on_other_data_is_not_continued(tiny_base, prepared, t
     data = tmp_path / "data"
     shutil.copytree(prepared, data)
     args = train.build_parser().parse_args(command(tiny_base, data, tmp_path / "adapter"))
-    run_folder.claim(args, [data], tmp_path / "work")
+    run_folder.claim(vars(args), args.overwrite, [data], tmp_path / "work")
     (data / "train.jsonl").write_text((data / "train.jsonl").read_text() * 2)
     with pytest.raises(UserError, match=r"other arguments \(sha256 of train.jsonl"):
-        run_folder.claim(args, [data], tmp_path / "work")
+        run_folder.claim(vars(args), args.overwrite, [data], tmp_path / "work")
 
 
 def test_a_folder_without_a_record_is_not_continued(tiny_base, prepared, tmp_path):
     """As a kill leaves it while the result is being saved."""
     args = train.build_parser().parse_args(command(tiny_base, prepared, tmp_path / "adapter"))
     (tmp_path / "work" / "checkpoint-3").mkdir(parents=True)
-    run_folder.claim(args, [prepared], tmp_path / "work")
+    run_folder.claim(vars(args), args.overwrite, [prepared], tmp_path / "work")
     assert not (tmp_path / "work" / "checkpoint-3").exists()

@@ -1,8 +1,8 @@
 """CodeXGLUE Method-Generation for Python: 20,000 methods to write from their signature and docstring.
 
-Both the pairs and the two scores of its leaderboard are here. The data masks literals (`<NUM_LIT>`, `<STR_LIT:x>`) and
+Here are both the pairs and the two scores of its leaderboard. The data masks literals (`<NUM_LIT>`, `<STR_LIT:x>`) and
 writes line ends and indentation as `<EOL>`, `<INDENT>` and `<DEDENT>`. Prompts and references are turned back into
-source code, because that is what a model reads and writes; CodeXGLUE's scores do not move by that, since
+source code, because that is what a model reads and writes. CodeXGLUE's scores do not change by that, since
 `post_process` makes the same text of a masked body and of its source.
 Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/Method-Generation.
 """
@@ -17,6 +17,7 @@ from typing import Any
 import Levenshtein
 
 from codefit.errors import UserError, first_line
+from codefit.evaluation.result_schema import ProfileScores
 from codefit.manifest import ROOT
 from codefit.records import Pair, read_rows
 
@@ -86,7 +87,7 @@ def _pair(row: dict[str, Any], place: str) -> Pair:
 
 def prompt(signature: str, docstring: str) -> str:
     """Return the source that a model continues: the signature, and below it the docstring, indented and in quotes."""
-    head = restore(signature).strip().replace("U+0020", " ").replace("U+002C", ",")  # how literals hide two signs
+    head = restore(signature).strip().replace("U+0020", " ").replace("U+002C", ",")  # how literals hide two characters
     lines = inspect.cleandoc(docstring).splitlines() or [""]
     lines = [f'"""{lines[0]}', *lines[1:]]
     return "\n".join([head, *((INDENT + line).rstrip() for line in lines)]) + '"""\n'
@@ -122,25 +123,22 @@ def post_process(code: str) -> str:
     return " ".join(with_literals(_without_marks(code.replace("<EOL>", "\n"))).split())
 
 
-def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Return `edit_similarity` and `bleu` as CodeXGLUE reports them, with `n` and `signatures`.
+def scores(predictions: Sequence[str], references: Sequence[str]) -> ProfileScores:
+    """Return edit similarity and BLEU as CodeXGLUE reports them.
 
     Both sides are post-processed for both scores, as in CodeXGLUE's pipeline, which writes post-processed files for
     its evaluator. Edit similarity is the mean of integers: each item is rounded half to even.
     """
-    from codefit.scoring import bleu
-    from codefit.scoring.metric import gather
+    from codefit.scoring.bleu import BLEU
 
     found = [post_process(prediction.strip()) for prediction in predictions]
     wanted = [post_process(reference.strip()) for reference in references]
     n = len(wanted)
-    counts = gather(bleu, found, wanted).sum(axis=0)
-    return {
+    values = {
         "edit_similarity": round(sum(map(similarity, found, wanted)) / n, 2),
-        "bleu": round(float(bleu.value(counts)), 2),
-        "n": n,
-        "signatures": _signatures(n),
+        "bleu": round(BLEU.score(found, wanted), 2),
     }
+    return ProfileScores(values, n, _signatures(n))
 
 
 def similarity(found: str, wanted: str) -> int:

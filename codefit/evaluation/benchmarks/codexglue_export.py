@@ -1,11 +1,11 @@
-"""Prepared pairs of the task method in the format of CodeXGLUE's Method-Generation, for the tools of others.
+"""Prepared pairs of the task method in the format of CodeXGLUE's Method-Generation, for third-party tools.
 
 A row is `signature, body, docstring, id`, of Python only. Comments go; line ends become `<EOL>`, and indentation
 `<INDENT>` and `<DEDENT>`. The 200 most frequent strings and the 30 most frequent numbers of train stay, as
 `<STR_LIT:x>` and `<NUM_LIT:1>`, with a space written U+0020 and a comma U+002C; all others become `<STR_LIT>` and
 `<NUM_LIT>`, f-strings among them. `literals.json` lists those that stay, as CodeXGLUE's own training code wants them.
 Source of the format: github.com/microsoft/CodeXGLUE, Code-Code/Method-Generation and CodeCompletion-token.
-`codefit.benchmarks.codexglue` reads what is written here.
+`codefit.evaluation.benchmarks.codexglue` reads what is written here.
 """
 
 import io

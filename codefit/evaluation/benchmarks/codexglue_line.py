@@ -9,10 +9,10 @@ asked. Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/Code
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from codefit.errors import UserError
 from codefit.evaluation.benchmarks.codexglue import similarity, with_literals
+from codefit.evaluation.result_schema import ProfileScores
 from codefit.records import Pair, read_rows
 
 TITLE = "CodeXGLUE line completion"
@@ -55,8 +55,8 @@ def stop(pairs: Sequence[Pair]) -> str:
     return "line" if any("\n" in pair.prompt for pair in pairs) else "statement"
 
 
-def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Return `edit_similarity` and `exact_match` as CodeXGLUE's evaluator reports them, with `n` and `signatures`.
+def scores(predictions: Sequence[str], references: Sequence[str]) -> ProfileScores:
+    """Return edit similarity and exact match as CodeXGLUE's evaluator reports them.
 
     Edit similarity is the mean of integers, rounded half to even; white space counts in it, but not in exact match.
     """
@@ -66,12 +66,14 @@ def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, A
     exact = sum(one.split() == other.split() for one, other in pairs)
     end = f"pp:codexglue-line|round:2|n:{n}|lib"
     library = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
-    return {
-        "edit_similarity": round(sum(similarity(*pair) for pair in pairs) / n, 2),
-        "exact_match": round(100 * exact / n, 2),
-        "n": n,
-        "signatures": {
+    return ProfileScores(
+        {
+            "edit_similarity": round(sum(similarity(*pair) for pair in pairs) / n, 2),
+            "exact_match": round(100 * exact / n, 2),
+        },
+        n,
+        {
             "edit_similarity": f"edit_similarity|sim:indel|item:integer-half-even|{end}:{library}",
             "exact_match": f"exact_match|tok:whitespace|{end}:none",
         },
-    }
+    )

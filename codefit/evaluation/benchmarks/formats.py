@@ -1,27 +1,34 @@
 """The formats of benchmarks: `--benchmark` takes a name of NAMES, or a file that one of the FORMATS reads.
 
 A module has a TITLE for the middle of a sentence and `load() -> list[Pair]`, which raises UserError where the data
-cannot be had. It may have NEW_TOKENS, where a prediction is cut, `stop(pairs)`, a rule of generation/stopping.py, and
-`scores(predictions, references)`: the numbers of the benchmark's own code, rounded as there, with `n` and `signatures`
-(the profile "compat"). A file is read by the module whose FIELDS its rows have.
+cannot be had. It may have NEW_TOKENS, where a prediction is cut, `stop(pairs)`, a stop
+condition of generation/stopping.py, and `scores(predictions, references)`: the numbers of the benchmark's own code,
+rounded as there (the profile "compat"). A file is read by the module whose FIELDS its rows have.
 """
 
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from codefit.records import read_rows
 
-NAMES = ("codexglue",)  # what can be had without a path
-FORMATS = ("codexglue", "codexglue_line", "humaneval_infilling")  # of files, beside pairs
+Format = Literal["pairs", "codexglue", "codexglue_line", "humaneval_infilling"]
+NAMES: tuple[Format, ...] = ("codexglue",)  # what can be had without a path
+FORMATS: tuple[Format, ...] = ("codexglue", "codexglue_line", "humaneval_infilling")  # of files, besides pairs
 
 
-def module(name: str) -> ModuleType:
+def named(name: str) -> Format | None:
+    """Return the format of a benchmark that can be had without a path; None for any other name."""
+    return next((form for form in NAMES if form == name), None)
+
+
+def module(name: Format) -> ModuleType:
     """Return the module of a benchmark."""
     return importlib.import_module(f"codefit.evaluation.benchmarks.{name}")
 
 
-def format_of(path: Path) -> str:
+def format_of(path: Path) -> Format:
     """Return the name of the module that reads a file: the one whose FIELDS its first row has, or "pairs".
 
     Raises:

@@ -1,8 +1,8 @@
 """The format of HumanEval-Infilling: functions of HumanEval with a gap of a line, several lines or a span.
 
-A row is `task_id, prompt, suffix, canonical_solution`, with `entry_point` and `test` beside them. The tests are never
-run, since that would run what a model wrote: predictions are compared with the canonical solution, so that no number
-is the pass@k of the papers. Items of one function of HumanEval belong together in intervals.
+A row is `task_id, prompt, suffix, canonical_solution`, in addition to `entry_point` and `test`. The tests are never
+run, since that would run what a model wrote: predictions are compared with the canonical solution, so no number is the
+pass@k of the papers. Items of one function of HumanEval belong together in intervals.
 Source of the format: github.com/openai/human-eval-infilling (arXiv 2207.14255).
 """
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codefit.evaluation import prompt_groups
+from codefit.evaluation.result_schema import BenchmarkResult, Scores
 from codefit.records import Prediction
 from codefit.scoring.metric import in_sentence
 
@@ -13,47 +14,45 @@ MOST_ITEMS = 500  # more would make the page heavy; all items are in the predict
 PROMPT_TAIL = 1000  # characters
 LONGEST_TEXT = 2000  # characters of a reference or a prediction
 
-ByRole = Mapping[str, Sequence[Prediction]]
+ByModel = Mapping[str, Sequence[Prediction]]
 
 
-def content(scores: dict[str, Any], predictions: Mapping[str, ByRole]) -> dict[str, Any]:
+def content(scores: Scores, predictions: Mapping[str, ByModel]) -> dict[str, Any]:
     """Return what the page's script needs: `models`, by place, `kinds` of groups, and `items`."""
     limit = MOST_ITEMS // len(predictions)
     return {
-        "models": [model["label"] for model in scores["models"].values()],
+        "models": [model.label for model in scores.models.values()],
         "kinds": list(prompt_groups.TITLES.values()),
-        "metrics": {
-            found["title"]: in_sentence(found["metrics"][0]["label"]) for found in scores["benchmarks"].values()
-        },
+        "metrics": {found.title: in_sentence(found.headline.label) for found in scores.benchmarks.values()},
         "items": [
-            _item(scores["benchmarks"][name], [items[at] for items in by_role.values()])
-            for name, by_role in predictions.items()
-            for at in range(min(limit, len(by_role["base"])))
+            _item(scores.benchmarks[name], [items[at] for items in by_model.values()])
+            for name, by_model in predictions.items()
+            for at in range(min(limit, len(by_model["base"])))
         ],
     }
 
 
-def shown(predictions: Mapping[str, ByRole]) -> str:
+def shown(predictions: Mapping[str, ByModel]) -> str:
     """Return how many prompts the browser shows, in a sentence."""
     limit = MOST_ITEMS // len(predictions)
-    sizes = [len(by_role["base"]) for by_role in predictions.values()]
+    sizes = [len(by_model["base"]) for by_model in predictions.values()]
     count = sum(min(limit, size) for size in sizes)
     if count == sum(sizes):
         return f"{count} prompts, with the answers of all models."
     return f"{count} of {sum(sizes)} prompts, the first of each benchmark; all are in the predictions files."
 
 
-def _item(benchmark: dict[str, Any], answers: Sequence[Prediction]) -> dict[str, Any]:
+def _item(result: BenchmarkResult, answers: Sequence[Prediction]) -> dict[str, Any]:
     first = answers[0]
     return {
         "id": first.id,
-        "where": benchmark["title"],
+        "where": result.title,
         "path": first.path,
         "groups": list(prompt_groups.of(first).values()),
         "prompt": ("… " if len(first.prompt) > PROMPT_TAIL else "") + first.prompt[-PROMPT_TAIL:],
         "suffix": _cut(first.suffix or ""),
         "reference": _cut(first.reference),
-        "answers": [_answer(item, benchmark["headline"]) for item in answers],
+        "answers": [_answer(item, result.headline.metric) for item in answers],
     }
 
 
@@ -71,9 +70,9 @@ def _cut(text: str) -> str:
 
 
 def differing(prediction: str, reference: str) -> list[str]:
-    """Return the prediction in parts that by turns stand in the reference too, at their place, and do not.
+    """Return the prediction in parts that by turns occur in the reference too, at their place, and do not.
 
-    The first part is one that does; it may be empty.
+    The first part is one that occurs; it may be empty.
     """
     ours, theirs = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (prediction, reference))
     parts = [""]

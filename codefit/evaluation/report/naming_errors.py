@@ -2,32 +2,31 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from codefit.evaluation.report.terminal import markdown_table
+from codefit.console import markdown_table
+from codefit.evaluation.report.wording import Models
 from codefit.records import Prediction
-from codefit.scoring import exact_match, naming_f1, naming_stemmed
-from codefit.scoring.metric import gather
-from codefit.scoring.name_parts import parts
+from codefit.scoring.exact_match import EXACT_MATCH
+from codefit.scoring.naming import NAMING_F1, NAMING_STEMMED, parts
 
 SHOWN = 15  # rows of a table of confusions
 LONGEST = 5  # parts of a name, from which on names are one row
 ROW = ("parts of the name", "prompts", "exact match", "stemmed match", "name F1", "parts of the answer")
 
 
-def page(by_role: dict[str, list[Prediction]], models: dict[str, Any], title: str) -> str:
+def page(by_model: dict[str, list[Prediction]], models: Models, title: str) -> str:
     """Return the page as Markdown.
 
     Args:
-        by_role: the predictions of each model, all of the task naming.
-        models: the models by role, for their labels.
+        by_model: the predictions of each model, all of the task naming.
+        models: by key, for their labels.
         title: of the benchmark.
     """
     text = [f"# Names that went wrong: {title}"]
-    for role, items in by_role.items():
-        label = models[role]["label"]
+    for key, items in by_model.items():
+        label = models[key].label
         text += [f"## {label}", f"By the length of the real name, in parts (`read_two_lines` has three), {label}:"]
-        text += [markdown_table(ROW, lengths(items))]
+        text += [markdown_table(lengths(items), ROW)]
         one, missed, added = confusions(items)
         text += [f"One part in the place of another, where all other parts are right: {one.total()} prompts."]
         text += [_counts(("real", "predicted", "times"), one)]
@@ -50,8 +49,7 @@ def lengths(items: Sequence[Prediction]) -> list[tuple[str, ...]]:
 
 def _length(size: int, items: list[Prediction]) -> tuple[str, ...]:
     texts = [item.prediction for item in items], [item.reference for item in items]
-    metrics = (exact_match, naming_stemmed, naming_f1)
-    values = (float(metric.value(gather(metric, *texts).sum(axis=0))) for metric in metrics)
+    values = (metric.score(*texts) for metric in (EXACT_MATCH, NAMING_STEMMED, NAMING_F1))
     answered = sum(len(parts(item.prediction)) for item in items) / len(items)
     name = f"{size} or more" if size == LONGEST else str(size)
     return (name, str(len(items)), *(f"{value:.1f}" for value in values), f"{answered:.1f}")
@@ -80,4 +78,4 @@ def _counts(header: tuple[str, ...], counts: Counter[tuple[str, ...]]) -> str:
     """Return the most frequent rows as a table; those of the same count by their text."""
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:SHOWN]
     cells = [(*(f"`{part}`" if part else "nothing" for part in key), str(count)) for key, count in rows]
-    return markdown_table(header, cells) if cells else "None."
+    return markdown_table(cells, header) if cells else "None."

@@ -1,97 +1,78 @@
-"""The folder of a benchmark: what it holds, how it is written, how it is read again, and two of them side by side."""
+"""The output folder of a benchmark: how it is written and read again, and how two of them are compared."""
 
 import dataclasses
-import json
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
-from codefit import json_files
 from codefit.errors import UserError
-from codefit.evaluation import baselines
+from codefit.evaluation import baselines, result_schema
 from codefit.evaluation.comparison import ADAPTED, BASE
 from codefit.evaluation.report import html, naming_errors, plots, terminal
+from codefit.evaluation.result_schema import GenerationSettings, Role, RunManifest, Scores
 from codefit.manifest import Manifest, read_manifest
-from codefit.outputs import manifest_of, write_whole
+from codefit.outputs import MANIFEST, write_whole
 from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
 
-Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and role, the base first
+Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and model, the base first
 Stored = dict[str, dict[str, list[str]]]  # answers of baselines, by benchmark and baseline
-
-
-class Asked(msgspec.Struct):
-    """What is read of the arguments of a benchmark."""
-
-    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    split: str
-
-
-class Facts(msgspec.Struct):
-    """What is read of a benchmark: its title, and the format of its file."""
-
-    title: str
-    format: Literal["pairs", "codexglue", "codexglue_line", "humaneval_infilling"] = "pairs"
-
-
-class BenchmarkManifest(msgspec.Struct):
-    """What the manifest of a finished benchmark must hold besides what every manifest may hold."""
-
-    command: list[str]
-    arguments: Asked
-    versions: dict[str, str]
-    models: dict[str, Any]
-    benchmarks: dict[str, Facts]
-    toolkit_commit: str | None
-    dataset: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
-    """What models said, what baselines answered, the manifest of the run that asked, and where its loss curve is."""
+    """A run that can be scored.
+
+    Attributes:
+        predictions: of the models, by benchmark and model.
+        stored: answers of baselines.
+        about: models, benchmarks and arguments of the run that asked the models.
+        made: its whole manifest.
+        loss_png: where the loss curve of the adapted model is, if there is one.
+    """
 
     predictions: Predictions
     stored: Stored
+    about: RunManifest
     made: dict[str, Any]
     loss_png: Path
 
 
-def write(folder: Path, scores: dict[str, Any], run: Run) -> None:
+def write(folder: Path, scores: Scores, run: Run) -> None:
     """Fill an empty folder with predictions scored per item, baselines, scores, the report and its pictures."""
-    for benchmark, by_role in run.predictions.items():
-        for role, items in by_role.items():
-            write_jsonl(_file(folder, role, benchmark), items)
+    for benchmark, by_model in run.predictions.items():
+        for key, items in by_model.items():
+            write_jsonl(_file(folder, key, benchmark), items)
         stored = run.stored.get(benchmark, {})
         if answers := {name: stored[name] for name in baselines.STORED if name in stored}:
-            ids = [item.id for item in by_role[BASE]]
+            ids = [item.id for item in by_model[BASE]]
             columns = zip(ids, *answers.values(), strict=True)
             rows = (dict(zip(("id", *answers), row, strict=True)) for row in columns)
             write_jsonl(folder / f"baselines-{benchmark}.jsonl", rows)
-    text = json.dumps(scores, indent=1, ensure_ascii=False)
-    write_whole(folder / "scores.json", text + "\n")
+    result_schema.write(scores, folder / "scores.json")
     loss_png = run.loss_png if run.loss_png.is_file() else None
     if loss_png:
         shutil.copyfile(loss_png, folder / "loss.png")
-    page = html.page(scores, run.predictions, facts(run.made), loss_png)
+    page = html.page(scores, run.predictions, facts(run.about), loss_png)
     write_whole(folder / "report.html", page)
     write_whole(folder / "report.md", terminal.markdown(scores))
     plots.scores(scores, folder / "scores.png")
-    for benchmark, by_role in run.predictions.items():
-        if all(item.task == "naming" for item in by_role[BASE]):
-            errors = naming_errors.page(by_role, scores["models"], scores["benchmarks"][benchmark]["title"])
+    for benchmark, by_model in run.predictions.items():
+        if all(item.task == "naming" for item in by_model[BASE]):
+            errors = naming_errors.page(by_model, scores.models, scores.benchmarks[benchmark].title)
             write_whole(errors_file(folder, benchmark), errors)
 
 
-def facts(made: dict[str, Any]) -> dict[str, str]:
+def facts(about: RunManifest) -> dict[str, str]:
     """Return what a reader of the report should know of a run, by label."""
     return {
-        "Command": shlex.join(made["command"]),
-        "Data set": f"{made['dataset']}, split {made['arguments']['split']}",
-        "Versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
-        "codefit": made["toolkit_commit"] or "not under version control",
+        "Command": shlex.join(about.command),
+        "Data set": f"{about.dataset}, split {about.arguments.split}",
+        "Versions": ", ".join(f"{name} {version}" for name, version in about.versions.items()),
+        "codefit": about.toolkit_commit or "not under version control",
     }
 
 
@@ -105,23 +86,19 @@ def read(folder: Path) -> Run:
     made = made.get("predicted_by") or made
     if "benchmarks" not in made or "models" not in made:
         raise UserError(f"{folder} holds no finished benchmark; run one with this --output_dir first.")
-    json_files.checked(made, BenchmarkManifest, str(manifest_of(folder)), "run the benchmark again")
-    if not {BASE, ADAPTED} <= set(made["models"]):
-        raise UserError(
-            f"{manifest_of(folder)} does not name the models {BASE} and {ADAPTED}; run the benchmark again."
-        )
-    predictions = {name: _read_roles(folder, name, list(made["models"])) for name in made["benchmarks"]}
-    stored = {name: _read_stored(folder, name, by_role[BASE]) for name, by_role in predictions.items()}
-    return Run(predictions, stored, made, folder / "loss.png")
+    about = result_schema.of_manifest(made, folder / MANIFEST)
+    predictions = {name: _read_predictions(folder, name, about.models) for name in about.benchmarks}
+    stored = {name: _read_stored(folder, name, by_model[BASE]) for name, by_model in predictions.items()}
+    return Run(predictions, stored, about, made, folder / "loss.png")
 
 
-def _read_roles(folder: Path, benchmark: str, roles: list[str]) -> dict[str, list[Prediction]]:
-    files = {role: _file(folder, role, benchmark) for role in roles}
-    found = {role: list(read_jsonl(file, Prediction)) for role, file in files.items()}
+def _read_predictions(folder: Path, benchmark: str, models: Iterable[str]) -> dict[str, list[Prediction]]:
+    files = {key: _file(folder, key, benchmark) for key in models}
+    found = {key: list(read_jsonl(file, Prediction)) for key, file in files.items()}
     ids = [item.id for item in found[BASE]]
-    for role, items in found.items():
+    for key, items in found.items():
         if not ids or [item.id for item in items] != ids:
-            raise UserError(f"{files[BASE]} and {files[role]} do not hold the same items; run the benchmark again.")
+            raise UserError(f"{files[BASE]} and {files[key]} do not hold the same items; run the benchmark again.")
     return found
 
 
@@ -134,8 +111,8 @@ def _read_stored(folder: Path, benchmark: str, items: list[Prediction]) -> dict[
     return {name: [str(row[name]) for row in rows] for name in baselines.STORED if all(name in row for row in rows)}
 
 
-def _file(folder: Path, role: str, benchmark: str) -> Path:
-    return folder / f"predictions-{role}-{benchmark}.jsonl"
+def _file(folder: Path, key: str, benchmark: str) -> Path:
+    return folder / f"predictions-{key}-{benchmark}.jsonl"
 
 
 def errors_file(folder: Path, benchmark: str) -> Path:
@@ -165,18 +142,22 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
                 f"{same} in both); run one again with the data, --sample and --seed of the other."
             )
         predictions[name] = {BASE: ours, ADAPTED: theirs}
-    made = [run.made for run in runs]
     models = {
-        role: {**facts["models"][ADAPTED], "label": label, "run": str(folder)}
-        for role, facts, label, folder in zip((BASE, ADAPTED), made, ("first", "second"), (first, second), strict=True)
+        key: msgspec.structs.replace(run.about.models[ADAPTED], role=Role(key), label=label, run=str(folder))
+        for key, run, label, folder in zip((BASE, ADAPTED), runs, ("first", "second"), (first, second), strict=True)
     }
-    about = {name: {**made[0]["benchmarks"][name], "decoding": _decoding(made, name)} for name in shared}
-    manifest.update(models=models, benchmarks=about, dataset=made[0]["dataset"], compared=made)
+    benchmarks = {
+        name: msgspec.structs.replace(runs[0].about.benchmarks[name], decoding=_decoding(runs, name)) for name in shared
+    }
+    made = [run.made for run in runs]
+    known = {"models": result_schema.plain(models), "benchmarks": result_schema.plain(benchmarks)}
+    manifest.update(**known, dataset=runs[0].about.dataset, compared=made)
     stored = {name: runs[0].stored[name] for name in shared}
-    return Run(predictions, stored, manifest.content, second / "loss.png")
+    about = result_schema.of_manifest(manifest.content, Path(MANIFEST))
+    return Run(predictions, stored, about, manifest.content, second / "loss.png")
 
 
-def _decoding(made: Sequence[dict[str, Any]], benchmark: str) -> dict[str, dict[str, str]]:
+def _decoding(runs: Sequence[Run], benchmark: str) -> dict[str, GenerationSettings]:
     """Return how the first adapted models of two runs were asked; {} if a run does not say."""
-    known = [facts["benchmarks"][benchmark].get("decoding", {}).get(ADAPTED) for facts in made]
-    return dict(zip((BASE, ADAPTED), known, strict=True)) if all(known) else {}
+    known = [run.about.benchmarks[benchmark].decoding.get(ADAPTED) for run in runs]
+    return {key: found for key, found in zip((BASE, ADAPTED), known, strict=True) if found} if all(known) else {}

@@ -1,82 +1,84 @@
-"""Scores with their intervals as pictures: one track per metric, one mark per model, told apart by shape."""
+"""Scores with their intervals as pictures: one track per metric, one mark per model, told apart by shape.
 
-import html
-from typing import Any
+Here are the places of everything; `macros.html` draws it.
+"""
+
+import dataclasses
+from collections.abc import Sequence
 
 from codefit.evaluation.report import wording
+from codefit.evaluation.report.wording import Models
+from codefit.evaluation.result_schema import Baseline, MetricRow, Score
 
 LOOKED_UP = "nearest"  # the baseline that a track shows
+SHAPES = 5  # of marks, drawn by macros.html; the base's first, as in the plots
 TOP, STEP = 13, 20  # pixels: where the first model's mark lies, and from one to the next
 
-# The shapes of the marks, the base's first, as in the plots; their size is that of the text.
-SHAPES = (
-    '<circle r="5.5"/>',
-    '<rect x="-5" y="-5" width="10" height="10" rx="1"/>',
-    '<path d="M0-7 7 0 0 7-7 0Z"/>',
-    '<path d="M0-6.5 6.5 5.5-6.5 5.5Z"/>',
-    '<path d="M0 6.5 6.5-5.5-6.5-5.5Z"/>',
-)
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """The score of one model: places across in percent of the track's width, y in pixels from its top."""
+
+    shape: int
+    low: float
+    value: float
+    high: float
+    y: int
+    text: str
+    text_is_left: bool
 
 
-def legend(models: dict[str, Any]) -> str:
-    """Return the models with their marks."""
-    entries = "".join(
-        f'<span class="model-{place % len(SHAPES)}"><svg width="14" height="14" viewBox="-7 -7 14 14" '
-        f'aria-hidden="true">{SHAPES[place % len(SHAPES)]}</svg> {html.escape(model["label"])}</span> '
-        for place, model in enumerate(models.values())
-    )
-    return (
-        f'<p class="legend">{entries}<span>bar: 95 % interval</span> '
-        "<span>dashed line: the nearest training item, looked up</span></p>"
-    )
+@dataclasses.dataclass(frozen=True, slots=True)
+class Track:
+    """One metric as a line of its scale with all models on it.
+
+    Attributes:
+        label: of the metric.
+        verdict: on the adapted model.
+        difference: of the adapted model to the base, with its interval.
+        spoken: the whole track as a sentence, for those who cannot see it.
+        height: in pixels.
+        floor: the place of the looked-up baseline in percent of the width; None where it is not known.
+        marks: one per model.
+        ticks: the numbers of the scale.
+    """
+
+    label: str
+    verdict: str
+    difference: str
+    spoken: str
+    height: int
+    floor: float | None
+    marks: list[Mark]
+    ticks: list[str]
 
 
-def track(row: dict[str, Any], models: dict[str, Any], baselines: list[dict[str, Any]]) -> str:
-    """Return one metric as a line of its scale with all models on it."""
+def track(row: MetricRow, models: Models, baselines: Sequence[Baseline]) -> Track:
+    """Return one metric with the scores of all models and the looked-up baseline."""
     scale = wording.scale(row)
-    height = TOP + STEP * len(models) - 7
-    marks = "".join(_mark(row, role, place, scale[-1]) for place, role in enumerate(models))
-    ticks = "".join(f"<span>{tick:g}</span>" for tick in scale)
-    label = f"{row['label']}: " + ", ".join(f"{models[role]['label']} {wording.score(row, role)}" for role in models)
-    looked_up = next(
-        (found["values"].get(row["metric"]) for found in baselines if found["baseline"] == LOOKED_UP), None
-    )
-    floor = ""
+    top = scale[-1]
+    spoken = f"{row.label}: " + ", ".join(f"{models[key].label} {wording.score(row, key)}" for key in models)
+    looked_up = next((found.values.get(row.metric) for found in baselines if found.baseline == LOOKED_UP), None)
     if looked_up is not None:
-        label += f"; nearest training item {wording.number(looked_up, row)}"
-        floor = _line("floor", percent(looked_up, scale[-1]), height)
-    grid = "".join(_line("grid", x, height) for x in (0, 25, 50, 75, 100))
-    return (
-        f'<div class="track"><p><b>{html.escape(row["label"])}</b> {chip(row["verdict"])} '
-        f'<span class="delta">{html.escape(wording.difference(row))}</span></p>'
-        f'<svg width="100%" height="{height}" role="img" aria-label="{html.escape(label)}">{grid}{floor}{marks}</svg>'
-        f'<div class="ticks" aria-hidden="true">{ticks}</div></div>\n'
+        spoken += f"; nearest training item {wording.number(looked_up, row)}"
+    return Track(
+        label=row.label,
+        verdict=row.against_base["adapted"].verdict,
+        difference=wording.interval(row.against_base["adapted"], row),
+        spoken=spoken,
+        height=TOP + STEP * len(models) - 7,
+        floor=None if looked_up is None else percent(looked_up, top),
+        marks=[_mark(row.scores[key], place, row, top) for place, key in enumerate(models)],
+        ticks=[f"{tick:g}" for tick in scale],
     )
 
 
-def _line(name: str, x: float, height: int) -> str:
-    return f'<line class="{name}" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="{height}"/>'
-
-
-def _mark(row: dict[str, Any], role: str, place: int, top: float) -> str:
-    found = wording.cell(row, role)
-    low, value, high = (percent(found[key], top) for key in ("low", "value", "high"))
-    anchor, at, shift = ("end", low, -10) if high > 80 else ("start", high, 10)
-    y = TOP + STEP * place
-    return (
-        f'<g class="model-{place % len(SHAPES)}"><line class="whisker" x1="{low:.2f}%" x2="{high:.2f}%" y1="{y}" '
-        f'y2="{y}"/><svg x="{value:.2f}%" y="{y}" overflow="visible">{SHAPES[place % len(SHAPES)]}</svg>'
-        f'<text x="{at:.2f}%" dx="{shift}" y="{y + 4}" text-anchor="{anchor}">'
-        f"{wording.number(found['value'], row)}</text></g>"
-    )
+def _mark(found: Score, place: int, row: MetricRow, top: float) -> Mark:
+    low, value, high = (percent(each, top) for each in (found.low, found.value, found.high))
+    text = wording.number(found.value, row)
+    return Mark(place % SHAPES, low, value, high, TOP + STEP * place, text, text_is_left=high > 80)
 
 
 def percent(value: float, top: float) -> float:
-    """Return a value's place on a scale from 0 to top."""
+    """Return a value's place on a scale from 0 to top, in percent."""
     return 100 * min(max(value / top, 0.0), 1.0)
-
-
-def chip(verdict: str) -> str:
-    """Return a verdict with a sign and a colour of its own."""
-    sign = {"better": "▲", "kept": "▲", "worse": "▼", "forgot": "▼"}.get(verdict, "•")
-    return f'<span class="chip {verdict.replace(" ", "-")}">{sign} {verdict}</span>'

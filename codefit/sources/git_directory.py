@@ -1,0 +1,83 @@
+"""Which git directory a folder has: never that of a folder above it, and none that a file in it points to unproved."""
+
+from pathlib import Path
+
+from codefit.errors import UserError
+
+POINTER = "gitdir: "
+
+
+def is_git_directory(path: Path) -> bool:
+    """Return whether a folder is laid out as a git directory, whatever it is called."""
+    return (path / "HEAD").is_file() and all((path / part).is_dir() for part in ("objects", "refs"))
+
+
+def git_directory(path: Path) -> Path:
+    """Return the git directory of a folder: its `.git`, the folder itself, or that of a linked worktree.
+
+    A `.git` that points elsewhere is followed only where the other place names this folder as its own, as
+    `git worktree` and `git submodule` write it: otherwise a downloaded folder could name a repository of the user.
+
+    Raises:
+        UserError: there is none, or it points to a place that does not know this folder.
+    """
+    inner = path / ".git"
+    if inner.is_symlink():
+        raise _elsewhere(path, inner.resolve())
+    if inner.is_dir():
+        found = inner
+    elif inner.is_file():
+        found = _pointed(path, inner)
+    else:
+        found = path
+    found = found.resolve()
+    if (found / "commondir").exists() and not _is_linked(found):
+        raise _elsewhere(path, found / "commondir")
+    if not is_git_directory(found) and not _is_linked(found):
+        raise UserError(f"{path} is not a git repository; check the path.")
+    return found
+
+
+def _pointed(path: Path, pointer: Path) -> Path:
+    """Return the git directory that a `.git` file names, if that one names the file or its folder."""
+    text = _line(pointer)
+    target = (path / text.removeprefix(POINTER)).resolve()
+    if not text.startswith(POINTER) or not target.is_dir():
+        raise UserError(f"{pointer} names no git directory; check it with git status.")
+    back = _line(target / "gitdir")  # of a linked worktree
+    if back and (target / back).resolve() == pointer.resolve():
+        return target
+    for worktree in _worktrees(target / "config"):  # of a submodule
+        if (target / worktree).resolve() == path.resolve():
+            return target
+    raise _elsewhere(path, target)
+
+
+def _is_linked(folder: Path) -> bool:
+    """Return whether a folder is the git directory of a linked worktree: `worktrees/NAME` of the common one."""
+    common = folder.parent.parent
+    named = (folder / (_line(folder / "commondir") or "/nowhere")).resolve()
+    return folder.parent.name == "worktrees" and named == common and is_git_directory(common)
+
+
+def _worktrees(config: Path) -> list[str]:
+    """Return the values of core.worktree in the configuration of a git directory."""
+    try:
+        lines = config.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    pairs = (line.partition("=") for line in lines)
+    return [value.strip() for name, _, value in pairs if name.strip().lower() == "worktree"]
+
+
+def _line(file: Path) -> str:
+    """Return the first line of a small text file; "" where there is none."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            return lines.readline(4096).strip()
+    except OSError:
+        return ""
+
+
+def _elsewhere(path: Path, target: Path) -> UserError:
+    return UserError(f"the .git of {path} points to {target}; give that repository itself if you mean it.")

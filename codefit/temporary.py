@@ -1,0 +1,55 @@
+"""Temporary folders: gone when they are no longer needed; those of killed runs are removed by the next run."""
+
+import contextlib
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from codefit.errors import UserError
+from codefit.outputs import LOCK, PATIENCE, is_folder, is_ours, listed, lock_folder, no_room
+
+NAME = re.compile(r"codefit-[0-9a-f]{32}")
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield an empty folder that is gone when the block ends; those of killed runs are removed first."""
+    try:
+        remove_left()
+        folder = Path(tempfile.gettempdir()) / f"codefit-{uuid.uuid4().hex}"
+        folder.mkdir(mode=0o700)
+        held = lock_folder(folder, PATIENCE)
+        assert held is not None, "the name was drawn just now"
+        (folder / "files").mkdir()
+    except OSError as error:
+        reason = no_room(error) or "no folder for temporary files can be written; set TMPDIR to one that can"
+        raise UserError(f"cannot write temporary files: {reason}.") from None
+    try:
+        yield folder / "files"
+    finally:
+        _discard(folder)
+        held.release()
+
+
+def remove_left() -> None:
+    """Remove the temporary folders that killed runs left: those with our name and our mark that no run holds."""
+    for folder in Path(tempfile.gettempdir()).glob("codefit-*"):
+        if NAME.fullmatch(folder.name) and is_folder(folder):
+            with contextlib.suppress(OSError, UserError):  # of another user
+                if not listed(folder):  # killed before the mark or after it; a living run makes it again
+                    folder.rmdir()
+                elif is_ours(folder, begun=False) and (held := lock_folder(folder, 0)) is not None:
+                    _discard(folder)
+                    held.release()
+
+
+def _discard(folder: Path) -> None:
+    """Remove a temporary folder. The mark goes last, so that what a kill or an error leaves is still known as ours."""
+    shutil.rmtree(folder / "files", ignore_errors=True)
+    with contextlib.suppress(OSError):
+        if not (folder / "files").exists():
+            (folder / LOCK).unlink()
+            folder.rmdir()

@@ -1,0 +1,57 @@
+"""What lies in a folder, compared without what may differ between two runs: times, and memory at the peak."""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+OF_TIME = re.compile(r"seconds|runtime|_per_second|peak_memory")
+
+Tree = dict[str, str]
+
+
+def tree(folder: Path) -> Tree:
+    """Return every path in a folder with a digest of its content; "/" for a folder."""
+    found: Tree = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        elif path.is_dir():
+            found[name] = "/"
+        elif path.is_file():
+            found[name] = hashlib.sha256(_content(path)).hexdigest()
+        else:
+            found[name] = "special"
+    return found
+
+
+def part(found: Tree, names: tuple[str, ...]) -> Tree:
+    """Return what of a tree lies at or under some names."""
+    return {path: what for path, what in found.items() if any(path == n or path.startswith(f"{n}/") for n in names)}
+
+
+def copy(source: Path, target: Path) -> None:
+    """Make a folder the copy of another, with nothing of what was in it."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, symlinks=True)
+
+
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    if path.name == "log.jsonl":
+        content = b"[" + b",".join(content.splitlines()) + b"]"
+    elif path.suffix != ".json":
+        return content
+    try:
+        return json.dumps(_timeless(json.loads(content))).encode()
+    except ValueError:
+        return content
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if not OF_TIME.search(key)}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
