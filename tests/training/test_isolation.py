@@ -7,53 +7,9 @@ import transformers
 import train
 from codefit.training import isolation, packing
 from codefit.training.trainer import CodeTrainer
-from tests.support.training import SIZE, VOCABULARY, command, samples_of
+from tests.support.architectures import HEADS, ISOLATE, SEE_EACH_OTHER
+from tests.support.training import SIZE, command, samples_of
 
-HEADS = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-WIDE = {**HEADS, "intermediate_size": 48}
-HYBRID = {**WIDE, "num_key_value_heads": 2}
-KINDS = transformers
-ISOLATE = {
-    "gpt2": KINDS.GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4),
-    "gpt_bigcode": KINDS.GPTBigCodeConfig(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4),
-    "gpt_neox": KINDS.GPTNeoXConfig(**WIDE),
-    "gemma3": KINDS.Gemma3TextConfig(**HYBRID, head_dim=8),
-    "llama": KINDS.LlamaConfig(**WIDE),
-    "mistral, sliding window": KINDS.MistralConfig(**HYBRID, sliding_window=4),
-    "mixtral": KINDS.MixtralConfig(**HYBRID, num_local_experts=2),
-    "phi": KINDS.PhiConfig(**WIDE),
-}
-SEE_EACH_OTHER = {
-    "bloom": KINDS.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4),
-    "biogpt": KINDS.BioGptConfig(**WIDE, max_position_embeddings=128),
-    "falcon": KINDS.FalconConfig(**HEADS, alibi=True),
-    "gpt_oss": KINDS.GptOssConfig(**{**HYBRID, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}),
-    "granitemoehybrid": KINDS.GraniteMoeHybridConfig(
-        **HYBRID, shared_intermediate_size=48, mamba_n_heads=8, mamba_d_head=8, mamba_d_state=8, mamba_n_groups=1,
-        layer_types=["mamba", "attention"], num_local_experts=0,
-    ),
-    "jamba": KINDS.JambaConfig(
-        **HYBRID, attn_layer_period=2, attn_layer_offset=1, num_experts=2, mamba_d_state=8, expert_layer_offset=1
-    ),
-    "lfm2": KINDS.Lfm2Config(**HYBRID, layer_types=["conv", "full_attention"]),
-    "mamba": KINDS.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=8),
-    "mamba2": KINDS.Mamba2Config(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=8, num_heads=8, head_dim=8, n_groups=1,
-        chunk_size=8,
-    ),
-    "mpt": KINDS.MptConfig(vocab_size=VOCABULARY, d_model=32, n_layers=2, n_heads=4),
-    "opt": KINDS.OPTConfig(**HEADS, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=128),
-    "qwen3_next": KINDS.Qwen3NextConfig(
-        **HYBRID, head_dim=8, linear_num_value_heads=4, linear_num_key_heads=2, linear_key_head_dim=8,
-        linear_value_head_dim=8, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=16,
-        shared_expert_intermediate_size=16, layer_types=["linear_attention", "full_attention"],
-    ),
-    "recurrent_gemma": KINDS.RecurrentGemmaConfig(
-        **{**WIDE, "num_hidden_layers": 3}, lru_width=32, attention_window_size=32
-    ),
-    "rwkv": KINDS.RwkvConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32),
-    "xglm": KINDS.XGLMConfig(vocab_size=VOCABULARY, d_model=32, num_layers=2, attention_heads=4, ffn_dim=48),
-}  # fmt: skip
 LENGTHS = [17, 23, 9, 40, 12, 31]
 
 
@@ -131,7 +87,7 @@ def test_one_sample_a_row_has_rows_of_one_sample():
 def test_a_run_says_that_it_does_not_pack(tiny_base, prepared, tmp_path, capsys):
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_base)
     special = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
-    made(KINDS.FalconConfig(**{**HEADS, "vocab_size": len(tokenizer)}, alibi=True, **special)).save_pretrained(
+    made(transformers.FalconConfig(**{**HEADS, "vocab_size": len(tokenizer)}, alibi=True, **special)).save_pretrained(
         tmp_path / "falcon"
     )
     tokenizer.save_pretrained(tmp_path / "falcon")
