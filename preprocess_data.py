@@ -242,7 +242,8 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
     options = TaskOptions(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TaskOptions)})
     settings = {"task": args.task, "tokenizer": tokenizer, "options": options}
     skipped: Counter[str] = Counter()
-    counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
+    syntax_errors: Counter[str] = Counter()
+    counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0, unread_functions=0)
     with file.open("w", encoding="utf-8", newline="\n") as lines:
         numbers = console.progress(corpus.of_split(split), f"pairs for {split}", unit="file")
         batches: Iterable[Any] = batched(map(corpus.document, numbers))
@@ -254,7 +255,8 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
             lines.write(built.lines)
             counts.update(built.counts)
             skipped.update(built.skipped)
-    return {**counts, "skipped": skipped}
+            syntax_errors.update(built.syntax_errors)
+    return {**counts, "skipped": skipped, "syntax_errors": syntax_errors}
 
 
 def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[str, Any]:
@@ -309,6 +311,10 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
     skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
         yield "cuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+    if broken := sum((c["syntax_errors"] for c in splits.values()), Counter[str]()):
+        languages = ", ".join(f"{count} {language}" for language, count in broken.most_common())
+        unread = sum(c["unread_functions"] for c in splits.values())
+        yield f"files with syntax errors: {languages}; the task could not see {unread} functions of them"
     if with_context := sum(c.get("pairs_with_context", 0) for c in splits.values()):
         yield f"{with_context} pairs begin with other files of their repository and split"
     if moved := splits["test"]["pairs_moved_to_test_overlap"]:

@@ -108,7 +108,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     try:
         opening: Any = gzip.open if path.suffix == ".gz" else open
-        file = opening(path, "rt", encoding="utf-8", newline="\n")
+        file = opening(path, "rt", encoding="utf-8-sig", newline="\n")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path.") from None
     with file:

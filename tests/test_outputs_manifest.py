@@ -1,6 +1,5 @@
 """The manifests that say what made an output."""
 
-import argparse
 import json
 import os
 import re
@@ -31,7 +30,7 @@ def fill(path: Path, content: str | dict[str, str]) -> Path:
 
 def manifest_for(monkeypatch: pytest.MonkeyPatch) -> Manifest:
     monkeypatch.setattr(sys, "argv", ["some/where/train.py", "--output_dir", "outputs/a", "--seed", "1"])
-    return Manifest(argparse.Namespace(output_dir=Path("outputs/a"), seed=1, words=["a"], limit=None))
+    return Manifest({"output_dir": Path("outputs/a"), "seed": 1, "words": ["a"], "limit": None})
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,24 @@
 
 import dataclasses
 import posixpath
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grammar:
     """The tree-sitter grammar of a language: its package, and its node types for what the tasks look for.
 
-    `wrappers` hold a definition with its decorators or keywords. A function or class without a child of `bodies` is
-    abstract. `dictated` are names that the language or its test frameworks give a function, whatever it does.
+    Attributes:
+        package: the Python package that holds the grammar.
+        functions: node types of functions; more of a query's pattern can follow the type: `"method body: (_)"`.
+        classes: the same for classes.
+        bodies: node types of bodies. A definition with neither one of them nor a field `body` is abstract.
+        comments: node types of comments.
+        parameters: the node type of a parameter list, by which a function is seen where the tree is broken.
+        dictated: names that the language or its test frameworks give a function, whatever it does.
+        wrappers: node types that hold a definition with its decorators or keywords.
+        attributes: node types of siblings before a definition that belong to it.
+        entry: the function of the package that returns the grammar.
     """
 
     package: str
@@ -17,17 +27,31 @@ class Grammar:
     classes: tuple[str, ...]
     bodies: tuple[str, ...]
     comments: tuple[str, ...]
+    parameters: str
     dictated: tuple[str, ...]
     wrappers: tuple[str, ...] = ()
-    entry: str = "language"  # the package's function that returns the grammar
+    attributes: tuple[str, ...] = ()
+    entry: str = "language"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Language:
     """What the toolkit knows of a language.
 
-    `blocks` is "indent" where indentation makes a block (Python) and "braces" where `{` `}` do. `strings` are the
-    string delimiters, the longest first; `raw_strings` those in which a backslash escapes nothing.
+    Attributes:
+        name: as the flags call it.
+        suffixes: of its files.
+        line_comments: what opens a comment that ends with the line.
+        block_comments: what opens and what closes a comment.
+        strings: the string delimiters, the longest first.
+        blocks: "indent" where indentation makes a block, "braces" where `{` `}` do, "end" where a line `end` does.
+        grammar: of its files.
+        raw_strings: the delimiters between which a backslash escapes nothing.
+        long_strings: the delimiters of one character between which a line end may stand.
+        literals: regular expressions of other literals; what their group `code...` matches is code, the rest a string.
+        nested_comments: whether a block comment can hold another one.
+        dialects: suffixes whose files have another grammar.
+        aliases: names that data sets give the language, in lower case.
     """
 
     name: str
@@ -38,6 +62,15 @@ class Language:
     blocks: str
     grammar: Grammar
     raw_strings: tuple[str, ...] = ()
+    long_strings: tuple[str, ...] = ()
+    literals: tuple[str, ...] = ()
+    nested_comments: bool = False
+    dialects: tuple[tuple[str, Grammar], ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    def grammar_of(self, path: str) -> Grammar:
+        """Return the grammar of a file."""
+        return dict(self.dialects).get(posixpath.splitext(path)[1].lower(), self.grammar)
 
 
 _C_COMMENTS = (("/*", "*/"),)
@@ -48,6 +81,7 @@ _PYTHON = Grammar(
     classes=("class_definition",),
     bodies=("block",),
     comments=("comment",),
+    parameters="parameters",
     dictated=("main", "setUp", "tearDown", "setUpClass", "tearDownClass", "setUpModule", "tearDownModule"),
     wrappers=("decorated_definition",),
 )
@@ -57,6 +91,7 @@ _KOTLIN = Grammar(
     classes=("class_declaration", "object_declaration"),
     bodies=("function_body", "class_body", "enum_class_body"),
     comments=("line_comment", "block_comment"),
+    parameters="function_value_parameters",
     dictated=("main", "setUp", "tearDown", "box"),
 )
 _JAVA = Grammar(
@@ -65,6 +100,7 @@ _JAVA = Grammar(
     classes=("class_declaration", "interface_declaration", "enum_declaration", "record_declaration"),
     bodies=("block", "class_body", "interface_body", "enum_body"),
     comments=("line_comment", "block_comment"),
+    parameters="formal_parameters",
     dictated=(
         *("main", "setUp", "tearDown"),
         *("toString", "hashCode", "equals", "finalize", "notify", "notifyAll", "clone"),
@@ -76,6 +112,7 @@ _JAVASCRIPT = Grammar(
     classes=("class_declaration",),
     bodies=("statement_block", "class_body"),
     comments=("comment",),
+    parameters="formal_parameters",
     dictated=("main", "constructor", "toString", "valueOf", "render"),
     wrappers=("export_statement",),
 )
@@ -87,33 +124,251 @@ _TYPESCRIPT = dataclasses.replace(
     bodies=("statement_block", "class_body", "interface_body"),
     entry="language_typescript",
 )
+_TSX = dataclasses.replace(_TYPESCRIPT, entry="language_tsx")
 _GO = Grammar(
     "tree_sitter_go",
     functions=("function_declaration", "method_declaration"),
     classes=("type_spec",),
     bodies=("block", "struct_type", "interface_type"),
     comments=("comment",),
+    parameters="parameter_list",
     dictated=("main", "init", "TestMain", "String", "Error", "Len", "Less", "Swap"),
     wrappers=("type_declaration",),
 )
 
+_C = Grammar(
+    "tree_sitter_c",
+    functions=("function_definition",),
+    classes=("struct_specifier body: (_)", "union_specifier body: (_)", "enum_specifier body: (_)"),
+    bodies=("compound_statement", "field_declaration_list", "enumerator_list"),
+    comments=("comment",),
+    parameters="parameter_list",
+    dictated=("main", "WinMain", "DllMain", "setUp", "tearDown"),
+    wrappers=("type_definition",),
+)
+_CPP = dataclasses.replace(
+    _C,
+    package="tree_sitter_cpp",
+    functions=("function_definition type: (_)",),  # constructors and destructors have none
+    classes=("class_specifier body: (_)", *_C.classes),
+    dictated=(*_C.dictated, "SetUp", "TearDown"),
+    wrappers=("template_declaration", "type_definition"),
+)
+_CSHARP = Grammar(
+    "tree_sitter_c_sharp",
+    functions=("method_declaration", "local_function_statement"),
+    classes=(
+        *("class_declaration", "interface_declaration", "struct_declaration", "enum_declaration"),
+        "record_declaration",
+    ),
+    bodies=("block", "declaration_list", "enum_member_declaration_list", "arrow_expression_clause"),
+    comments=("comment",),
+    parameters="parameter_list",
+    dictated=("Main", "ToString", "GetHashCode", "Equals", "Finalize", "Dispose", "Clone", "SetUp", "TearDown"),
+)
+_RUST = Grammar(
+    "tree_sitter_rust",
+    functions=("function_item", "function_signature_item"),
+    classes=("struct_item", "enum_item", "union_item", "trait_item"),
+    bodies=(
+        "block",
+        "field_declaration_list",
+        "ordered_field_declaration_list",
+        "enum_variant_list",
+        "declaration_list",
+    ),
+    comments=("line_comment", "block_comment"),
+    parameters="parameters",
+    dictated=("main", "fmt", "drop", "clone", "default", "from", "into", "eq", "cmp", "partial_cmp", "hash", "deref"),
+    attributes=("attribute_item",),
+)
+_PHP = Grammar(
+    "tree_sitter_php",
+    functions=("function_definition", "method_declaration"),
+    classes=("class_declaration", "interface_declaration", "trait_declaration", "enum_declaration"),
+    bodies=("compound_statement", "declaration_list", "enum_declaration_list"),
+    comments=("comment",),
+    parameters="formal_parameters",
+    dictated=("setUp", "tearDown", *(f"__{name}" for name in ("construct", "destruct", "get", "set", "call", "clone"))),
+    entry="language_php",
+)
+_RUBY = Grammar(
+    "tree_sitter_ruby",
+    functions=("method", "singleton_method"),
+    classes=("class", "module"),
+    bodies=("body_statement",),
+    comments=("comment",),
+    parameters="method_parameters",
+    dictated=("initialize", "to_s", "inspect", "hash", "each", "call", "setup", "teardown", "method_missing"),
+)
+_SWIFT = Grammar(
+    "tree_sitter_swift",
+    functions=("function_declaration", "protocol_function_declaration"),
+    classes=("class_declaration", "protocol_declaration"),
+    bodies=("function_body", "class_body", "enum_class_body", "protocol_body"),
+    comments=("comment", "multiline_comment"),
+    parameters="parameter",
+    dictated=("main", "setUp", "tearDown", "setUpWithError", "tearDownWithError", "hash", "encode"),
+)
+_SCALA = Grammar(
+    "tree_sitter_scala",
+    functions=("function_definition", "function_declaration"),
+    classes=("class_definition", "object_definition", "trait_definition", "enum_definition"),
+    bodies=("block", "indented_block", "template_body", "enum_body"),
+    comments=("comment", "block_comment"),
+    parameters="parameters",
+    dictated=("main", "toString", "hashCode", "equals", "apply", "unapply", "clone", "finalize"),
+)
+
+# A slash begins a regular expression where an operator, a bracket or a keyword says that a value must follow. Text
+# between two tags is JSX where a quote or two slashes stand in it; of code, only `</` says the same.
+_JAVASCRIPT_LITERALS = (
+    r"(?P<code_before>[=(,:\[!&|?{;+*%~^>\n-]\s*+|\b(?:return|case|typeof)[ \t]++)(?=/[^*/>\s])"
+    r"/(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*",
+    r"(?P<code_tag>(?<![=\s-])>)(?=[^<>{}\"'`/;]*(?:[\"'`]|//))[^<>{};]*(?=</|<[A-Za-z]\w*[ />])",
+)
+_CPP_LITERALS = (
+    r"(?P<code_number>(?<![\w'])[0-9][\w.]*(?:'[0-9A-Fa-f]\w*)+)",
+    r"\b(?:u8|[uUL])?R\"(?P<mark>[^()\\\s\"]{0,16})\((?s:.*?)(?:\)(?P=mark)\"|\Z)",
+)
+_CSHARP_LITERALS = (r"(?:@\$|\$@|@)\"(?>(?:[^\"]|\"\")*)\"?",)
+_RUST_LITERALS = (
+    r"\bb?r(?P<marks>#{1,8})\"(?s:.*?)(?:\"(?P=marks)|\Z)",
+    r"\bb?r\"[^\"]*\"?",
+    r"(?P<code_lifetime>'[A-Za-z_]\w*+(?!'))",
+)
+_PHP_LITERALS = (
+    r"(?P<code_attribute>#\[)",
+    r"<<<[ \t]*[\"']?(?P<word>[A-Za-z_]\w*)[\"']?\n(?s:.*?)(?:\n[ \t]*(?P=word)\b|\Z)",
+)
+_RUBY_LITERALS = (
+    r"^=begin\b(?s:.*?)(?:^=end\b[^\n]*|\Z)",
+    r"(?P<code_heredoc><<[~-]?[\"'`]?(?P<word>[A-Z]\w*)[\"'`]?[^\n]*\n)(?s:.*?)(?:^[ \t]*(?P=word)$|\Z)",
+    r"(?P<code_before>[=(,\[!&|?{;~\n]\s*+|\b(?:if|unless|when|and|or|not)[ \t]++)(?=/[^*/>\s=])"
+    r"/(?:[^/\\\n]|\\.)+/\w*",
+    r"%[wWiIqQ]?(?:\[[^\]\n]*\]|\{[^}\n]*\}|\([^)\n]*\)|<[^>\n]*>)",
+    r"(?P<code_character>\?[\"'#](?!\w))",
+)
+_SWIFT_LITERALS = (r"(?P<marks>#{1,3})\"(?s:.*?)(?:\"(?P=marks)|\Z)",)
+_SCALA_LITERALS = (r"(?P<code_symbol>'[A-Za-z_]\w*+(?!'))",)
+
+_QUOTES = ('"', "'")
+_BRACES: dict[str, Any] = {"line_comments": ("//",), "block_comments": _C_COMMENTS, "blocks": "braces"}
+
 LANGUAGES = {
     row.name: row
     for row in (
-        Language("python", (".py", ".pyi"), ("#",), (), ('"""', "'''", '"', "'"), "indent", _PYTHON),
-        Language("kotlin", (".kt", ".kts"), ("//",), _C_COMMENTS, ('"""', '"', "'"), "braces", _KOTLIN, ('"""',)),
-        Language("java", (".java",), ("//",), _C_COMMENTS, ('"""', '"', "'"), "braces", _JAVA),
+        Language("python", (".py", ".pyi"), ("#",), (), ('"""', "'''", *_QUOTES), "indent", _PYTHON),
         Language(
-            "javascript", (".js", ".jsx", ".mjs", ".cjs"), ("//",), _C_COMMENTS, ('"', "'", "`"), "braces", _JAVASCRIPT
+            "kotlin",
+            (".kt", ".kts"),
+            strings=('"""', *_QUOTES),
+            grammar=_KOTLIN,
+            raw_strings=('"""',),
+            nested_comments=True,
+            **_BRACES,
         ),
-        Language("typescript", (".ts", ".tsx"), ("//",), _C_COMMENTS, ('"', "'", "`"), "braces", _TYPESCRIPT),
-        Language("go", (".go",), ("//",), _C_COMMENTS, ('"', "'", "`"), "braces", _GO, ("`",)),
+        Language("java", (".java",), strings=('"""', *_QUOTES), grammar=_JAVA, **_BRACES),
+        Language(
+            "javascript",
+            (".js", ".jsx", ".mjs", ".cjs"),
+            strings=(*_QUOTES, "`"),
+            grammar=_JAVASCRIPT,
+            long_strings=("`",),
+            literals=_JAVASCRIPT_LITERALS,
+            **_BRACES,
+        ),
+        Language(
+            "typescript",
+            (".ts", ".tsx", ".mts", ".cts"),
+            strings=(*_QUOTES, "`"),
+            grammar=_TYPESCRIPT,
+            long_strings=("`",),
+            literals=_JAVASCRIPT_LITERALS,
+            dialects=((".tsx", _TSX),),
+            aliases=("tsx",),
+            **_BRACES,
+        ),
+        Language("go", (".go",), strings=(*_QUOTES, "`"), grammar=_GO, raw_strings=("`",), **_BRACES),
+        # a header can be C or C++: the grammar of C++ reads both
+        Language("c", (".c", ".h"), strings=_QUOTES, grammar=_C, dialects=((".h", _CPP),), **_BRACES),
+        Language(
+            "cpp",
+            (".cpp", ".cc", ".cxx", ".hpp", ".hh", ".hxx", ".ipp", ".inl"),
+            strings=_QUOTES,
+            grammar=_CPP,
+            literals=_CPP_LITERALS,
+            aliases=("c++",),
+            **_BRACES,
+        ),
+        Language(
+            "csharp",
+            (".cs", ".csx"),
+            strings=('"""', *_QUOTES),
+            grammar=_CSHARP,
+            raw_strings=('"""',),
+            literals=_CSHARP_LITERALS,
+            aliases=("c#", "c-sharp"),
+            **_BRACES,
+        ),
+        Language(
+            "rust",
+            (".rs",),
+            strings=_QUOTES,
+            grammar=_RUST,
+            long_strings=('"',),
+            literals=_RUST_LITERALS,
+            nested_comments=True,
+            **_BRACES,
+        ),
+        Language(
+            "php",
+            (".php", ".phtml", ".inc"),
+            ("//", "#"),
+            _C_COMMENTS,
+            _QUOTES,
+            "braces",
+            _PHP,
+            long_strings=_QUOTES,
+            literals=_PHP_LITERALS,
+        ),
+        Language(
+            "ruby",
+            (".rb", ".rake", ".gemspec"),
+            ("#",),
+            (),
+            _QUOTES,
+            "end",
+            _RUBY,
+            long_strings=_QUOTES,
+            literals=_RUBY_LITERALS,
+        ),
+        Language(
+            "swift",
+            (".swift",),
+            strings=('"""', '"'),
+            grammar=_SWIFT,
+            literals=_SWIFT_LITERALS,
+            nested_comments=True,
+            **_BRACES,
+        ),
+        Language(
+            "scala",
+            (".scala", ".sc"),
+            strings=('"""', *_QUOTES),
+            grammar=_SCALA,
+            raw_strings=('"""',),
+            literals=_SCALA_LITERALS,
+            nested_comments=True,
+            **_BRACES,
+        ),
     )
 }
 
+BY_NAME = {name: row for row in LANGUAGES.values() for name in (row.name, *row.aliases)}
 BY_SUFFIX = {suffix: row for row in LANGUAGES.values() for suffix in row.suffixes}
 
 
-def language_of(path: str) -> Language | None:
-    """Return the language of a path by its suffix, or None if the table has no row for it."""
-    return BY_SUFFIX.get(posixpath.splitext(path)[1].lower())
+def language_of(path: str, name: str = "") -> Language | None:
+    """Return the language by the name that a record gives, else by the path's suffix; None if the table has no row."""
+    return BY_NAME.get(name.lower()) or BY_SUFFIX.get(posixpath.splitext(path)[1].lower())

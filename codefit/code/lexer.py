@@ -1,9 +1,8 @@
 """A small scanner that tells code from comments and strings, built from a row of the language table.
 
-One regular expression a language, one pass a file, no backtracking into what was matched. Unterminated text ends at
-the line end (one-line strings) or at the end of the file. Not handled: nested block comments, quotes inside the
-`${...}` of a string template beyond their parity, names in backticks with an apostrophe, and JavaScript's regular
-expression literals.
+One regular expression a language, one pass a file. Unterminated text ends at the line end (strings of one line) or at
+the end of the file. Not handled: quotes inside the `${...}` of a string template beyond their parity, and names in
+backticks with an apostrophe.
 """
 
 import functools
@@ -12,26 +11,66 @@ from collections.abc import Iterator
 
 from codefit.code.languages import Language
 
+BLANKS = re.compile(r"\s*")
+BLOCK_COMMENT = re.compile(r"/\*|\*/")
+
+
+Piece = tuple[int, int, bool]  # start, end, and whether it is a comment; otherwise a string or another literal
 IDENTIFIER = re.compile(r"[^\W\d]\w*")  # of any language: a letter or underscore, then letters, digits, underscores
 
 
 @functools.cache
 def _scanner(language: Language) -> re.Pattern[str]:
-    """Return a pattern whose every match is one comment (group 1) or one string (group 2)."""
-    comments = [re.escape(opening) + r"[^\n]*+" for opening in language.line_comments]
+    """Return a pattern whose every match is one comment (group 1), one string (group 2) or another literal."""
+    comments = [re.escape(opening) + r"[^\n]*" for opening in language.line_comments]
     comments += [rf"{re.escape(left)}(?s:.*?)(?:{re.escape(right)}|\Z)" for left, right in language.block_comments]
-    strings = [_string(quote, quote in language.raw_strings) for quote in language.strings]
-    return re.compile(f"({'|'.join(comments)})|({'|'.join(strings)})")
+    strings = [_string(quote, language) for quote in language.strings]
+    # what begins with the mark of a comment and is none, as `#[` in PHP, comes before the comments
+    return re.compile("|".join([*language.literals, f"({'|'.join(comments)})", f"({'|'.join(strings)})"]), re.M)
 
 
-def _string(quote: str, raw: bool) -> str:
+def _string(quote: str, language: Language) -> str:
     mark = re.escape(quote)
-    if len(quote) == 1 and quote != "`":
-        return rf"{mark}(?>(?:[^{mark}\\\n]|\\(?s:.))*){mark}?"
-    if raw:
+    if quote in language.raw_strings:
         return rf"{mark}(?s:.*?)(?:{mark}|\Z)"
+    if len(quote) == 1 and quote not in language.long_strings:
+        return rf"{mark}(?>(?:[^{mark}\\\n]|\\(?s:.))*){mark}?"
     # an atomic group, not a possessive repeat: Python before 3.11.4 loses matches of a possessive group
     return rf"{mark}(?>(?:[^{quote[0]}\\]|\\(?s:.)|(?!{mark}){quote[0]})*)(?:{mark}|\\?\Z)"
+
+
+def pieces(text: str, language: Language) -> Iterator[Piece]:
+    """Yield the comments and literals of a text, in order."""
+    scanner = _scanner(language)
+    comment, string = scanner.groups - 1, scanner.groups
+    at: int | None = 0
+    while at is not None:
+        matches, at = scanner.finditer(text, at), None
+        for match in matches:
+            begin, end = match.span()
+            if match.lastindex == string:
+                yield begin, end, False
+            elif match.lastindex == comment:
+                if language.nested_comments and text.startswith("/*", begin) and text.find("/*", begin + 2, end) >= 0:
+                    at = _end_of_nested(text, begin)
+                    yield begin, at, True
+                    break  # and scan on behind it
+                yield begin, end, True
+            else:
+                if match.lastgroup and match.lastgroup.startswith("code"):
+                    begin = match.end(match.lastgroup)
+                if begin < end:
+                    yield begin, end, False
+
+
+def _end_of_nested(text: str, start: int) -> int:
+    """Return where a block comment ends that holds others."""
+    depth = 0
+    for mark in BLOCK_COMMENT.finditer(text, start):
+        depth += 1 if mark[0] == "/*" else -1
+        if not depth:
+            return mark.end()
+    return len(text)
 
 
 def mask(text: str, language: Language) -> tuple[str, list[tuple[int, int]]]:
@@ -40,14 +79,15 @@ def mask(text: str, language: Language) -> tuple[str, list[tuple[int, int]]]:
     What the mask shows is code: a newline in it is a line end of the code. The long spans are (start, end) of the
     comments and strings that go over more than one line, in order.
     """
+    masked: list[str] = []
     spans: list[tuple[int, int]] = []
-
-    def blank(match: re.Match[str]) -> str:
-        if "\n" in match[0]:
-            spans.append(match.span())
-        return (" " if match[1] is not None else '"') * len(match[0])
-
-    return _scanner(language).sub(blank, text), spans
+    position = 0
+    for start, end, is_comment in pieces(text, language):
+        masked += text[position:start], (" " if is_comment else '"') * (end - start)
+        position = end
+        if text.find("\n", start, end) >= 0:
+            spans.append((start, end))
+    return "".join([*masked, text[position:]]), spans
 
 
 def comment_length(text: str, language: Language) -> int:
@@ -57,27 +97,16 @@ def comment_length(text: str, language: Language) -> int:
 
 def comments(text: str, language: Language) -> Iterator[tuple[int, int]]:
     """Yield where each comment starts and ends."""
-    return (match.span() for match in _scanner(language).finditer(text) if match[1])
+    return ((begin, end) for begin, end, is_comment in pieces(text, language) if is_comment)
 
 
-def leading_comment(text: str, language: Language) -> str:
-    """Return the comment that a text begins with: one block, or line comments on consecutive lines; "" if none."""
-    end = 0
-    while match := _scanner(language).match(text, _skip_blanks(text, end)):
-        if match[1] is None or (end and not _joined(text, end, match, language)):
-            break
-        end = match.end()
-        if not text.startswith(language.line_comments, match.start()):
-            break
-    return text[:end]
-
-
-def _skip_blanks(text: str, start: int) -> int:
-    while start < len(text) and text[start].isspace():
-        start += 1
-    return start
-
-
-def _joined(text: str, end: int, match: re.Match[str], language: Language) -> bool:
-    between = text[end : match.start()]
-    return between.count("\n") == 1 and text.startswith(language.line_comments, match.start())
+def leading_comments(text: str, language: Language, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each comment starts and ends that only blanks separate from a position."""
+    scanner = _scanner(language)
+    while match := scanner.match(text, BLANKS.match(text, start).end()):  # type: ignore[union-attr]
+        if match.lastindex != scanner.groups - 1:
+            return
+        begin, start = match.span()
+        if language.nested_comments and text.startswith("/*", begin) and text.find("/*", begin + 2, start) >= 0:
+            start = _end_of_nested(text, begin)
+        yield begin, start

@@ -5,7 +5,8 @@ Two kinds of piece are known, both functions of nothing but the text, so that a 
 - from within a line: to the end of the logical line, which goes on while a `(` or `[` is open. In languages of
   indentation an open `{` continues it too; in languages of braces a block is a world of its own.
 - from a line start: the statement there, to the line end where every bracket opened since is closed again, in
-  languages of indentation with the deeper lines that follow. Comments and annotations at its head belong to it.
+  languages of indentation with the deeper lines that follow, and in Ruby with the `end` after these. Comments and
+  annotations at its head belong to it.
 
 Inside a comment or string of several lines every line stands alone.
 
@@ -22,6 +23,8 @@ from codefit.code.lexer import mask
 BRACKETS = re.compile(r"[()\[\]{}]")
 OPENING = {")": "(", "]": "[", "}": "{"}
 NOT_INDENTED = re.compile(r"(?<=\n)\S[^\n]*")
+END_OF_BLOCK = re.compile(r"end\b")
+BLOCK_GOES_ON = re.compile(r"(?:else|elsif|when|in|rescue|ensure|then)\b")
 OPENED_AGAIN = re.compile(r"[(\[{]\s*$|->\s*$")
 ANNOTATION = re.compile(r"(?:@[\w.:]+(?:\((?:[^()]|\([^()]*\))*\))?\s*)+")
 
@@ -32,7 +35,8 @@ class Structure:
     def __init__(self, text: str, language: Language) -> None:
         self.text = text
         self.code, self.long_spans = mask(text, language)
-        self.indented = language.blocks == "indent"
+        self.indented = language.blocks != "braces"
+        self.has_end = language.blocks == "end"
         self.starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self.ends = [*(start - 1 for start in self.starts[1:]), len(text)]
         self._nest()
@@ -126,14 +130,23 @@ class Structure:
         margin, following = self._indentation(line), last + 1
         while following < len(self.starts):
             if not self.is_blank(following):
-                if self._indentation(following) <= margin:
+                if self._indentation(following) < margin:
                     break
+                if self._indentation(following) == margin:
+                    if self.has_end and following > line + 1 and BLOCK_GOES_ON.match(self._stripped(following)):
+                        following += 1
+                        continue
+                    closes = self.has_end and following > last and END_OF_BLOCK.match(self._stripped(following))
+                    return self._end_of_brackets(following, limit) if closes else last
                 end = self._end_of_brackets(following, limit)
                 if end is None:
                     return None
                 last = following = end
             following += 1
         return last
+
+    def _stripped(self, line: int) -> str:
+        return self.text[self.starts[line] : self.ends[line]].strip()
 
     def _indentation(self, line: int) -> int:
         text = self.text[self.starts[line] : self.ends[line]].expandtabs()
@@ -143,13 +156,16 @@ class Structure:
 def end_of_body(text: str) -> int | None:
     """Return where a text that begins with a function's body leaves it, or None as long as it does not.
 
-    All lines of a body are indented, but for those that begin with a closing bracket. A `}` ends it, unless its line
-    opens a bracket again (`} else {`); any other line ends it before its beginning.
+    All lines of a body are indented, but for those that begin with a closing bracket. A `}` or a line `end` ends it,
+    unless its line opens a bracket again (`} else {`); any other line ends it before its beginning.
     """
     for line in NOT_INDENTED.finditer(text):
-        if line[0][0] not in OPENING:
+        if line[0].rstrip() == "end":
+            if line.end() < len(text):
+                return line.start() + len("end")
+        elif line[0][0] not in OPENING:
             return len(text[: line.start()].rstrip())
-        if line[0][0] == "}" and line.end() < len(text) and not OPENED_AGAIN.search(line[0]):
+        elif line[0][0] == "}" and line.end() < len(text) and not OPENED_AGAIN.search(line[0]):
             return line.start() + len(line[0].rstrip())
     return None
 

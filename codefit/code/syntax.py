@@ -8,6 +8,7 @@ import functools
 import importlib
 import inspect
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,11 +22,25 @@ Span = tuple[int, int]
 
 STRING = re.compile(r"""[rRuUbB]{0,2}("{3}|'{3}|"|')(.*)\1""", re.DOTALL)
 COMMENT_MARK = re.compile(r"/\*|\*/")
+QUALIFIED = {"qualified_identifier"}
+NAMES = {"identifier", "field_identifier", "type_identifier", "operator_name", "destructor_name"}
 MARKS = re.compile(r"^/\*+!?|\*+/$|^[ \t]*(?:\*(?!/) ?|///?!? ?)", re.MULTILINE)
+
+HASHES = re.compile(r"^[ \t]*#+ ?", re.MULTILINE)
+XML_DOCUMENTATION = re.compile(r"</?(?:summary|remarks)>[ \t]*")  # around the words, in C#
 
 # Kotlin's grammar looks for the end of every comment, nested ones too, and anew where there is none: in a file of open
 # comments for hours. Open comments times characters above this are not parsed; it allows a hundred in 200 kB.
 MOST_LOOKING = 20_000_000
+
+# Some grammars take quadratic time on text that is none of their language. Code takes 20 ms for 64 kB.
+PIECE = 1 << 16
+# Java's grammar cannot even be stopped in a type within types, `a<b<c<...`.
+DEEPEST_TYPE = 40
+NESTED_TYPES = re.compile(rf"(?:\b\w{{1,64}}\s?<\s?){{{DEEPEST_TYPE}}}")
+PARSE_SECONDS = 1.0  # of this processor, for a piece
+# Queries take quadratic time on a node of many children, which only a tree of many nodes can have.
+MOST_QUERIED = 20_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,19 +65,21 @@ class Definition:
 
 
 class Syntax:
-    """The tree of one text."""
+    """The tree of one text. The path decides about the grammar where a language has two, as for `.ts` and `.tsx`."""
 
-    def __init__(self, text: str, language: Language) -> None:
+    def __init__(self, text: str, language: Language, path: str = "") -> None:
         self.text = text
         self.language = language
-        self.grammar: Grammar = language.grammar
+        self.grammar: Grammar = language.grammar_of(path)
         self._source = text.encode("utf-8", "surrogatepass")
         self._characters = None if len(self._source) == len(text) else _characters(self._source)
         marks = Counter(COMMENT_MARK.findall(text))
         hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
         # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
-        self.root = _parser(self.grammar).parse(b"" if hopeless else self._source + b"\n").root_node
-        self.has_error: bool = hopeless or self.root.has_error
+        hopeless = hopeless or (text.count("<") > DEEPEST_TYPE and NESTED_TYPES.search(text) is not None)
+        root = None if hopeless else _root(self.grammar, self._source + b"\n")
+        self.root: Any = _root(self.grammar, b"") if root is None else root
+        self.has_error: bool = root is None or root.has_error
 
     def span(self, node: Any) -> Span:
         """Return the characters of a node."""
@@ -77,7 +94,32 @@ class Syntax:
 
     def errors(self) -> int:
         """Return how many places of the text the grammar cannot make sense of."""
-        return len(_query(self.grammar, ("ERROR", "MISSING")).captures(self.root).get("found", []))
+        return len(self._nodes("ERROR", "MISSING"))
+
+    def unread_functions(self) -> int:
+        """Return how many functions are not among `functions`, because the tree is broken in or around them."""
+        if not self.has_error:
+            return 0
+        nodes = self._nodes(*self.grammar.functions)
+        lost = self._nodes(f"ERROR ({self.grammar.parameters})")
+        return sum(bool(node.has_error) for node in nodes) + len(lost)
+
+    def comments(self) -> list[Span]:
+        """Return the comments in order; a line comment ends before its line end."""
+        spans = sorted(map(self.span, self._nodes(*self.grammar.comments)))
+        return [(start, start + len(self.text[start:end].rstrip("\n"))) for start, end in spans]
+
+    def shape(self) -> str:
+        """Return the tree as an expression without its comments: equal for texts that mean the same."""
+        return re.sub(rf"\s*\((?:{'|'.join(self.grammar.comments)})\)", "", str(self.root))
+
+    def _nodes(self, *patterns: str) -> list[Any]:
+        """Return the nodes of some types; a type may be followed by ` field: (_)` or ` (type of a child)`."""
+        if self.root.descendant_count <= MOST_QUERIED:
+            return list(_query(self.grammar, patterns).captures(self.root).get("found", []))
+        wanted = {pattern.partition(" ")[0]: pattern.partition(" ")[2] for pattern in patterns}
+        found = (node for node in _walk(self.root) if node.type in wanted or (node.is_missing and "MISSING" in wanted))
+        return [node for node in found if _has(node, wanted.get(node.type, ""))]
 
     def nodes_at(self, character: int) -> Iterator[Any]:
         """Yield the named nodes that hold a character, the smallest first."""
@@ -99,19 +141,20 @@ class Syntax:
         return self._definitions(self.grammar.classes)
 
     def _definitions(self, types: Sequence[str]) -> list[Definition]:
-        nodes = _query(self.grammar, tuple(types)).captures(self.root).get("found", [])
+        nodes = self._nodes(*types)
         found = (self._definition(node) for node in sorted(nodes, key=lambda node: node.start_byte))
         return [definition for definition in found if definition is not None]
 
     def _definition(self, node: Any) -> Definition | None:
-        name = node.child_by_field_name("name")
+        name = _name_of(node)
         if name is None or node.has_error:
             return None
         outer = node
         while outer.parent is not None and outer.parent.type in self.grammar.wrappers:
             outer = outer.parent
-        span = self.span(outer)
+        span = self.span(self._first_attribute(outer))[0], self.span(outer)[1]
         body = next((child for child in node.children if child.type in self.grammar.bodies), None)
+        body = body or node.child_by_field_name("body")
         return Definition(
             name=name.text.decode("utf-8", "replace"),
             span=span,
@@ -120,6 +163,12 @@ class Syntax:
             body=None if body is None else self.span(body),
             docstring=self._comment_above(span[0]) if self.language.blocks != "indent" else self._docstring_in(body),
         )
+
+    def _first_attribute(self, node: Any) -> Any:
+        """Return the first of the attributes that stand before a node, as `#[derive(...)]` in Rust, or the node."""
+        while (before := node.prev_named_sibling) is not None and before.type in self.grammar.attributes:
+            node = before
+        return node
 
     def _docstring_in(self, body: Any) -> Span | None:
         if body is None:
@@ -164,7 +213,43 @@ class Syntax:
         if self.language.blocks == "indent":
             match = STRING.fullmatch(text)
             return inspect.cleandoc(match[2]).strip() if match else ""
-        return inspect.cleandoc("\n" + MARKS.sub("", text)).strip()
+        words = (HASHES if text.startswith("#") else MARKS).sub("", text)
+        return inspect.cleandoc("\n" + XML_DOCUMENTATION.sub("", words)).strip()
+
+
+def _name_of(node: Any) -> Any | None:
+    """Return the node of a definition's name; in C it lies inside declarators, and in C++ behind `Class::` too."""
+    while node is not None:
+        name = node.child_by_field_name("name")
+        if name is not None and name.type not in QUALIFIED:
+            return name
+        inner = name or node.child_by_field_name("declarator")
+        if inner is None and node.type in {"reference_declarator", "parenthesized_declarator"}:
+            inner = node.named_children[-1] if node.named_children else None
+        if inner is not None and not inner.child_count and inner.type in NAMES:
+            return inner
+        node = inner
+    return None
+
+
+def _walk(root: Any) -> Iterator[Any]:
+    """Yield the nodes of a tree in the order of the text."""
+    cursor = root.walk()
+    while True:
+        yield cursor.node
+        if cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return
+
+
+def _has(node: Any, part: str) -> bool:
+    """Return whether a node has the part of a pattern behind its type."""
+    field, _, child = part.rpartition(": ")
+    if field:
+        return node.child_by_field_name(field) is not None
+    return not child or any(f"({found.type})" == child for found in node.children)
 
 
 def _characters(source: bytes) -> Any:
@@ -178,8 +263,18 @@ def _grammar(grammar: Grammar) -> tree_sitter.Language:
     return tree_sitter.Language(getattr(importlib.import_module(grammar.package), grammar.entry)())
 
 
-def _parser(grammar: Grammar) -> tree_sitter.Parser:
-    return tree_sitter.Parser(_grammar(grammar))
+def _root(grammar: Grammar, source: bytes) -> Any | None:
+    """Return the root of the tree of a source, or None where a grammar loses itself in its errors."""
+    limit = time.thread_time() + PARSE_SECONDS * max(1, len(source) / PIECE)
+    parser = tree_sitter.Parser(_grammar(grammar))
+    try:
+        tree = parser.parse(
+            lambda start, _: source[start : start + PIECE],
+            progress_callback=lambda *_: time.thread_time() > limit,
+        )
+    except ValueError:  # how the parser says that it was stopped
+        return None
+    return tree.root_node
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """What stage 2 does to documents before pairs are built: cleaning, rules, redaction, duplicates, splits."""
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -16,6 +17,7 @@ from codefit.curation.stripping import without_comments, without_docstrings
 from codefit.engine import Engine
 from codefit.records import Document, Rejection
 
+CARRIAGE_RETURNS = re.compile(r"\r+\n?")
 BATCH = 1 << 18  # characters that are curated, or tokenised, at once
 
 LOCAL = Engine()
@@ -95,7 +97,7 @@ def curate_batch(documents: Sequence[Document], options: CurationOptions) -> lis
 def _formatted(documents: Sequence[Document]) -> tuple[list[Document], list[int]]:
     """Return the documents with their Python formatted, and the numbers of those that do not parse."""
     python = [number for number, document in enumerate(documents) if _language(document) is LANGUAGES["python"]]
-    texts = formatted([documents[number].content.replace("\r\n", "\n") for number in python])
+    texts = formatted([with_line_feeds(documents[number].content) for number in python])
     results = dict(zip(python, texts, strict=True))
     return [
         document if (text := results.get(number)) is None else dataclasses.replace(document, content=text)
@@ -103,8 +105,19 @@ def _formatted(documents: Sequence[Document]) -> tuple[list[Document], list[int]
     ], [number for number, text in results.items() if text is None]
 
 
+def with_line_feeds(text: str) -> str:
+    """Return a text whose lines end with LF alone, without a byte order mark."""
+    text = text.removeprefix("\ufeff")
+    return CARRIAGE_RETURNS.sub(_line_feeds, text) if "\r" in text else text
+
+
+def _line_feeds(match: re.Match[str]) -> str:
+    """Return one line end for CR LF and CR CR LF, and one for every CR that stands alone."""
+    return "\n" if match[0].endswith("\n") else "\n" * len(match[0])
+
+
 def _language(document: Document) -> Language | None:
-    return LANGUAGES.get(document.language.lower()) or language_of(document.path)
+    return language_of(document.path, document.language)
 
 
 def curate(document: Document, options: CurationOptions) -> Curated:
@@ -118,9 +131,9 @@ def curate(document: Document, options: CurationOptions) -> Curated:
         document.content.encode()
     except UnicodeEncodeError as error:
         return Curated(Rejection("not UTF-8", f"character {error.start}"))
-    text, headers = remove_licence_headers(document.content.replace("\r\n", "\n"), language)
+    text, headers = remove_licence_headers(with_line_feeds(document.content), language)
     counts = Counter(licence_headers_removed=headers)
-    text = _stripped(text, language, options, counts)
+    text = _stripped(text, document.path, language, options, counts)
     if rejection := rejected(File(text, document.path, language, document.license), options.limits):
         return Curated(rejection, counts)
     redacted_text, redacted = redact(text, language)
@@ -128,11 +141,11 @@ def curate(document: Document, options: CurationOptions) -> Curated:
     return Curated(dataclasses.replace(document, content=text, language=language.name), counts, redacted)
 
 
-def _stripped(text: str, language: Language, options: CurationOptions, counts: Counter[str]) -> str:
+def _stripped(text: str, path: str, language: Language, options: CurationOptions, counts: Counter[str]) -> str:
     """Return a text without what `--strip_docstrings` and `--strip_comments` name, as far as it stays valid."""
     for wanted, stripped in (
         (options.strip_docstrings and language.name == "python", without_docstrings),
-        (options.strip_comments, lambda text: without_comments(text, language)),
+        (options.strip_comments, lambda text: without_comments(text, language, path)),
     ):
         if wanted:
             shorter = stripped(text)

@@ -1,6 +1,6 @@
 """Duplicate and near-duplicate files, found with numpy alone.
 
-Two files are near-duplicates when the sets of their 5-grams of words (`[A-Za-z0-9_]+`, case kept) have a Jaccard
+Two files are near-duplicates when the sets of their 5-grams of words (of any script, case kept) have a Jaccard
 similarity of at least 0.7 (the choice of SantaCoder and StarCoder2, arXiv 2402.19173). A file of fewer than 10 words
 has too few 5-grams to compare and counts only as an exact duplicate.
 
@@ -15,6 +15,7 @@ the running sums over the file.
 import functools
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -32,6 +33,12 @@ COUNTERS = 1 << 22
 ATTEMPTS = 48  # draws of another bin for an empty one, before its neighbour is taken
 
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+NO_WORD = re.compile(r"[^\w\x00-\x7f]+")
+# Thai, Lao, Burmese, Khmer, kana, Chinese characters: each character is taken for a word
+WRITTEN_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # splitmix64
 EMPTY = np.uint64(2**64 - 1)
 
@@ -47,7 +54,7 @@ def content_id(text: str) -> bytes:
 
 def _values_of_bytes() -> Hashes:
     values = np.zeros(256, np.uint64)
-    words = [ord(c) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"]
+    words = [ord(c) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"] + list(range(128, 256))
     values[words] = _mixed(np.array(words, np.uint64))
     return values
 
@@ -70,7 +77,9 @@ def _powers(base: int, count: int) -> Hashes:
 
 
 def word_hashes(text: str) -> Hashes:
-    """Return the hash of every word of a text, in order."""
+    """Return the hash of every word of a text, in order; shape (words,), uint64."""
+    if not text.isascii():
+        text = WRITTEN_WITHOUT_SPACES.sub(r" \g<0> ", NO_WORD.sub(" ", text))
     return np.concatenate([np.zeros(0, np.uint64), *map(_hashes_of_words, _blocks(text.encode()))])
 
 

@@ -34,11 +34,24 @@ BASE64_CLASSES = bytes(ord("b") if BASE64_CHARACTER.match(bytes([byte])) else or
 DIGIT_CLASSES = bytes(ord("d") if byte in DIGITS else ord(".") for byte in range(256))
 HEX_SEPARATORS = b" \t\r\n\f\v,x\\"
 ENCODED_LENGTH = 1024  # characters of one match
+# what a comment says of its file; prose that speaks of generated things is none, so a sentence must begin with it
+_BEGIN = r"(?:^|[.!?:;,(]\s*|\s-+\s*)"
 GENERATED = re.compile(
-    r"auto-?generated|automatically generated|generated automatically|this file is generated|@generated|do not edit",
-    re.I,
+    r"(?-i:\bDO NOT (?:EDIT|MODIFY)\b)|@generated\b|"
+    r"\bthis (?:\w+ )?(?:file|code|class|module|source|document|header|script|package|content|interface)\w* "
+    r"(?:is|are|was|has been) (?:auto-? ?|automatically )?generated\b|"
+    rf"{_BEGIN}(?:please )?do not (?:edit|modify) ?(?:$|[.!;,:-]|this|it|by|manually|directly|or)|"
+    rf"{_BEGIN}(?:(?:this|file|code|source) )?(?:is )?"
+    r"(?:auto-?generated|automatically generated|generated automatically)"
+    r" ?(?:$|[.!;:,)-]|by\b|from\b|with\b|using\b|file\b|code\b|on\b|at\b|do not\b)|"
+    rf"{_BEGIN}(?:file|code|source) generated (?:by|from|with)\b",
+    re.I | re.M,
 )
+GENERATED_WORD = re.compile(r"(?:[Gg]enerate|GENERATE|[Ee]dit|EDIT|[Mm]odif|MODIF)")
+CODE_LINE = re.compile(r"(?:package|import|from|use|using|require|namespace|module|/?usr|/?bin|env)\b|.*coding")
+COMMENT_SIGNS = re.compile(r"[\s/*#;<!=\"'-]+|%+")
 GENERATED_LINES = 5
+MOST_SENTENCES = 10_000  # characters; a declaration is short
 # a comment that says so of the class behind licence and imports, as Kotlin's generators of tests write it
 GENERATED_COMMENT = re.compile(r"^\s*(?:/\*+|\*|//|#)\s*this (?:class|file|code) (?:is|was) generated\b", re.I | re.M)
 GENERATED_COMMENT_LINES = 40
@@ -48,7 +61,8 @@ VENDORED = re.compile(
     re.I,
 )
 GENERATED_PATH = re.compile(
-    r"_pb2(?:_grpc)?\.pyi?$|\.pb\.go$|\.designer\.\w+$|[._]g(?:en(?:erated)?)?\.(?:kt|java|ts|go)$", re.I
+    r"_pb2(?:_grpc)?\.pyi?$|\.pb\.go$|\.designer\.\w+$|\.g(?:en(?:erated)?)?\.(?:kt|java|ts|go|cs|swift|rs)$|_generated\.\w+$",
+    re.I,
 )
 XML_PROBE = 100
 WORD = re.compile(r"[A-Za-z0-9_]+")
@@ -133,9 +147,22 @@ def _under(measure: Callable[[File], float]) -> Rule:
 
 
 def _generated(file: File, _: Any) -> str | None:
-    match = GENERATED.search("\n".join(file.lines[:GENERATED_LINES]))
+    head = file.lines[:GENERATED_LINES]
+    said = GENERATED_WORD.search("\n".join(head))  # cheap, and rarely there
+    match = GENERATED.search(_sentences(head)) if said else None
     match = match or GENERATED_COMMENT.search("\n".join(file.lines[:GENERATED_COMMENT_LINES]))
-    return match[0].strip() if match else None
+    return match[0].strip(" .:;,(-!?") if match else None
+
+
+def _sentences(lines: Iterable[str]) -> str:
+    """Return the words of lines; a line that goes on with the sentence of the line above is joined to it."""
+    text = ""
+    for line in lines:
+        words = line[match.end() :] if (match := COMMENT_SIGNS.match(line)) else line
+        above = text.rpartition("\n")[2]
+        goes_on = above[-1:].islower() and words[:1].islower() and not CODE_LINE.match(above)
+        text += f" {words.rstrip()}" if goes_on else f"\n{words.rstrip()}"
+    return text[:MOST_SENTENCES]
 
 
 def _vendored(file: File, _: Any) -> str | None:
@@ -220,11 +247,11 @@ RULES: dict[str, tuple[Rule, Any, Any, Any]] = {
     "long lines on average": (_over(lambda file: len(file.text) / len(file.lines)), None, 100, 100),
     "short lines on average": (_under(lambda file: len(file.text) / len(file.lines)), None, None, 5),
     "too few words": (_under(lambda file: len(WORD.findall(file.text))), None, None, 30),
-    "damaged characters": (_over(lambda file: file.text.count("\ufffd") / len(file.text)), 0.01, 0.01, 0.01),
+    "damaged characters": (_over(lambda file: file.text.count("\ufffd") / max(1, len(file.text))), 0.01, 0.01, 0.01),
     "generated": (_generated, None, True, True),
     "XML header": (_xml, None, True, True),
     "giant number": (_long_digits, None, 40, 40),
-    "giant token": (_over(lambda file: max(map(len, file.text.split()))), None, 199, 199),
+    "giant token": (_over(lambda file: max(map(len, file.text.split()), default=0)), None, 199, 199),
     "few letters": (_under(lambda file: file.share(LETTERS)), None, 0.25, 0.25),
     "many digits": (_over(lambda file: file.share(DIGITS)), None, 0.30, 0.20),
     "encoded data": (_encoded, None, 0.5, 0.5),

@@ -1,18 +1,23 @@
 """The check that nothing leaks into train, computed from input and pairs alone and without a sketch."""
 
-from collections import Counter
+import collections
+import contextlib
+import io
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from codefit import records
 from codefit.curation.curate import CurationOptions, curate_all
 from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
 from codefit.curation.overlap import overlapping
+from codefit.curation.pair_texts import foreign_text
 from codefit.curation.split import split_at, unit_of
 from codefit.errors import UserError
 from codefit.manifest import read_manifest, sha256
@@ -59,7 +64,8 @@ def verify(output: Path) -> str:
 
     Raises:
         UserError: a train file resembles an evaluation file; a unit lies in two splits; a file holds a piece of a
-            benchmark; train holds a completion of test; or the input is not what it was.
+            benchmark; train holds a completion of test; a pair holds what is not in its document; or the input is not
+            what it was.
     """
     manifest = read_manifest(output)
     if "documents_kept" not in manifest:
@@ -83,6 +89,7 @@ class Prepared:
         self.arguments = manifest["arguments"]
         self.completions: list[str] = []
         self.splits: dict[str, str] = {}
+        self.places: dict[str, list[tuple[Path, int]]] = defaultdict(list)  # of a file's pairs: where each line begins
         self.units: dict[str, str] = {}
         self.taken: dict[str, set[tuple[int, int, bytes]]] = {}  # of a file that is context: start, length and hash
 
@@ -96,9 +103,31 @@ class Prepared:
         yield from self._wrong_context()
         yield from self._misplaced_in_time()
         yield from self._benchmarks()
-        train = (document.content for split, document in self.documents() if split == "train")
-        if overlaps := int(overlapping(self.completions, train).sum()):
+        foreign: list[str] = []
+        train = self._train_texts(foreign)
+        overlaps = int(overlapping(self.completions, train).sum())
+        collections.deque(train, maxlen=0)  # without a completion to look for, no text of train was asked for
+        if overlaps:
             yield f"train holds {overlaps} completions of test"
+        if foreign:
+            yield f"{len(foreign)} pairs hold a text that is not in their document ({foreign[0]})"
+
+    def _train_texts(self, foreign: list[str]) -> Iterator[str]:
+        """Yield the texts of train; meet every document on the way, and note which of its pairs hold another text."""
+        with contextlib.ExitStack() as stack:
+            files = {path: stack.enter_context(path.open("rb")) for path in self._pair_files()}
+            for split, document in self.documents():
+                for path, offset in self.places[_name(document)]:
+                    files[path].seek(offset)
+                    pair = records.Pair(**orjson.loads(files[path].readline()))
+                    if field := foreign_text(pair, document.content):
+                        foreign.append(f"the {field} of {pair.id} in {path.name}")
+                if split == "train":
+                    yield document.content
+
+    def _pair_files(self) -> list[Path]:
+        names = (f"{split}.jsonl" for split in (*records.SPLITS, "test_overlap"))
+        return [path for name in names if (path := self.output / name).is_file()]
 
     def _divided_units(self) -> Iterator[str]:
         """Read the pairs, and yield what lies in more than one split."""
@@ -106,9 +135,10 @@ class Prepared:
         by = self.arguments.get("split_by", "file")
         for name, file in files.items():
             split = name.removesuffix("_overlap")
-            for pair in records.read_jsonl(file, records.Pair) if name == split or file.is_file() else ():
+            for offset, pair in _pairs_at(file) if name == split or file.is_file() else ():
                 if name == "test":
                     self.completions.append(pair.completion)
+                self.places[f"{pair.repository}/{pair.path}"].append((file, offset))
                 yield from self._read_context(pair)
                 for path in (pair.path, *(file["path"] for file in pair.context or [])):
                     unit = unit_of(pair.repository, path, "file" if by == "time" else by)
@@ -159,6 +189,18 @@ class Prepared:
         if missing:
             one = next(iter(missing))
             raise UserError(f"{len(missing)} files of {self.output} are not in its input, such as {one}.")
+
+
+def _pairs_at(file: Path) -> Iterator[tuple[int, records.Pair]]:
+    """Yield the pairs of a file, each with the byte at which its line begins."""
+    pairs = records.read_jsonl(file, records.Pair)
+    offset = 0
+    with file.open("rb") if file.is_file() else io.BytesIO() as lines:
+        for pair in pairs:
+            while not (line := lines.readline()).strip() and line:
+                offset += len(line)
+            yield offset, pair
+            offset += len(line)
 
 
 def _name(record: records.Document | records.Pair) -> str:

@@ -1,24 +1,140 @@
-"""Licence headers: the comment at the top of a file that speaks of copyright or licence, the same in every file.
+"""Licence headers: what the comments at the top of a file say of copyright and licence, the same in every file.
 
-They are removed before anything else, because they teach nothing, fill the first window of every file and make
-different files look alike. A shebang and an encoding line stay.
+It is removed before anything else, because it teaches nothing, fills the first window of every file and makes
+different files look alike. A comment that only mentions a licence stays, and so do the paragraphs of a header that say
+something else, and what tools read: a shebang, an encoding line, `//go:build`, `# mypy:`, the metadata of PEP 723.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 
 from codefit.code.languages import Language
-from codefit.code.lexer import leading_comment
+from codefit.code.lexer import leading_comments
 
-KEPT_LINE = re.compile(r"#!.*\n|[ \t]*#.*?coding[:=].*\n")
-LEGAL = re.compile(r"copyright|licen[cs]e|SPDX|all rights reserved", re.I)
+KEPT_LINE = re.compile(r"#!.*\n|[ \t]*#.*?coding[:=].*\n|<\?php\b[ \t]*\n?|\s+")
+LEGAL = re.compile(
+    r"""\bcopyrights?[ \t]*:?[ \t]*(?:\(c\)|©|&copy;|[0-9]{4}|by\b|holder|(?-i:[A-Z]))|\babove[ ]copyright[ ]notice
+    |(?:\(c\)|©)[ \t]*(?:copyright|[0-9]{4}|by\b)|\ball[ ]rights[ ]reserved|\bSPDX-
+    |\blicen[cs]ed[ ](?:to[ ]the|to[ ]you|under)\b|\blicen[cs]e[ ]agreement|\blicenses?/
+    |\b(?:public|apache|mit|bsd|isc|boost|zlib|x11)[ ]licen[cs]e|\bpublic[ ]domain\b|\bunlicense\b|(?-i:\bAS[ ]IS\b)
+    |\bwarrant(?:y|ies)\b|\bliab(?:le|ility)[ ]for\b|\bpermission[ ](?:is[ ]hereby[ ]granted|to[ ]use[ ]?,)
+    |\bredistribute[ ]it\b|\bredistributions?[ ](?:and|of|in)\b|\bgoverned[ ]by[ ][^.]{0,40}licen[cs]e
+    |\bunder[ ]the[ ]terms\b|\bsubject[ ]to[ ]the[ ](?:terms|following)\b|\bendorse[ ]or[ ]promote
+    |\bcopy[ ]of[ ]the[ ](?:\w+[ ]){0,4}licen[cs]e|\bthis[ ]file[ ]is[ ]part[ ]of\b
+    |\bdistributed[ ](?:under|in[ ]the[ ]hope|without)|(?-i:\bLICEN[CS]E(?:\.|_|[ ]file))
+    |\bsee[ ](?:the[ ])?licen[cs]e\b""",
+    re.I | re.X,
+)
+DIRECTIVE = re.compile(
+    r"(?://|/\*+|\#)[ \t]*(?:go:|\+build\b|/[ \t]*<\w|@\w|!|-\*-|(?!https?:)[a-z][\w-]*:[ \t]*\S|eslint\b|global\b"
+    r"|noqa\b|NOLINT|swift-tools-version|swiftlint\b|prettier-|clang-format|>[ \t]*using\b|export\b|typed:)"
+)
+LEGAL_WORDS = (  # of which one is in whatever LEGAL matches: much faster to look for
+    *(
+        "copyright",
+        "(c)",
+        "©",
+        "rights",
+        "spdx",
+        "licen",
+        "domain",
+        "as is",
+        "warrant",
+        "liab",
+        "permission",
+        "redistrib",
+    ),
+    *("terms", "subject", "endorse", "this file", "distributed"),
+)
+NOTICE = re.compile(r"[\s/*#@]*(?:copyright\b(?![ \t]+(?-i:[a-z]))|licen[cs]e[ \t]?:)", re.I)  # a line that begins so
+SIGNS = re.compile(r"^[ \t]*(?:/?\*+|//+!?|#+)[ \t]*", re.M)
+METADATA, METADATA_END = re.compile(r"# /// [\w-]+$"), "# ///"
+BARE = re.compile(r"[\s/*#=!~_+-]*")
 
 
 def remove_licence_headers(text: str, language: Language) -> tuple[str, int]:
-    """Return the text without its licence headers, and how many were removed."""
+    """Return the text without its licence headers, and of how many comments something was removed."""
     kept = 0
     while match := KEPT_LINE.match(text, kept):
         kept = match.end()
-    rest, removed = text[kept:], 0
-    while LEGAL.search(header := leading_comment(rest, language)):
-        rest, removed = rest[len(header) :].lstrip(" \t\n"), removed + 1
-    return (text[:kept] + rest, removed) if removed else (text, 0)
+    parts, position, removed = [], 0, 0
+    for start, end in _leading_comments(text, language, kept):
+        comment = text[start:end]
+        shorter = _without_legal_text(comment)
+        if shorter != comment:
+            removed += 1
+            parts += [text[position:start], shorter]
+            position = end if shorter else len(text) - len(text[end:].lstrip(" \t\n"))
+        elif not all(DIRECTIVE.match(line) for line in comment.split("\n")):
+            break  # it says what the file is about
+    return "".join([*parts, text[position:]]), removed
+
+
+def _leading_comments(text: str, language: Language, start: int) -> Iterator[tuple[int, int]]:
+    """Yield the comments before any code: block comments, and line comments on consecutive lines as one."""
+    first, last = start, start
+    for begin, end in leading_comments(text, language, start):
+        between = text[last:begin]
+        is_line = text.startswith(language.line_comments, begin)
+        joined = is_line and between.count("\n") == 1 and text.startswith(language.line_comments, first)
+        if first < last and not joined:
+            yield first, last
+        first, last = begin if not joined else first, end
+    if first < last:
+        yield first, last
+
+
+def _without_legal_text(comment: str) -> str:
+    """Return a comment without its legal paragraphs; "" if nothing is left that says something."""
+    left: list[str] = []
+    for paragraph in _paragraphs(comment.split("\n")):
+        legal = _is_legal(paragraph) and not METADATA.match(paragraph[0])
+        left += filter(_is_kept, paragraph) if legal else paragraph
+    if "\n".join(left) == comment:
+        return comment
+    while left and BARE.fullmatch(left[0]):
+        left.pop(0)
+    while left and BARE.fullmatch(left[-1]) and left[-1].strip() != METADATA_END:
+        left.pop()
+    if not left:
+        return ""
+    shorter = "\n".join(left)
+    if not comment.startswith("/*"):
+        return shorter.lstrip()
+    opening, closing = comment[: 3 if comment.startswith("/**") else 2], comment.endswith("*/")
+    shorter = shorter if shorter.startswith("/*") else f"{opening}\n{shorter}"
+    return shorter if not closing or shorter.endswith("*/") else f"{shorter}\n */"
+
+
+def _is_legal(paragraph: Sequence[str]) -> bool:
+    if any(map(NOTICE.match, paragraph)):
+        return True
+    text = "\n".join(paragraph)
+    lower = text.lower()
+    if not any(word in lower for word in LEGAL_WORDS):
+        return False
+    return LEGAL.search(SIGNS.sub("", text).replace("\n", " ")) is not None
+
+
+def _is_kept(line: str) -> bool:
+    """Return whether a line of a legal paragraph stays: what a tool reads."""
+    return bool(DIRECTIVE.match(line.strip())) and not _is_legal([line])
+
+
+def _paragraphs(lines: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the runs of lines between bare ones, each with the bare lines after it; metadata of PEP 723 is one run."""
+    run: list[str] = []
+    metadata = ended = False
+    for line in lines:
+        begins = METADATA.match(line.strip()) is not None
+        if run and not metadata and ((ended and not BARE.fullmatch(line)) or begins):
+            yield run
+            run = []
+        run.append(line)
+        ended = bool(BARE.fullmatch(line)) and not metadata
+        if metadata and line.strip() == METADATA_END:
+            yield run
+            run, metadata = [], False
+        metadata = metadata or begins
+    if run:
+        yield run

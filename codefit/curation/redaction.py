@@ -24,27 +24,32 @@ NOBODY = re.compile(
     r"(?:git|hg|no-?reply|this|super|return|break|continue|user(?:name)?|e?mail|name|foo|you|me)\Z", re.I
 )
 RESERVED = re.compile(r"[@.](?:example|test|invalid|localhost|local)(?:\.(?:com|org|net|edu))?\Z", re.I)
-NO_TOP_LEVEL_DOMAINS = {
-    "png",
-    "jpg",
-    "jpeg",
-    "gif",
-    "svg",
-    "webp",
-    "js",
-    "ts",
-    "css",
-    "html",
-    "json",
-    "jar",
-    "aar",
-    "xml",
-}
+# the top-level domains that addresses have: all of two letters, and the frequent ones of more
+TOP_LEVEL_DOMAIN = re.compile(
+    r"[a-z]{2}|com|org|net|edu|gov|mil|int|info|biz|name|pro|aero|coop|museum|mobi|asia|tel|jobs|cat|travel|post|arpa"
+    r"|dev|app|tech|cloud|online|site|store|blog|xyz|top|club|live|life|world|group|agency|email|studio|design|digital"
+    r"|solutions|company|systems|network|software|services|space|team|today|media|zone|page|wiki|codes|engineering"
+    r"|science|academy|center|computer|expert|global|technology|shop|art|web|host|press|news|social|support|tools"
+    r"|community|foundation|institute|international|consulting|ventures|capital|finance|fund|bank|health|care|legal|law"
+    r"|london|berlin|paris|nyc|tokyo|moscow|swiss|google|microsoft|apple|amazon",
+    re.I,
+)
+FILE_SUFFIXES = {"js", "ts", "py", "rs", "md", "sh", "cc"}
+CALL = re.compile(r"[(\[]")
+DIST_TAG = re.compile(r"@(?:latest|next|beta|alpha|canary|rc|stable|master|main|head|v?[0-9]+)\.", re.I)
+INSTALLED = re.compile(r"\b(?:npm|npx|yarn|pnpm|pip|bun|go|cargo|gem|composer|brew)\b[^\n@]{0,60}\Z", re.I)
 
 MAYBE_IP = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9])|:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{1,4}:")
-IPV4 = re.compile(r"(?<![\w.+-])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w+-]|\.[0-9])")
+IPV4 = re.compile(r"(?<![\w.+~^-])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w+-]|\.[A-Za-z0-9])")
 IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?:::)?(?![\w:])")
-VERSION = re.compile(r"(?:version|release|revision|build|jdk|sdk|[=~<>]=|§|sections?|\bv)[\s\"'=:(]*\Z", re.I)
+VERSION = re.compile(
+    r"(?:version|release|revision|build|jdk|sdk|assembly|firmware|driver|product|package|library|dependency|artifact"
+    r"|[=~<>^]=|[~^]|§|sections?|chapter|clause|oid|\bv|\bver|\brc|\btag)(?:[_\w]{0,12}(?=[\s\"'=:(>,]))?[\s\"'=:(>,\[]*\Z",
+    re.I,
+)
+# a product (`Chrome/114.0.0.0`), a folder (`lib/5.10.20.30/`), a coordinate (`org.x:lib:12.4.55.6`)
+OF_A_PRODUCT = re.compile(r"[\w)]/\Z|[A-Za-z][\w.-]*:[\w.-]*[A-Za-z][\w.-]*:\Z|\w==?\Z")
+SMALL = 32  # four numbers below it are a version
 RESOLVERS = {"8.8.8.8", "8.8.4.4", "9.9.9.9", "4.4.4.4", "208.67.222.222", "208.67.220.220"}
 
 
@@ -72,8 +77,19 @@ def _emails(text: str) -> Iterator[tuple[int, int, str]]:
         name = LOCAL_PART.search(text, max(0, at - 64), at)
         if not name or NOBODY.match(name[0]) or RESERVED.search(match[0]):
             continue
-        if match[1].lower() not in NO_TOP_LEVEL_DOMAINS:
+        if not _is_code(match, name[0], text):
             yield name.start(), match.end(), "e-mail address"
+
+
+def _is_code(domain: re.Match[str], name: str, text: str) -> bool:
+    """Return whether what looks like an address is a product of matrices, a file, or a package with its version."""
+    if not TOP_LEVEL_DOMAIN.fullmatch(domain[1]) or domain[1].lower() in FILE_SUFFIXES:
+        return True
+    if CALL.match(text, domain.end()) or DIST_TAG.match(domain[0]):
+        return True
+    if len(name) + domain[0].count(".") == 2 and len(domain[0]) <= len("@y.to"):
+        return True  # x@y.to
+    return bool(INSTALLED.search(text, max(0, domain.start() - 80), domain.start()))
 
 
 def _ip_addresses(text: str) -> Iterator[tuple[int, int, str]]:
@@ -81,7 +97,8 @@ def _ip_addresses(text: str) -> Iterator[tuple[int, int, str]]:
         return
     for expression in (IPV4, IPV6):
         for match in expression.finditer(text):
-            if _is_public(match[0]) and not VERSION.search(text, max(0, match.start() - 32), match.start()):
+            before = max(0, match.start() - 48), match.start()
+            if _is_public(match[0]) and not (VERSION.search(text, *before) or OF_A_PRODUCT.search(text, *before)):
                 yield *match.span(), "IP address"
 
 
@@ -91,5 +108,5 @@ def _is_public(word: str) -> bool:
     except ValueError:
         return False
     numbers = word.split(".")
-    number_like = address.version == 4 and (int(numbers[0]) <= 2 or all(len(number) == 1 for number in numbers))
+    number_like = address.version == 4 and (int(numbers[0]) <= 2 or all(int(number) < SMALL for number in numbers))
     return address.is_global and word not in RESOLVERS and not number_like

@@ -2,7 +2,7 @@
 
 Own shapes are those that their issuers document or that gitleaks 8 lists (github.com/gitleaks/gitleaks). A word that is
 made of few different characters, or says "example", is a placeholder and not reported; so is one that is a part of a
-longer word. The detectors that guess (entropy, names of variables) are left out: in code they hit hashes and test data.
+longer word. What has no shape of its own is found by the name of its variable and its entropy: assignments.py.
 """
 
 import dataclasses
@@ -13,11 +13,25 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from codefit.curation.assignments import NAMES, assigned_secrets
+
 MIN_DISTINCT = 8  # characters; "xxxxxxxxxxxxxxxx" has 1, a random token of 20 has about 16
-PRIVATE_KEY = r"-----BEGIN (?:\w+ )*PRIVATE KEY-----(?:\\[nr]|[\s\"'+,])*[A-Za-z0-9+/=]{16,}"
-KEY_END = "-----END"
-KEY_LINE = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]{16,}+")
-PASSWORD = re.compile(r"[^\s{}$<>/\\\"'`%(),;]{4,}")  # what can be a password in a URL, and is no variable
+PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+KEY_END = re.compile(r"-----END|-----BEGIN")
+KEY_LENGTH = 1 << 14  # characters from a header that are looked at for its key
+KEY_BEGINS = 400  # characters from a header, or from its end, in which a line of the key must stand
+# A run of base64. It can stand behind `\n`, whose n is no part of it.
+KEY_RUN = re.compile(r"(?<![A-Za-z0-9+/=])(?:(?<=\\)[nrt])?([A-Za-z0-9+/=]{8,})")
+KEY_LINE = 24
+KEY_FIELD = re.compile(r"[A-Za-z-]+: [^\n\\]*")  # as `DEK-Info: AES-128-CBC,...`
+ESCAPED = re.compile(r"(?:\\[abfnrtv0]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})\Z")
+AWS_SECRET = r"(?:aws|AWS)[\w .-]{0,20}(?i:key|pwd|pw|pass|token)[\w\"'\]: =>]{0,24}[\"'`]([A-Za-z0-9/+]{40})[\"'`]"
+JSON_WEB_TOKEN = r"eyJ[\w=-]{12,2000}+\.[\w=-]{12,8000}+\.[\w=-]{12,2000}+"
+URL_PASSWORD = r"://[^\s/:@\"'`<>()]{0,64}:([^\s/@\"'`<>]{3,128})@(?=[\w\[])"
+QUERY_PASSWORD = r"(?i:[?&;](?:password|pwd)=)([^\s&;\"'`<>]{4,128})"
+ORACLE_PASSWORD = r"jdbc:oracle:\w{2,8}:[^\s/@:\"'`]{1,64}/([^\s/@\"'`]{3,128})@"
+PASSWORD = re.compile(r"[^\s{}<>/\\\"'`(),;]{4,}")  # what can be a password in a URL
+VARIABLE = re.compile(r"\$[A-Za-z_][A-Z_a-z]*[0-9]?|%\w+%|%[sd]|[*.]+")
 NO_PASSWORDS = re.compile(r"pass(?:word|wd|phrase)?\d*|pw?d|secret|token|user(?:name)?|tiger|changeme|x+|\*+|\.+", re.I)
 
 
@@ -54,9 +68,8 @@ class Finding:
 
 
 PATTERNS = (
-    # a header alone may be a parser's constant: only one that the body of a key follows is a key
-    Pattern("private key", ("-----BEGIN",), PRIVATE_KEY),
-    Pattern("AWS key", ("AKIA", "ASIA", "ABIA", "ACCA", "aws", "AWS"), "aws.AWSKeyDetector", 1),
+    Pattern("AWS key", ("AKIA", "ASIA", "ABIA", "ACCA"), r"(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[A-Z0-9]{16}"),
+    Pattern("AWS key", ("aws", "AWS"), AWS_SECRET, 1),
     Pattern("Azure storage key", ("AccountKey=",), "azure_storage_key.AzureStorageKeyDetector"),
     Pattern("GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), "github_token.GitHubTokenDetector"),
     Pattern("GitHub token", ("github_pat_",), r"github_pat_\w{82}"),
@@ -77,8 +90,10 @@ PATTERNS = (
     Pattern("Square token", ("sq0csp-",), "square_oauth.SquareOAuthDetector"),
     Pattern("Mailchimp key", ("-us",), "mailchimp.MailchimpDetector"),
     Pattern("Telegram token", (":AA",), "telegram_token.TelegramBotTokenDetector"),
-    Pattern("JSON web token", ("eyJ",), r"eyJ[\w=-]{12,}\.[\w=-]{12,}\.[\w=-]{12,}"),
-    Pattern("password in a URL", ("://",), "basic_auth.BasicAuthDetector", 1),
+    Pattern("JSON web token", ("eyJ",), JSON_WEB_TOKEN),
+    Pattern("password in a URL", ("://",), URL_PASSWORD, 1),
+    Pattern("password in a URL", ("assword=", "pwd="), QUERY_PASSWORD, 1),
+    Pattern("password in a URL", ("jdbc:oracle",), ORACLE_PASSWORD, 1),
 )
 
 
@@ -94,36 +109,71 @@ def _expressions(source: str) -> tuple[re.Pattern[str], ...]:
 
 def find_secrets(text: str) -> Iterator[Secret]:
     """Yield the secrets of a text, kind by kind; two kinds may overlap."""
+    if "PRIVATE KEY" in text:
+        yield from _private_keys(text)
     for pattern in PATTERNS:
         if any(mark in text for mark in pattern.marks):
             for expression in _expressions(pattern.source):
                 for match in expression.finditer(text):
                     start, end = match.span(min(pattern.group, expression.groups))
                     if _is_secret(pattern.kind, text, start, end):
-                        yield from _parts(pattern.kind, text, start, end)
+                        yield Secret(pattern.kind, start, end)
+    for start, end in assigned_secrets(text):
+        yield Secret("secret by its name", start, end)
 
 
 def _is_secret(kind: str, text: str, start: int, end: int) -> bool:
     word = text[start:end]
     if kind == "password in a URL":
-        return bool(PASSWORD.fullmatch(word)) and not NO_PASSWORDS.fullmatch(word)
-    joined = (start and _is_word(text[start - 1])) or (end < len(text) and _is_word(text[end]))
-    placeholder = len(set(word[-20:])) < MIN_DISTINCT or "example" in word.lower()
-    return not placeholder and (kind == "private key" or not joined)
+        return bool(PASSWORD.fullmatch(word)) and not (NO_PASSWORDS.fullmatch(word) or VARIABLE.fullmatch(word))
+    joined = _is_word_before(text, start) or (end < len(text) and _is_word(text[end]))
+    return not (joined or len(set(word[-20:])) < MIN_DISTINCT or "example" in word.lower())
+
+
+def _is_word_before(text: str, start: int) -> bool:
+    """Return whether a character before a position belongs to the same word, and not to an escape such as `\\n`."""
+    return start > 0 and _is_word(text[start - 1]) and not ESCAPED.search(text, max(0, start - 6), start)
 
 
 def _is_word(character: str) -> bool:
     return character.isalnum() or character == "_"
 
 
-def _parts(kind: str, text: str, start: int, end: int) -> Iterator[Secret]:
-    """Yield the secret; of a private key every line of its body, so that what stands between the lines is kept."""
-    if kind != "private key":
-        yield Secret(kind, start, end)
-        return
-    body, stop = text.index("KEY-----", start) + len("KEY-----"), text.find(KEY_END, end)
-    for match in KEY_LINE.finditer(text, body, stop if stop > 0 else end):
-        yield Secret(kind, *match.span())
+def _private_keys(text: str) -> Iterator[Secret]:
+    """Yield every line of the body of every private key, so that what stands between the lines is kept.
+
+    A header alone may be a parser's constant: only one that the body of a key follows is a key. Comment signs, margins,
+    quotes and header fields may stand between the lines.
+    """
+    for header in PRIVATE_KEY.finditer(text):
+        stop = KEY_END.search(text, header.end(), header.end() + KEY_LENGTH)
+        end = stop.start() if stop else min(len(text), header.end() + KEY_LENGTH)
+        fields = [field.span() for field in KEY_FIELD.finditer(text, header.end(), end)]
+        runs = [match.span(1) for match in KEY_RUN.finditer(text, header.end(), end)]
+        if not stop:
+            runs = _unbroken(runs, header.end())
+        runs = [
+            run
+            for run in runs
+            if not any(first <= run[0] < last for first, last in fields if "=" not in text[first:last])
+        ]
+        if any(_is_key_line(text[slice(*run)]) for run in runs):
+            yield from (Secret("private key", *run) for run in runs)
+
+
+def _unbroken(runs: list[tuple[int, int]], position: int) -> list[tuple[int, int]]:
+    """Return the runs up to the first gap that is too long for a key."""
+    kept = []
+    for start, end in runs:
+        if start - position > KEY_BEGINS:
+            break
+        kept.append((start, end))
+        position = end
+    return [run for run in kept if run[1] - run[0] >= KEY_LINE]
+
+
+def _is_key_line(run: str) -> bool:
+    return len(run) >= KEY_LINE and len(set(run)) >= 2 * MIN_DISTINCT and run != run.lower() and run != run.upper()
 
 
 def kind_of_secret(text: str) -> str | None:
@@ -133,11 +183,11 @@ def kind_of_secret(text: str) -> str | None:
 
 def scan(folder: Path) -> Iterator[Finding]:
     """Yield the lines with secrets of every file below a folder, in the order of their names."""
-    marks = tuple(mark for pattern in PATTERNS for mark in pattern.marks)
+    marks = ("PRIVATE KEY", *(mark for pattern in PATTERNS for mark in pattern.marks))
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             for number, line in enumerate(file, 1):
-                if any(mark in line for mark in marks):
+                if any(mark in line for mark in marks) or any(name in line.lower() for name in NAMES):
                     kind = kind_of_secret(_text(line))
                     if kind:
                         yield Finding(path.relative_to(folder), number, kind)

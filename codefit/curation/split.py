@@ -48,13 +48,15 @@ def assign(units: Sequence[str], splitting: Splitting) -> list[str]:
     largest split gives it one (its last to train, else its first), so that a small project can be measured too.
 
     Raises:
-        UserError: there are fewer than three units, so that no honest split exists.
+        UserError: there are fewer units than splits that are asked for, so that no honest split exists.
     """
     test_share, validation_share = splitting.test_share, splitting.validation_share
+    asked = 1 + (test_share > 0) + (validation_share > 0)
     places = {unit: position(unit, splitting.seed) for unit in sorted(set(units))}
-    if len(places) < MIN_UNITS:
+    if len(places) < asked:
         raise UserError(
-            f"{len(places)} unit(s) cannot make three splits; give more files, or a smaller unit with --split_by."
+            f"{len(places)} unit(s) cannot make {('one', 'two', 'three')[asked - 1]} splits; give more files, or a "
+            "smaller unit with --split_by."
         )
     splits = {unit: _split_at(place, test_share, validation_share) for unit, place in places.items()}
     for split, share, choose in (("train", 1, max), ("test", test_share, min), ("validation", validation_share, min)):

@@ -1,71 +1,62 @@
 """Take comments and docstrings out of a text so that it stays valid; where that is not sure, it stays as it is."""
 
 import ast
-import io
 import re
-import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from codefit.code.languages import Language
 from codefit.code.lexer import comments
+from codefit.code.syntax import Span, Syntax
 from codefit.curation.licence_headers import KEPT_LINE
 
 MARK = "\0"  # stands where a comment was
 ALONE = re.compile(r"^(?:[ \t]*\0)+[ \t]*(?:\n|\Z)", re.M)
-BEHIND_CODE = re.compile(r"(?:[ \t]*\0)+[ \t]*$", re.M)
+BEHIND_CODE = re.compile(r"(?<![ \t\0])(?:[ \t]*\0)+[ \t]*$", re.M)
 NEEDLESS = re.compile(r"(?<=[ \t])\0|\0(?=[ \t])")  # a blank stands there already
 DIRECTIVE = re.compile(r"//(?:go:|\s*\+build|/\s*<reference|export )")
 BLANK_REST = re.compile(r"[ \t]*(?:\n|\Z)")
 
 
-def without_comments(text: str, language: Language) -> str | None:
+def without_comments(text: str, language: Language, path: str = "") -> str | None:
     """Return a text without comments and the lines they leave empty; None if it cannot be told what is one.
 
-    A shebang, an encoding line, and comments that compilers read (`//go:build`) stay. Python is read by its own
-    tokenizer, other languages by the scanner of `codefit.lexer`.
+    A shebang, an encoding line, and comments that compilers read (`//go:build`) stay. Comments are what the grammar
+    and, where the grammar finds errors in the text, also the scanner take for one. The text without them must parse to
+    the same tree, or have fewer errors.
     """
     if MARK in text:
         return None
+    syntax = Syntax(text, language, path)
+    spans = syntax.comments()
+    if syntax.has_error:
+        known = {start for start, _ in comments(text, language)}
+        spans = [span for span in spans if span[0] in known]
+        if not spans:
+            return None
+    stripped = _without(text, spans)
+    return None if stripped != text and _is_worse(Syntax(stripped, language, path), syntax) else stripped
+
+
+def _is_worse(after: Syntax, before: Syntax) -> bool:
+    """Return whether a text without its comments means something else than with them."""
+    return after.shape() != before.shape() and after.errors() >= before.errors()
+
+
+def _without(text: str, spans: Sequence[Span]) -> str:
+    """Return a text without comments, given as (start, end) in order, and without the lines they leave empty."""
     kept = 0
     while match := KEPT_LINE.match(text, kept):
         kept = match.end()
-    try:
-        spans = list(_python_comments(text) if language.name == "python" else _sure_comments(text, language))
-    except (tokenize.TokenError, SyntaxError):
-        return None
     pieces, position = [], 0
     for start, end in spans:
-        if start >= kept:
+        if start >= kept and not DIRECTIVE.match(text, start):
             # a comment over several lines ends a statement where a language ends one at a line end
             ends_line = "\n" in text[start:end] and not BLANK_REST.match(text, end)
             pieces += [text[position:start], MARK + "\n" if ends_line else MARK]
             position = end
     marked = "".join([*pieces, text[position:]])
     return NEEDLESS.sub("", BEHIND_CODE.sub("", ALONE.sub("", marked))).replace(MARK, " ")
-
-
-def _python_comments(text: str) -> Iterator[tuple[int, int]]:
-    lines = text.split("\n")
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line) + 1)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.ERRORTOKEN:
-            raise SyntaxError(token.string)
-        if token.type == tokenize.COMMENT:
-            start = starts[token.start[0] - 1] + token.start[1]
-            yield start, start + len(token.string)
-
-
-def _sure_comments(text: str, language: Language) -> Iterator[tuple[int, int]]:
-    """Yield comments, except where a template, a regular expression or a nested comment could make it none."""
-    for start, end in comments(text, language):
-        before = text[text.rfind("\n", 0, start) + 1 : start]
-        nested = text.find("/*", start + 2, end) >= 0
-        in_template = "${" in before or before.count("`") % 2
-        if not (nested or in_template or before.endswith(("\\", "[", "/")) or DIRECTIVE.match(text, start)):
-            yield start, end
 
 
 def without_docstrings(text: str) -> str | None:

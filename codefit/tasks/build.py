@@ -8,6 +8,7 @@ from itertools import repeat
 from typing import Any
 
 from codefit.records import Document, to_line
+from codefit.tasks.cutting import parsed
 from codefit.tasks.repository_context import Context, Near, lay_out
 from codefit.tasks.task import TaskOptions, load_task
 from codefit.tasks.token_offsets import token_starts
@@ -15,11 +16,19 @@ from codefit.tasks.token_offsets import token_starts
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The pairs of some documents as lines of JSONL, what was counted, and by reason what gave no pair."""
+    """The pairs of some documents.
+
+    Attributes:
+        lines: the pairs as JSONL.
+        counts: what was counted.
+        skipped: by reason, what gave no pair.
+        syntax_errors: by language, the documents that the grammar cannot read as a whole.
+    """
 
     lines: str
     counts: Counter[str]
     skipped: Counter[str]
+    syntax_errors: Counter[str]
 
 
 def build_in_repository(batch: tuple[Sequence[Document], Sequence[Near]], **settings: Any) -> Built:
@@ -34,14 +43,19 @@ def build_batch(
     """Return the pairs of documents; the tokenizer is None for a task that needs no tokens."""
     counts, skipped = Counter(documents=len(documents)), Counter[str]()
     starts = token_starts(tokenizer, [document.content for document in documents]) if tokenizer else repeat([])
+    module = load_task(task)
+    syntax_errors: Counter[str] = Counter()
     lines: list[str] = []
     for document, start, files in zip(documents, starts, near or repeat(()), strict=False):
         context = lay_out(document, files, tokenizer, options.repository_context) if files else Context()
         own = dataclasses.replace(options, max_prompt_tokens=options.max_prompt_tokens - context.tokens)
-        pairs = [context.before(pair) for pair in load_task(task).build_pairs(document, start, own, skipped)]
+        pairs = [context.before(pair) for pair in module.build_pairs(document, start, own, skipped)]
         lines += map(to_line, pairs)
         if near is not None:
             counts.update(pairs_with_context=len(pairs) if context.files else 0)
         counts.update(documents_without_pair=not pairs, tokens=len(start), pairs=len(pairs))
         counts.update(natural_ends=sum(pair.finish_reason == "stop" for pair in pairs))
-    return Built("".join(lines), counts, skipped)
+        if module.NEEDS_SYNTAX and parsed(document).has_error:
+            syntax_errors[document.language] += 1
+            counts.update(unread_functions=parsed(document).unread_functions())
+    return Built("".join(lines), counts, skipped, syntax_errors)

@@ -22,6 +22,7 @@ from codefit.tasks.cutting import CLOSING, MIN_PROMPT_TOKENS, chance_of, name_of
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
+NEEDS_SYNTAX = False
 STOP = "end"
 
 LINE_STARTS = 0.5

@@ -1,6 +1,7 @@
 """Where documents are cut into prompts and completions: what several tasks need."""
 
 import bisect
+import functools
 import hashlib
 import random
 import re
@@ -8,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
-from codefit.code.syntax import Definition
+from codefit.code.languages import LANGUAGES
+from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document
 from codefit.tasks.task import TaskOptions
 
@@ -19,6 +21,12 @@ CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")  # a text that only cl
 LEAST_LINES = 3  # of a function that says something: CodeSearchNet's limit (arXiv 1909.09436)
 
 Item = TypeVar("Item")
+
+
+@functools.lru_cache(maxsize=1)
+def parsed(document: Document) -> Syntax:
+    """Return the tree of a document; that of the last one is at hand."""
+    return Syntax(document.content, LANGUAGES[document.language], document.path)
 
 
 def name_of(document: Document) -> str:

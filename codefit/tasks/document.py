@@ -7,13 +7,17 @@ from codefit.records import Document, Pair
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = False
+NEEDS_SYNTAX = False
 STOP = "end"
 
 
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
-    """Yield the one pair of a document."""
+    """Yield the one pair of a document, if it says anything."""
+    if not document.content.strip():
+        skipped["empty document"] += 1
+        return
     yield Pair(
         id=f"{document.repository}/{document.path}",
         task="document",

@@ -13,13 +13,13 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Span, Syntax
 from codefit.records import Document, Pair
-from codefit.tasks.cutting import CLOSING, chance_of, id_of, places, tokens_of
+from codefit.tasks.cutting import CLOSING, chance_of, id_of, parsed, places, tokens_of
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
+NEEDS_SYNTAX = True
 STOP = "end"
 
 SYNTAX = 0.9
@@ -34,7 +34,7 @@ def build_pairs(
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
     chance = chance_of(document, options.seed)
     cuts = places(starts, options, chance, skipped)
-    syntax = Syntax(document.content, LANGUAGES[document.language]) if cuts else None
+    syntax = parsed(document) if cuts else None
     used: set[int] = set()
     for place in cuts:
         assert syntax is not None

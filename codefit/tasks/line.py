@@ -3,10 +3,12 @@
 Every line is asked that is not blank and holds more than closing brackets, at most `--max_pairs_per_file` of a file.
 The completion begins with the line's indentation and ends before its line end. With `--lines_after 0` there is no
 suffix, and any model can be asked; otherwise it is fill-in-the-middle, or, with `--prompt_format verbose`, the lines
-after stand as a comment above the lines before, for models without sentinels. Where the lines before hold more than
-`--max_prompt_tokens`, the first of them are cut; the comment takes a quarter of them at most.
+after stand as a comment above the lines before, for models without sentinels. Both together hold at most
+`--max_prompt_tokens`: the lines after get a quarter of them and what the lines before do not need, and of the lines
+before the first ones are cut.
 """
 
+import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +18,10 @@ from codefit.tasks.cutting import CLOSING, cut_at_lines, id_of, thinned, tokens_
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
+NEEDS_SYNTAX = False
 STOP = "line"
+
+CODE_FOLLOWS = "Code:"
 
 
 def build_pairs(
@@ -47,17 +52,24 @@ def _pair(
 ) -> Pair:
     first, last = max(0, number - options.lines_before), number + options.lines_after
     end, last_end = begins[number] + len(lines[number].rstrip()), begins[min(last + 1, len(lines))] - 1
-    room, behind, comment = options.max_prompt_tokens, document.content[end:last_end], ""
-    if options.prompt_format == "verbose" and options.lines_after:
+    is_verbose = options.prompt_format == "verbose" and options.lines_after > 0
+    room, comment = options.max_prompt_tokens, ""
+    spare = 0 if is_verbose else room - tokens_of(starts, begins[first], begins[number])
+    behind_end = _cut(starts, end, last_end, max(room // 4, spare))
+    behind = document.content[end:behind_end]
+    if is_verbose:
         behind = document.content[end : cut_at_lines(document.content, end, last_end, starts, room // 4)]
         comment = _comment(behind, LANGUAGES[document.language].line_comments[0])
         room -= room // 4
+    elif options.lines_after:
+        room -= tokens_of(starts, end, behind_end)
     while first < number - 1 and tokens_of(starts, begins[first], begins[number]) > room:
         first += 1
+    begin = max(begins[first], starts[max(bisect.bisect_left(starts, begins[number]) - room, 0)])
     return Pair(
         id=id_of(document, begins[number]),
         task="line",
-        prompt=comment + document.content[begins[first] : begins[number]],
+        prompt=comment + document.content[begin : begins[number]],
         completion=document.content[begins[number] : end],
         suffix=behind if options.lines_after and not comment else None,
         repository=document.repository,
@@ -66,7 +78,15 @@ def _pair(
     )
 
 
+def _cut(starts: Sequence[int], start: int, end: int, limit: int) -> int:
+    """Return where a piece of a text ends that holds at most `limit` tokens."""
+    behind = max(bisect.bisect_right(starts, start) - 1, 0) + limit
+    return min(end, max(starts[behind], start)) if behind < len(starts) else end
+
+
 def _comment(behind: str, mark: str) -> str:
     """Return the lines behind the line as a comment that says so."""
     lines = behind.strip("\n").split("\n")
-    return "\n".join(f"{mark} {line}".rstrip() for line in ("Lines behind the missing line:", *lines, "Code:")) + "\n"
+    return (
+        "\n".join(f"{mark} {line}".rstrip() for line in ("Lines behind the missing line:", *lines, CODE_FOLLOWS)) + "\n"
+    )

@@ -13,14 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from codefit.code.languages import LANGUAGES
 from codefit.code.structure import end_of_body
 from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
-from codefit.tasks.cutting import dedented, id_of, is_short, thinned, tokens_of, whole_lines
+from codefit.tasks.cutting import dedented, id_of, is_short, parsed, thinned, tokens_of, whole_lines
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
+NEEDS_SYNTAX = True
 STOP = "body"
 
 LEAST_WORDS = 3
@@ -33,7 +33,7 @@ def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
-    syntax = Syntax(document.content, LANGUAGES[document.language])
+    syntax = parsed(document)
     asked = []
     for function in syntax.functions():
         if reason := _refusal(syntax, function) or _over_a_limit(syntax, function, starts, options):
@@ -90,7 +90,12 @@ def _body(syntax: Syntax, function: Definition) -> int:
     """Return where the body begins: on the line behind the docstring, `{` or `=`, or beside it if more stands there."""
     assert function.body is not None
     assert function.docstring is not None
-    end = function.docstring[1] if syntax.language.blocks == "indent" else function.body[0] + 1
+    if syntax.language.blocks == "indent":
+        end = function.docstring[1]
+    elif syntax.text.startswith(("{", "="), function.body[0]):
+        end = function.body[0] + 1
+    else:  # an expression, or a body without a mark of its own
+        end = len(syntax.text[: function.body[0]].rstrip())
     mark = re.escape(syntax.language.line_comments[0])
     rest = re.compile(rf"[ \t]*(?:{mark}[^\n]*)?\n(?:\s*\n)?").match(syntax.text, end, function.span[1])
     return rest.end() if rest else end

@@ -14,11 +14,12 @@ from codefit.code.languages import LANGUAGES
 from codefit.code.lexer import IDENTIFIER
 from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
-from codefit.tasks.cutting import cut_at_lines, dedented, id_of, is_short, thinned, whole_lines
+from codefit.tasks.cutting import cut_at_lines, dedented, id_of, is_short, parsed, thinned, whole_lines
 from codefit.tasks.instructions import TOKENS, question
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
+NEEDS_SYNTAX = True
 STOP = "line"
 
 MASK = "FUNCTION_NAME"
@@ -30,7 +31,7 @@ def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
-    syntax = Syntax(document.content, LANGUAGES[document.language])
+    syntax = parsed(document)
     asked = []
     for function in syntax.functions():
         if reason := _refusal(syntax, function):
@@ -52,7 +53,7 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
         return "override"
     if SPECIAL.fullmatch(name) or name in syntax.grammar.dictated:
         return "name that is not free"
-    if not IDENTIFIER.fullmatch(name):
+    if not IDENTIFIER.fullmatch(name.rstrip("?!")):  # which end a name in Ruby
         return "name that is a sentence"
     return "short function" if is_short(text, function) else ""
 

@@ -80,6 +80,18 @@ def pieces(pair: Pair) -> Iterator[tuple[str, int, str]]:
         raise ValueError(f"{pair.id} begins with more than its context")
 
 
+def own_prompt(pair: Pair) -> str:
+    """Return the prompt of a pair without its context.
+
+    Raises:
+        ValueError: the prompt does not begin with what the pair says.
+    """
+    at = 0
+    for path, _, text in pieces(pair):
+        at += len(_header(path, pair.language)) + len(_closed(text))
+    return pair.prompt[at + len(_header(pair.path, pair.language)) :] if pair.context else pair.prompt
+
+
 def _header(path: str, language: str) -> str:
     return f"{LANGUAGES[language].line_comments[0]} {path}\n"
 

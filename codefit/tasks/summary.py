@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
-from codefit.tasks.cutting import cut_at_lines, dedented, id_of, thinned, tokens_of, whole_lines
+from codefit.tasks.cutting import cut_at_lines, dedented, id_of, parsed, thinned, tokens_of, whole_lines
 from codefit.tasks.instructions import TOKENS, question
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
+NEEDS_SYNTAX = True
 STOP = "end"
 
 LEAST_WORDS = 20
@@ -26,7 +27,7 @@ def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
     """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
-    syntax = Syntax(document.content, LANGUAGES[document.language])
+    syntax = parsed(document)
     asked = []
     for found in syntax.classes():
         if found.docstring is None or found.body is None:

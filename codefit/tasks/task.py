@@ -1,6 +1,7 @@
 """What a task is: a module of this folder whose name is one of `TASKS`.
 
-It has a docstring, `NEEDS_TOKENS` (whether it must know where tokens start), `STOP` (where a prediction ends: "end"
+It has a docstring, `NEEDS_TOKENS` (whether it must know where tokens start), `NEEDS_SYNTAX` (whether it reads the tree
+of a document), `STOP` (where a prediction ends: "end"
 only at end-of-sequence, "line" also at its first line end, "body" also after a function's body) and
 
     build_pairs(document, starts, options, skipped) -> Iterator[Pair]
@@ -39,6 +40,7 @@ class Task(Protocol):
     """What a task module offers."""
 
     NEEDS_TOKENS: bool
+    NEEDS_SYNTAX: bool
     STOP: str
 
     def build_pairs(

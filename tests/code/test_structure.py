@@ -5,7 +5,7 @@ import time
 import pytest
 
 from codefit.code.languages import LANGUAGES
-from codefit.code.lexer import comment_length, leading_comment, mask
+from codefit.code.lexer import comment_length, mask
 from codefit.code.structure import Structure
 from tests.support.texts import SOURCES
 
@@ -75,22 +75,6 @@ def test_hostile_text_is_scanned_in_linear_time(piece, language):
     started = time.process_time()
     scanned(piece * 50_001, language)
     assert time.process_time() - started < 2
-
-
-@pytest.mark.parametrize(
-    ("language", "text", "expected"),
-    [
-        ("kotlin", "\n// a\n// b\n\n// c\nx", "\n// a\n// b"),
-        ("kotlin", "/* a */\n/* b */\nx", "/* a */"),
-        ("kotlin", "// a\n/* b */\nx", "// a"),
-        ("kotlin", "x // a\n", ""),
-        ("python", "# a\n# b\nx", "# a\n# b"),
-        ("python", '"""a"""\n', ""),
-        ("python", "", ""),
-    ],
-)
-def test_leading_comments(language, text, expected):
-    assert leading_comment(text, LANGUAGES[language]) == expected
 
 
 # --------------------------------------------------------------------------------------------- natural ends

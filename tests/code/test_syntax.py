@@ -27,7 +27,7 @@ def test_functions_and_classes_are_found_with_their_documentation(language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_positions_are_characters(language):
-    mark = "#" if language == "python" else "//"
+    mark = "" if language == "php" else LANGUAGES[language].line_comments[0]  # before `<?php` stands text
     moved = f"{mark} größe 🎉 名前\n" + SOURCES[language]
     spans = [definition.span for definition in Syntax(SOURCES[language], LANGUAGES[language]).functions()]
     shift = len(moved) - len(SOURCES[language])

@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import time
 
 import numpy as np
 import pytest
@@ -117,8 +118,8 @@ def invented(count, seed=0):
 
 def test_word_hashes_see_words_and_nothing_else():
     one = word_hashes("a_1 Bc\n\tde+fg(é)h")
-    assert len(one) == 5
-    assert np.array_equal(one, word_hashes("a_1.Bc de/fg,h"))
+    assert len(one) == 6
+    assert np.array_equal(one, word_hashes("a_1.Bc de/fg,é,h"))
     assert len(set(word_hashes("ab ba Ab aB a b aa aab abb").tolist())) == 9
     assert len(word_hashes("")) == len(word_hashes("+-*")) == 0
     long = "x" * 200_000
@@ -213,3 +214,31 @@ def test_leaks_are_copies_and_near_duplicates():
     leaks = list(find_leaks(lambda: iter(files)))
     assert [(leak.train, leak.evaluation) for leak in leaks] == [("copy", "v"), ("near", "t")]
     assert leaks[1].similarity == pytest.approx(reference_jaccard(texts[0], texts[1]))
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\r\r\n", "\n"])
+def test_every_line_end_becomes_a_line_feed(end):
+    for document in (GOOD.replace("\n", end), "\ufeff" + GOOD.replace("\n", end)):
+        assert curate(Document(document, "a.kt"), CurationOptions()).outcome.content == GOOD
+
+
+def test_near_duplicates_in_any_script():
+    one = "Эта функция читает строки файла и возвращает их по одной без имени файла вовсе " * 2
+    assert jaccard(shingles(one), shingles(one)) == 1
+    assert jaccard(shingles(one), shingles(one.replace("строки", "байты").replace("файла", "диска"))) < 0.7
+    chinese = "这个函数读取文件的每一行并把它们逐个返回给调用者使用"
+    assert jaccard(shingles(chinese), shingles(chinese + "了")) > 0.7
+    assert jaccard(shingles(chinese), shingles(chinese[::-1])) < 0.2
+    assert len(shingles("слово — «слово» … " * 9)) == len(shingles("слово слово " * 9))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "atom", ["\r", "\t", "/*", "'", '"', "`", "=/", "(", "a@b.", "1.", "<a>'", "copyright ", "#", "{", "if ", "\\u"]
+)
+@pytest.mark.parametrize("path", ["a.py", "a.kt", "a.tsx", "a.rs", "a.php", "a.rb", "a.cs"])
+def test_64_kilobytes_of_anything_take_less_than_two_seconds(atom, path):
+    started = time.process_time()
+    options = CurationOptions(profile="light", rule=["long_line=off"], strip_comments=True)
+    curate(Document((atom * 65_536)[:65_536], path), options)
+    assert time.process_time() - started < 2

@@ -154,3 +154,16 @@ def test_verification_states_what_it_cannot_verify(source, prepare, tmp_path):
     source.write_text(source.read_text() + "\n")
     with pytest.raises(UserError, match=r"is gone or has changed since .* was made; restore it, or prepare again"):
         verify(output)
+
+
+@pytest.mark.parametrize("field", ["prompt", "completion"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_text_that_is_not_in_its_document_is_found(prepare, tmp_path, split, field):
+    write_jsonl(tmp_path / "documents.jsonl", documents())
+    output = prepare(tmp_path / "documents.jsonl")
+    file = output / f"{split}.jsonl"
+    lines = file.read_text().splitlines()
+    lines[0] = json.dumps(json.loads(lines[0]) | {field: "of another repository"})
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=rf"1 pairs hold a text that is not in their document \(the {field} of me/one/"):
+        verify(output)

@@ -97,3 +97,30 @@ def test_the_stage_counts_by_kind_and_tells_no_value(prepare, tmp_path, capfd):
     assert manifest_of(kept)["not_redacted"] == {"e-mail address": 60, "GitHub token": 60}
     assert "not redacted: 60 e-mail address, 60 GitHub token" in capfd.readouterr().out
     assert TOKEN in "".join(pair.prompt for pair in pairs_of(kept)["train"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"Chrome/114.0.0.0 Safari/537.36 Edg/120.0.0.0"',
+        '"https://repo.company.org/lib/50.10.20.30/a.jar"',
+        '"org.company:lib:52.4.55.6"',
+        '"lib-52.4.55.6.jar" + "lib_52.4.55.6"',
+        '"version": "93.184.216.34"',
+        'ASSEMBLY_VERSION = "64.13.15.2"',
+        '"4.13.15.2" + "^93.184.216.34" + "lib==93.184.216.34"',
+        "// c = x@y.mean of both, and w@v.to(device)",
+        "// npm i pkg@latest.dev, yarn add a@next.io",
+        '"template@module.js"',
+    ],
+)
+def test_versions_and_products_are_no_addresses(text):
+    assert redact(text, KOTLIN) == (text, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"http://93.184.216.34/index"', '"ping 93.184.216.34"', "// root@93.184.216.34:22", '"host=jane@company.io"'],
+)
+def test_addresses_in_other_places_are_found(text):
+    assert redact(text, KOTLIN)[1].total() == 1

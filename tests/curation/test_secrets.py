@@ -112,3 +112,96 @@ def test_scanning_is_fast(tmp_path: Path) -> None:
     started = time.process_time()
     assert not list(secrets.scan(tmp_path))
     assert time.process_time() - started < 2
+
+
+BODY = [word(64 - n, CHARACTERS + "+/") for n in range(3)]
+
+
+@pytest.mark.parametrize("kind", ["RSA PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("", "\n"),
+        ("# ", "\n"),
+        (" * ", "\n"),
+        ("    |", "\n"),
+        ('    b"', '\\n"\n'),
+        ("", "\\n\\\n"),
+        ("", "\\n"),
+        ('"', '\\n" +\n'),
+    ],
+)
+@pytest.mark.parametrize("fields", [(), ("Proc-Type: 4,ENCRYPTED", "DEK-Info: AES-128-CBC,0123456789ABCDEF", "")])
+def test_every_line_of_a_private_key_is_found(kind, left, right, fields):
+    lines = [f"-----BEGIN {kind}-----", *fields, *BODY, f"-----END {kind}-----"]
+    text = "x\n" + "".join(left + line + right for line in lines) + "y\n"
+    found = [text[secret.start : secret.end] for secret in secrets.find_secrets(text) if secret.kind == "private key"]
+    assert found == BODY
+
+
+@pytest.mark.parametrize("before", ["\\n", "\\t", "\\x0a", "\\u000a", "%20", "\\r\\n"])
+@pytest.mark.parametrize("name", ["GitHub token", "npm token", "Hugging Face token", "JSON web token"])
+def test_a_token_behind_an_escape_is_found(before, name):
+    text = f'"a{before}{FOUND[name]}\\n"'
+    assert FOUND[name] in [text[secret.start : secret.end] for secret in secrets.find_secrets(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "password"),
+    [
+        ("redis://:Zk8vQ2pLw@cache:6379/0", "Zk8vQ2pLw"),
+        ("postgres://app:pa$$w0rdLong9@db/x", "pa$$w0rdLong9"),
+        ("jdbc:mysql://db/x?user=a&password=Zk8vQ2pLw1", "Zk8vQ2pLw1"),
+        ("jdbc:oracle:thin:scott/Zk8vQ2pLw@db:1521:x", "Zk8vQ2pLw"),
+        ("jdbc:sqlserver://db;user=sa;password=Zk8vQ2pLw1;", "Zk8vQ2pLw1"),
+    ],
+)
+def test_a_password_in_a_url_is_found(text, password):
+    line = f'u = "{text}"'
+    assert password in [line[secret.start : secret.end] for secret in secrets.find_secrets(line)]
+
+
+VALUE = word(18)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('password = "{}"', "'api_key': '{}'", 'val apiKey: String = "{}"', 'private String dbPassword = "{}";'),
+        *("$secret = '{}';", "'auth_token' => '{}',", 'clientSecret := "{}"', 'let access_key: &str = "{}";'),
+        *('#define PASSWORD "{}"', "define('DB_PASSWORD', '{}');", "DB_PASSWORD={}\n", "password: {}\n"),
+        *('"{{\\"token\\": \\"{}\\"}}"', "<password>{}</password>", '"Server=a;Password={};"', "secret: `{}`"),
+    ],
+)
+def test_a_random_value_is_found_by_its_name(text):
+    whole = text.format(VALUE)
+    assert {whole[found.start : found.end] for found in secrets.find_secrets(whole)} == {VALUE}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            'password = "correct horse"',
+            'token = "access_token_url"',
+            'password = "changeme123"',
+            "secret = getSecret1()",
+        ),
+        *('api_key = "YOUR_API_KEY_1"', "apiKey: config.apiKey2Value", 'password = "${DB_PASSWORD1}"', 'key = "{}"'),
+        *('token = "Exaone4ForTokenClassification"', 'password = os.environ["X9"]', 'token_url = "https://a.b/c1"'),
+        *('secret_name = "my-secret-2"', 'password: "test1234"', "token: rsa2048KeyValue", 'auth_key = "X-Auth-Key2"'),
+    ],
+)
+def test_a_name_a_word_or_a_placeholder_is_no_secret(text):
+    assert secrets.kind_of_secret(text.replace("{}", VALUE)) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "atom",
+    ["password=", "eyJ.", "eyJ", "://", ":a@", "-----BEGIN PRIVATE KEY-----", "key: ", "token = '", "aws key", "\\n"],
+)
+def test_no_line_takes_long(atom):
+    started = time.process_time()
+    list(secrets.find_secrets((atom * 65_536)[:65_536]))
+    assert time.process_time() - started < 2

@@ -140,3 +140,11 @@ def test_the_stage_splits_by_time_and_later_data_move_nothing(prepare, tmp_path,
     assert splits[0] == splits[1]
     assert {s for s, ps in pairs_of(both).items() for p in ps if p.repository == "me/two"} == {"test"}
     prepare(tmp_path / "old.jsonl", "--verify")
+
+
+@pytest.mark.parametrize(("shares", "count"), [((0, 0), 1), ((0, 0.2), 2), ((0.2, 0), 2), ((0.2, 0.2), 3)])
+def test_as_many_units_are_needed_as_splits_are_asked_for(shares, count):
+    splits = assign([f"u{n}" for n in range(count)], Splitting("file", *shares))
+    assert len(set(splits)) == count
+    with pytest.raises(UserError, match=rf"{count - 1} unit\(s\) cannot make"):
+        assign([f"u{n}" for n in range(count - 1)], Splitting("file", *shares))

@@ -1,6 +1,5 @@
 """Files in the formats of other benchmarks: HumanEval-Infilling, CodeXGLUE's line completion and method generation."""
 
-import argparse
 import gzip
 import json
 from pathlib import Path
@@ -36,7 +35,7 @@ METHOD = {"signature": "def f(a):", "body": "return a<EOL>", "docstring": "Give 
 
 def load(path: Path) -> questions.Questions:
     settings = QuestionSettings((str(path),), "nowhere", "test", None, sample=0, seed=0, max_new_tokens=64)
-    return questions.load(settings, Manifest(argparse.Namespace()))[0]
+    return questions.load(settings, Manifest({}))[0]
 
 
 def rows(path: Path, content: list) -> Path:

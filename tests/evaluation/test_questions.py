@@ -1,6 +1,5 @@
 """What a benchmark asks: data sets, files, the forgetting check, examples; and what the training data would answer."""
 
-import argparse
 import json
 
 import pytest
@@ -32,7 +31,7 @@ def data(tmp_path):
 
 
 def load(data, *names, split="test", forgetting=None):
-    manifest = Manifest(argparse.Namespace())
+    manifest = Manifest({})
     settings = QuestionSettings(names, str(data), split, forgetting, sample=0, seed=0, max_new_tokens=64)
     found = questions.load(settings, manifest)
     return found, [path.rpartition("/")[2] for path in manifest.content["inputs"]]

@@ -122,6 +122,178 @@ func (r *Reader) ReadLines(limit int) []string {{
 	return found[:limit]
 }}
 """,
+    "c": f"""#include <stdio.h>
+
+/**
+ * {WORDS}
+ */
+struct Reader {{
+    const char *path;
+    int count;
+}};
+
+/* Returns the first lines; read_lines stops at the limit. */
+static char **read_lines(struct Reader *reader, int limit)
+{{
+    char **found = start(reader->path);
+    for (int line = 0; line < limit; line++) {{
+        append(found, next(reader));
+    }}
+    if (!found[0]) {{
+        return read_lines(reader, limit + 1);
+    }}
+    return found;
+}}
+""",
+    "cpp": f"""#include <string>
+
+namespace a {{
+
+/**
+ * {WORDS}
+ */
+template <class Path>
+class Reader : public Source {{
+ public:
+  explicit Reader(Path path) : path_(path) {{}}
+
+  /// Returns the first lines; readLines stops at the limit.
+  std::vector<std::string> readLines(int limit) const {{
+    std::vector<std::string> found;
+    for (const auto &line : lines_) {{
+      found.push_back(line);
+    }}
+    return found.empty() ? readLines(limit + 1) : first(found, limit);
+  }}
+
+ private:
+  Path path_;
+}};
+
+}}  // namespace a
+""",
+    "csharp": f"""namespace A
+{{
+    /// <summary>
+    /// {WORDS}
+    /// </summary>
+    [Serializable]
+    public class Reader : Source
+    {{
+        /// <summary>Returns the first lines; ReadLines stops at the limit.</summary>
+        public List<string> ReadLines(int limit)
+        {{
+            var found = new List<string>();
+            foreach (var line in this.lines)
+            {{
+                found.Add(line);
+            }}
+            return found.Count == 0 ? ReadLines(limit + 1) : found.GetRange(0, limit);
+        }}
+    }}
+}}
+""",
+    "rust": f"""use std::fs;
+
+/// {WORDS}
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {{
+    path: &'a str,
+    lines: Vec<String>,
+}}
+
+impl<'a> Reader<'a> {{
+    /// Returns the first lines; read_lines stops at the limit.
+    #[inline]
+    pub fn read_lines(&self, limit: usize) -> Vec<String> {{
+        let mut found = Vec::new();
+        for line in &self.lines {{
+            found.push(line.clone());
+        }}
+        if found.is_empty() {{
+            return self.read_lines(limit + 1);
+        }}
+        found.into_iter().take(limit).collect()
+    }}
+}}
+""",
+    "php": f"""<?php
+
+namespace A;
+
+/**
+ * {WORDS}
+ */
+class Reader extends Source
+{{
+    /** Returns the first lines; readLines stops at the limit. */
+    #[Pure]
+    public function readLines(int $limit): array
+    {{
+        $found = [];
+        foreach ($this->lines as $line) {{
+            $found[] = $line;
+        }}
+        return $found ? array_slice($found, 0, $limit) : $this->readLines($limit + 1);
+    }}
+}}
+""",
+    "ruby": f"""require "source"
+
+# {WORDS}
+class Reader < Source
+  # Returns the first lines; read_lines stops at the limit.
+  def read_lines(limit)
+    found = []
+    @lines.each do |line|
+      found << line
+    end
+    return read_lines(limit + 1) if found.empty?
+    found.first(limit)
+  end
+
+  def path
+    @path
+  end
+end
+""",
+    "swift": f"""import Foundation
+
+/// {WORDS}
+@available(macOS 13, *)
+public class Reader: Source {{
+    /// Returns the first lines; readLines stops at the limit.
+    public func readLines(limit: Int) -> [String] {{
+        var found: [String] = []
+        for line in lines {{
+            found.append(line)
+        }}
+        return found.isEmpty ? readLines(limit: limit + 1) : Array(found.prefix(limit))
+    }}
+}}
+""",
+    "scala": f"""package a
+
+/**
+ * {WORDS}
+ */
+class Reader(path: String) extends Source {{
+  /** Returns the first lines; readLines stops at the limit. */
+  def readLines(limit: Int): List[String] = {{
+    val found = ListBuffer[String]()
+    for (line <- lines) {{
+      found += line
+    }}
+    if (found.isEmpty) readLines(limit + 1) else found.take(limit).toList
+  }}
+
+  override def close(): Unit = {{
+    stream.close()
+    stream = null
+    println("closed")
+  }}
+}}
+""",
 }
 
 

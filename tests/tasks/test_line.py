@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.support.documents import SOURCES, build, document_of
 
 LINES = "".join(f"a{n} = {n}\n" + ("\n" if n % 5 == 0 else "") for n in range(30))
@@ -49,3 +51,9 @@ def test_lines_over_a_limit_are_counted_and_long_surroundings_cut():
     pairs, _ = build("line", document_of("python", LINES), max_prompt_tokens=16)
     assert max(len(pair.prompt) for pair in pairs) <= 16 * 3 + 3
     assert all(pair.prompt for pair in pairs)
+
+
+@pytest.mark.parametrize("limit", [16, 32, 200])
+def test_a_line_with_its_suffix_keeps_to_the_limit(limit):
+    for pair in build("line", document_of("java"), max_prompt_tokens=limit)[0]:
+        assert len(pair.prompt) + len(pair.suffix) <= 3 * (limit + 2)

@@ -19,8 +19,8 @@ def test_the_two_halves_are_the_function(language):
     source = SOURCES[language].split("\n")
     assert any([line.strip() for line in lines] == [s.strip() for s in source[at:][: len(lines)]] for at in range(40))
     assert "stops at the limit." in pair.prompt
-    assert pair.prompt.endswith('"""\n' if language == "python" else "{\n")
-    assert pair.completion.endswith("]" if language == "python" else "\n}")
+    assert pair.prompt.endswith({"python": '"""\n', "ruby": "(limit)\n"}.get(language, "{\n"))
+    assert pair.completion.endswith({"python": "]", "ruby": "\nend"}.get(language, "\n}"))
     assert not pair.prompt[0].isspace()
     assert margin or language == "go"  # which has tabs
     assert stopping.text_until("body", pair.completion) == pair.completion

@@ -1,0 +1,154 @@
+"""Secrets: how many of planted ones are found, how many files of real code are hit, and how long it takes.
+
+    python -m speed.secrets --files path/to/site-packages path/to/npm --count 10000 --seed 0
+
+Planted are seeded random secrets of every kind, each in a line of code, in a comment, in a JSON text, or behind an
+escape; half of them only a name gives away. detect-secrets, with its default plugins, gets the same texts. A file of
+real code that is hit counts as a false hit: `--show` prints what was hit, so that true ones can be told.
+"""
+
+import argparse
+import random
+import string
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from codefit import cli, console
+from codefit.curation.secrets import find_secrets
+
+LETTERS = string.ascii_letters + string.digits
+NAMES = (
+    *("password", "DB_PASSWORD", "api_key", "apiKey", "client_secret", "auth_token", "accessToken", "SECRET_KEY"),
+    *("passphrase", "aws_secret_access_key", "private_key", "encryptionKey"),
+)
+ASSIGNMENTS = (
+    *('{name} = "{value}"', "{name} = '{value}'", '"{name}": "{value}",', "{name}={value}", "{name}: {value}"),
+    *('val {name}: String = "{value}"', 'private static final String {name} = "{value}";', "${name} = '{value}';"),
+    *("'{name}' => '{value}',", '{name} := "{value}"', "const {name} = `{value}`;", 'let {name}: &str = "{value}";'),
+    *(
+        '#define {name} "{value}"',
+        "define('{name}', '{value}');",
+        '# {name}="{value}"',
+        '"{{\\"{name}\\": \\"{value}\\"}}"',
+    ),
+    *("<{name}>{value}</{name}>", 'os.environ["{name}"] = "{value}"'),
+)
+SHAPES = ("{value}", 'x = "{value}"', "# {value}", 'x = "a\\n{value}\\n"', '{{"x": "{value}"}}', "f('{value}', 1)")
+
+
+def build_parser() -> cli.Parser:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--files", type=Path, nargs="+", required=True, help="folders of real code")
+    parser.add_argument("--count", type=cli.number(int, 1), default=10_000, help="files of real code to read")
+    parser.add_argument("--planted", type=cli.number(int, 1), default=2000, help="secrets to plant")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the planted secrets and of the choice of files")
+    parser.add_argument("--show", action="store_true", help="print the lines of real code that are hit")
+    return parser
+
+
+def word(chance: random.Random, length: int, characters: str = LETTERS) -> str:
+    return "".join(chance.choices(characters, k=length))
+
+
+def private_key(chance: random.Random) -> str:
+    kind = chance.choice(
+        ["RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY", "PGP PRIVATE KEY BLOCK"]
+    )
+    lines = [f"-----BEGIN {kind}-----", *(word(chance, 64, LETTERS + "+/") for _ in range(6)), f"-----END {kind}-----"]
+    left, right = chance.choice(
+        [
+            ("", "\n"),
+            ("# ", "\n"),
+            ("    |", "\n"),
+            ('    "', '\\n" +\n'),
+            ('    b"', '\\n"\n'),
+            ("", "\\n\\\n"),
+            ("", "\\n"),
+        ]
+    )
+    return "".join(left + line + right for line in lines)
+
+
+def shaped(chance: random.Random) -> str:
+    """Return a secret whose shape says what it is."""
+    makers: list[Callable[[], str]] = [
+        lambda: "AKIA" + word(chance, 16, "ABCDEFGHJKLMNPQRSTUV234567"),
+        lambda: "ghp_" + word(chance, 36),
+        lambda: "glpat-" + word(chance, 20),
+        lambda: "hf_" + word(chance, 34, string.ascii_letters),
+        lambda: f"xoxb-{word(chance, 12, string.digits)}-{word(chance, 12, string.digits)}-{word(chance, 24)}",
+        lambda: "AIza" + word(chance, 35),
+        lambda: "sk_live_" + word(chance, 24),
+        lambda: "npm_" + word(chance, 36),
+        lambda: f"SG.{word(chance, 22)}.{word(chance, 43)}",
+        lambda: f"eyJ{word(chance, 33)}.eyJ{word(chance, 60)}.{word(chance, 43)}",
+        lambda: f"postgres://app:{word(chance, 12, LETTERS + '$!')}@db.internal/main",
+        lambda: f"redis://:{word(chance, 14)}@cache:6379/0",
+        lambda: f"jdbc:mysql://db:3306/x?user=a&password={word(chance, 12)}",
+    ]
+    return chance.choice(SHAPES).format(value=chance.choice(makers)())
+
+
+def named(chance: random.Random) -> str:
+    """Return a random value that only its name gives away."""
+    symbols = chance.choice(["", "", "!@#$%^*-_+"])
+    value = ""
+    while not any(map(str.isdigit, value)) or not any(map(str.isalpha, value)):
+        value = word(chance, chance.randrange(10, 40), LETTERS + symbols)
+    return chance.choice(ASSIGNMENTS).format(name=chance.choice(NAMES), value=value)
+
+
+def planted(count: int, seed: int) -> Iterator[tuple[str, str]]:
+    """Yield kind and text of each planted secret."""
+    chance = random.Random(seed)
+    for number in range(count):
+        kind, make = [("named", named), ("shaped", shaped), ("named", named), ("private key", private_key)][number % 4]
+        yield kind, f"import os\n\n{make(chance)}\n\nprint(os)\n"
+
+
+def with_detect_secrets(text: str) -> bool:
+    """Return whether a default plugin of detect-secrets finds something in a file that holds a text."""
+    from detect_secrets.core import scan
+    from detect_secrets.settings import default_settings
+
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file, default_settings():
+        file.write(text)
+        file.flush()
+        return next(iter(scan.scan_file(file.name)), None) is not None
+
+
+def real_files(folders: list[Path], count: int, seed: int) -> list[Path]:
+    found = sorted(
+        path for folder in folders for path in folder.rglob("*") if path.suffix in {".py", ".js", ".java", ".ts"}
+    )
+    random.Random(seed).shuffle(found)
+    return [path for path in found if path.is_file() and path.stat().st_size < 1_000_000][:count]
+
+
+def main(argv: list[str] | None = None) -> None:
+    args: argparse.Namespace = build_parser().parse_args(argv)
+    rows = []
+    texts = list(planted(args.planted, args.seed))
+    files = [(path, path.read_text("utf-8", "replace")) for path in real_files(args.files, args.count, args.seed)]
+    for name, finds in (
+        ("codefit", lambda text: next(find_secrets(text), None) is not None),
+        ("detect-secrets", with_detect_secrets),
+    ):
+        total, found = Counter(kind for kind, _ in texts), Counter(kind for kind, text in texts if finds(text))
+        started = time.process_time()
+        hit = [path for path, text in files if finds(text)]
+        seconds = time.process_time() - started
+        recalls = [f"{found[kind] / total[kind]:.3f}" for kind in total]
+        recall = f"{found.total() / total.total():.3f}"
+        rows.append([name, recall, *recalls, f"{1000 * len(hit) / len(files):.2f}", f"{seconds:.1f}"])
+        if args.show and name == "codefit":
+            print("\n".join(map(str, hit)))
+    print(console.table(rows, ["finder", "recall", *total, "files hit of 1,000", "CPU seconds"]))
+    print(f"{len(texts)} planted secrets, {len(files)} files of {sum(len(t) for _, t in files) / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    cli.run(main)
