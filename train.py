@@ -318,7 +318,7 @@ def fit(
 
     from codefit import encoding
     from codefit.modeling import loading
-    from codefit.training import curriculum, estimate, packing, samples, trainer_settings
+    from codefit.training import curriculum, estimate, isolation, packing, samples, trainer_settings
     from codefit.training.trainer import wait_for_others
 
     args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
@@ -336,7 +336,9 @@ def fit(
         for sample in found.train[: args.preview]:
             sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
         return
-    packed = packing.PackedRows(found.train, args.max_length, encoder.pad_id, curriculum.plan(args))
+    packed = packing.PackedRows(
+        found.train, args.max_length, encoder.pad_id, curriculum.plan(args), isolates=isolation.may_pack(model)
+    )
     estimate.describe(args, model, packed, found.ledger)
     estimate.refuse_full_disk(args, model)
     if args.dry_run:
@@ -381,7 +383,8 @@ def build_trainer(
     from codefit.training.trainer import make_trainer
 
     validation, replay = (
-        packing.PackedRows(held_out, args.max_length, encoder.pad_id) for held_out in (found.validation, found.replay)
+        packing.PackedRows(held_out, args.max_length, encoder.pad_id, isolates=packed.isolates)
+        for held_out in (found.validation, found.replay)
     )
     asked = found.asked[: args.eval_predictions]
     held_out = HeldOut(asked, encoder) if asked else None

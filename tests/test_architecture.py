@@ -17,7 +17,7 @@ from codefit.manifest import ROOT
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
     *("errors", "git_command", "json_files", "private_apis", "distributed", "console", "outputs", "temporary"),
-    *("manifest", "cli", "gguf_base", "bounded", "model_files"),
+    *("manifest", "cli", "gguf_base", "bounded", "model_files", "exact_text"),
     *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )

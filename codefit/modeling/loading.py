@@ -269,9 +269,12 @@ def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False)
             attached, load_peft_weights(adapter, device="cpu"), low_cpu_mem_usage=low_cpu_mem_usage
         )
     except KeyError as error:  # of whole layers and rows of tokens PEFT asks by name
-        raise UserError(
-            f"the adapter {adapter} lacks the tensor {error.args[0]}; download or train it again."
-        ) from None
+        missing = str(error.args[0])
+        if "." not in missing:  # no tensor, but what its configuration asks for
+            raise UserError(
+                f"cannot attach the adapter {adapter}: PEFT knows no {missing}; was it written by a newer version?"
+            ) from None
+        raise UserError(f"the adapter {adapter} lacks the tensor {missing}; download or train it again.") from None
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # files of other tools make PEFT fail in any way

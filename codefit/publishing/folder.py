@@ -5,9 +5,11 @@ from pathlib import Path
 
 from codefit import console, outputs
 from codefit.manifest import Manifest, read_manifest, sha256
-from codefit.publishing import editors, gguf
+from codefit.publishing import editors, gguf, llama_cpp
 
 NO_INFILL = "it knows no fill-in-the-middle, which llama.vscode and llama.vim need: others complete forward only"
+
+NOT_TRIED = "not tried in llama.cpp, since xllamacpp is not installed"
 
 
 def beside(output: Path) -> Path:
@@ -39,7 +41,7 @@ def write(args: argparse.Namespace, model: Path, output: Path, repository: str |
     there = {} if args.overwrite else read_manifest(target)
     name = (repository or str(output.resolve().parent)).split("/")[-1]
     files = [f"{name}-{kind.upper()}.gguf" for kind in args.gguf]
-    infill, context = editors.infill_format(model), int(gguf.read_config(model)["max_position_embeddings"])
+    infill, context = editors.infill_format(model), gguf.context_of(gguf.read_config(model))
     if (there.get("made_of"), there.get("files")) == (made_of, files) and not args.overwrite:
         console.show("already exported; nothing to do.")
     else:
@@ -49,8 +51,12 @@ def write(args: argparse.Namespace, model: Path, output: Path, repository: str |
         with outputs.new_directory(target, overwrite) as work:
             for kind, file in zip(args.gguf, files, strict=True):
                 gguf.write(model, work / file, kind, name)
+                if llama_cpp.is_installed():
+                    llama_cpp.refuse_another_model(work / file, kind, model)
             editors.write(work, files[0], name, infill, editors.special_tokens(model)["eos"], context)
             manifest.update(made_of=made_of, files=files, infill=infill.name if infill else None, context=context)
             manifest.write(work)
+        tried = "read and continued by llama.cpp as by the model" if llama_cpp.is_installed() else NOT_TRIED
+        console.show(f"\n{', '.join(files)}: {tried}")
     console.show(f"\nexported {target}" + ("" if infill else f"\n         {NO_INFILL}"))
     console.show(f"serve:   {editors.server_command(['-m', str(target / files[0])], infill, context)}")

@@ -2,6 +2,7 @@
 
 Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, transformers
 builds the block-diagonal mask itself, on every backend. An all-ones mask would let packed samples see each other.
+Where an architecture cannot isolate (codefit/training/isolation.py), a row holds one sample.
 Flash-attention knows packed samples by their positions too, but only in a batch of one row; there, rows are laid end
 to end.
 """
@@ -86,7 +87,7 @@ class CodeTrainer(Trainer):
         self.row_tokens: int = options["train_dataset"].row_tokens
         # a compiled graph wants the same shapes in every step, and a model from scratch has a label on every token
         self.head = None if self.args.torch_compile else LabelOnlyHead(self.model)
-        self.end_to_end = hardware.flash_attention(self.model)
+        self.end_to_end = hardware.flash_attention(self.model) and options["train_dataset"].isolates
         self.rescued = False  # from running out of memory
         self.batches_of_step: list[dict[str, Any]] = []
         self.remove_callback(ProgressCallback)
