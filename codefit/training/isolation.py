@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from codefit import distributed
+from codefit import console, distributed
 
 SAMPLE_TOKENS = 8
 # Of the logits of a sample's first token, the share that may change with what is in front of it. In 25 architectures
@@ -23,7 +23,9 @@ def may_pack(model: Any) -> bool:
     if model.device.type == "meta" or isolates(model):
         return True
     if distributed.is_first_process():
-        print(f"note: samples in one row would see each other in this model ({model.config.model_type}): one a row")
+        console.show(
+            f"note: samples in one row would see each other in this model ({model.config.model_type}): one a row"
+        )
     return False
 
 
