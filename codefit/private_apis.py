@@ -41,11 +41,9 @@ def storage_number(tensor: Any) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def tensors_without_values() -> Any:
+def tensors_without_values(torch: Any) -> Any:
     """Return a context in which new tensors have a shape, a dtype and a device, and no values."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    return FakeTensorMode(allow_non_fake_inputs=True)
+    return torch._subclasses.fake_tensor.FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def use_one_gpu(options: Any) -> None:

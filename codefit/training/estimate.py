@@ -133,7 +133,7 @@ def activations(model: Any, rows: int, row_tokens: int) -> float:
         return tensor
 
     model.train()
-    with private_apis.tensors_without_values():
+    with private_apis.tensors_without_values(torch):
         state = {
             name: torch.empty(tensor.shape, dtype=tensor.dtype, device=device, requires_grad=tensor.requires_grad)
             for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers())
