@@ -362,7 +362,21 @@ CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequen
 
 def context_of(model: Any) -> int:
     """Return how many tokens a model can read; sys.maxsize where its architecture sets no limit."""
-    config = model.config.get_text_config()
+    return _context_in(model.config)
+
+
+def context_named(name: str, revision: str | None = None) -> int:
+    """Return the same of a folder, GGUF file or Hub id, of which only the configuration is read."""
+    from transformers import AutoConfig
+
+    name = local_model(name)
+    with stated_errors("model", name):
+        hub_files.check_model(name, revision)
+        return _context_in(AutoConfig.from_pretrained(name, revision=revision))
+
+
+def _context_in(model_config: Any) -> int:
+    config = model_config.get_text_config()
     sizes = (getattr(config, name, None) for name in CONTEXTS)
     return next((size for size in sizes if isinstance(size, int) and size > 0), sys.maxsize)
 
