@@ -231,7 +231,8 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
         from codefit.generation import vllm_backend
 
         adapters = [str(model.folder) for model in found.models.values() if model.kind == "adapter"]
-        vllm_backend.refuse_what_it_cannot(adapters, how.load_in_4bit)
+        base = found.models[contenders.BASE]
+        vllm_backend.refuse_what_it_cannot(base.name, base.revision, adapters, how.load_in_4bit)
     asked = load_questions(found.questions, manifest)
     encoders, models = contenders.encoders(found.models, how.max_prompt_tokens)
     found = dataclasses.replace(found, models=models)

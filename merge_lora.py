@@ -18,7 +18,7 @@ import gc
 import itertools
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,37 @@ def size(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it as 500MB or 5GB")
     return int(match[1]) * UNITS[match[2]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MergeSettings:
+    """What the user asked for.
+
+    Attributes:
+        name: of the adapter: a folder or a Hub id.
+        base: is used instead of the one that the adapter names.
+        output: where the merged model goes.
+        max_shard_size: most bytes of a file of weights.
+        gguf: kinds of GGUF files.
+        push: whether the result goes to the Hub.
+        private: whether only to a private repository.
+        scores: folder of a benchmark, for the card.
+        overwrite: whether an output that is there is replaced.
+        dry_run: whether nothing is done.
+        flags: all of the above as they were given, for the manifest.
+    """
+
+    name: str
+    base: str | None
+    output: Path
+    max_shard_size: int
+    gguf: tuple[str, ...]
+    push: bool
+    private: bool
+    scores: Path | None
+    overwrite: bool
+    dry_run: bool
+    flags: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,133 +288,162 @@ def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes
 # ---------------------------------------------------------------------------------------------- the story
 
 
+def settings_of(flags: Mapping[str, Any], is_whole: bool) -> MergeSettings:
+    """Return what the flags ask for; a whole model is not merged, and its GGUF files go next to it."""
+    name = flags["hf_repository"]
+    return MergeSettings(
+        name=name,
+        base=flags["model_name_or_path"],
+        output=flags["output_dir"] or (Path(name) if is_whole else default_output(name)),
+        max_shard_size=flags["max_shard_size"],
+        gguf=() if flags["gguf"] is None else tuple(flags["gguf"] or KINDS[:1]),
+        push=flags["push"],
+        private=flags["private"],
+        scores=flags["scores"],
+        overwrite=flags["overwrite"],
+        dry_run=flags["dry_run"],
+        flags=flags,
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Plan, merge, verify, export, push."""
-    args = build_parser().parse_args(argv)
-    if args.gguf == []:
-        args.gguf = ["q8_0"]
-    from codefit.modeling import hub_files
-    from codefit.publishing import folder
+    flags = vars(build_parser().parse_args(argv))
 
-    if not hub_files.is_adapter(args.hf_repository) and hub_files.is_whole(args.hf_repository):
-        return without_merge(args)
-    plan = make_plan(args.hf_repository, args.model_name_or_path)
-    output = args.output_dir or default_output(args.hf_repository)
-    settle(args, plan, output)
-    if args.dry_run:
-        return
-    weights = sha256(plan.adapter / "adapter_model.safetensors")
-    done = None if args.overwrite or not output.is_dir() else read_manifest(output).get("adapter_sha256")
+    from codefit.modeling import hub_files
+
+    name = flags["hf_repository"]
+    is_whole = not hub_files.is_adapter(name) and hub_files.is_whole(name)
+    settings = settings_of(flags, is_whole)
+    if is_whole:
+        return without_merge(settings)
+    plan = make_plan(name, settings.base)
+    settle(settings, plan)
+    if settings.dry_run:
+        return None
+    output, weights = settings.output, sha256(plan.adapter / "adapter_model.safetensors")
+    done = None if settings.overwrite or not output.is_dir() else read_manifest(output).get("adapter_sha256")
     if done == weights:
         console.show("already merged and verified; nothing to do.")
     else:
-        outputs.refuse_existing(output, args.overwrite)
-        run(args, plan, output, weights)
-    if args.gguf:
-        folder.write(args, output, output, plan.repository)
-    if args.push:
-        push(args, plan, output)
-    console.show(f"next:    python benchmarking.py --hf_repository {args.hf_repository}")
+        outputs.refuse_existing(output, settings.overwrite)
+        run(settings, plan, weights)
+    if settings.gguf:
+        export(settings, output, plan.repository)
+    if settings.push:
+        push(settings, plan)
+    console.show(f"next:    python benchmarking.py --hf_repository {name}")
     return None
 
 
-def settle(args: argparse.Namespace, plan: Plan, output: Path) -> None:
-    """Say what will happen, and refuse before any work what cannot succeed."""
-    if output.resolve() == plan.adapter.resolve():
-        raise UserError("--output_dir is the adapter itself; name another folder.")
-    console.show(
-        f"adapter  {args.hf_repository}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else "")
+def export(settings: MergeSettings, model: Path, repository: str | None) -> None:
+    """Write the GGUF files of a whole model next to the output."""
+    from codefit.publishing import folder
+
+    folder.write(
+        model,
+        settings.output,
+        repository,
+        kinds=settings.gguf,
+        overwrite=settings.overwrite,
+        flags=settings.flags,
     )
-    console.show(f"output   {output}")
-    if args.push and not plan.repository:
+
+
+def settle(settings: MergeSettings, plan: Plan) -> None:
+    """Say what will happen, and refuse before any work what cannot succeed."""
+    if settings.output.resolve() == plan.adapter.resolve():
+        raise UserError("--output_dir is the adapter itself; name another folder.")
+    console.show(f"adapter  {settings.name}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else ""))
+    console.show(f"output   {settings.output}")
+    if settings.push and not plan.repository:
         raise UserError("--push needs a Hub repository: name one in --hf_repository of train.py, or merge by Hub id.")
-    if args.scores:
-        scores_of(args, plan, output)
-    if args.gguf:
+    if settings.scores:
+        scores_of(settings, plan)
+    if settings.gguf:
         import torch
 
         from codefit.modeling import merging
         from codefit.publishing import folder, gguf
 
-        console.show(f"         {folder.beside(output)}: {', '.join(args.gguf)}")
+        console.show(f"         {folder.beside(settings.output)}: {', '.join(settings.gguf)}")
         base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, torch.float32)
         gguf.refuse(merging.config_of(base).to_dict(), plan.adapter)
-        folder.refuse(args, output)
-    if args.push and not args.dry_run:
+        folder.refuse(settings.output, settings.overwrite)
+    if settings.push and not settings.dry_run:
         from codefit.publishing import push
 
-        for repository in [plan.repository, *[f"{plan.repository}-GGUF"] * bool(args.gguf)]:
-            push.check_repository(str(repository), "model", private=args.private or None)
+        for repository in [plan.repository, *[f"{plan.repository}-GGUF"] * bool(settings.gguf)]:
+            push.check_repository(str(repository), "model", private=settings.private or None)
 
 
-def scores_of(args: argparse.Namespace, plan: Plan, output: Path) -> "list[cards.BenchmarkRow]":
+def scores_of(settings: MergeSettings, plan: Plan) -> "list[cards.BenchmarkRow]":
     """Return the rows of --scores; none without it."""
     from codefit.publishing import cards
 
-    names = {args.hf_repository, str(plan.adapter), str(output), plan.repository or args.hf_repository}
-    return cards.read_scores(args.scores, names) if args.scores else []
+    names = {settings.name, str(plan.adapter), str(settings.output), plan.repository or settings.name}
+    return cards.read_scores(settings.scores, names) if settings.scores else []
 
 
-def without_merge(args: argparse.Namespace) -> None:
+def without_merge(settings: MergeSettings) -> None:
     """Export a whole model, in which there is nothing to merge."""
     from codefit.publishing import folder, gguf
 
-    model = Path(args.hf_repository)
-    if not args.gguf or args.push or args.scores:
+    model = Path(settings.name)
+    if not settings.gguf or settings.push or settings.scores:
         raise UserError(
-            f"{args.hf_repository} is a whole model, so there is nothing to merge; benchmark it or serve it as it is, "
+            f"{settings.name} is a whole model, so there is nothing to merge; benchmark it or serve it as it is, "
             "or give --gguf alone for editors."
         )
     if not model.is_dir():
-        raise UserError(f"{args.hf_repository} is not on this machine; fetch it with `hf download`, name its folder.")
+        raise UserError(f"{settings.name} is not on this machine; fetch it with `hf download`, name its folder.")
     gguf.refuse(gguf.read_config(model), model)
-    folder.refuse(args, args.output_dir or model)
-    console.show(f"model    {model}\noutput   {folder.beside(args.output_dir or model)}")
-    if not args.dry_run:
-        folder.write(args, model, args.output_dir or model, None)
+    folder.refuse(settings.output, settings.overwrite)
+    console.show(f"model    {model}\noutput   {folder.beside(settings.output)}")
+    if not settings.dry_run:
+        export(settings, model, None)
 
 
-def run(args: argparse.Namespace, plan: Plan, output: Path, weights: str) -> None:
+def run(settings: MergeSettings, plan: Plan, weights: str) -> None:
     """Merge into a folder aside, and move it to its place only when it is proven."""
-    manifest = Manifest(vars(args))
-    with outputs.new_directory(output, args.overwrite) as work:
+    manifest = Manifest(settings.flags)
+    with outputs.new_directory(settings.output, settings.overwrite) as work:
         manifest.update(
             base_model=plan.base,
             base_revision=plan.revision,
-            adapter=args.hf_repository,
+            adapter=settings.name,
             adapter_sha256=weights,
             dataset=plan.dataset,
             max_prompt_tokens=plan.max_prompt_tokens,
-            merge=merge(plan, work, args.max_shard_size),
+            merge=merge(plan, work, settings.max_shard_size),
         )
         for name in ("trainer_state.json", "loss.png"):
             if (plan.adapter / name).is_file():
                 shutil.copy(plan.adapter / name, work / name)
         manifest.write(work)
-        write_card(args, plan, work, output)
-    console.show(f"\nmerged   {output}")
+        write_card(settings, plan, work)
+    console.show(f"\nmerged   {settings.output}")
 
 
-def write_card(args: argparse.Namespace, plan: Plan, work: Path, output: Path) -> None:
+def write_card(settings: MergeSettings, plan: Plan, work: Path) -> None:
     """Put a card into the merged folder, for whoever finds it; a push writes it anew, with the licence of the base."""
     from codefit.publishing import cards
 
-    text = cards.merged_card(work, plan.repository or output.name, scores_of(args, plan, output), "", plan.adapter)
+    text = cards.merged_card(work, plan.repository or settings.output.name, scores_of(settings, plan), "", plan.adapter)
     outputs.write_whole(work / "README.md", text)
 
 
-def push(args: argparse.Namespace, plan: Plan, output: Path) -> None:
+def push(settings: MergeSettings, plan: Plan) -> None:
     """Push the merged model with its adapter, and the GGUF files to a repository of their own."""
     from codefit.publishing import folder, push
 
-    repository, private = str(plan.repository), args.private or None
-    scores = scores_of(args, plan, output)
-    console.show(
-        f"pushed   {push.push_merged(output, repository, adapter=plan.adapter, private=private, scores=scores)}"
-    )
-    if args.gguf:
+    repository, private = str(plan.repository), settings.private or None
+    scores = scores_of(settings, plan)
+    url = push.push_merged(settings.output, repository, adapter=plan.adapter, private=private, scores=scores)
+    console.show(f"pushed   {url}")
+    if settings.gguf:
         url = push.push_gguf(
-            folder.beside(output), f"{repository}-GGUF", merged=repository, model=plan.adapter, private=private
+            folder.beside(settings.output), f"{repository}-GGUF", merged=repository, model=plan.adapter, private=private
         )
         console.show(f"pushed   {url}")
 

@@ -16,21 +16,22 @@ A run that was stopped continues from its last checkpoint when the same command 
 
 import argparse
 import contextlib
+import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli, console, distributed, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
-from codefit.records import MAX_PROMPT_TOKENS, Pair
+from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags
+from codefit.training.settings import ROW_TOKENS, SVD_INITS, Settled, TrainSettings, of_flags, settle
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
-INITS = ("default", "gaussian", "orthogonal", "loftq", *flag_checks.SVD_INITS)
+INITS = ("default", "gaussian", "orthogonal", "loftq", *SVD_INITS)
 BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
-ROW_TOKENS = 1024
 
 
 def build_parser() -> cli.Parser:
@@ -113,100 +114,146 @@ def _add_watching_flags(group: Any) -> None:
     add("--report_to", nargs="+", choices=flag_checks.REPORT_TO, default=["none"], help="where else the log goes")
 
 
+# ---------------------------------------------------------------------------------------------- what is asked
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """A command of train.py, when all that can be known without a model is checked and settled.
+
+    Attributes:
+        flags: by name, with what was settled.
+        settings: of the flags.
+        settled: what they left open.
+        sources: where settled values came from.
+        dataset: folder of prepared data.
+        replay: the same of general code.
+    """
+
+    flags: Mapping[str, Any]
+    settings: TrainSettings
+    settled: Settled
+    sources: Mapping[str, str]
+    dataset: Path
+    replay: Path | None
+
+    @property
+    def datasets(self) -> list[Path]:
+        """The folders of data, that of the training first."""
+        return [self.dataset, *([self.replay] if self.replay else [])]
+
+
+def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> Command:
+    """Refuse what cannot work, and settle what was left open from what the data set, the base and the machine say."""
+    output = settings.output
+    flag_checks.refuse(settings, given, parser.group("from scratch"), parser.group("adapter"))
+    outputs.refuse_existing(output.output_dir, output.overwrite or output.only_looks)
+    scratch_flags.refuse(settings)
+    dataset = records.dataset_folder(settings.data.dataset)
+    replay = records.dataset_folder(settings.data.replay) if settings.data.replay else None
+    prepared = read_manifest(dataset).get("arguments", {})
+    if output.hf_repository and not output.preview:
+        from codefit.publishing import push
+
+        private = output.private or None
+        push.check_repository(output.hf_repository, "model", private=private, create=not output.dry_run)
+
+    from codefit.modeling import hardware, loading
+
+    context = sys.maxsize if settings.from_scratch else loading.context_named(*base_of(settings))
+    settled = settle(settings, prepared, context, hardware.device().type == "cuda")
+    sources = {"max_length": "model", "load_in_4bit": "machine"}
+    if "max_prompt_tokens" in prepared:
+        sources["max_prompt_tokens"] = "data set"
+    return Command({**flags, **dataclasses.asdict(settled)}, settings, settled, sources, dataset, replay)
+
+
+def base_of(settings: TrainSettings) -> tuple[str, str | None]:
+    """Return name and revision of the base."""
+    return settings.model_name_or_path, settings.revision
+
+
 # ---------------------------------------------------------------------------------------------- model and data
 
 
-def prepare_base(args: argparse.Namespace, datasets: Sequence[Path], work: Path) -> tuple[Any, Any]:
+def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     """Return tokenizer and model of a base, with what is trained of it."""
     import torch
 
     from codefit.modeling import adapters, loading, sentinels
 
-    torch.manual_seed(args.seed)
-    tokenizer = loading.load_tokenizer(args.model_name_or_path, args.revision)
-    new = sentinels.missing(tokenizer, datasets)
-    flag_checks.refuse_new_tokens(args, new)
-    looking = args.dry_run or args.preview
+    settings, looking = asked.settings, asked.settings.output.only_looks
+    name, revision = base_of(settings)
+    torch.manual_seed(settings.seed)
+    tokenizer = loading.load_tokenizer(name, revision)
+    new = sentinels.missing(tokenizer, asked.datasets)
+    flag_checks.refuse_new_tokens(settings.lora, new)
     model = loading.load_model(
-        args.model_name_or_path,
-        revision=args.revision,
-        load_in_4bit=args.load_in_4bit,
-        dtype=torch.float32 if args.full_finetuning else None,
+        name,
+        revision=revision,
+        load_in_4bit=asked.settled.load_in_4bit,
+        dtype=torch.float32 if settings.full_finetuning else None,
         place=torch.device("meta") if looking else None,
     )
     if new:
-        console.show(
-            f"{args.model_name_or_path} has no fill-in-the-middle sentinels: new tokens are trained, {' '.join(new)}"
-        )
+        console.show(f"{name} has no fill-in-the-middle sentinels: new tokens are trained, {' '.join(new)}")
     new_tokens = sentinels.add(tokenizer, model, new) if new else []
-    loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), args.model_name_or_path)
-    if args.full_finetuning:
+    loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), name)
+    if settings.full_finetuning:
         return tokenizer, adapters.all_weights(model)
+    lora = settings.lora
     model = adapters.add_lora(
         model,
-        r=args.lora_r,
-        alpha=args.lora_alpha,
-        dropout=args.lora_dropout,
-        targets="all-linear" if args.lora_target_modules == ["all-linear"] else args.lora_target_modules,
-        use_rslora=args.use_rslora,
-        use_dora=args.use_dora,
-        init="default" if looking else args.init_lora_weights,
+        r=lora.lora_r,
+        alpha=lora.lora_alpha,
+        dropout=lora.lora_dropout,
+        targets="all-linear" if lora.lora_target_modules == ("all-linear",) else list(lora.lora_target_modules),
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        init="default" if looking else lora.init_lora_weights,
         new_tokens=new_tokens,
     )
-    if args.init_lora_weights == "loftq" and not looking:
-        adapters.begin_with_loftq(model, args.model_name_or_path, args.revision)
-    if args.init_lora_weights in flag_checks.SVD_INITS and not looking and distributed.is_first_process():
+    if lora.init_lora_weights == "loftq" and not looking:
+        adapters.begin_with_loftq(model, name, revision)
+    if lora.changes_base and not looking and distributed.is_first_process():
         adapters.keep_beginning(model, work / run_folder.BEGINNING)
     return tokenizer, model
 
 
-def prepare_new_model(args: argparse.Namespace, dataset: Path, work: Path) -> tuple[Any, Any]:
+def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
     """Return a new tokenizer and a new model."""
     import torch
 
     from codefit.modeling import hardware, loading
     from codefit.training import scratch
 
-    torch.manual_seed(args.seed)
-    only_looking = args.dry_run or args.preview
+    shape, context = asked.settings.new_model, asked.settled.max_length
+    torch.manual_seed(asked.settings.seed)
     # the others make the same tokenizer, and never read one that is being written
-    writes = distributed.is_first_process() and not only_looking
+    writes = distributed.is_first_process() and not asked.settings.output.only_looks
     if not (writes and (work / "tokenizer.json").is_file()):  # of the run that is being continued
-        texts = (pair.completion for pair in records.read_jsonl(dataset / "train.jsonl", Pair))
+        texts = (pair.completion for pair in records.read_jsonl(asked.dataset / "train.jsonl", Pair))
         reading = console.progress(texts, "train tokenizer", unit="document")
-        context = args.max_length or ROW_TOKENS
-        tokenizer = scratch.train_tokenizer(reading, args.vocab_size, context, args.tokenizer_type)
+        tokenizer = scratch.train_tokenizer(reading, shape.vocab_size, context, shape.tokenizer_type)
         if writes:
             tokenizer.save_pretrained(work)
     if writes:  # read back, so that a resumed run has the same one
         tokenizer = loading.load_tokenizer(str(work))
     model = scratch.new_model(
         tokenizer,
-        hidden_size=args.hidden_size,
-        layers=args.num_hidden_layers,
-        heads=args.num_attention_heads,
-        intermediate_size=args.intermediate_size,
-        context=args.max_length or ROW_TOKENS,
+        hidden_size=shape.hidden_size,
+        layers=shape.num_hidden_layers,
+        heads=shape.num_attention_heads,
+        intermediate_size=shape.intermediate_size,
+        context=context,
     )
     return tokenizer, model.to(hardware.device())
-
-
-def row_tokens(args: argparse.Namespace, model: Any) -> int:
-    """Return the length of a packed row. Raises UserError when the model's context is shorter than what was asked."""
-    from codefit.modeling import loading
-
-    context = loading.context_of(model)
-    if args.max_length and args.max_length > context:
-        raise UserError(
-            f"the model's context holds {context} tokens, fewer than --max_length {args.max_length}; lower it."
-        )
-    return args.max_length or min(ROW_TOKENS, context)
 
 
 # ---------------------------------------------------------------------------------------------- training
 
 
-def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> None:
+def save(settings: TrainSettings, work: Path, trainer: Any, tokenizer: Any) -> None:
     """Leave in the folder what a reader of the result needs, and nothing of the way there."""
     import torch
 
@@ -217,177 +264,151 @@ def save(args: argparse.Namespace, work: Path, trainer: Any, tokenizer: Any) -> 
     if not distributed.is_first_process():
         return
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    if args.from_scratch or args.full_finetuning:  # what was fitted keeps the small steps that bfloat16 would lose
-        adapters.save_whole(model, tokenizer, work, torch.bfloat16 if args.from_scratch else torch.float32, weights)
+    if settings.whole:  # what was fitted keeps the small steps that bfloat16 would lose
+        dtype = torch.bfloat16 if settings.from_scratch else torch.float32
+        adapters.save_whole(model, tokenizer, work, dtype, weights)
     else:
-        beginning = work / run_folder.BEGINNING if args.init_lora_weights in flag_checks.SVD_INITS else None
-        adapters.save(model, work, args.model_name_or_path, args.revision, beginning, weights)
+        beginning = work / run_folder.BEGINNING if settings.lora.changes_base else None
+        adapters.save(model, work, *base_of(settings), beginning, weights)
         tokenizer.save_pretrained(work)
     trainer.state.save_to_json(str(work / "trainer_state.json"))
     plots.loss_curve(trainer.state.log_history, work / "loss.png")
 
 
-def hand_on(args: argparse.Namespace, manifest: Manifest, dataset: Path, replay: Path | None) -> None:
+def hand_on(asked: Command, manifest: Manifest) -> None:
     """Put into the manifest what merge_lora.py and benchmarking.py need to know."""
     from codefit.modeling import hardware
 
-    for folder in (dataset, *([replay] if replay else [])):
+    settings = asked.settings
+    for folder in asked.datasets:
         for split in ("train", "validation"):
             manifest.add_input(folder / f"{split}.jsonl")
     manifest.update(
-        base_model=None if args.from_scratch else args.model_name_or_path,
-        base_revision=args.revision,
-        load_in_4bit=args.load_in_4bit,
+        base_model=None if settings.from_scratch else settings.model_name_or_path,
+        base_revision=settings.revision,
+        load_in_4bit=asked.settled.load_in_4bit,
         dtype=str(hardware.compute_dtype()),
-        dataset=args.dataset,
-        max_prompt_tokens=args.max_prompt_tokens,
-        replay=args.replay,
+        dataset=settings.data.dataset,
+        max_prompt_tokens=asked.settled.max_prompt_tokens,
+        replay=settings.data.replay,
     )
-
-
-def settle(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> tuple[Path, Path | None]:
-    """Refuse what cannot work, fill what was left open from what the data set knows, and return the folders of data."""
-    flag_checks.refuse(args, given, parser.group("from scratch"), parser.group("adapter"))
-    outputs.refuse_existing(args.output_dir, args.overwrite or bool(args.preview) or args.dry_run)
-    scratch_flags.refuse(args)
-    dataset = records.dataset_folder(args.dataset)
-    replay = records.dataset_folder(args.replay) if args.replay else None
-    prepared = read_manifest(dataset).get("arguments", {})
-    args.max_prompt_tokens = args.max_prompt_tokens or prepared.get("max_prompt_tokens") or MAX_PROMPT_TOKENS
-    args.save_steps = args.save_steps or (args.eval_steps if args.load_best_model_at_end else 200)
-    if args.hf_repository and not args.preview:
-        from codefit.publishing import push
-
-        push.check_repository(args.hf_repository, "model", private=args.private or None, create=not args.dry_run)
-    return dataset, replay
-
-
-def quantised(args: argparse.Namespace) -> bool:
-    """Return whether the base is loaded in 4 bits, where that was left open."""
-    from codefit.modeling import hardware
-
-    if args.from_scratch or args.full_finetuning or args.init_lora_weights in flag_checks.SVD_INITS:
-        return False
-    return hardware.device().type == "cuda" or args.init_lora_weights == "loftq"
 
 
 def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> None:
     """Encode, train, save, push; or search, with one such run a trial, in which callbacks are watching."""
     parser = build_parser()
-    args = parser.parse_args(argv)
-    given = parser.given(argv)
-    if args.trials or args.search:
-        return run_search(args, parser, given)
-    dataset, replay = settle(args, parser, given)
-    with claimed(args, [dataset, *([replay] if replay else [])]):
-        fit(args, parser, given, dataset, replay, watching)
-    if args.hf_repository and not only_looks(args) and distributed.is_first_process():
+    flags = vars(parser.parse_args(argv))
+    settings, given = of_flags(flags), parser.given(argv)
+    output = settings.output
+    if settings.search.trials or settings.search.search:
+        return run_search(flags, settings, parser, given)
+    asked = checked(flags, settings, parser, given)
+    with claimed(asked):
+        fit(asked, parser, given, watching)
+    if output.hf_repository and not output.only_looks and distributed.is_first_process():
         from codefit.publishing import push
 
-        push_result = push.push_merged if args.from_scratch or args.full_finetuning else push.push_adapter
-        console.show(f"pushed:  {push_result(args.output_dir, args.hf_repository, private=args.private or None)}")
-
-
-def only_looks(args: argparse.Namespace) -> bool:
-    """Return whether nothing is trained or written."""
-    return bool(args.preview or args.dry_run)
+        push_result = push.push_merged if settings.whole else push.push_adapter
+        console.show(f"pushed:  {push_result(output.output_dir, output.hf_repository, private=output.private or None)}")
+    return None
 
 
 @contextlib.contextmanager
-def claimed(args: argparse.Namespace, datasets: Sequence[Path]) -> Iterator[None]:
+def claimed(asked: Command) -> Iterator[None]:
     """Hold the lock of the output, from here until the result has its place, and the folder that it is built in."""
-    if only_looks(args) or not distributed.is_first_process():
+    output = asked.settings.output
+    if output.only_looks or not distributed.is_first_process():
         yield
         return
-    with outputs.alone(args.output_dir):
-        outputs.refuse_existing(args.output_dir, args.overwrite)  # again: another run may have ended since
-        run_folder.claim(vars(args), args.overwrite, datasets, outputs.partial(args.output_dir))
+    with outputs.alone(output.output_dir):
+        outputs.refuse_existing(output.output_dir, output.overwrite)  # again: another run may have ended since
+        run_folder.claim(asked.flags, output.overwrite, asked.datasets, outputs.partial(output.output_dir))
         yield
 
 
-def fit(
-    args: argparse.Namespace,
-    parser: cli.Parser,
-    given: set[str],
-    dataset: Path,
-    replay: Path | None,
-    watching: Sequence[Any],
-) -> None:
+def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[Any]) -> None:
     """Encode, train and save; or show what would be."""
-    manifest = Manifest(vars(args))
+    manifest = Manifest(asked.flags)
 
     from codefit import encoding
     from codefit.modeling import loading
-    from codefit.training import curriculum, estimate, packing, samples, trainer_settings
+    from codefit.training import curriculum, estimate, isolation, packing, samples, trainer_settings
     from codefit.training.trainer import wait_for_others
 
-    args.load_in_4bit = quantised(args) if args.load_in_4bit is None else args.load_in_4bit
-    work = outputs.partial(args.output_dir)
-    if not only_looks(args):
+    settings, settled, output = asked.settings, asked.settled, asked.settings.output
+    schedule, work = settings.schedule, outputs.partial(output.output_dir)
+    if not output.only_looks:
         wait_for_others()
-    datasets = [dataset, *([replay] if replay else [])]
-    tokenizer, model = (
-        prepare_new_model(args, dataset, work) if args.from_scratch else prepare_base(args, datasets, work)
-    )
-    args.max_length = row_tokens(args, model)
-    encoder = encoding.Encoder(tokenizer, args.max_prompt_tokens, ends=loading.ends_in(model))
-    found = samples.read(args, dataset, replay, encoder)
-    if args.preview:
-        for sample in found.train[: args.preview]:
+    tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
+    encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
+    found = samples.read(settings, settled.max_length, asked.dataset, asked.replay, encoder)
+    if output.preview:
+        for sample in found.train[: output.preview]:
             sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
         return
-    packed = packing.PackedRows(found.train, args.max_length, encoder.pad_id, curriculum.plan(args))
-    estimate.describe(args, model, packed, found.ledger)
-    estimate.refuse_full_disk(args, model)
-    if args.dry_run:
-        trainer_settings.training_arguments(args, work)
-        estimate.foresee(args, model, packed, estimate.sources(args, parser, given, dataset))
+    order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
+    packed = packing.PackedRows(
+        found.train, settled.max_length, encoder.pad_id, order, isolates=isolation.may_pack(model)
+    )
+    estimate.describe(schedule, model, packed, found.ledger, output.output_dir)
+    estimate.refuse_full_disk(output.output_dir, settings.lora, model)
+    if output.dry_run:
+        trainer_settings.training_arguments(settings, settled.save_steps, work)
+        hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
+        table = estimate.sources(asked.flags, given, hidden, asked.sources)
+        estimate.foresee(settings, settled, model, packed, table)
         return
     checkpoint = run_folder.last(work)
-    trainer = build_trainer(args, work, model, encoder, packed, found, resumed=checkpoint is not None)
+    trainer = build_trainer(asked, work, model, encoder, packed, found, resumed=checkpoint is not None)
     for callback in watching:
         trainer.add_callback(callback)
     result, final = run(trainer, checkpoint)
-    save(args, work, trainer, tokenizer)
+    save(settings, work, trainer, tokenizer)
     if not distributed.is_first_process():
         return
-    hand_on(args, manifest, dataset, replay)
+    hand_on(asked, manifest)
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
     peak = estimate.peak_memory()
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
     manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
     run_folder.put_away(work)
-    outputs.commit(work, args.output_dir)
-    report(args, trainer, result, final, estimate.size(peak))
+    outputs.commit(work, output.output_dir)
+    report(settings, trainer, result, final, estimate.size(peak))
 
 
-def run_search(args: argparse.Namespace, parser: cli.Parser, given: set[str]) -> None:
-    """Run the trials of a hyper-parameter search."""
+def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:
+    """Run the trials of a hyperparameter search, or show what one of them would be."""
     from codefit.training import search
 
-    plan = search.plan_search(args, parser)
-    dataset, replay = settle(args, parser, given)
-    with claimed(args, [dataset, *([replay] if replay else [])]):
-        search.run(args, plan, main)
+    plan, output = search.plan_search(settings, flags, parser), settings.output
+    asked = checked(flags, settings, parser, given)
+    search.describe(plan)
+    if output.only_looks:
+        look = ["--dry_run"] if output.dry_run else ["--preview", str(output.preview)]
+        return main([*plan.fixed, *look, "--output_dir", str(output.output_dir)])
+    with claimed(asked):
+        search.run(plan, Manifest(flags), main)
+    return None
 
 
 def build_trainer(
-    args: argparse.Namespace, work: Path, model: Any, encoder: Any, packed: Any, found: Any, *, resumed: bool
+    asked: Command, work: Path, model: Any, encoder: Any, packed: Any, found: Any, *, resumed: bool
 ) -> Any:
     """Return the trainer of the samples that were found."""
     from codefit.training import packing
     from codefit.training.heldout_eval import HeldOut
     from codefit.training.trainer import make_trainer
 
+    settings, settled = asked.settings, asked.settled
     validation, replay = (
-        packing.PackedRows(held_out, args.max_length, encoder.pad_id) for held_out in (found.validation, found.replay)
+        packing.PackedRows(samples, settled.max_length, encoder.pad_id, isolates=packed.isolates)
+        for samples in (found.validation, found.replay)
     )
-    asked = found.asked[: args.eval_predictions]
-    held_out = HeldOut(asked, encoder) if asked else None
-    return make_trainer(
-        args, work, model, packed, validation, replay if found.replay else None, held_out, resumed=resumed
-    )
+    prompts = found.asked[: settings.watch.eval_predictions]
+    held_out = HeldOut(prompts, encoder) if prompts else None
+    watched = (validation, replay if found.replay else None, held_out)
+    return make_trainer(settings, settled.save_steps, work, model, packed, *watched, resumed=resumed)
 
 
 def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
@@ -412,8 +433,9 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
     return result, trainer.evaluate()
 
 
-def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str, float], peak: str) -> None:
+def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, float], peak: str) -> None:
     """Say what came out, how much memory it took at the peak, and what to run next."""
+    output = settings.output.output_dir
     took = console.duration(result.metrics["train_runtime"])
     console.show(f"trained {result.global_step} steps in {took}, {peak} at the peak:")
     console.show(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
@@ -431,14 +453,16 @@ def report(args: argparse.Namespace, trainer: Any, result: Any, final: dict[str,
     if trainer.replay:
         before = next(row["eval_replay_loss"] for row in trainer.state.log_history if "eval_replay_loss" in row)
         console.show(f"forgetting: replay loss {before:.4f} -> {final['eval_replay_loss']:.4f} nats")
-    if trainer.state.best_model_checkpoint and args.load_best_model_at_end:
-        console.show(f"kept:    step {trainer.state.best_global_step}, the best by {args.metric_for_best_model}")
-    console.show(f"curve:   {args.output_dir / 'loss.png'}")
-    console.show(f"output:  {args.output_dir}")
-    if args.full_finetuning:
-        console.show(f"next:    python benchmarking.py --hf_repository {args.output_dir}")
-    elif not args.from_scratch:
-        console.show(f"next:    python merge_lora.py --hf_repository {args.output_dir}")
+    if trainer.state.best_model_checkpoint and settings.watch.load_best_model_at_end:
+        console.show(
+            f"kept:    step {trainer.state.best_global_step}, the best by {settings.watch.metric_for_best_model}"
+        )
+    console.show(f"curve:   {output / 'loss.png'}")
+    console.show(f"output:  {output}")
+    if settings.full_finetuning:
+        console.show(f"next:    python benchmarking.py --hf_repository {output}")
+    elif not settings.from_scratch:
+        console.show(f"next:    python merge_lora.py --hf_repository {output}")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import functools
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from codefit import bounded, console, fim
+from codefit import bounded, console, exact_text, fim
 from codefit.errors import UserError, first_line
 from codefit.records import Pair
 
@@ -62,6 +62,7 @@ class Encoder:
         self, tokenizer: Any, max_prompt_tokens: int, prompt_only: bool = False, ends: Iterable[int] = ()
     ) -> None:
         self.tokenizer = tokenizer
+        self.codec = exact_text.codec(_backend(tokenizer), tokenizer.name_or_path or "the model")
         self.max_prompt_tokens = max_prompt_tokens
         self.prompt_only = prompt_only
         vocabulary = tokenizer.get_vocab()
@@ -82,14 +83,21 @@ class Encoder:
         return [bos] if bos is not None and first == [bos] else []
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, without special tokens; `<|endoftext|>` written in code stays plain text."""
-        if not texts:
-            return []
+        """Return the ids of each text that continues another: a completion, a message, what is after the cursor.
+
+        There are no special tokens among them; `<|endoftext|>` written in code stays plain text.
+        """
+        return self._encoded(self.codec.ids, texts)
+
+    def first_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text that a model reads first: of a prompt."""
+        return self._encoded(self.codec.first_ids, texts)
+
+    def _encoded(self, encode: Callable[[list[str]], list[list[int]]], texts: Sequence[str]) -> list[list[int]]:
         try:
-            encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+            return encode(list(texts))
         except Exception as error:  # the tokenizers in Rust raise a bare one
             raise UserError(_why_no_ids(texts, error)) from None
-        return list(encoded.input_ids)
 
     def completion_ids(self, text: str) -> list[int]:
         """Return the ids of a completion, without end-of-sequence."""
@@ -97,8 +105,7 @@ class Encoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated ids, byte for byte: no clean-up of spaces, special tokens left out."""
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        return self.codec.decode(ids)
 
     def pair_ids(self, pair: Pair) -> list[int]:
         """Return the ids a model is asked with for a pair.
@@ -120,8 +127,8 @@ class Encoder:
         Raises:
             UserError: a suffix is given and the model knows no fill-in-the-middle.
         """
-        prefix_ids, suffix_ids = self.ids([prompt, suffix or ""])
-        return self._prompt(prefix_ids, suffix_ids if suffix is not None else None)[0]
+        (prefix_ids,) = self.first_ids([prompt])
+        return self._prompt(prefix_ids, self.ids([suffix])[0] if suffix is not None else None)[0]
 
     def _prompt(self, prefix: list[int], suffix: list[int] | None, suffix_first: bool = False) -> tuple[list[int], int]:
         """Return prompt ids within the limit, and how many tokens were cut."""
@@ -172,8 +179,7 @@ class Encoder:
                 f"the chat template of the tokenizer shows a message {len(parts) - 1} times, not once; prepare the "
                 "data with --prompt_format plain, or take another base."
             )
-        head, tail = (self.tokenizer(part, add_special_tokens=False).input_ids for part in parts)
-        return list(head), list(tail)
+        return list(self.tokenizer(parts[0], add_special_tokens=False).input_ids), self.codec.template_ids(parts[1])
 
     def _room(self, fixed: int) -> int:
         """Return how many tokens of text a prompt has room for next to those that it always holds.
@@ -194,18 +200,30 @@ class Encoder:
         With `both_orders` the id of a pair decides whether its suffix comes first, for a family that knows both orders.
         """
         both_orders = both_orders and self.fim is not None and self.fim.both
-        prompts = self.ids([pair.prompt for pair in pairs])
+        prompts = self.first_ids([pair.prompt for pair in pairs])
+        messages = self.ids([pair.prompt if pair.prompt_format == "chat" else "" for pair in pairs])
         completions = self.ids([pair.completion for pair in pairs])
         suffixes = self.ids([self._suffix(pair) or "" for pair in pairs])
-        for pair, before, middle, behind in zip(pairs, prompts, completions, suffixes, strict=True):
+        rows = zip(pairs, prompts, messages, completions, suffixes, strict=True)
+        for pair, before, message, middle, behind in rows:
             if pair.prompt_format == "chat":
-                prompt, cut = self._chat(before)
+                prompt, cut = self._chat(message)
             else:
                 suffix_first = both_orders and zlib.crc32(pair.id.encode("utf-8", "surrogatepass")) % 2 == 1
                 prompt, cut = self._prompt(before, behind if self._suffix(pair) is not None else None, suffix_first)
             end = [self.eos_id] if pair.finish_reason == "stop" else []
             ids = np.asarray(prompt + middle + end, dtype=np.int32)
             yield Sample(ids, len(prompt), cut, len(pair.completion.encode()))
+
+
+def _backend(tokenizer: Any) -> Any:
+    """Return the `tokenizers.Tokenizer` in a tokenizer of Transformers."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path} has no tokenizer.json (a fast tokenizer); take another base."
+        )
+    return backend
 
 
 def _why_no_ids(texts: Sequence[str], error: Exception) -> str:
@@ -330,7 +348,8 @@ def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, 
 
 def preview(sample: Sample, encoder: Encoder, colour: bool) -> str:
     """Return a sample as text: every token in brackets, those that are trained marked; for people to check."""
-    pieces = [console.printable(encoder.tokenizer.decode([int(i)])) for i in sample.ids]
+    tokenizer = encoder.codec.tokenizer
+    pieces = [console.printable(tokenizer.decode([int(i)], skip_special_tokens=False)) for i in sample.ids]
     prompt = "".join(f"[{piece}]" for piece in pieces[: sample.start])
     trained = "".join(f"[{piece}]" for piece in pieces[sample.start :])
     marked = f"\033[32m{trained}\033[0m" if colour else trained

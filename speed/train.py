@@ -143,14 +143,16 @@ def timed(trainer: Any, counting: Counting) -> tuple[float, int, int]:
 def own_trainer(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> Any:
     import train
     from codefit.training import packing
+    from codefit.training.settings import of_flags
     from codefit.training.trainer import make_trainer
 
     words = ["--model_name_or_path", args.model, "--output_dir", folder, "--max_steps", args.steps, "--seed", seed]
     words += ["--per_device_train_batch_size", args.rows, "--gradient_accumulation_steps", 1]
-    flags = train.build_parser().parse_args([*map(str, words), "--eval_steps", "1000", "--save_steps", "1000"])
+    flags = train.build_parser().parse_args([*map(str, words), "--eval_steps", "1000"])
+    settings = of_flags(vars(flags))
     rows = packing.PackedRows(samples, ROW_TOKENS, 1)
     validation = packing.PackedRows(samples[:1], ROW_TOKENS, 1)
-    return make_trainer(flags, Path(folder), new_model(args.model), rows, validation)
+    return make_trainer(settings, 1000, Path(folder), new_model(args.model), rows, validation)
 
 
 def own(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:

@@ -17,7 +17,7 @@ from codefit.manifest import ROOT
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
     *("errors", "git_command", "json_files", "private_apis", "distributed", "console", "outputs", "temporary"),
-    *("manifest", "cli", "gguf_base", "bounded", "model_files"),
+    *("manifest", "cli", "gguf_base", "bounded", "model_files", "exact_text"),
     *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )
@@ -25,7 +25,7 @@ ROOMS = (
 TORCH_ROOMS = {"bounded", "modeling", "generation", "training", "evaluation"}
 WITHOUT_TORCH_IN_THEM = {
     "modeling": {"pre_tokenizers"},
-    "training": {"flag_checks", "run_folder", "scratch_flags", "plots"},
+    "training": {"flag_checks", "run_folder", "scratch_flags", "settings", "plots"},
     "generation": {"stopping", "prediction_cache", "decoding"},
     "evaluation": {"benchmarks", "report", "task_metrics", "comparison", "result_schema", "settings"},
 }
@@ -172,6 +172,11 @@ TYPED_ROOMS = ("scoring", "generation", "evaluation")  # they take settings with
 @pytest.mark.parametrize("name", [name for name in PARTS if name != "codefit" and room(name) in TYPED_ROOMS])
 def test_flags_end_at_the_scripts(name: str) -> None:
     assert "argparse" not in {target for target, _ in GRAPH[name]}
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name not in ("codefit", "codefit.cli")])
+def test_no_part_takes_the_flags_of_a_script(name: str) -> None:
+    assert "Namespace" not in PARTS[name].read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------------------------------------- torch

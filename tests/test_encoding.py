@@ -1,6 +1,5 @@
 """Pairs become ids as inference makes them; labels come from lengths; packing loses nothing."""
 
-import argparse
 import dataclasses
 
 import numpy as np
@@ -11,6 +10,7 @@ from codefit.encoding import IGNORE, Encoder, Sample
 from codefit.errors import UserError
 from codefit.records import Pair, write_jsonl
 from codefit.training import samples as run_samples
+from tests.support.training import settings_of
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +116,7 @@ def test_a_family_of_one_order_is_trained_in_it(tiny_tokenizer):
 def test_training_has_both_orders_and_validation_the_one_that_is_asked(encoder, tmp_path):
     for split in ("train", "validation"):
         write_jsonl(tmp_path / f"{split}.jsonl", gaps(40))
-    args = argparse.Namespace(
-        seed=0, max_steps=None, from_scratch=False, curriculum=False, max_length=100, validation_samples=40
-    )
-    found = run_samples.read(args, tmp_path, None, encoder)
+    found = run_samples.read(settings_of("--validation_samples", 40), 100, tmp_path, None, encoder)
     behind = encoder.special[fim.BASE.suffix]
     first = {
         name: sum(sample.ids[1] == behind for sample in samples)
@@ -133,8 +130,8 @@ def test_training_has_both_orders_and_validation_the_one_that_is_asked(encoder, 
 @pytest.mark.parametrize(("processes", "tokens"), [("1", 3 * 2 * 4 * 100), ("8", 8 * 3 * 2 * 4 * 100)])
 def test_steps_need_the_tokens_of_all_processes(monkeypatch, processes, tokens):
     monkeypatch.setenv("WORLD_SIZE", processes)
-    args = argparse.Namespace(max_steps=3, per_device_train_batch_size=2, gradient_accumulation_steps=4, max_length=100)
-    assert run_samples.tokens_needed(args) == tokens
+    words = ["--max_steps", 3, "--per_device_train_batch_size", 2, "--gradient_accumulation_steps", 4]
+    assert run_samples.tokens_needed(settings_of(*words).schedule, 100) == tokens
 
 
 def test_infill_without_sentinels_names_the_way_out(tiny_tokenizer):

@@ -18,7 +18,7 @@ from codefit.errors import UserError
 from codefit.evaluation.result_schema import Model, Role
 from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
 from codefit.generation import batched
-from codefit.modeling import hub_files, loading
+from codefit.modeling import hub_files, loading, merging
 from codefit.records import MAX_PROMPT_TOKENS
 
 DATASET = "data/kotlin_prepared_dataset"
@@ -206,9 +206,9 @@ def loaded(models: Mapping[str, Model], load_in_4bit: bool) -> Iterator[tuple[st
             model = load_base() if model is None else model
             rows = len(model.get_input_embeddings().weight)
             attached = loading.attach_adapter(model, facts.folder)
-            if attached.dtype == torch.float32 and not load_in_4bit:
+            if attached.dtype == torch.float32 and not load_in_4bit and loading.can_be_merged(attached):
                 model = None  # its weights become those of the adapted model
-                yield key, attached.merge_and_unload()
+                yield key, merging.merge_in_memory(attached)
                 continue
             yield key, attached
             model = attached.unload()

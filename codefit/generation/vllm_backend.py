@@ -19,14 +19,21 @@ from codefit import model_files
 from codefit.errors import UserError, first_line
 from codefit.generation.batched import FLIP_ROWS, Completion, flip_sample
 from codefit.generation.stopping import StopRule
-from codefit.modeling import hardware, hub_files
+from codefit.modeling import hardware, hub_files, loading
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for; an adapter takes the next larger one
 MEMORY_ON_CPU = 0.3  # the share of all memory that vLLM may take there; on a GPU its own default, nearly all
 
 
-def refuse_what_it_cannot(adapters: Sequence[str], load_in_4bit: bool) -> None:
-    """Raise UserError, before anything is loaded, where vLLM is missing or cannot ask these models."""
+def refuse_what_it_cannot(base: str, revision: str | None, adapters: Sequence[str], load_in_4bit: bool) -> None:
+    """Raise UserError, before anything is loaded, where vLLM is missing or cannot ask these models.
+
+    Args:
+        base: folder or Hub id of the base.
+        revision: of the base.
+        adapters: folders of adapters of this base. vLLM does not say which of their tensors it has no place for.
+        load_in_4bit: whether the base is to be quantised.
+    """
     if importlib.util.find_spec("vllm") is None:
         raise UserError(
             "--backend vllm needs vLLM, which is not installed; run `pip install vllm` in an environment of its own, "
@@ -37,13 +44,32 @@ def refuse_what_it_cannot(adapters: Sequence[str], load_in_4bit: bool) -> None:
             "--backend vllm does not ask models in 4 bits; add --no-load_in_4bit, or leave --backend vllm out."
         )
     for adapter in adapters:
-        config = model_files.adapter_config(Path(adapter) / model_files.ADAPTER_CONFIG)
-        if config.use_dora or hub_files.rows_of(adapter):
-            what = "is a DoRA adapter" if config.use_dora else "brings tokens of its own"
+        if what := _what_it_cannot_attach(base, revision, adapter):
             raise UserError(
                 f"{adapter} {what}, which vLLM cannot attach; merge it with merge_lora.py and name the merged model, "
                 "or leave --backend vllm out."
             )
+
+
+def _what_it_cannot_attach(base: str, revision: str | None, adapter: str) -> str | None:
+    """Return what of an adapter vLLM would refuse or leave out, if anything.
+
+    Raises:
+        UserError: the adapter does not fit the base.
+    """
+    config = model_files.adapter_config(Path(adapter) / model_files.ADAPTER_CONFIG)
+    if config.use_dora:
+        return "is a DoRA adapter"
+    if hub_files.rows_of(adapter):
+        return "brings tokens of its own"
+    if config.modules_to_save:
+        return f"holds whole layers ({', '.join(config.modules_to_save)})"
+    if config.lora_bias or config.bias not in (None, "none"):
+        return "learned biases"
+    outline = loading.load_model(base, revision=revision, place=torch.device("meta"))
+    attached = loading.attach_adapter(outline, adapter, low_cpu_mem_usage=True)
+    ends = (attached.get_input_embeddings(), attached.get_output_embeddings())
+    return "changes the embedding or the output layer" if any(hasattr(each, "lora_A") for each in ends) else None
 
 
 class VllmBackend:

@@ -269,9 +269,12 @@ def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False)
             attached, load_peft_weights(adapter, device="cpu"), low_cpu_mem_usage=low_cpu_mem_usage
         )
     except KeyError as error:  # of whole layers and rows of tokens PEFT asks by name
-        raise UserError(
-            f"the adapter {adapter} lacks the tensor {error.args[0]}; download or train it again."
-        ) from None
+        missing = str(error.args[0])
+        if "." not in missing:  # no tensor, but what its configuration asks for
+            raise UserError(
+                f"cannot attach the adapter {adapter}: PEFT knows no {missing}; was it written by a newer version?"
+            ) from None
+        raise UserError(f"the adapter {adapter} lacks the tensor {missing}; download or train it again.") from None
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # files of other tools make PEFT fail in any way
@@ -359,7 +362,21 @@ CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequen
 
 def context_of(model: Any) -> int:
     """Return how many tokens a model can read; sys.maxsize where its architecture sets no limit."""
-    config = model.config.get_text_config()
+    return _context_in(model.config)
+
+
+def context_named(name: str, revision: str | None = None) -> int:
+    """Return the same of a folder, GGUF file or Hub id, of which only the configuration is read."""
+    from transformers import AutoConfig
+
+    name = local_model(name)
+    with stated_errors("model", name):
+        hub_files.check_model(name, revision)
+        return _context_in(AutoConfig.from_pretrained(name, revision=revision))
+
+
+def _context_in(model_config: Any) -> int:
+    config = model_config.get_text_config()
     sizes = (getattr(config, name, None) for name in CONTEXTS)
     return next((size for size in sizes if isinstance(size, int) and size > 0), sys.maxsize)
 

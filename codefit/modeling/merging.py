@@ -63,7 +63,7 @@ def write_merged(base: Base, adapter: str, tokenizer: Any, folder: Path, dtype: 
         write_shards(layers.merged(), layers.sizes, folder, dtype, shard_bytes)
         model = layers.model
     else:  # the files hold other tensors, or the vocabulary grew; Transformers knows how to convert them
-        model = loading.attach_adapter(dequantised(base), adapter).merge_and_unload().to(dtype)
+        model = merge_in_memory(loading.attach_adapter(dequantised(base), adapter)).to(dtype)
         model.save_pretrained(folder, max_shard_size=shard_bytes)
     ends = loading.end_ids(tokenizer, (adapter, None), (base.name, base.revision))
     loading.set_generation_defaults(model, tokenizer, ends)
@@ -82,6 +82,33 @@ def dequantised(base: Base) -> Any:
         return loading.load_model(base.name, revision=base.revision, dtype=torch.float32)
     model = loading.load_model(base.name, revision=base.revision, load_in_4bit=True, dtype=base.dtype)
     return model.dequantize().float()
+
+
+@torch.no_grad()
+def merge_in_memory(adapted: Any) -> Any:
+    """Return the base of an attached adapter with the adapter merged into its weights, in their own type.
+
+    A weight that two layers share (tied embeddings) becomes two where the adapter changes the layers differently: PEFT
+    would add what one of them learned to both.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model = adapted.get_base_model()
+    for pair in model.all_tied_weights_keys.items():
+        owners = [model.get_submodule(name.rpartition(".")[0]) for name in pair]
+        if any(isinstance(owner, BaseTunerLayer) for owner in owners):
+            owner, kind = owners[0], pair[0].rpartition(".")[2]
+            owner = owner.get_base_layer() if isinstance(owner, BaseTunerLayer) else owner
+            setattr(owner, kind, torch.nn.Parameter(getattr(owner, kind).clone(), requires_grad=False))
+    merged = adapted.merge_and_unload()
+    for name, shared in list(merged.all_tied_weights_keys.items()):
+        if not torch.equal(merged.get_parameter(name), merged.get_parameter(shared)):
+            del merged.all_tied_weights_keys[name]
+            merged.config.tie_word_embeddings = False
+        elif merged.get_parameter(name) is not merged.get_parameter(shared):
+            path, _, kind = name.rpartition(".")
+            setattr(merged.get_submodule(path), kind, merged.get_parameter(shared))
+    return merged
 
 
 # ---------------------------------------------------------------------------------------------- weight by weight
@@ -326,6 +353,29 @@ def next_token_log_probabilities(model: Any, prompts: list[list[int]]) -> torch.
         logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
         rows.append(torch.log_softmax(logits.float(), -1).cpu())
     return torch.stack(rows)
+
+
+@torch.inference_mode()
+def least_likely_choice(name: str, prompts: list[list[int]], written: list[list[int]]) -> float:
+    """Return how far the least likely of written tokens is below the model's own choice at its place.
+
+    Args:
+        name: folder of the model, which is computed in float32.
+        prompts: token ids.
+        written: what another program wrote after each, by the same weights.
+
+    Returns:
+        The difference of two logits, in standard deviations of all logits at that place; 0.0 where nothing was written.
+    """
+    model = loading.load_model(name, dtype=torch.float32)
+    least = 0.0
+    for prompt, ids in zip(prompts, written, strict=True):
+        if ids:
+            row = torch.tensor([[*prompt, *ids]], device=model.device)
+            logits = model(input_ids=row, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+            chosen = logits.gather(1, row[0, len(prompt) :, None]).squeeze(1)
+            least = max(least, float(((logits.amax(-1) - chosen) / logits.std(-1)).max()))
+    return least
 
 
 def divergence(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:

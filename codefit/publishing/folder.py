@@ -1,13 +1,16 @@
 """The folder of GGUF files that lies next to a model, with the settings of editors."""
 
-import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from codefit import console, outputs
 from codefit.manifest import Manifest, read_manifest, sha256
-from codefit.publishing import editors, gguf
+from codefit.publishing import editors, gguf, llama_cpp
 
 NO_INFILL = "it knows no fill-in-the-middle, which llama.vscode and llama.vim need: others complete forward only"
+
+NOT_TRIED = "not tried in llama.cpp, since xllamacpp is not installed"
 
 
 def beside(output: Path) -> Path:
@@ -15,42 +18,56 @@ def beside(output: Path) -> Path:
     return output.with_name(f"{output.resolve().name}-gguf")
 
 
-def refuse(args: argparse.Namespace, output: Path) -> None:
+def refuse(output: Path, overwrite: bool) -> None:
     """Raise UserError, before any work, if something of the user is where the GGUF files go."""
     target = beside(output)
     if target.is_symlink() or target.exists():
-        outputs.refuse_existing(target, args.overwrite or "made_of" in read_manifest(target))
+        outputs.refuse_existing(target, overwrite or "made_of" in read_manifest(target))
 
 
-def write(args: argparse.Namespace, model: Path, output: Path, repository: str | None) -> None:
+def write(
+    model: Path,
+    output: Path,
+    repository: str | None,
+    *,
+    kinds: Sequence[str],
+    overwrite: bool,
+    flags: Mapping[str, Any],
+) -> None:
     """Write the GGUF files of a whole model unless they are there already, and say how they are served.
 
     Args:
-        args: of the script; `gguf` are the kinds.
         model: the folder of the model.
         output: the folder that the files go next to.
         repository: of the model on the Hub, which names the files; without it the folder around the output does.
+        kinds: of GGUF file.
+        overwrite: whether files that are there are written again.
+        flags: of the command, for the manifest.
 
     Raises:
         UserError: as for `gguf.write`; or something else is in the way.
     """
     target = beside(output)
     made_of = {file.name: sha256(file) for file in sorted(model.glob("model*.safetensors"))}
-    there = {} if args.overwrite else read_manifest(target)
+    there = {} if overwrite else read_manifest(target)
     name = (repository or str(output.resolve().parent)).split("/")[-1]
-    files = [f"{name}-{kind.upper()}.gguf" for kind in args.gguf]
-    infill, context = editors.infill_format(model), int(gguf.read_config(model)["max_position_embeddings"])
-    if (there.get("made_of"), there.get("files")) == (made_of, files) and not args.overwrite:
+    files = [f"{name}-{kind.upper()}.gguf" for kind in kinds]
+    infill, context = editors.infill_format(model), gguf.context_of(gguf.read_config(model))
+    if (there.get("made_of"), there.get("files")) == (made_of, files) and not overwrite:
         console.show("already exported; nothing to do.")
     else:
-        overwrite = args.overwrite or "made_of" in there
-        outputs.refuse_existing(target, overwrite)
-        manifest = Manifest(vars(args))
-        with outputs.new_directory(target, overwrite) as work:
-            for kind, file in zip(args.gguf, files, strict=True):
+        replace = overwrite or "made_of" in there
+        outputs.refuse_existing(target, replace)
+        manifest = Manifest(flags)
+        with outputs.new_directory(target, replace) as work:
+            for kind, file in zip(kinds, files, strict=True):
                 gguf.write(model, work / file, kind, name)
+                if llama_cpp.is_installed():
+                    llama_cpp.refuse_another_model(work / file, kind, model)
             editors.write(work, files[0], name, infill, editors.special_tokens(model)["eos"], context)
             manifest.update(made_of=made_of, files=files, infill=infill.name if infill else None, context=context)
             manifest.write(work)
+        tried = "read and continued by llama.cpp as by the model" if llama_cpp.is_installed() else NOT_TRIED
+        console.show(f"\n{', '.join(files)}: {tried}")
     console.show(f"\nexported {target}" + ("" if infill else f"\n         {NO_INFILL}"))
     console.show(f"serve:   {editors.server_command(['-m', str(target / files[0])], infill, context)}")

@@ -27,6 +27,21 @@ ARCHITECTURES = {
     "starcoder2": "STARCODER2",
 }
 UNKNOWN_TO_LLAMA_CPP = ("codegen", "gptj")  # it has no graph for them, a name at most
+# What llama.cpp's graphs compute between the two matrices of a block, whatever a configuration says. Those of GELU
+# differ by less than its own rounding.
+GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
+SILU = ("silu", "swish")
+ACTIVATIONS = {"llama": SILU, "qwen2": SILU, "phi": GELU, "gpt_neox": GELU, "starcoder2": GELU}
+# Settings that its graphs take for granted: the name, the value, and the default in Transformers.
+TAKEN_FOR_GRANTED = {
+    "phi": (("qk_layernorm", False, False),),
+    "gpt_neox": (("attention_bias", True, True),),
+    "starcoder2": (("use_bias", True, True),),
+}
+# The embedding that is the output layer too, where llama.cpp wants one of its own.
+TIED = {"phi": "model.embed_tokens.weight", "gpt_neox": "gpt_neox.embed_in.weight"}
+OUTPUT = "output.weight"
+LOOKS_WORDS_UP = "llama-bpe"
 
 
 def refuse(config: dict[str, Any], tokenizer: Path) -> None:
@@ -50,8 +65,39 @@ def refuse(config: dict[str, Any], tokenizer: Path) -> None:
     scaling = _rope(config)["rope_type"]
     if scaling not in {"default", "linear"}:
         raise UserError(f"codefit writes no GGUF file with rope scaling of the kind {scaling}; {converter}.")
-    if pre_tokenizer(tokenizer) is None:
+    for name, value in _other_than_llama_cpp(config):
+        raise UserError(f"llama.cpp computes {kind} without regard to {name} = {value}, so that it would be another "
+            "model; leave --gguf out and serve the merged folder with vLLM.")  # fmt: skip
+    splitting = pre_tokenizer(tokenizer)
+    if splitting is None:
         raise UserError(f"the tokenizer splits text in a way that codefit cannot state to llama.cpp; {converter}.")
+    if not _words_are_merged(tokenizer, splitting):
+        raise UserError(
+            "the tokenizer has words that no merges lead to and says by ignore_merges whether they count, which "
+            f"llama.cpp decides otherwise; {converter}."
+        )
+
+
+def _other_than_llama_cpp(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of each setting that llama.cpp would compute as if it were another."""
+    kind = config["model_type"]
+    activation = config.get("hidden_act") or config.get("hidden_activation") or ACTIVATIONS[kind][0]
+    if activation not in ACTIVATIONS[kind]:
+        yield "hidden_act", activation
+    for name, value, usual in TAKEN_FOR_GRANTED.get(kind, ()):
+        if config.get(name, usual) != value:
+            yield name, config[name]
+
+
+def context_of(config: dict[str, Any]) -> int:
+    """Return how many tokens of context a GGUF file of a model may have.
+
+    llama.cpp lets these architectures see everything. As long as a sliding window covers the whole context, so do they.
+    """
+    context = int(config["max_position_embeddings"])
+    window = config.get("sliding_window")
+    slides = config["model_type"] == "starcoder2" or config.get("use_sliding_window", False)
+    return min(context, int(window)) if window and slides else context
 
 
 def write(folder: Path, file: Path, kind: str, name: str) -> None:
@@ -83,24 +129,33 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
 
     checkpoint = BaseWeights(str(folder), None)
     names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
-    stored = [each for each in checkpoint.file_of if not _is_left_out(each, config)]
-    types = {each: _type_of(checkpoint.shape(each), kind) for each in stored}
+    stored: dict[str, str] = {}
+    for each in checkpoint.file_of:
+        if not _is_left_out(each, config):
+            place = names.get_name(each, try_suffixes=(".weight", ".bias"))
+            if place is None:
+                raise UserError(
+                    f"{folder} holds {each}, which {config['model_type']} has not; merge the adapter again."
+                )
+            stored[place] = each
+    if config.get("tie_word_embeddings") and config["model_type"] in TIED:
+        stored[OUTPUT] = TIED[config["model_type"]]
     needed = 0
-    for each in stored:
-        shape, place = checkpoint.shape(each), names.get_name(each, try_suffixes=(".weight", ".bias"))
-        if place is None:
-            raise UserError(f"{folder} holds {each}, which {config['model_type']} has not; merge the adapter again.")
-        block, nbytes = gguf.GGML_QUANT_SIZES[types[each]]
+    for place, each in stored.items():
+        shape = checkpoint.shape(each)
+        stored_as = _type_of(shape, kind)
+        block, nbytes = gguf.GGML_QUANT_SIZES[stored_as]
         size = int(np.prod(shape)) // block * nbytes
-        writer.add_tensor_info(place, shape, np.dtype(np.float32), size, types[each])
+        writer.add_tensor_info(place, shape, np.dtype(np.float32), size, stored_as)
         needed += size
     refuse_full_disk_for_merge(file.parent, needed, "GGUF file")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for each in console.progress(stored, kind, unit="weight"):
+    for each in console.progress(stored.values(), kind, unit="weight"):
         weight = _laid_out(each, checkpoint.read(each).float().numpy(), config)
-        writer.write_tensor_data(gguf.quants.quantize(np.ascontiguousarray(weight), types[each]))
+        stored_as = _type_of(checkpoint.shape(each), kind)
+        writer.write_tensor_data(gguf.quants.quantize(np.ascontiguousarray(weight), stored_as))
     writer.close()
 
 
@@ -133,7 +188,7 @@ def _add_shape(writer: Any, config: dict[str, Any]) -> None:
 
     asking, answering, width = _heads(config)
     rope = _rope(config)
-    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_context_length(context_of(config))
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
@@ -162,7 +217,8 @@ def _add_shape(writer: Any, config: dict[str, Any]) -> None:
 def _is_left_out(name: str, config: dict[str, Any]) -> bool:
     """Say whether a tensor is computed by llama.cpp itself, or the same as another."""
     computed = name.endswith((".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"))
-    return computed or (name == "lm_head.weight" and bool(config.get("tie_word_embeddings")))
+    is_head = name in ("lm_head.weight", "embed_out.weight")
+    return computed or (is_head and bool(config.get("tie_word_embeddings")))
 
 
 def _type_of(shape: list[int], kind: str) -> Any:
@@ -198,6 +254,24 @@ def pre_tokenizer(folder: Path) -> str | None:
     steps = tuple(_steps(step.get("pretokenizers", [step])))
     usual = content["model"]["type"] == "BPE" and (content.get("normalizer") or {"type": "NFC"})["type"] == "NFC"
     return NAMES.get(steps) if usual else None
+
+
+def _words_are_merged(folder: Path, splitting: str) -> bool:
+    """Say whether llama.cpp finds the tokens of a word as the tokenizer does.
+
+    It looks a word up in the vocabulary before it merges (ignore_merges) if the splitting is that of Llama 3, and never
+    otherwise. Which of the two makes no difference where merges lead to every entry.
+    """
+    from tokenizers import models
+
+    content = editors.read_tokenizer(folder)
+    model = content["model"]
+    if bool(model.get("ignore_merges")) == (splitting == LOOKS_WORDS_UP):
+        return True
+    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model.get("merges") or []]
+    merging = models.BPE(vocab=model["vocab"], merges=[(left, right) for left, right in merges])
+    added = {token["content"] for token in content.get("added_tokens") or []}
+    return all(len(merging.tokenize(word)) == 1 for word in model["vocab"] if word not in added)
 
 
 def _steps(steps: list[dict[str, Any]]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import model_files
+from codefit import exact_text, model_files
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import local_model
 
@@ -14,7 +14,7 @@ TAIL = 16  # tokens at the end of a piece that could be others in the whole text
 
 
 def load_tokenizer(name_or_path: str) -> Any:
-    """Return the `tokenizers.Tokenizer` of a folder, GGUF file or Hub model, without truncation and padding.
+    """Return the `tokenizers.Tokenizer` of a folder, GGUF file or Hub model, for texts that are no beginnings.
 
     Raises:
         UserError: there is no tokenizer.json, it is damaged, or the Hub cannot be reached.
@@ -32,9 +32,7 @@ def load_tokenizer(name_or_path: str) -> Any:
         raise
     except BaseException as error:  # the Rust side raises a bare Exception, and a panic is not even that
         raise UserError(f"{path} is no usable tokenizer ({first_line(error)}); get it again.") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+    return exact_text.continuing(tokenizer)[0]
 
 
 def _downloaded(name: str) -> Path:
@@ -59,6 +57,7 @@ def token_starts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     A long text is tokenised in pieces, since the tokenizer holds about 180 bytes a character. The tokens are those of
     the whole text: a piece ends where the tokenizer begins to look at a new word.
     """
+    tokenizer.encode_special_tokens = True  # as in training: one that is written in a text stays text
     try:
         return [list(_starts(tokenizer, text)) for text in texts]
     except Exception as error:  # the Rust side raises a bare Exception

@@ -14,7 +14,6 @@ In every one of them a row is seen once in an epoch; of an epoch that --max_step
 so that the hard ones are not the ones that are missing.
 """
 
-import argparse
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ import numpy as np
 from codefit import console, distributed, encoding
 from codefit.encoding import Encoder
 from codefit.records import Pair
+from codefit.training.settings import CurriculumSettings, ScheduleSettings
 
 WINDOW = 0.2  # share of an epoch's rows that the sliding window holds
 BLOCK = 32  # samples that are packed together: rows stay nearly in order and nearly as full (0.97 against 0.98)
@@ -36,12 +36,12 @@ CurriculumPlan = Callable[[Sequence[int], int], tuple[list[list[int]], list[int]
 
 
 def by_difficulty(
-    args: argparse.Namespace, pairs: Sequence[Pair], encoder: Encoder, enough_tokens: float = float("inf")
+    order: CurriculumSettings, pairs: Sequence[Pair], encoder: Encoder, enough_tokens: float = float("inf")
 ) -> list[Pair]:
     """Return documents from easy to hard: the first ones that together have enough tokens, or all.
 
     Args:
-        args: the flags of train.py.
+        order: what is difficult.
         pairs: the documents, in random order.
         encoder: of the model that is trained.
         enough_tokens: once they are reached no further document is read, as in scratch.samples.
@@ -55,15 +55,17 @@ def by_difficulty(
         ids += [np.asarray(row, dtype=np.int64) for row in found]
         tokens += sum(map(len, found))
     chosen = pairs[: len(ids)]
-    if args.curriculum_by == "loss":
-        values = losses(chosen, args.curriculum_model)
+    if order.curriculum_by == "loss":
+        values = losses(chosen, str(order.curriculum_model))
     else:
-        values = {"length": lengths, "rarity": rarities, "entropy": entropies}[args.curriculum_by](ids)
-    order = sorted(range(len(chosen)), key=lambda at: (values[at], at))
-    if order:
-        console.show(f"curriculum  {args.curriculum} by {args.curriculum_by}: ", end="")
-        console.show(f"{values[order[0]]:.2f} to {values[order[-1]]:.2f}, median {values[order[len(order) // 2]]:.2f}")
-    return [chosen[at] for at in order]
+        values = {"length": lengths, "rarity": rarities, "entropy": entropies}[order.curriculum_by](ids)
+    ranked = sorted(range(len(chosen)), key=lambda at: (values[at], at))
+    if ranked:
+        console.show(f"curriculum  {order.curriculum} by {order.curriculum_by}: ", end="")
+        console.show(
+            f"{values[ranked[0]]:.2f} to {values[ranked[-1]]:.2f}, median {values[ranked[len(ranked) // 2]]:.2f}"
+        )
+    return [chosen[at] for at in ranked]
 
 
 def lengths(ids: Sequence[np.ndarray]) -> list[float]:
@@ -120,16 +122,17 @@ def losses(pairs: Sequence[Pair], model_name: str) -> list[float]:
 # ---------------------------------------------------------------------------------------------- order
 
 
-def plan(args: argparse.Namespace) -> CurriculumPlan | None:
+def plan(curriculum: str | None, schedule: ScheduleSettings, seed: int) -> CurriculumPlan | None:
     """Return what packs sorted samples into rows and orders their visits, or None without a curriculum."""
-    if not args.curriculum:
+    if not curriculum:
         return None
-    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * distributed.processes()
+    per_step = schedule.rows_per_step(distributed.processes())
 
     def planned(sample_lengths: Sequence[int], row_tokens: int) -> tuple[list[list[int]], list[int]]:
         rows = pack_in_order(sample_lengths, row_tokens)
-        total = args.max_steps * per_step if args.max_steps else math.ceil(len(rows) * args.num_train_epochs)
-        return rows, visits(args.curriculum, len(rows), total, args.seed)
+        epochs = schedule.num_train_epochs
+        total = schedule.max_steps * per_step if schedule.max_steps else math.ceil(len(rows) * epochs)
+        return rows, visits(curriculum, len(rows), total, seed)
 
     return planned
 

@@ -1,6 +1,5 @@
 """What a training would need, found in seconds and without its weights: memory, time, disk; and whether it is there."""
 
-import argparse
 import itertools
 import os
 import resource
@@ -14,13 +13,12 @@ from typing import Any
 
 import torch
 
-from codefit import cli, console, distributed, encoding, private_apis
+from codefit import console, distributed, encoding, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError
-from codefit.manifest import read_manifest
 from codefit.modeling import hardware
-from codefit.training.flag_checks import SVD_INITS
 from codefit.training.packing import Collator, PackedRows
+from codefit.training.settings import LoraSettings, ScheduleSettings, Settled, TrainSettings
 
 NF4_BYTES = 4.127 / 8  # of a weight: 4 bits, and the scales after double quantisation (arXiv 2305.14314)
 ADAM_BYTES = 8  # of a trained weight: two moments in float32
@@ -33,22 +31,18 @@ FRAGMENTED = 2.0  # on a CPU: what a process holds for activations, as a multipl
 
 
 def sources(
-    args: argparse.Namespace, parser: cli.Parser, given: Collection[str], dataset: Path
+    values: Mapping[str, Any], given: Collection[str], hidden: Collection[str], known: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
     """Return name, value and source of every setting that has a value and plays a part.
 
     Args:
-        args: the settings, resolved.
-        parser: of train.py.
-        given: names of those that stand in the command.
-        dataset: the prepared data set, whose manifest says how it was made.
+        values: of all flags, with what was settled.
+        given: names of those that are in the command.
+        hidden: names of those that play no part.
+        known: where a value that is not in the command came from, if that is not the default.
     """
-    known = {"max_length": "model", "load_in_4bit": "machine"}
-    if "max_prompt_tokens" in read_manifest(dataset).get("arguments", {}):
-        known["max_prompt_tokens"] = "data set"
-    hidden = parser.group("adapter" if args.from_scratch or args.full_finetuning else "from scratch") | {"dry_run"}
     rows = []
-    for name, value in vars(args).items():
+    for name, value in values.items():
         if value is not None and value is not False and name not in hidden:
             text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
             source = "flag" if name in given else known.get(name, "default")
@@ -56,7 +50,7 @@ def sources(
     return rows
 
 
-def memory(model: Any, args: argparse.Namespace, data: PackedRows) -> dict[str, float]:
+def memory(model: Any, schedule: ScheduleSettings, load_in_4bit: bool, data: PackedRows) -> dict[str, float]:
     """Return the bytes that a training needs at its peak, by what they are for. The model may be an outline.
 
     Activations are counted, not guessed: one forward pass without arithmetic says which tensors the backward pass will
@@ -64,18 +58,19 @@ def memory(model: Any, args: argparse.Namespace, data: PackedRows) -> dict[str, 
 
     Args:
         model: with its trainable parts.
-        args: the flags of train.py.
+        schedule: of the training.
+        load_in_4bit: whether the base is quantised.
         data: the rows that will be trained.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     config = model.config.get_text_config()
-    (rows, width), labels = largest_batch(data, args, config.hidden_size)
+    (rows, width), labels = largest_batch(data, schedule, config.hidden_size)
     saved = activations(model, rows, width)
-    if args.activation_checkpointing:  # one layer is computed again at a time; of the others only the input is kept
+    if schedule.activation_checkpointing:  # one layer is computed again at a time; of the others only the input is kept
         layers = config.num_hidden_layers
         saved = saved / layers + layers * rows * width * config.hidden_size * 4
     parts = {
-        "weights": weight_bytes(model, args.load_in_4bit),
+        "weights": weight_bytes(model, load_in_4bit),
         "gradients and optimizer": trained * (4 + ADAM_BYTES),
         "activations": saved,
         "logits": float(labels * config.vocab_size * logit_bytes()),
@@ -92,13 +87,13 @@ def logit_bytes() -> int:
     return 3 * 4 + (0 if narrow == torch.float32 else 2 * narrow.itemsize)
 
 
-def largest_batch(data: PackedRows, args: argparse.Namespace, hidden_size: int) -> tuple[tuple[int, int], int]:
+def largest_batch(data: PackedRows, schedule: ScheduleSettings, hidden_size: int) -> tuple[tuple[int, int], int]:
     """Return rows and width of the largest of the first batches, and how many logits are computed in it."""
-    collate = Collator(data, hidden_size, fixed=args.torch_compile)
-    size, found = args.per_device_train_batch_size, []
+    collate = Collator(data, hidden_size, fixed=schedule.torch_compile)
+    size, found = schedule.per_device_train_batch_size, []
     for start in range(0, min(len(data.rows), LOOKED_AT * size), size):
         labels = collate([[data.samples[i] for i in row] for row in data.rows[start : start + size]])["labels"]
-        positions = labels.numel() if args.torch_compile else int((labels != IGNORE).sum())
+        positions = labels.numel() if schedule.torch_compile else int((labels != IGNORE).sum())
         found.append(((labels.shape[0], labels.shape[1]), positions))
     return max(found, key=lambda batch: batch[0][0] * batch[0][1] * (6 * hidden_size + batch[0][1]))
 
@@ -158,7 +153,7 @@ def activations(model: Any, rows: int, row_tokens: int) -> float:
     return float(sum(kept.values()))
 
 
-def seconds(model: Any, args: argparse.Namespace, tokens: float) -> float:
+def seconds(model: Any, schedule: ScheduleSettings, tokens: float) -> float:
     """Return how long a training over so many tokens takes: its floating point operations at the speed of this machine.
 
     A forward pass takes two operations a weight and token. A backward pass takes as many for the gradients of the
@@ -166,7 +161,7 @@ def seconds(model: Any, args: argparse.Namespace, tokens: float) -> float:
     """
     weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name)
     trained = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and p.requires_grad)
-    operations = 2 * (2 + args.activation_checkpointing) * weights + 2 * trained
+    operations = 2 * (2 + schedule.activation_checkpointing) * weights + 2 * trained
     return float(tokens * operations / (EFFICIENCY * speed()))
 
 
@@ -210,10 +205,10 @@ def memory_there() -> float:
 # ---------------------------------------------------------------------------------------------- disk
 
 
-def bytes_written(model: Any, args: argparse.Namespace) -> int:
+def bytes_written(model: Any, lora: LoraSettings) -> int:
     """Return what checkpoints and result will take on the disk at most."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    result = trained * (2 if args.init_lora_weights in SVD_INITS else 1)  # these are saved at twice the rank
+    result = trained * (2 if lora.changes_base else 1)  # these are saved at twice the rank
     return int(4 * result + CHECKPOINTS * trained * (4 + ADAM_BYTES))
 
 
@@ -225,9 +220,9 @@ def free_bytes(output: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def refuse_full_disk(args: argparse.Namespace, model: Any) -> None:
+def refuse_full_disk(output: Path, lora: LoraSettings, model: Any) -> None:
     """Raise UserError when checkpoints and result will not fit."""
-    free, needed, output = free_bytes(args.output_dir), bytes_written(model, args), args.output_dir
+    free, needed = free_bytes(output), bytes_written(model, lora)
     if free < needed:
         raise UserError(
             f"the disk of {output} has {size(free)} free, and checkpoints and result need {size(needed)}; "
@@ -247,19 +242,19 @@ def size(count: float) -> str:
 # ---------------------------------------------------------------------------------------------- in words
 
 
-def length(args: argparse.Namespace, rows: PackedRows) -> tuple[int, int]:
+def length(schedule: ScheduleSettings, rows: PackedRows) -> tuple[int, int]:
     """Return the optimizer steps of a run, and the rows in each."""
-    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * distributed.processes()
-    return args.max_steps or int(-(-len(rows.rows) * args.num_train_epochs // per_step)), per_step
+    per_step = schedule.rows_per_step(distributed.processes())
+    return schedule.max_steps or int(-(-len(rows.rows) * schedule.num_train_epochs // per_step)), per_step
 
 
-def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Mapping[str, int]) -> None:
+def describe(schedule: ScheduleSettings, model: Any, rows: PackedRows, ledger: Mapping[str, int], output: Path) -> None:
     """Say what is about to be trained, on what, and where the result will be."""
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     counts = encoding.counts(rows.samples)
     fill = counts["tokens"] / (len(rows.rows) * rows.row_tokens)
-    steps, per_step = length(args, rows)
+    steps, per_step = length(schedule, rows)
     console.show(f"parameters  {trained:,} trained of {total:,}")
     for part in (False, True):  # those of --replay on a line of their own
         reasons = [
@@ -272,25 +267,30 @@ def describe(args: argparse.Namespace, model: Any, rows: PackedRows, ledger: Map
     console.show(f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them with a label; ", end="")
     console.show(f"packed into {len(rows.rows):,} rows of {rows.row_tokens} ({fill:.0%} full)")
     console.show(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows.rows):.2f} epochs")
-    console.show(f"output      {args.output_dir}")
+    console.show(f"output      {output}")
 
 
-def foresee(args: argparse.Namespace, model: Any, rows: PackedRows, settings: Sequence[tuple[str, str, str]]) -> None:
+def foresee(
+    settings: TrainSettings, settled: Settled, model: Any, rows: PackedRows, table: Sequence[tuple[str, str, str]]
+) -> None:
     """Say what the run would take, and every setting with its source."""
-    steps, per_step = length(args, rows)
-    parts = memory(model, args, rows)
+    schedule = settings.schedule
+    steps, per_step = length(schedule, rows)
+    parts = memory(model, schedule, settled.load_in_4bit, rows)
     needed, there = sum(parts.values()), memory_there()
     fits = "fits into" if needed < FULL * there else "may not fit into"
     console.show(f"memory      about {size(needed)} at the peak, which {fits} {size(there)}:")
     listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
     console.show(textwrap.indent(textwrap.fill(listed, 88, break_on_hyphens=False), " " * 12))
-    took = console.duration(seconds(model, args, steps * per_step * args.max_length / distributed.processes()))
+    took = console.duration(seconds(model, schedule, steps * per_step * settled.max_length / distributed.processes()))
     console.show(f"time        about {took} on this {hardware.device().type}, validation aside: the operations, at")
     console.show(
         f"            {EFFICIENCY:.0%} of the speed of a matrix product measured now; half or twice as much is possible"
     )
-    console.show(f"disk        {size(bytes_written(model, args))} at most for checkpoints and result; ", end="")
-    console.show(f"{size(free_bytes(args.output_dir))} free")
-    if args.hf_repository:
-        console.show(f"hub         {args.hf_repository} can be written")
-    console.show("\n" + console.table(settings, ("setting", "value", "from")))
+    console.show(
+        f"disk        {size(bytes_written(model, settings.lora))} at most for checkpoints and result; ", end=""
+    )
+    console.show(f"{size(free_bytes(settings.output.output_dir))} free")
+    if settings.output.hf_repository:
+        console.show(f"hub         {settings.output.hf_repository} can be written")
+    console.show("\n" + console.table(table, ("setting", "value", "from")))

@@ -14,16 +14,24 @@ class PackedRows(torch.utils.data.Dataset[list[Sample]]):
     """Samples packed into rows of one length. Items are the samples of a row.
 
     Without a curriculum an item is a row, and the Trainer shuffles them in every epoch; with one the items are the
-    visits of the whole run in their order.
+    visits of the whole run in their order. A model that cannot keep samples apart (`isolates` is False) gets one
+    sample in a row.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], row_tokens: int, pad_id: int, plan: curriculum.CurriculumPlan | None = None
+        self,
+        samples: Sequence[Sample],
+        row_tokens: int,
+        pad_id: int,
+        plan: curriculum.CurriculumPlan | None = None,
+        *,
+        isolates: bool = True,
     ) -> None:
         self.samples = samples
         self.row_tokens = row_tokens
         self.pad_id = pad_id
-        lengths = [len(sample.ids) for sample in samples]
+        self.isolates = isolates
+        lengths = [len(sample.ids) if isolates else row_tokens for sample in samples]
         self.visits: list[int] | None = None
         if plan:
             self.rows, self.visits = plan(lengths, row_tokens)
@@ -56,6 +64,7 @@ class Collator:
 
     def __init__(self, dataset: PackedRows, hidden_size: int, fixed: bool = False) -> None:
         self.row_tokens, self.pad_id = dataset.row_tokens, dataset.pad_id
+        self.isolates = dataset.isolates
         self.hidden_size = hidden_size
         self.fixed = fixed
 
@@ -64,8 +73,12 @@ class Collator:
         width = self.row_tokens
         if not self.fixed:
             samples = [sample for row in rows for sample in row]
-            width, places = encoding.arrange([len(sample.ids) for sample in samples], width, self.hidden_size)
-            rows = [[samples[i] for i in place] for place in places] or [[]]
+            lengths = [len(sample.ids) for sample in samples]
+            if self.isolates:
+                width, places = encoding.arrange(lengths, width, self.hidden_size)
+                rows = [[samples[i] for i in place] for place in places] or [[]]
+            else:
+                width, rows = max(lengths, default=1), [[sample] for sample in samples] or [[]]
         arrays = [encoding.lay_out(row, width, self.pad_id) for row in rows]
         batch = {name: torch.from_numpy(np.stack([array[name] for array in arrays])) for name in arrays[0]}
         batch["shift_labels"] = batch["labels"]

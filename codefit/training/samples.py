@@ -1,6 +1,5 @@
 """A data set to the samples of a run: what is trained, what is validated, and the ledger of every row."""
 
-import argparse
 import dataclasses
 import itertools
 import random
@@ -11,6 +10,7 @@ from codefit.encoding import Encoder, Sample
 from codefit.errors import UserError
 from codefit.records import Pair
 from codefit.training import curriculum, scratch
+from codefit.training.settings import ScheduleSettings, TrainSettings
 
 REFUSED_LOSS = 0.1  # share of the rows that may be dropped
 
@@ -34,25 +34,25 @@ class RunSamples:
     ledger: dict[str, int]
 
 
-def read(args: argparse.Namespace, dataset: Path, replay: Path | None, encoder: Encoder) -> RunSamples:
+def read(settings: TrainSettings, max_length: int, dataset: Path, replay: Path | None, encoder: Encoder) -> RunSamples:
     """Return the samples of a run.
 
     Raises:
         UserError: a split is empty, or too many rows cannot be trained.
     """
-    share = args.replay_ratio if replay else 0.0
-    needed = tokens_needed(args) * (1 - share)
-    train, validation, asked, ledger = _read_own(args, dataset, encoder, needed)
+    share = settings.data.replay_ratio if replay else 0.0
+    needed = tokens_needed(settings.schedule, max_length) * (1 - share)
+    train, validation, asked, ledger = _read_own(settings, max_length, dataset, encoder, needed)
     refuse_losses(ledger)
     if not train or not validation:
         raise UserError(f"{dataset} has no usable rows for training or validation; prepare more files.")
     if replay is None:
         return RunSamples(train, validation, [], asked, ledger)
     wanted = share / (1 - share) * sum(len(sample.ids) for sample in train)
-    mixed_in, held_out, counts = _read_replay(args, replay, encoder, wanted)
+    mixed_in, held_out, counts = _read_replay(settings, max_length, replay, encoder, wanted)
     ledger |= {f"replay {reason}": count for reason, count in counts.items()}
     train += mixed_in
-    random.Random(args.seed).shuffle(train)
+    random.Random(settings.seed).shuffle(train)
     return RunSamples(train, validation, held_out, asked, ledger)
 
 
@@ -68,44 +68,46 @@ def _shuffled(dataset: Path, seed: int) -> tuple[random.Random, list[Pair], list
 
 
 def _read_own(
-    args: argparse.Namespace, dataset: Path, encoder: Encoder, needed: float
+    settings: TrainSettings, max_length: int, dataset: Path, encoder: Encoder, needed: float
 ) -> tuple[list[Sample], list[Sample], list[Pair], dict[str, int]]:
-    chance, train, validation = _shuffled(dataset, args.seed)
-    if args.from_scratch:
+    chance, train, validation = _shuffled(dataset, settings.seed)
+    if settings.from_scratch:
         if any(pair.task != "document" for pair in train):
             raise UserError(f"{dataset} holds pairs, not whole documents; prepare it with --task document.")
         documents = train
-        if args.curriculum:
-            documents, needed = curriculum.by_difficulty(args, train, encoder, needed), float("inf")
+        if settings.curriculum.curriculum:
+            documents, needed = curriculum.by_difficulty(settings.curriculum, train, encoder, needed), float("inf")
         reading = console.progress(documents, "encode", unit="document")
-        samples = list(scratch.samples(reading, encoder, args.max_length, args.fim_rate, args.seed, needed))
-        held_out = list(scratch.samples(validation, encoder, args.max_length, 0.0, args.seed))
+        samples = list(scratch.samples(reading, encoder, max_length, settings.data.fim_rate, settings.seed, needed))
+        held_out = list(scratch.samples(validation, encoder, max_length, 0.0, settings.seed))
         chance.shuffle(held_out)
-        return samples, held_out[: args.validation_samples], [], {"read": len(train), "trained": len(samples)}
+        return samples, held_out[: settings.data.validation_samples], [], {"read": len(train), "trained": len(samples)}
     if any(pair.task == "document" for pair in train):
         raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
     reading = console.progress(train, "encode", unit="pair")
-    samples, ledger = encoding.encode(reading, encoder, args.max_length, needed, both_orders=True)
-    fixed = validation[: args.validation_samples]
-    held_out, _ = encoding.encode(fixed, encoder, args.max_length)
+    samples, ledger = encoding.encode(reading, encoder, max_length, needed, both_orders=True)
+    fixed = validation[: settings.data.validation_samples]
+    held_out, _ = encoding.encode(fixed, encoder, max_length)
     return samples, held_out, [pair for pair in fixed if pair.completion], ledger
 
 
 def _read_replay(
-    args: argparse.Namespace, dataset: Path, encoder: Encoder, wanted: float
+    settings: TrainSettings, max_length: int, dataset: Path, encoder: Encoder, wanted: float
 ) -> tuple[list[Sample], list[Sample], dict[str, int]]:
     """Return samples of at least `wanted` tokens where there are so many, validation samples, and the ledger."""
-    _, train, validation = _shuffled(dataset, args.seed)
-    fixed = validation[: args.validation_samples]
+    _, train, validation = _shuffled(dataset, settings.seed)
+    fixed = validation[: settings.data.validation_samples]
     if train and train[0].task == "document":
         reading = console.progress(train, "encode replay", unit="document")
-        samples = list(scratch.samples(reading, encoder, args.max_length, 0.0, args.seed, wanted))
-        held_out = list(scratch.samples(fixed, encoder, args.max_length, 0.0, args.seed))[: args.validation_samples]
+        samples = list(scratch.samples(reading, encoder, max_length, 0.0, settings.seed, wanted))
+        held_out = list(scratch.samples(fixed, encoder, max_length, 0.0, settings.seed))[
+            : settings.data.validation_samples
+        ]
         ledger = {"read": len(train), "trained": len(samples)}
     else:
         reading = console.progress(train, "encode replay", unit="pair")
-        samples, ledger = encoding.encode(reading, encoder, args.max_length, wanted, both_orders=True)
-        held_out, _ = encoding.encode(fixed, encoder, args.max_length)
+        samples, ledger = encoding.encode(reading, encoder, max_length, wanted, both_orders=True)
+        held_out, _ = encoding.encode(fixed, encoder, max_length)
         samples, ledger = _no_more_than(wanted, samples, ledger)
     if not held_out or (wanted and not samples):
         raise UserError(f"--replay {dataset} has no usable rows for training or validation; prepare more files.")
@@ -122,12 +124,12 @@ def _no_more_than(wanted: float, samples: list[Sample], ledger: dict[str, int]) 
     return kept, ledger | counts
 
 
-def tokens_needed(args: argparse.Namespace) -> float:
+def tokens_needed(schedule: ScheduleSettings, max_length: int) -> float:
     """Return how many tokens --max_steps can use, on all processes together, or infinity when epochs rule."""
-    if args.max_steps is None:
+    if schedule.max_steps is None:
         return float("inf")
-    step: int = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.max_length
-    return float(args.max_steps * step * distributed.processes())
+    rows = schedule.rows_per_step(distributed.processes())
+    return float(schedule.max_steps * rows * max_length)
 
 
 def refuse_losses(ledger: dict[str, int]) -> None:

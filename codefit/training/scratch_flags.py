@@ -1,10 +1,10 @@
 """The flags of a model from scratch and of a search, and what they refuse. No torch: --help reads this."""
 
-import argparse
 from typing import Any
 
 from codefit import cli
 from codefit.errors import UserError
+from codefit.training.settings import TrainSettings
 
 TOKENIZERS = ("bpe", "identifier")
 CURRICULA = ("sequential", "reversed", "sliding_window", "hybrid")
@@ -36,25 +36,26 @@ def add_search(group: Any) -> None:
         "lora_r=8,16,32 a choice")  # fmt: skip
 
 
-def refuse(args: argparse.Namespace) -> None:
+def refuse(settings: TrainSettings) -> None:
     """Raise UserError for a model from scratch that cannot be built, and for a curriculum without its means."""
-    if args.curriculum and not args.from_scratch:
+    order, shape, max_length = settings.curriculum, settings.new_model, settings.left_open.max_length
+    if order.curriculum and not settings.from_scratch:
         raise UserError(
             "--curriculum orders the documents of a model from scratch; add --from_scratch or leave it out."
         )
-    if args.curriculum and args.curriculum_by == "loss" and not args.curriculum_model:
+    if order.curriculum and order.curriculum_by == "loss" and not order.curriculum_model:
         raise UserError(
             "--curriculum_by loss needs a model that gives the loss; name one with --curriculum_model, such as the "
             "result of the same command without a curriculum and with a small --max_steps."
         )
-    if args.curriculum_model and not (args.curriculum and args.curriculum_by == "loss"):
+    if order.curriculum_model and not (order.curriculum and order.curriculum_by == "loss"):
         raise UserError("--curriculum_model serves --curriculum with --curriculum_by loss; add both or leave it out.")
-    if not args.from_scratch:
+    if not settings.from_scratch:
         return
-    if args.hidden_size % (2 * args.num_attention_heads):
+    if shape.hidden_size % (2 * shape.num_attention_heads):
         raise UserError(
-            f"--hidden_size {args.hidden_size} does not give {args.num_attention_heads} heads of even width; "
+            f"--hidden_size {shape.hidden_size} does not give {shape.num_attention_heads} heads of even width; "
             "make it a multiple of twice --num_attention_heads."
         )
-    if args.max_length and args.max_length < 32:
-        raise UserError(f"--max_length {args.max_length} is too short for a model from scratch; give 32 or more.")
+    if max_length and max_length < 32:
+        raise UserError(f"--max_length {max_length} is too short for a model from scratch; give 32 or more.")

@@ -17,7 +17,7 @@ import json
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from codefit import console, outputs, private_apis
 from codefit.errors import UserError
 from codefit.manifest import Manifest, read_manifest
 from codefit.training import plots, run_folder
+from codefit.training.settings import TrainSettings
 
 OBJECTIVE = "eval_bits_per_byte"
 JOURNAL = "trials.log"
@@ -114,11 +115,11 @@ def _value(action: argparse.Action, text: str) -> Any:
     return value
 
 
-def words(args: argparse.Namespace, parser: argparse.ArgumentParser, without: set[str]) -> list[str]:
+def words(flags: Mapping[str, Any], parser: argparse.ArgumentParser, without: set[str]) -> list[str]:
     """Return the flags of a command that differ from their defaults, as words."""
     found: list[str] = []
     for action in private_apis.actions_of(parser):
-        value = getattr(args, action.dest, action.default)
+        value = flags.get(action.dest, action.default)
         if action.dest in without or value == action.default:
             continue
         if isinstance(value, bool):
@@ -133,64 +134,73 @@ def words(args: argparse.Namespace, parser: argparse.ArgumentParser, without: se
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What is searched, and the words of the command that all trials share."""
+    """What is searched in how many trials, and the words of the command that all trials share."""
 
     dimensions: list[Dimension]
     fixed: list[str]
+    trials: int
+    seed: int
+    output: Path
 
 
-def plan_search(args: argparse.Namespace, parser: argparse.ArgumentParser) -> SearchPlan:
-    """Return the plan of a search from the flags of train.py.
+def plan_search(settings: TrainSettings, flags: Mapping[str, Any], parser: argparse.ArgumentParser) -> SearchPlan:
+    """Return the plan of a search.
+
+    Args:
+        settings: of the command.
+        flags: of the command, by name.
+        parser: of train.py.
 
     Raises:
         UserError: the search is half asked for, names a flag that cannot be varied, or would push.
     """
-    if not (args.trials and args.search):
+    trials, searched = settings.search.trials, settings.search.search
+    if not (trials and searched):
         raise UserError("a search needs both --trials and --search; give how many trials, and what they vary.")
-    if args.hf_repository:
+    if settings.output.hf_repository:
         raise UserError("a search pushes nothing; leave out --hf_repository, and push the run of the best values.")
-    dimensions = space(args.search, parser)
+    dimensions = space(searched, parser)
     without = {dimension.name for dimension in dimensions} | FIXED - {"dataset"}
-    return SearchPlan(dimensions, words(args, parser, without))
+    return SearchPlan(dimensions, words(flags, parser, without), trials, settings.seed, settings.output.output_dir)
 
 
-def run(args: argparse.Namespace, plan: SearchPlan, train: Train) -> None:
-    """Run the trials that are missing, and leave their table, plot and manifest in --output_dir.
+def describe(plan: SearchPlan) -> None:
+    """Say what is searched."""
+    console.show(f"search      {plan.trials} trials, each in a folder of {plan.output}")
+    for dimension in plan.dimensions:
+        console.show(f"            {dimension}")
+
+
+def run(plan: SearchPlan, manifest: Manifest, train: Train) -> None:
+    """Run the trials that are missing, and leave their table, plot and manifest in the output folder.
 
     Args:
-        args: the flags of train.py.
         plan: of the search.
+        manifest: of the command.
         train: runs one trial.
 
     Raises:
         UserError: no trial came to an end, or Optuna is not installed.
     """
-    dimensions, fixed = plan.dimensions, plan.fixed
-    console.show(f"search      {args.trials} trials, each in a folder of {args.output_dir}")
-    for dimension in dimensions:
-        console.show(f"            {dimension}")
-    if args.dry_run or args.preview:
-        look = ["--dry_run"] if args.dry_run else ["--preview", str(args.preview)]
-        return train([*fixed, *look, "--output_dir", str(args.output_dir)], [])
-    manifest = Manifest(vars(args))
-    work = outputs.partial(args.output_dir)
-    study = _study(work, args)
+    dimensions, fixed, trials = plan.dimensions, plan.fixed, plan.trials
+    work = outputs.partial(plan.output)
+    study = _study(work, trials)
     started, first = time.monotonic(), len(_ended(study))
-    while (number := len(_ended(study))) < args.trials:
-        trial = _next_trial(study, args, number)
+    while (number := len(_ended(study))) < trials:
+        trial = _next_trial(study, plan, number)
         values = {dimension.name: dimension.draw(trial) for dimension in dimensions}
-        console.show(f"\ntrial {number + 1} of {args.trials}: {_shown(values)}")
+        console.show(f"\ntrial {number + 1} of {trials}: {_shown(values)}")
         _run_trial(study, trial, values, fixed, work / folder_name(trial.number), train)
-        left = (time.monotonic() - started) / (number + 1 - first) * (args.trials - number - 1)
+        left = (time.monotonic() - started) / (number + 1 - first) * (trials - number - 1)
         console.show(f"trials take about {console.duration(left)} more" if left else "all trials have ended")
     rows = _rows(study, dimensions)
     best = best_of(rows)
     _write(work, rows, dimensions)
     manifest.update(trials=len(rows), best=best, objective=OBJECTIVE, optuna=_optuna().__version__)
     manifest.write(work)
-    outputs.commit(work, args.output_dir)
-    (args.output_dir / run_folder.RECORD).unlink(missing_ok=True)
-    report(args, rows, best, plan)
+    outputs.commit(work, plan.output)
+    (plan.output / run_folder.RECORD).unlink(missing_ok=True)
+    report(rows, best, plan)
 
 
 def _optuna() -> Any:
@@ -202,7 +212,7 @@ def _optuna() -> Any:
     return optuna
 
 
-def _study(work: Path, args: argparse.Namespace) -> Any:
+def _study(work: Path, trials: int) -> Any:
     """Return the study of a folder: a new one, or the one that was stopped."""
     optuna = _optuna()
     backend = optuna.storages.journal.JournalFileBackend(str(work / JOURNAL))
@@ -210,7 +220,7 @@ def _study(work: Path, args: argparse.Namespace) -> Any:
         study_name="search",
         storage=optuna.storages.JournalStorage(backend),
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=max(2, min(5, args.trials // 4))),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=max(2, min(5, trials // 4))),
     )
 
 
@@ -218,7 +228,7 @@ def _ended(study: Any) -> list[Any]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
-def _next_trial(study: Any, args: argparse.Namespace, number: int) -> Any:
+def _next_trial(study: Any, plan: SearchPlan, number: int) -> Any:
     """Return the trial that a killed search was in, or a new one.
 
     Each trial draws with a seed of its own, so that a search that was stopped draws what it would have drawn.
@@ -226,7 +236,7 @@ def _next_trial(study: Any, args: argparse.Namespace, number: int) -> Any:
     optuna = _optuna()
     # the first third is drawn at random, at most ten, before the estimator has enough to go by
     study.sampler = optuna.samplers.TPESampler(
-        n_startup_trials=max(2, min(10, int(args.trials) // 3)), seed=args.seed + number
+        n_startup_trials=max(2, min(10, plan.trials // 3)), seed=plan.seed + number
     )
     running = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
     return optuna.trial.Trial(study, private_apis.number_in_storage(running[0])) if running else study.ask()
@@ -329,7 +339,7 @@ def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def report(args: argparse.Namespace, rows: Sequence[dict[str, Any]], best: dict[str, Any], plan: SearchPlan) -> None:
+def report(rows: Sequence[dict[str, Any]], best: dict[str, Any], plan: SearchPlan) -> None:
     """Print the table of the trials, the best first, and the command that trains with the best values."""
     names = [dimension.name for dimension in plan.dimensions]
     ranked = sorted(rows, key=lambda row: (row["state"] != "complete", row["value"] or float("inf")))
@@ -343,10 +353,8 @@ def report(args: argparse.Namespace, rows: Sequence[dict[str, Any]], best: dict[
     console.show(
         f"\nbest:    trial {best['trial']}, {best['value']:.4f} bits per byte: {_shown({n: best[n] for n in names})}"
     )
-    console.show(f"its run: {args.output_dir / folder_name(best['trial'])}")
-    console.show(f"trials:  {args.output_dir / 'trials.csv'}, trials.json, trials.png")
+    console.show(f"its run: {plan.output / folder_name(best['trial'])}")
+    console.show(f"trials:  {plan.output / 'trials.csv'}, trials.json, trials.png")
     chosen = [word for name in names for word in (f"--{name}", str(best[name]))]
-    again = shlex.join(
-        [*plan.fixed, *chosen, "--output_dir", str(args.output_dir.with_name(args.output_dir.name + "-best"))]
-    )
+    again = shlex.join([*plan.fixed, *chosen, "--output_dir", str(plan.output.with_name(plan.output.name + "-best"))])
     console.show(f"again:   python train.py {again}")

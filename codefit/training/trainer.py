@@ -2,11 +2,11 @@
 
 Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, transformers
 builds the block-diagonal mask itself, on every backend. An all-ones mask would let packed samples see each other.
+Where an architecture cannot isolate (codefit/training/isolation.py), a row holds one sample.
 Flash-attention knows packed samples by their positions too, but only in a batch of one row; there, rows are laid end
 to end.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import gc
@@ -28,6 +28,7 @@ from codefit.modeling import hardware
 from codefit.training import callbacks, run_folder, trainer_settings
 from codefit.training.heldout_eval import HeldOut
 from codefit.training.packing import Collator, PackedRows
+from codefit.training.settings import TrainSettings
 
 TOP = 5  # an editor shows about so many suggestions
 
@@ -86,7 +87,7 @@ class CodeTrainer(Trainer):
         self.row_tokens: int = options["train_dataset"].row_tokens
         # a compiled graph wants the same shapes in every step, and a model from scratch has a label on every token
         self.head = None if self.args.torch_compile else LabelOnlyHead(self.model)
-        self.end_to_end = hardware.flash_attention(self.model)
+        self.end_to_end = hardware.flash_attention(self.model) and options["train_dataset"].isolates
         self.rescued = False  # from running out of memory
         self.batches_of_step: list[dict[str, Any]] = []
         self.remove_callback(ProgressCallback)
@@ -318,7 +319,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def make_trainer(
-    args: argparse.Namespace,
+    settings: TrainSettings,
+    save_steps: int,
     work: Path,
     model: Any,
     train: PackedRows,
@@ -328,13 +330,13 @@ def make_trainer(
     *,
     resumed: bool = False,
 ) -> "CodeTrainer":
-    """Return the trainer of a run of train.py, whose flags carry the Trainer's own names.
+    """Return the trainer of a run of train.py.
 
     Raises:
         UserError: the Trainer refuses a setting.
     """
     try:
-        options = trainer_settings.training_arguments(args, work, resumed)
+        options = trainer_settings.training_arguments(settings, save_steps, work, resumed)
         # several GPUs in one process would each see a part of a batch whose label positions count the whole of it;
         # `accelerate launch` gives every GPU a process of its own
         if options.n_gpu > 1:
@@ -342,9 +344,9 @@ def make_trainer(
         for dataset in (validation, replay):
             if dataset is not None:
                 dataset.fill_up(options.world_size * options.per_device_eval_batch_size)
-        patience = args.early_stopping_patience
+        patience = settings.watch.early_stopping_patience
         hardware.use_flash_attention(model)
-        fixed = args.torch_compile or hardware.flash_attention(model)
+        fixed = settings.schedule.torch_compile or hardware.flash_attention(model)
         return CodeTrainer(
             model=model,
             args=options,
@@ -353,9 +355,9 @@ def make_trainer(
             replay=replay,
             held_out=held_out,
             data_collator=Collator(train, model.config.get_text_config().hidden_size, fixed),
-            optimizer_factory=trainer_settings.optimizer_factory(args),
+            optimizer_factory=trainer_settings.optimizer_factory(settings),
             callbacks=[
-                callbacks.SaveByTime(args.save_minutes),
+                callbacks.SaveByTime(settings.watch.save_minutes),
                 *([EarlyStoppingCallback(patience)] if patience else []),
             ],
         )

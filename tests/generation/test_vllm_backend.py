@@ -10,7 +10,9 @@ import json
 import shutil
 import sys
 
+import peft
 import pytest
+import transformers
 
 from codefit import records
 from codefit.errors import UserError
@@ -75,7 +77,11 @@ def test_without_vllm_its_command_is_named(made, tmp_path):
         ({}, ["--load_in_4bit"], "does not ask models in 4 bits; add --no-load_in_4bit"),
         ({"use_dora": True}, [], "is a DoRA adapter, which vLLM cannot attach; merge it with merge_lora.py"),
         ({"trainable_token_indices": [5]}, [], "brings tokens of its own, which vLLM cannot attach"),
-        ({"r": 2}, ["--model_name_or_path", "no/such/base"], "cannot load"),
+        ({"modules_to_save": ["lm_head"]}, [], r"holds whole layers \(lm_head\), which vLLM cannot attach"),
+        ({"lora_bias": True}, [], "learned biases, which vLLM cannot attach"),
+        ({"bias": "all"}, [], "learned biases, which vLLM cannot attach"),
+        ({"target_modules": ["q_proj"]}, [], "does not fit its base, which has no place for"),
+        ({"r": 2}, ["--model_name_or_path", "no/such/base"], "no/such/base"),
     ],
 )
 def test_what_vllm_cannot_do_is_refused(made, tmp_path, engines, changes, words, sentence):
@@ -85,6 +91,14 @@ def test_what_vllm_cannot_do_is_refused(made, tmp_path, engines, changes, words,
     with pytest.raises(UserError, match=sentence):
         run(tmp_path, tmp_path / "out", "--backend", "vllm", *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_of_the_output_layer_is_refused(made, tmp_path, engines):
+    base = transformers.AutoModelForCausalLM.from_pretrained(made / "base")
+    config = peft.LoraConfig(r=4, task_type="CAUSAL_LM", target_modules=["q_proj", "lm_head"])
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(UserError, match="changes the embedding or the output layer, which vLLM cannot attach"):
+        run(tmp_path, tmp_path / "out", "--backend", "vllm", "--model_name_or_path", str(made / "base"))
 
 
 def test_vllms_own_errors_are_one_sentence(made, engines, monkeypatch):

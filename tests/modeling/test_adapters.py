@@ -15,7 +15,7 @@ from codefit.errors import UserError
 from codefit.modeling import adapters, loading
 from codefit.records import Pair
 from codefit.training import packing, trainer_settings
-from tests.support.training import CONFIGS, SHAPE, SIZE, command, samples_of, trainer_of
+from tests.support.training import CONFIGS, SHAPE, SIZE, command, samples_of, settings_of, trainer_of
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "targets": "all-linear"}
 METHODS = {"lora": {}, "qlora": {}, "dora": {"use_dora": True}, "full": {}}
@@ -121,7 +121,7 @@ def test_another_beginning_than_that_of_the_stopped_run_is_refused(llama, tmp_pa
 
 def test_loraplus_lets_the_second_matrix_learn_faster(llama):
     words = ["--loraplus_lr_ratio", "16", "--learning_rate", "1e-3", "--weight_decay", "0.1"]
-    factory = trainer_settings.optimizer_factory(train.build_parser().parse_args(words))
+    factory = trainer_settings.optimizer_factory(settings_of(*words))
     model = adapters.add_lora(loading.load_model(str(llama)), **LORA)
     rates = {id(p): group["lr"] for group in factory(model).param_groups for p in group["params"]}
     trained = {name: rates[id(p)] for name, p in model.named_parameters() if p.requires_grad}

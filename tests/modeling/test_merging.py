@@ -10,7 +10,9 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors import safe_open
 
 from codefit.errors import UserError
-from codefit.modeling import loading, merging
+from codefit.evaluation import contenders
+from codefit.evaluation.result_schema import Model, Role
+from codefit.modeling import hardware, loading, merging
 
 IDS = torch.arange(1, 60)[None]
 KINDS = {
@@ -21,6 +23,9 @@ KINDS = {
     "a whole block": {"target_modules": ["q_proj"], "modules_to_save": ["mlp"]},
     "some tokens": {"target_modules": ["q_proj"], "trainable_token_indices": [1, 5]},
     "lora on embeddings": {"target_modules": ["embed_tokens", "q_proj"]},
+    "lora on the head": {"target_modules": ["lm_head", "q_proj"]},
+    "lora on both": {"target_modules": ["lm_head", "embed_tokens"]},
+    "a whole head": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
 }
 STAY_TIED = {"lora", "rslora", "dora", "a whole block", "some tokens"}
 
@@ -70,6 +75,34 @@ def test_every_kind_of_adapter_is_merged(kind, tied, tiny_tokenizer, tmp_path):
     result = merged(base, tmp_path, tiny_tokenizer)
     torch.testing.assert_close(logits(result), wanted, rtol=1e-5, atol=1e-5)
     assert result.config.tie_word_embeddings == (tied and kind in STAY_TIED)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_benchmark_measures_the_model_that_the_merge_writes(kind, tied, tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.float32)  # where the benchmark merges
+    base = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS[kind]), tied)
+    wanted = logits(loading.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter")))
+    folder = str(tmp_path / "adapter")
+    models = {
+        "base": Model(name=base.name, label="base", role=Role.BASE),
+        "adapted": Model(name=folder, label="adapted", role=Role.ADAPTED, kind="adapter", folder=folder),
+    }
+    asked = {key: logits(model) for key, model in contenders.loaded(models, False)}
+    torch.testing.assert_close(asked["adapted"], wanted, rtol=1e-5, atol=1e-5)
+    assert (asked["base"] - wanted).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["lora on embeddings", "lora on the head", "some tokens"])
+def test_a_model_merged_in_memory_is_saved_as_it_is(kind, tmp_path):
+    base = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS[kind]), tied=True)
+    adapted = loading.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter"))
+    wanted = logits(adapted)
+    result = merging.merge_in_memory(adapted)
+    result.save_pretrained(tmp_path / "merged")
+    back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    torch.testing.assert_close(logits(back), wanted, rtol=1e-5, atol=1e-5)
+    assert back.config.tie_word_embeddings == (kind in STAY_TIED)
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "some tokens"])

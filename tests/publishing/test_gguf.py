@@ -56,7 +56,7 @@ def test_a_folder_of_the_users_own_is_not_replaced(tmp_path):
     shutil.copytree(BASE, tmp_path / "base")
     (tmp_path / "base-gguf").mkdir()
     (tmp_path / "base-gguf" / "mine").write_text("x")
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="was not written by codefit and is not replaced"):
         merge_lora.main(["--hf_repository", str(tmp_path / "base"), "--gguf"])
     assert [path.name for path in (tmp_path / "base-gguf").iterdir()] == ["mine"]
 
@@ -136,6 +136,21 @@ def model_folder(tmp_path, **changes):
         ({"model_type": "codegen"}, "llama.cpp cannot run the architecture codegen, so there is no GGUF file of it"),
         ({"model_type": "mixtral"}, "no GGUF file of the architecture mixtral, only of llama, qwen2, phi, gpt_neox"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "no GGUF file with rope scaling of the kind yarn"),
+        ({"hidden_act": "gelu"}, "llama.cpp computes llama without regard to hidden_act = gelu, so that it would be"),
+        ({"model_type": "qwen2", "hidden_act": "relu"}, "computes qwen2 without regard to hidden_act = relu"),
+        ({"model_type": "phi", "hidden_act": "silu"}, "computes phi without regard to hidden_act = silu"),
+        (
+            {"model_type": "phi", "hidden_act": "gelu_new", "qk_layernorm": True},
+            "phi without regard to qk_layernorm = True, so that",
+        ),
+        (
+            {"model_type": "gpt_neox", "hidden_act": "gelu", "attention_bias": False},
+            "gpt_neox without regard to attention_bias = False",
+        ),
+        (
+            {"model_type": "starcoder2", "hidden_act": "gelu_pytorch_tanh", "use_bias": False},
+            "starcoder2 without regard to use_bias = False",
+        ),
     ],
 )
 def test_a_model_without_an_equivalent_is_refused_before_anything_is_written(changes, message, tmp_path):
@@ -170,6 +185,53 @@ def test_ways_to_split_have_the_names_of_llama_cpp(steps, name, tmp_path):
     content = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}, "model": {"type": "BPE", "vocab": {}}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     assert export.pre_tokenizer(tmp_path) == name
+
+
+@pytest.mark.parametrize(
+    ("config", "context"),
+    [
+        ({"model_type": "qwen2", "sliding_window": 128, "use_sliding_window": True}, 128),
+        ({"model_type": "qwen2", "sliding_window": 128, "use_sliding_window": False}, 512),
+        ({"model_type": "qwen2", "sliding_window": 4096, "use_sliding_window": True}, 512),
+        ({"model_type": "starcoder2", "sliding_window": 64}, 64),
+        ({"model_type": "starcoder2", "sliding_window": None}, 512),
+        ({"model_type": "llama"}, 512),
+    ],
+)
+def test_the_context_ends_where_a_sliding_window_would_begin_to_hide_something(config, context):
+    assert export.context_of({"max_position_embeddings": 512, **config}) == context
+
+
+def unreachable(splitter, ignore_merges):
+    """A tokenizer with a word that no merges lead to."""
+    vocab = {"a": 0, "b": 1, "c": 2, "ab": 3, "abc": 4}
+    model = {"type": "BPE", "vocab": vocab, "merges": ["a b"], "ignore_merges": ignore_merges}
+    return {"pre_tokenizer": {"type": "Sequence", "pretokenizers": splitter}, "model": model}
+
+
+GPT2_STEPS = [{"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}]
+
+
+@pytest.mark.parametrize(
+    ("splitter", "ignore_merges", "refused"),
+    [
+        ([split(splitting.LLAMA3), BYTES], True, False),
+        ([split(splitting.LLAMA3), BYTES], False, True),
+        (GPT2_STEPS, False, False),
+        (GPT2_STEPS, True, True),
+    ],
+)
+def test_words_without_merges_must_be_read_as_llama_cpp_reads_them(splitter, ignore_merges, refused, tmp_path):
+    folder = model_folder(tmp_path)
+    content = unreachable(splitter, ignore_merges)
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    config = export.read_config(folder)
+    if refused:
+        with pytest.raises(UserError, match="has words that no merges lead to and says by ignore_merges"):
+            export.refuse(config, folder)
+        content["model"]["merges"].append("ab c")
+        (folder / "tokenizer.json").write_text(json.dumps(content))
+    export.refuse(config, folder)
 
 
 def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path):

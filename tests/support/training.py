@@ -3,8 +3,10 @@
 import numpy as np
 import transformers
 
+import train
 from codefit.encoding import Sample
 from codefit.training import packing
+from codefit.training.settings import of_flags
 from codefit.training.trainer import CodeTrainer
 
 VOCABULARY = 97
@@ -41,6 +43,11 @@ def trainer_of(model, samples, folder, **options):
         eval_dataset=rows_of(samples[:3]),
         data_collator=packing.Collator(rows_of(samples), SIZE["hidden_size"]),
     )
+
+
+def settings_of(*words):
+    """Return the settings of a command of train.py."""
+    return of_flags(vars(train.build_parser().parse_args([*map(str, words)])))
 
 
 def command(tiny_base, prepared, output, *more):

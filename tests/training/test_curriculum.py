@@ -15,6 +15,7 @@ from codefit.modeling import loading
 from codefit.records import Pair, write_jsonl
 from codefit.training import curriculum, scratch_flags, trainer
 from tests.support.texts import SOURCES
+from tests.support.training import settings_of
 
 
 def rows(*texts):
@@ -53,11 +54,11 @@ def test_loss_is_the_bits_per_byte_of_a_finished_model(tiny_base):
 
 
 def test_documents_are_sorted_and_no_more_than_needed_are_read(tiny_tokenizer, capsys):
-    args = train.build_parser().parse_args(["--curriculum", "sequential", "--curriculum_by", "length"])
+    order = settings_of("--curriculum", "sequential", "--curriculum_by", "length").curriculum
     pairs = [Pair(str(size), "document", "", "x = 1\n" * size) for size in (30, 10, 20, *[5] * 125)]
     encoder = Encoder(tiny_tokenizer, 64)
-    assert [pair.id for pair in curriculum.by_difficulty(args, pairs, encoder)] == ["5"] * 125 + ["10", "20", "30"]
-    few = curriculum.by_difficulty(args, pairs, encoder, enough_tokens=50)
+    assert [pair.id for pair in curriculum.by_difficulty(order, pairs, encoder)] == ["5"] * 125 + ["10", "20", "30"]
+    few = curriculum.by_difficulty(order, pairs, encoder, enough_tokens=50)
     assert len(few) == 64
     assert "curriculum  sequential by length: " in capsys.readouterr().out
 

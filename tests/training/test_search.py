@@ -10,9 +10,16 @@ import pytest
 import train
 from codefit import outputs
 from codefit.errors import UserError
+from codefit.manifest import Manifest
 from codefit.training import search
+from codefit.training.settings import of_flags
 
 PARSER = train.build_parser()
+
+
+def plan_of(words):
+    flags = vars(PARSER.parse_args(words))
+    return search.plan_search(of_flags(flags), flags, PARSER)
 
 
 def space(*texts):
@@ -66,14 +73,14 @@ def test_a_flag_is_searched_once():
 )
 def test_a_search_that_is_half_asked_for_is_one_sentence(flags, message):
     with pytest.raises(UserError, match=message):
-        search.plan_search(PARSER.parse_args(flags), PARSER)
+        plan_of(flags)
 
 
 def test_the_words_of_a_command_give_the_command_again():
     given = "--dataset d --lora_r 8 --no-load_in_4bit --use-words --report_to none wandb --learning_rate 0.001"
     given = shlex.split(given.replace("--use-words ", "--torch_compile "))
     args = PARSER.parse_args(given)
-    made = search.words(args, PARSER, {"lora_r"})
+    made = search.words(vars(args), PARSER, {"lora_r"})
     assert "--lora_r" not in made
     args.lora_r = PARSER.get_default("lora_r")
     assert PARSER.parse_args(made) == args
@@ -113,15 +120,14 @@ class Runs:
             (folder / "manifest.json").write_text(json.dumps(content))
 
 
-def arguments(output, trials=12):
+def words_of(output, trials=12):
     words = ["--output_dir", str(output), "--trials", str(trials), "--search", "learning_rate=0.11..1.0", "lora_r=8,16"]
-    return PARSER.parse_args([*words, "--max_steps", "4"])
+    return [*words, "--max_steps", "4"]
 
 
 def searched(output, runs, **options):
-    args = arguments(output, **options)
     outputs.make_folder(outputs.partial(output))
-    search.run(args, search.plan_search(args, PARSER), runs)
+    search.run(plan_of(words_of(output, **options)), Manifest({}), runs)
     return json.loads((output / "trials.json").read_text())
 
 

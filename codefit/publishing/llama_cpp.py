@@ -1,0 +1,137 @@
+"""A GGUF file in llama.cpp itself, where the package xllamacpp is installed: it must read and write as the model does.
+
+The server of llama-server, which that package holds, is run on the loopback interface, as an editor finds it. It
+computes as Transformers does: keys and values in float32, and no flash attention, which rounds on the way. It has a
+process of its own, which can be killed: in a process that goes on, ending it can wait for ever.
+"""
+
+import importlib.util
+import json
+import os
+import shlex
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from codefit.encoding import Encoder
+from codefit.errors import UserError
+from codefit.manifest import ROOT
+from codefit.publishing import editors
+
+CONTEXT, NEW_TOKENS = 256, 8
+PROMPTS = (
+    *("def read_lines(path):\n    ", "import os\nimport ", "class Stack:\n    def push(self, item):\n        "),
+    *("for (int i = 0; i < ", "public static void main(", "fun main() {\n    val ", "# Copyright "),
+)
+TEXTS = (
+    *(*PROMPTS, "if x == 0:\n\treturn", "  two  spaces\t\ttabs\r\n\n\n", "it's don't WE'LL", "x1234567890.5e-3"),
+    *("\u00e9\u00fc\u00df \u00bfqu\u00e9?", "<s></s> [x] !="),
+)
+# How much less likely than the model's own choice a token of llama.cpp may be, in standard deviations of the logits:
+# what rounding to these types can turn. A token of another model is about four less likely.
+MAY_BE_LESS = {"f32": 0.05, "f16": 0.05, "q8_0": 0.2}
+
+
+def is_installed() -> bool:
+    """Return whether GGUF files can be tried."""
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+def refuse_another_model(file: Path, kind: str, folder: Path) -> None:
+    """Raise UserError if llama.cpp does not load a file, or reads or continues text otherwise than the model does.
+
+    Args:
+        file: the GGUF file.
+        kind: how its matrices are stored.
+        folder: of the model that it was made of.
+    """
+    from codefit.modeling import loading, merging
+
+    server = LlamaServer(file, CONTEXT)
+    encoder = Encoder(loading.load_tokenizer(str(folder)), CONTEXT)
+    for text, ids in zip(TEXTS, encoder.ids(TEXTS), strict=True):
+        if server.tokens(text) != ids:
+            raise UserError(
+                f"llama.cpp splits text into other tokens than the tokenizer of {folder} (first seen in {text!a}), so "
+                "no GGUF file is kept; leave --gguf out and serve the merged folder with vLLM."
+            )
+    prompts = [encoder.prompt_ids(prompt) for prompt in PROMPTS]
+    written = [server.greedy(prompt, NEW_TOKENS) for prompt in prompts]
+    least = merging.least_likely_choice(str(folder), prompts, written)
+    if not least <= MAY_BE_LESS[kind]:
+        raise UserError(
+            f"llama.cpp continues prompts otherwise than {folder} with the GGUF file that was made of it (a token that "
+            f"is {least:.2f} standard deviations less likely than the model's choice, {MAY_BE_LESS[kind]} allowed), so "
+            "it is not kept; leave --gguf out and serve the merged folder with vLLM."
+        )
+
+
+class LlamaServer:
+    """A GGUF file, served until the object is deleted."""
+
+    def __init__(self, file: Path, context: int = CONTEXT) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "codefit.publishing.llama_cpp", str(file), str(context)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.address = next((line.strip() for line in self.process.stdout if line.startswith("http")), "")
+        if not self.address:
+            raise UserError(f"llama.cpp does not load {file.name}, so it is not kept; leave --gguf out.")
+
+    def __del__(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def post(self, path: str, **body: Any) -> Any:
+        """Return the answer to a request, or the error that the server gives: {"error": {"code": 501, ...}}."""
+        request = urllib.request.Request(
+            self.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+
+    def tokens(self, text: str, *, bos: bool = False) -> list[int]:
+        """Return the ids of a text; sentinels in it are text."""
+        answer = self.post("/tokenize", content=text, add_special=bos, parse_special=False)
+        return [int(token) for token in answer["tokens"]]
+
+    def greedy(self, prompt: list[int], new_tokens: int) -> list[int]:
+        """Return the likeliest tokens after a prompt, end-of-sequence included."""
+        asked = {"n_predict": new_tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False}
+        return [int(token) for token in self.post("/completion", prompt=prompt, **asked)["tokens"]]
+
+
+def serve(file: str, context: int) -> None:
+    """Serve a GGUF file, say where, and end when nobody holds the other end of standard input any more."""
+    import xllamacpp
+
+    words = shlex.split(editors.server_command(["-m", file], None, context))[1:]
+    printed = dict(zip(words[::2], words[1::2], strict=True))  # what the export tells the user to write
+    settings = xllamacpp.CommonParams()
+    settings.model.path = printed["-m"]
+    settings.n_ctx, settings.n_batch = int(printed["--ctx-size"]), int(printed["--batch-size"])
+    settings.n_predict, settings.n_parallel = int(printed["--predict"]), int(printed["--parallel"])
+    settings.n_cache_reuse = int(printed["--cache-reuse"])
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+    settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    settings.warmup, settings.verbosity = False, -1
+    server = xllamacpp.Server(settings)
+    print(server.listening_address, flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,226 @@
+"""What train.py was asked to do, in narrow parts, and what is settled before anything is trained. Needs no torch.
+
+The fields have the names of the flags. train.py makes TrainSettings of its flags; `settle` decides once what they leave
+open. Everything after it takes the narrow settings.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from codefit.errors import UserError
+from codefit.records import MAX_PROMPT_TOKENS
+
+ROW_TOKENS = 1024  # of a packed row, where the context of the model is not shorter
+SAVE_STEPS = 200
+SVD_INITS = ("olora", "pissa", "pissa_niter_16")  # they take a part out of the base's weights
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """Where the result goes, and whether anything is written at all."""
+
+    output_dir: Path
+    overwrite: bool
+    dry_run: bool
+    preview: int | None
+    hf_repository: str | None
+    private: bool
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether nothing is trained or written."""
+        return bool(self.preview or self.dry_run)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DataSettings:
+    """What is trained on, and the sample that is validated."""
+
+    dataset: str
+    replay: str | None
+    replay_ratio: float
+    validation_samples: int
+    fim_rate: float  # of a model from scratch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """The adapter."""
+
+    lora_r: int
+    lora_alpha: float
+    lora_dropout: float
+    lora_target_modules: tuple[str, ...]
+    use_rslora: bool
+    use_dora: bool
+    init_lora_weights: str
+    loraplus_lr_ratio: float | None
+
+    @property
+    def changes_base(self) -> bool:
+        """Whether the adapter begins with a part of the base's weights."""
+        return self.init_lora_weights in SVD_INITS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """How long and how fast it is trained."""
+
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    num_train_epochs: float
+    max_steps: int | None
+    learning_rate: float
+    lr_scheduler_type: str
+    warmup_steps: float
+    weight_decay: float
+    max_grad_norm: float
+    activation_checkpointing: bool
+    torch_compile: bool
+
+    def rows_per_step(self, processes: int) -> int:
+        """Return the rows of an optimizer step, on all processes together."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps * processes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """What is logged, validated and kept while it is trained."""
+
+    logging_steps: int
+    eval_steps: int
+    save_minutes: float
+    eval_predictions: int
+    load_best_model_at_end: bool
+    metric_for_best_model: str
+    early_stopping_patience: int | None
+    report_to: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewModelSettings:
+    """The shape of a model from scratch, and its tokenizer."""
+
+    vocab_size: int
+    tokenizer_type: str
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CurriculumSettings:
+    """In which order a model from scratch sees its documents; `curriculum` is None for a random one."""
+
+    curriculum: str | None
+    curriculum_by: str
+    curriculum_model: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """A hyperparameter search; both are None without one."""
+
+    trials: int | None
+    search: tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeftOpen:
+    """What a command may leave open, as None; `settle` decides it."""
+
+    max_prompt_tokens: int | None
+    max_length: int | None
+    save_steps: int | None
+    load_in_4bit: bool | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settled:
+    """What was left open, decided."""
+
+    max_prompt_tokens: int
+    max_length: int
+    save_steps: int
+    load_in_4bit: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What the user asked for."""
+
+    model_name_or_path: str
+    revision: str | None
+    from_scratch: bool
+    full_finetuning: bool
+    seed: int
+    output: OutputSettings
+    data: DataSettings
+    lora: LoraSettings
+    schedule: ScheduleSettings
+    watch: WatchSettings
+    new_model: NewModelSettings
+    curriculum: CurriculumSettings
+    search: SearchSettings
+    left_open: LeftOpen
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights are trained, so that the result is a model of its own."""
+        return self.from_scratch or self.full_finetuning
+
+
+PARTS = {
+    "output": OutputSettings,
+    "data": DataSettings,
+    "lora": LoraSettings,
+    "schedule": ScheduleSettings,
+    "watch": WatchSettings,
+    "new_model": NewModelSettings,
+    "curriculum": CurriculumSettings,
+    "search": SearchSettings,
+    "left_open": LeftOpen,
+}
+
+
+def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings of the flags of train.py, by their names."""
+    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
+
+    def taken(kind: Any) -> dict[str, Any]:
+        return {field.name: frozen[field.name] for field in dataclasses.fields(kind) if field.name in frozen}
+
+    parts: dict[str, Any] = {name: kind(**taken(kind)) for name, kind in PARTS.items()}
+    return TrainSettings(**taken(TrainSettings) | parts)
+
+
+def settle(settings: TrainSettings, prepared: Mapping[str, Any], context: int, on_gpu: bool) -> Settled:
+    """Return what the command left open.
+
+    Args:
+        settings: of the command.
+        prepared: the arguments with which the data set was prepared; empty where they are not known.
+        context: tokens that the base can read; sys.maxsize for a model that is made.
+        on_gpu: whether it is trained on a GPU.
+
+    Raises:
+        UserError: the context of the base is shorter than what was asked.
+    """
+    asked, watch = settings.left_open, settings.watch
+    if asked.max_length and asked.max_length > context:
+        raise UserError(
+            f"the model's context holds {context} tokens, fewer than --max_length {asked.max_length}; lower it."
+        )
+    in_4bit = asked.load_in_4bit
+    if in_4bit is None:
+        can_be = not (settings.whole or settings.lora.changes_base)
+        in_4bit = can_be and (on_gpu or settings.lora.init_lora_weights == "loftq")
+    return Settled(
+        max_prompt_tokens=asked.max_prompt_tokens or prepared.get("max_prompt_tokens") or MAX_PROMPT_TOKENS,
+        max_length=asked.max_length or min(ROW_TOKENS, context),
+        save_steps=asked.save_steps or (watch.eval_steps if watch.load_best_model_at_end else SAVE_STEPS),
+        load_in_4bit=in_4bit,
+    )
