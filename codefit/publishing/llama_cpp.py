@@ -128,7 +128,8 @@ def serve(file: str, context: int) -> None:
     settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     settings.warmup, settings.verbosity = False, -1
     server = xllamacpp.Server(settings)
-    print(server.listening_address, flush=True)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
     sys.stdin.read()
     os._exit(0)
 

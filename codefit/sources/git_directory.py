@@ -33,6 +33,9 @@ def git_directory(path: Path) -> Path:
     found = found.resolve()
     if (found / "commondir").exists() and not _is_linked(found):
         raise _elsewhere(path, found / "commondir")
+    for part in ("objects", "refs", "HEAD"):  # a downloaded folder could read another repository through one
+        if (found / part).is_symlink():
+            raise _elsewhere(path, (found / part).resolve())
     if not is_git_directory(found) and not _is_linked(found):
         raise UserError(f"{path} is not a git repository; check the path.")
     return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_a_linked_worktree_and_a_submodule_are_followed(other, tmp_path):
     assert read(outer / "inner")[0] == FILES
 
 
-@pytest.mark.parametrize("form", ["file", "link", "commondir"])
+@pytest.mark.parametrize("form", ["file", "link", "commondir", "objects", "refs"])
 def test_a_git_folder_that_points_to_a_repository_of_the_user_is_refused(form, mine, tmp_path):
     folder = tmp_path / "downloaded"
     folder.mkdir()
@@ -107,6 +108,10 @@ def test_a_git_folder_that_points_to_a_repository_of_the_user_is_refused(form, m
         (folder / ".git").write_text(f"gitdir: {mine}/.git\n")
     elif form == "link":
         (folder / ".git").symlink_to(mine / ".git")
+    elif form in {"objects", "refs"}:
+        committed(folder, {"y.py": b"Y = 1\n"})
+        shutil.rmtree(folder / ".git" / form)
+        (folder / ".git" / form).symlink_to(mine / ".git" / form)
     else:
         committed(folder, {"y.py": b"Y = 1\n"})
         (folder / ".git" / "commondir").write_text(f"{mine}/.git\n")
