@@ -56,7 +56,7 @@ def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path
         name = "sha256 of train.jsonl" + (f" in {dataset}" if dataset != datasets[0] else "")
         wanted[name] = sha256(dataset / "train.jsonl")
     _take_back(work)
-    had = _recorded(work / RECORD, overwrite)
+    had = read_record(work / RECORD, overwrite)
     changed = [f"{name} {had.get(name)} -> {value}" for name, value in wanted.items() if had.get(name) != value]
     if had and changed and not overwrite:
         raise UserError(
@@ -69,12 +69,15 @@ def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path
     outputs.write_whole(work / RECORD, json.dumps(wanted, indent=1))
 
 
-def _recorded(record: Path, overwrite: bool) -> dict[str, str]:
+def read_record(record: Path, overwrite: bool) -> dict[str, str]:
     """Return the arguments of an unfinished run, {} where there is none or a damaged record is to be replaced."""
     if not record.is_file():
         return {}
     try:
-        return json_files.read(record, dict[str, str], "add --overwrite to start again")
+        had = json_files.read(record, dict[str, str], "add --overwrite to start again")
+        if not had:
+            raise UserError(f"{record} is damaged, it names no arguments; add --overwrite to start again.")
+        return had
     except UserError:
         if overwrite:
             return {}

@@ -47,7 +47,7 @@ def test_merge_benchmark_and_completion_find_the_base(adapter, tmp_path, capsys)
     merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged")])
     words = ["--output_dir", str(tmp_path / "benchmark"), "--sample", "4", "--max_new_tokens", "4"]
     benchmarking.main(["--hf_repository", str(adapter), str(tmp_path / "merged"), *words])
-    assert "bits per byte" in (tmp_path / "benchmark" / "report.md").read_text().lower()
+    assert "perplexity" in (tmp_path / "benchmark" / "report.md").read_text().lower()
     for model in (adapter, tmp_path / "merged"):
         capsys.readouterr()
         complete.main(["--hf_repository", str(model), "--prompt", "def f(", "--max_new_tokens", "4"])

@@ -260,7 +260,7 @@ def test_an_unreadable_record_is_one_sentence_and_can_be_overwritten(tiny_base, 
     work = tmp_path / "work"
     (work / "checkpoint-3").mkdir(parents=True)
     (work / run_folder.RECORD).write_bytes(text)
-    with pytest.raises(UserError, match=r"arguments.json is damaged, .*; add --overwrite to start again"):
+    with pytest.raises(UserError, match=r"arguments.json.*; add --overwrite to start again"):
         run_folder.claim({"seed": 0}, False, [prepared], work)
     assert (work / "checkpoint-3").exists()
     run_folder.claim({"seed": 0}, True, [prepared], work)
@@ -347,9 +347,11 @@ def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, pr
     run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
     assert not (outputs.partial(output) / "checkpoint-1").exists()
     (outputs.partial(output) / "checkpoint-2").mkdir()
-    run_folder.claim(
-        vars(args), args.overwrite, [prepared], outputs.partial(output)
-    )  # the same command again continues
+    (outputs.partial(output) / "checkpoint-2" / run_folder.SEAL).write_text("{}")
+    (outputs.partial(output) / ".tmp2e6f").write_text("left by a kill")
+    # the same command again continues, with what is whole
+    run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
+    assert not (outputs.partial(output) / ".tmp2e6f").exists()
     assert (outputs.partial(output) / "checkpoint-2").exists()
 
 

@@ -212,7 +212,7 @@ def test_adapter_matrices_are_float32(model):
 
 
 def test_unknown_target_modules_are_refused(model):
-    with pytest.raises(UserError, match=r"lora_target_modules: .* the default all-linear fits"):
+    with pytest.raises(UserError, match=r"lora_target_modules: .*; choose among the linear layers"):
         adapters.add_lora(model, r=4, alpha=8, dropout=0.0, targets=["no_such_layer"])
 
 
