@@ -80,7 +80,7 @@ CONTRADICTIONS = [
     ("--report_to trackio", "needs a package that is not installed; run: pip install trackio"),
     ("--dataset no/where/at/all", "is not a prepared data set"),
     ("--replay no/where/at/all", "is not a prepared data set"),
-    ("--model_name_or_path no/where/at/all", "cannot load the model no/where/at/all"),
+    ("--model_name_or_path no/where/at/all", "no/where/at/all is neither a local folder nor readable on the Hub"),
     ("--from_scratch", "holds pairs, not whole documents; prepare it with --task document"),
     ("--from_scratch --hidden_size 32 --num_attention_heads 5", "does not give 5 heads"),
     ("--from_scratch --max_length 9", "is too short for a model from scratch; give 32 or more"),
