@@ -5,6 +5,7 @@ Every push runs in a process of its own, as a script does, and with time.sleep s
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from codefit.errors import UserError
+from codefit.manifest import ROOT
 from codefit.publishing import hub_client
 from codefit.publishing import push as publishing_push
 from tests.support.hub_server import READ_TOKEN, WRITE_TOKEN, Fault, HubServer
@@ -304,7 +306,7 @@ def adapter(tmp_path: Path) -> Path:
 def test_a_repository_holds_the_adapter_or_the_whole_model(
     server: HubServer, folder: Path, adapter: Path, tmp_path: Path
 ) -> None:
-    (folder / "tokenizer.json").write_text("{}")
+    shutil.copy(ROOT / "data" / "base" / "tokenizer.json", folder)
     server.add_repository("model", "acme/base", private=False, files={"README.md": b"---\nlicense: apache-2.0\n---\n"})
     whole = ("push_merged", {"folder": str(folder), "repo_id": REPO, "adapter": str(adapter)})
     alone = ("push_adapter", {"folder": str(adapter), "repo_id": REPO})
@@ -330,7 +332,7 @@ def test_a_repository_holds_the_adapter_or_the_whole_model(
 def test_when_the_first_of_two_pushes_fails_both_commands_are_given(
     server: HubServer, folder: Path, adapter: Path, tmp_path: Path
 ) -> None:
-    (folder / "tokenizer.json").write_text("{}")
+    shutil.copy(ROOT / "data" / "base" / "tokenizer.json", folder)
     server.faults.append(Fault(COMMIT, status=403))
     error = error_of(
         run(server, tmp_path, ("push_merged", {"folder": str(folder), "repo_id": REPO, "adapter": str(adapter)}))
