@@ -255,12 +255,12 @@ def test_an_output_that_was_finished_meanwhile_is_not_replaced(tiny_base, prepar
     assert [path.name for path in output.iterdir()] == ["manifest.json"]
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b"{}"])
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'{"seed": 0}'])
 def test_an_unreadable_record_is_one_sentence_and_can_be_overwritten(tiny_base, prepared, tmp_path, text):
     work = tmp_path / "work"
-    (work / "checkpoint-3").mkdir(parents=True)
+    make_checkpoint(work, 3)
     (work / run_folder.RECORD).write_bytes(text)
-    with pytest.raises(UserError, match=r"arguments.json.*; add --overwrite to start again"):
+    with pytest.raises(UserError, match=r"arguments.json(:| is) .*; add --overwrite to start again"):
         run_folder.claim({"seed": 0}, False, [prepared], work)
     assert (work / "checkpoint-3").exists()
     run_folder.claim({"seed": 0}, True, [prepared], work)
@@ -342,7 +342,7 @@ def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, pr
     args.lora_r = 7
     with pytest.raises(UserError, match=r"unfinished run with other arguments \(lora_r 16 -> 7\); run that command"):
         run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
-    (outputs.partial(output) / "checkpoint-1").mkdir()
+    make_checkpoint(outputs.partial(output), 1)
     args.overwrite = True
     run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
     assert not (outputs.partial(output) / "checkpoint-1").exists()
