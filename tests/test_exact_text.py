@@ -11,7 +11,7 @@ from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.records import Pair
 from codefit.tasks import token_offsets
-from tests.support.tokenizers import LOSSY, STYLES
+from tests.support.tokenizer_styles import LOSSY, STYLES
 
 PIECES = [
     *(" ", "  ", "    ", "\t", "\n", "\r\n", "\n\n", "x", "foo", "return", "(", ")", ";", "0", "12345", "'s", "_", "-"),

@@ -3,7 +3,7 @@
 from codefit.manifest import ROOT
 from codefit.publishing import gguf
 from tests.support.architectures import ISOLATE, SEE_EACH_OTHER
-from tests.support.tokenizers import LOSSY, STYLES
+from tests.support.tokenizer_styles import LOSSY, STYLES
 
 PAGE = ROOT / "docs" / "models.md"
 
