@@ -105,7 +105,7 @@ class ManifestFile(msgspec.Struct):
     predicted_by: "ManifestFile | None" = None
     compared: "list[ManifestFile]" = []
     made_of: dict[str, str] = {}
-    files: list[str] = []
+    files: int | list[str] = []
     infill: str | None = None
     context: Count | None = None
 

@@ -136,3 +136,9 @@ def test_asking_for_the_commit_writes_nothing_into_the_repository(toolkit: Path)
     os.utime(toolkit / "train.py", (0, 0))  # git would refresh what it knows of this file
     assert toolkit_commit() is not None
     assert index.read_bytes() == before
+
+
+def test_a_manifest_counts_files_or_lists_them(tmp_path: Path) -> None:
+    for files in (3, ["model-Q8_0.gguf"]):
+        (tmp_path / "manifest.json").write_text(json.dumps({"toolkit_commit": None, "files": files}), encoding="utf-8")
+        assert read_manifest(tmp_path)["files"] == files
