@@ -8,7 +8,7 @@ computed again from the sums of statistics with a file left out or swapped: no s
   differ in size, so that t has the degrees of freedom of the effective number of files (Carter, Schnepel and
   Steigerwald, Review of Economics and Statistics 99, 2017): one huge file among nine small ones is not ten files.
 - Verdict: a permutation test that swaps the labels of the two models file by file (Good, Permutation, Parametric, and
-  Bootstrap Tests of Hypotheses, 2005). Below 13 files all assignments are tried.
+  Bootstrap Tests of Hypotheses, 2005) where the interval leaves out zero. Below 13 files all assignments are tried.
 - Hits (exact match and the like): Wilson's and Newcombe's score intervals, McNemar's exact test.
 
 How often each is wrong is measured by `python -m runs.calibrate` and stands in docs/benchmark.md.
@@ -150,21 +150,23 @@ def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scal
         mcnemar_p = mcnemar(stats_a[:, 0], stats_b[:, 0])
     p = _permutation_p(sums_a, sums_b, scale, seed)
     span = scale.bounds[1] - scale.bounds[0]
+    resolved = max(p, mcnemar_p or 0.0) < RESOLVED and (low > 0 or high < 0)
     return Comparison(
         difference=gap,
         low=max(low, -span),
         high=min(high, span),
         p=p,
-        verdict=_verdict(gap, max(p, mcnemar_p or 0.0), stats_a, clusters, scale.higher_is_better),
+        verdict=_verdict(gap, resolved, stats_a, clusters, scale.higher_is_better),
         smallest=smallest,
         mcnemar_p=mcnemar_p,
     )
 
 
-def _verdict(gap: float, p: float, stats: Array, clusters: Sequence[str], higher_is_better: bool) -> Verdict:
+def _verdict(gap: float, resolved: bool, stats: Array, clusters: Sequence[str], higher_is_better: bool) -> Verdict:
+    """Return the verdict about b; `resolved` says that test and interval agree, so that no table contradicts itself."""
     if len(set(clusters)) < FEWEST_FILES or len(stats) < FEWEST_ITEMS:
         return "too few"
-    if p >= RESOLVED or not gap:
+    if not resolved:
         return "not resolved"
     return "better" if (gap > 0) == higher_is_better else "worse"
 

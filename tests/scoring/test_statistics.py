@@ -137,6 +137,20 @@ def test_verdicts_follow_the_direction_of_the_metric(shift: float, scale: Scale,
     assert (found.p < 0.05) == (found.low > 0 or found.high < 0) == (verdict != "not resolved")
 
 
+def test_no_verdict_stands_next_to_an_interval_that_holds_zero() -> None:
+    """With few files and a skewed metric the test can be sure where the interval is not."""
+    random = np.random.default_rng(6)
+    disagreed = 0
+    for _ in range(300):
+        stats, clusters = clustered(random, 8)
+        nats = stats / np.array([40.0, 1.0])  # a perplexity: its differences are skewed
+        found = sure.compare(nats, moved(nats, random.normal(0.1, 0.5, len(nats))), clusters, RATIO)
+        holds_zero = found.low <= 0 <= found.high
+        disagreed += holds_zero and found.p < 0.05
+        assert not (holds_zero and found.verdict in {"better", "worse"})
+    assert disagreed, "in none of these did test and interval disagree, so that nothing was shown"
+
+
 def test_equal_models_are_not_resolved() -> None:
     stats, clusters = clustered(np.random.default_rng(1), 20)
     assert sure.compare(stats, stats, clusters, MEAN) == sure.Comparison(0, 0, 0, 1.0, "not resolved", 0)
