@@ -17,23 +17,13 @@ from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.outputs import manifest_of
 from codefit.temporary import temporary_folder
+from tests.support.files import fill
 
 # ---------------------------------------------------------------------------------------------- outputs
 
 
 def files_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
-
-
-def fill(path: Path, content: str | dict[str, str]) -> Path:
-    """Make a file of a text, and a folder of a dict."""
-    if isinstance(content, str):
-        path.write_text(content)
-    else:
-        for name, text in content.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(text)
-    return path
 
 
 def socket_at(path: Path) -> None:

@@ -15,17 +15,7 @@ from codefit import manifest
 from codefit.errors import UserError
 from codefit.manifest import Manifest, read_manifest, toolkit_commit, versions
 from codefit.outputs import manifest_of
-
-
-def fill(path: Path, content: str | dict[str, str]) -> Path:
-    """Make a file of a text, and a folder of a dict."""
-    if isinstance(content, str):
-        path.write_text(content)
-    else:
-        for name, text in content.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(text)
-    return path
+from tests.support.files import fill
 
 
 def manifest_for(monkeypatch: pytest.MonkeyPatch) -> Manifest:

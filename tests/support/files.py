@@ -1,0 +1,14 @@
+"""Files and folders with known texts."""
+
+from pathlib import Path
+
+
+def fill(path: Path, content: str | dict[str, str]) -> Path:
+    """Make a file of a text, and a folder of a dict."""
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        for name, text in content.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(text)
+    return path
