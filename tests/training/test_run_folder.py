@@ -55,11 +55,17 @@ def test_a_torn_checkpoint_is_skipped_with_a_word(tmp_path, capsys, tear, word):
     assert run_folder.last(tmp_path / "absent") is None
 
 
+def heed_signals():
+    """Let a process be stopped even if the tests run in the background or under nohup, where signals are ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(words, until, deadline=120):
     """Start train.py, and return its process once a file is there."""
-    process = subprocess.Popen(
-        [sys.executable, train.__file__, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, train.__file__, *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, preexec_fn=heed_signals, **pipes)
     for _ in range(20 * deadline):
         if until.exists() or process.poll() is not None:
             break
