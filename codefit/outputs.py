@@ -460,8 +460,7 @@ def _mark(folder: Path) -> None:
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        if not file.tell():
-            file.write(MARK)
+        file.write(MARK[file.tell() :])  # the rest of a mark that a kill left unfinished
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -482,12 +481,13 @@ def is_folder(path: Path) -> bool:
 
 
 def is_ours(folder: Path, begun: bool = True) -> bool:
-    """Return whether a folder carries our mark; `begun` counts the empty one that a kill can leave, too."""
+    """Return whether a folder carries our mark; `begun` also counts the unfinished mark that a kill can leave."""
     try:
         mark = folder / LOCK
         if not is_folder(folder) or not stat.S_ISREG(mark.lstat().st_mode) or mark.stat().st_size > len(MARK):
             return False
-        return mark.read_text(encoding="utf-8") in ({MARK, ""} if begun else {MARK})
+        text = mark.read_text(encoding="utf-8")
+        return text == MARK or (begun and MARK.startswith(text))
     except (OSError, ValueError):
         return False
 
