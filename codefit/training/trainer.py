@@ -103,6 +103,20 @@ class CodeTrainer(Trainer):
             self.optimizer = self.optimizer_factory(self.model)
         return super().create_optimizer(model) if self.optimizer is None else self.optimizer
 
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
+        """Train for an epoch, unless the run had ended with the checkpoint it continues: the Trainer would go on."""
+        if self._has_ended():
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **options)
+
+    def _has_ended(self) -> bool:
+        """Return whether all steps are done, or no better validation was found for too long."""
+        patience = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
+        return self.state.global_step >= self.state.max_steps or any(
+            item.early_stopping_patience_counter >= item.early_stopping_patience for item in patience
+        )
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save a checkpoint, and seal it when every process has written its part."""
         super()._save_checkpoint(model, trial)
