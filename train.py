@@ -322,8 +322,13 @@ def claimed(asked: Command) -> Iterator[None]:
         return
     with outputs.alone(output.output_dir):
         outputs.refuse_existing(output.output_dir, output.overwrite)  # again: another run may have ended since
-        run_folder.claim(asked.flags, output.overwrite, asked.datasets, outputs.partial(output.output_dir))
-        yield
+        work = outputs.partial(output.output_dir)
+        run_folder.claim(asked.flags, output.overwrite, asked.datasets, work)
+        try:
+            yield
+        except BaseException:
+            run_folder.remove_if_nothing_is_saved(work)
+            raise
 
 
 def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[Any]) -> None:
@@ -374,7 +379,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     manifest.write(work)
     run_folder.put_away(work)
     outputs.commit(work, output.output_dir)
-    report(settings, trainer, result, final, estimate.size(peak))
+    report(settings, trainer, result, final, console.size(peak))
 
 
 def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:

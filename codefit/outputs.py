@@ -17,7 +17,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codefit.errors import UserError
 
@@ -74,6 +74,8 @@ def _refuse_kind(output: Path, overwrite: bool, is_file: bool) -> None:
         raise UserError(f"{output} was not written by codefit and is not replaced; choose another place.")
     if not overwrite:
         raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
+    if _belongs_to_another(output):
+        raise UserError(f"{output} belongs to another user and cannot be replaced; choose another place.")
 
 
 KINDS = (
@@ -113,6 +115,12 @@ def _has_our_manifest(folder: Path) -> bool:
     except (ValueError, RecursionError):
         return True
     return not isinstance(content, dict) or not content or "toolkit_commit" in content
+
+
+def _belongs_to_another(path: Path) -> bool:
+    """Return whether the sticky bit of a shared folder, such as /tmp, keeps us from replacing what is there."""
+    folder, me = path.parent.stat(), os.geteuid()
+    return bool(folder.st_mode & stat.S_ISVTX) and me not in {0, folder.st_uid, path.lstat().st_uid}
 
 
 def _is_mount_point(path: Path) -> bool:
@@ -378,6 +386,8 @@ SHORT_WRITE = re.compile(r"requested and \d+ written|PytorchStreamWriter failed 
 def no_room(error: BaseException) -> str | None:
     """Return what is used up, and what to do, if an error of any library says so; otherwise None."""
     if isinstance(error, OSError) and error.errno is not None:
+        if error.errno == errno.ENOSPC and _no_inodes(error.filename):
+            return "no inodes are left, the disk holds too many files; remove some and run the same command again"
         return NO_ROOM.get(error.errno)
     said = str(error)
     for code, words in NO_ROOM.items():
@@ -386,6 +396,17 @@ def no_room(error: BaseException) -> str | None:
     return (
         "not all of a file could be written; free some space, and check ulimit -f" if SHORT_WRITE.search(said) else None
     )
+
+
+def _no_inodes(path: Any) -> bool:
+    """Return whether the file system on which a file could not be made has bytes left, but no inode."""
+    if not isinstance(path, str | os.PathLike):
+        return False
+    try:
+        room = os.statvfs(Path(path).parent)
+    except OSError:
+        return False
+    return room.f_files > 0 and room.f_ffree == 0 and room.f_bavail > 0
 
 
 def cannot_write(place: Path | str, error: OSError) -> UserError:
@@ -452,6 +473,10 @@ def lock_folder(folder: Path, patience: float) -> "BaseFileLock | None":
             if not folder.parent.is_dir() or folder.is_file():
                 raise
         except BaseException:
+            if lock.is_locked:
+                _leave(folder)
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing could be written in it
             lock.release()
             raise
 

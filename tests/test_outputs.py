@@ -1,6 +1,7 @@
 """Outputs that are whole or absent, and what may be replaced."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -461,3 +463,48 @@ def test_no_place_for_temporary_files_is_one_sentence(tmp_path: Path, monkeypatc
     )
     with pytest.raises(UserError, match=message), temporary_folder():
         pytest.fail("the block must not start")
+
+
+@pytest.mark.parametrize("length", [0, 1, 40, len(outputs.MARK) - 1])
+def test_an_unfinished_mark_of_a_killed_run_is_known_as_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder, left = outputs.workspace(tmp_path / "out"), tmp_path / f"codefit-{'0' * 32}"
+    for place in (folder, left):
+        place.mkdir()
+        (place / outputs.LOCK).write_text(outputs.MARK[:length])
+    with temporary_folder():
+        assert not left.exists()
+    with outputs.alone(tmp_path / "out"):
+        assert (folder / outputs.LOCK).read_text() == outputs.MARK
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["x", outputs.MARK + "x", outputs.MARK[1:]])
+def test_another_mark_is_not_ours(tmp_path: Path, text: str) -> None:
+    folder = outputs.workspace(tmp_path / "out")
+    folder.mkdir()
+    (folder / outputs.LOCK).write_text(text)
+    with pytest.raises(UserError, match="was not made by codefit"), outputs.alone(tmp_path / "out"):
+        pass
+    assert (folder / outputs.LOCK).read_text() == text
+
+
+@pytest.mark.parametrize("call", ["open", "_mark"])
+@pytest.mark.parametrize(
+    ("free", "sentence"), [(0, "no inodes are left"), (9, "the disk is full; free some space")], ids=["inodes", "bytes"]
+)
+def test_a_disk_without_room_for_a_lock_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, free: int, sentence: str
+) -> None:
+    def fail(*args: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(outputs.workspace(tmp_path / "out") / outputs.LOCK))
+
+    room = SimpleNamespace(f_files=100, f_ffree=free, f_bavail=1000)
+    with monkeypatch.context() as full:
+        full.setattr(os, "statvfs", lambda path: room)
+        full.setattr(*((os, "open") if call == "open" else (outputs, "_mark")), fail)
+        with pytest.raises(UserError, match=sentence), outputs.alone(tmp_path / "out"):
+            pass
+    assert list(tmp_path.iterdir()) == []

@@ -72,7 +72,7 @@ def test_a_stage_is_killed_at_the_change_that_was_named(tmp_path: Path) -> None:
     "words",
     [
         ["torture.kills", "--only", "parse_data to JSON Lines", "--most", "5"],
-        ["torture.faults", "--only", "parse_data to JSON Lines", "--errors", "ENOSPC", "--most", "2"],
+        ["torture.faults", "--only", "parse_data to JSON Lines", "--most", "1"],
         ["torture.together", "--only", "parse_data to JSON Lines", "--pairs", "1"],
         ["torture.mutations", "--only", "zip", "--number", "20"],
     ],

@@ -203,6 +203,7 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # its table of what did not fit
     if Path(name).is_dir() and not any((Path(name) / file).exists() for file in ("config.json", "tokenizer.json")):
         raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
     try:
@@ -219,6 +220,8 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
             reason = f"its weights are damaged ({reason})"
         elif "safetensors" in reason:
             reason = "it has no safetensors weights, and pickled ones are not loaded"
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights do not have the shapes that its config.json asks for"
         if "trust_remote_code" in reason or "custom code" in reason:
             reason = "it needs code from its repository, which codefit never runs"
         raise UserError(

@@ -324,8 +324,8 @@ def refuse_full_disk_for_merge(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"the {what} needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left; free some, or "
-            "name another --output_dir."
+            f"the {what} needs {console.size(needed)} and the disk has {console.size(free)} left; free some space, "
+            "or name another --output_dir."
         )
 
 

@@ -104,6 +104,12 @@ def _take_back(work: Path) -> None:
     folder.rmdir()
 
 
+def remove_if_nothing_is_saved(work: Path) -> None:
+    """Remove the folder of a run that ended with an error before its first checkpoint: nothing can be continued."""
+    if not checkpoints(work):
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def _clear(work: Path) -> None:
     """Remove all but what a run continues from: a kill can leave temporary files of any library."""
     whole = {path.name for path in checkpoints(work) if (path / SEAL).is_file()}

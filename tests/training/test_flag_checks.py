@@ -181,13 +181,6 @@ def test_at_least_fifty_are_known():
 # ---------------------------------------------------------------------------------------------- what is foreseen
 
 
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (999_600, "1 MB"), (5.31e9, "5.31 GB"), (2e15, "2e+03 TB")]
-)
-def test_bytes_as_people_say_them(count, text):
-    assert estimate.size(count) == text
-
-
 class Tensors(TorchDispatchMode):
     """Counts the bytes of the tensors that are made within it and still alive, and the most there ever were."""
 
