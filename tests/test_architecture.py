@@ -43,6 +43,7 @@ def module_name(path: Path) -> str:
 
 
 SCRIPTS = {path.stem: path for path in sorted(ROOT.glob("*.py"))}
+PROGRAMS = [*SCRIPTS.values(), *(path for room in ("runs", "speed", "torture") for path in (ROOT / room).glob("*.py"))]
 PARTS = {module_name(path): path for path in sorted((ROOT / "codefit").rglob("*.py"))}
 MODULES = {**SCRIPTS, **PARTS}
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -177,6 +178,15 @@ def test_flags_end_at_the_scripts(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in PARTS if name not in ("codefit", "codefit.cli")])
 def test_no_part_takes_the_flags_of_a_script(name: str) -> None:
     assert "Namespace" not in PARTS[name].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_flags_of_a_script_become_one_typed_request(path: Path) -> None:
+    """At most one function takes the namespace of argparse: what turns it into a dataclass."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    arguments = [argument for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in node.args]
+    assert sum("Namespace" in ast.unparse(it.annotation) for it in arguments if it.annotation) <= 1
+    assert not [it.lineno for it in arguments if it.arg == "args" and not it.annotation]
 
 
 # ---------------------------------------------------------------------------------------------- torch

@@ -249,10 +249,9 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
     file = tmp_path / "a.py"
     file.write_text("one\ntwo = 2\nthree\n")
     words = ["--hf_repository", "x", "--file", str(file), "--line", "2", "--column", "4"]
-    args = complete.build_parser().parse_args(words)
-    assert complete.read_prompt(args) == ("one\ntwo", None)
-    args.infill = True
-    assert complete.read_prompt(args) == ("one\ntwo", " = 2\nthree\n")
+    source = complete.Request.of(complete.build_parser().parse_args(words)).source
+    assert complete.read_prompt(source) == ("one\ntwo", None)
+    assert complete.read_prompt(dataclasses.replace(source, infill=True)) == ("one\ntwo", " = 2\nthree\n")
 
 
 @pytest.mark.parametrize(
