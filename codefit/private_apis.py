@@ -1,8 +1,8 @@
 """Every use of what a library keeps to itself, because it offers no public way; each has a test of its own.
 
-Libraries are handed in, or imported when a function runs: what needs no torch stays without it. An upgrade that takes
-one of these away fails in tests/test_private_apis.py, with what it was for. The private methods of the Trainer that
-training/trainer.py overrides or calls are named here and stay there.
+Libraries are handed in, not imported: what needs no torch stays without it. An upgrade that takes one of these away
+fails in tests/test_private_apis.py, with what it was for. The private methods of the Trainer that training/trainer.py
+overrides or calls are named here and stay there.
 """
 
 import argparse
@@ -71,15 +71,19 @@ def continue_losses(trainer: Any, sums: dict[str, float]) -> None:
     trainer._initial_global_step = 0
 
 
-def file_if_there(name: str, file: str, revision: str | None) -> str | None:
+def file_if_there(hub: Any, name: str, file: str, revision: str | None) -> str | None:
     """Return the path of a file of a model, from its folder, the cache or the Hub; None where the model has none.
+
+    Args:
+        hub: the module transformers.utils.hub.
+        name: folder or Hub id of the model.
+        file: name of the file.
+        revision: commit, tag or branch on the Hub.
 
     Raises:
         OSError: the model does not exist, or the Hub does not answer.
     """
-    from transformers.utils.hub import cached_file
-
-    found: str | None = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+    found: str | None = hub.cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
     return found
 
 

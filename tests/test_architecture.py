@@ -180,6 +180,40 @@ def test_no_part_takes_the_flags_of_a_script(name: str) -> None:
     assert "Namespace" not in PARTS[name].read_text(encoding="utf-8")
 
 
+def private_uses(source: str) -> list[str]:
+    """Return the underscore names of a source that belong to something else: attributes, arguments and modules."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "super()"):
+            found.append(node.attr)
+        elif isinstance(node, ast.keyword):
+            found.append(node.arg or "")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            found += [part for name in names for part in name.split(".")]
+    return [name for name in found if re.match(r"_[a-z]", name) and name != "_exit"]  # os._exit is documented
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("model._parameters['a'] = 1", ["_parameters"]),
+        ("f(x, _raise=False)", ["_raise"]),
+        ("from a._b import c, _d\nimport e._f", ["_b", "_d", "_f"]),
+        ("x.y._z()", ["_z"]),
+        ("self._x(cls._y, super()._z(), x.__name__)\nos._exit(1)\n_f(a_b=_c)\nfrom __future__ import a", []),
+    ],
+)
+def test_private_names_of_others_are_seen(source: str, found: list[str]) -> None:
+    assert private_uses(source) == found
+
+
+@pytest.mark.parametrize("path", [*PROGRAMS, *PARTS.values()], ids=lambda path: str(path.relative_to(ROOT)))
+def test_private_names_of_others_are_used_in_one_module(path: Path) -> None:
+    """What a library or another module keeps to itself is used in private_apis.py alone, where each use has a test."""
+    assert path.stem == "private_apis" or private_uses(path.read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_flags_of_a_script_become_one_typed_request(path: Path) -> None:
     """At most one function takes the namespace of argparse: what turns it into a dataclass."""

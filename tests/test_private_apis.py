@@ -156,4 +156,4 @@ def test_a_file_of_a_model_may_be_absent(tiny_base):
 
 
 def find(folder, name):
-    return private_apis.file_if_there(str(folder), name, None)
+    return private_apis.file_if_there(transformers.utils.hub, str(folder), name, None)

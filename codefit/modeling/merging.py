@@ -120,13 +120,13 @@ class BaseWeights:
     """The tensors in a model's safetensors files, read one at a time."""
 
     def __init__(self, name: str, revision: str | None) -> None:
-        from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+        from transformers.utils import hub
 
         with loading.stated_errors("model", name):
-            if index := private_apis.file_if_there(name, INDEX, revision):
-                files = get_checkpoint_shard_files(name, index, revision=revision)[0]
+            if index := private_apis.file_if_there(hub, name, INDEX, revision):
+                files = hub.get_checkpoint_shard_files(name, index, revision=revision)[0]
             else:
-                files = [cached_file(name, "model.safetensors", revision=revision)]
+                files = [hub.cached_file(name, "model.safetensors", revision=revision)]
             self.file_of: dict[str, str] = {}
             for file in files:
                 with safe_open(file, "pt") as content:
