@@ -264,6 +264,52 @@ def functions(source: str) -> dict[str, int]:
     return {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in found}
 
 
+def unshaped(source: str) -> list[str]:
+    """Return the functions that take or return arrays or tensors and do not say of what shape.
+
+    A function inside another one need not say it; __init__ may leave it to the docstring of its class.
+    """
+    found = []
+
+    def look(owner: ast.AST, inherited: str) -> None:
+        for node in ast.iter_child_nodes(owner):
+            if isinstance(node, ast.ClassDef):
+                look(node, ast.get_docstring(node) or "")
+            elif isinstance(node, ast.FunctionDef):
+                said = (ast.get_docstring(node) or "") + inherited * (node.name == "__init__")
+                annotations = [it.annotation for it in (*node.args.args, *node.args.kwonlyargs)] + [node.returns]
+                if ARRAY.search(" ".join(ast.unparse(it) for it in annotations if it)) and "shape" not in said.lower():
+                    found.append(node.name)
+
+    look(ast.parse(source), "")
+    return found
+
+
+ALIAS = re.compile(r"^(\w+) = NDArray\[", re.M)
+ALIASES = {name for path in PARTS.values() for name in ALIAS.findall(path.read_text(encoding="utf-8"))}
+ARRAY = re.compile(rf"\b(ndarray|NDArray|Tensor|{'|'.join(sorted(ALIASES))})\b")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def f(x: torch.Tensor) -> None:\n    'Do it.'", ["f"]),
+        ("def f(n: int) -> 'NDArray[np.float64] | None': ...", ["f"]),
+        ("class C:\n    def f(self, *, x: np.ndarray) -> int: ...", ["f"]),
+        ("def f(x: Tensor) -> None:\n    'Take x of shape (rows, 2).'", []),
+        ("class C:\n    'x has shape (n,).'\n    def __init__(self, x: Tensor) -> None: ...", []),
+        ("def f(x: int) -> str:\n    def g(x: Tensor) -> None: ...", []),
+    ],
+)
+def test_arrays_without_a_shape_are_seen(source: str, found: list[str]) -> None:
+    assert unshaped(source) == found
+
+
+@pytest.mark.parametrize("path", [*PROGRAMS, *PARTS.values()], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_array_has_a_shape_in_words(path: Path) -> None:
+    assert unshaped(path.read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_functions_are_not_too_long(name: str) -> None:
     lengths = functions(MODULES[name].read_text(encoding="utf-8"))

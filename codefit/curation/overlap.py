@@ -34,6 +34,7 @@ def overlapping(completions: Sequence[str], train_texts: Iterable[str]) -> NDArr
 
 
 def _grams(text: str) -> Hashes:
+    """Return the hash of every run of 10 words of a text, shape (runs,), uint64."""
     return grams(word_hashes(text), GRAM)
 
 

@@ -155,7 +155,7 @@ def refuse_broken(model: Any, what: str, weights: Iterable[tuple[str, torch.Tens
     Args:
         model: in evaluation mode, on its device.
         what: which model it is, the beginning of a sentence.
-        weights: what is looked at; all weights of the model when None.
+        weights: name and tensor of any shape and dtype of what is looked at; all weights of the model when None.
     """
     for name, weight in model.named_parameters() if weights is None else weights:
         if weight.is_floating_point() and weight.dtype.itemsize > 1 and weight.numel():
@@ -300,7 +300,7 @@ def _refuse_misfit(
 
     Args:
         adapter: its folder.
-        tensors: of the model with the adapter, by name; one that is shared has two names.
+        tensors: of the model with the adapter, by name, of any shape; one that is shared has two names.
         missing: tensors of the model that were not in its file, those of the base among them.
         unexpected: tensors of the file that the model has no place for.
     """

@@ -139,7 +139,7 @@ class BaseWeights:
             return shape
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Return a copy of a tensor, in its own type if none is asked for."""
+        """Return a copy of a tensor in the shape of the file, in its own dtype if none is asked for."""
         with safe_open(self.file_of[name], "pt") as content:
             tensor: torch.Tensor = content.get_tensor(name)
             return tensor.to(dtype, copy=True)
@@ -196,7 +196,7 @@ class Layers:
             yield name, self.ready.pop(name) if name in self.ready else self._merged(name)
 
     def _merged(self, name: str) -> torch.Tensor:
-        """Return a weight; what else its layer holds is kept ready."""
+        """Return a weight, float32, in the shape that it has in the base; what else its layer holds is kept ready."""
         layer = self._changed_layer(name)
         if layer is None:
             weight: torch.Tensor = self._filled(self.model.get_submodule(name.rpartition(".")[0]), name)
@@ -217,7 +217,7 @@ class Layers:
         return None
 
     def _merge(self, path: str) -> dict[str, torch.Tensor]:
-        """Return the merged weights of a layer that PEFT has wrapped, and forget the layer."""
+        """Return the merged weights of a layer that PEFT has wrapped, float32, in their shape; and forget the layer."""
         layer: Any = self.model.get_submodule(path)
         if not hasattr(layer, "modules_to_save"):  # a whole copy, trained: nothing of the base is left in it
             for inner in layer.modules():
@@ -280,7 +280,7 @@ def _quantised_layers(base: Base) -> set[str]:
 
 
 def _as_quantised(weight: torch.Tensor) -> torch.Tensor:
-    """Return what is left of a weight after NF4 with double quantisation."""
+    """Return what is left of a weight, any shape, after NF4 with double quantisation; same shape and dtype."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     codes, state = quantize_4bit(weight.to(hardware.device()), compress_statistics=True, quant_type="nf4")

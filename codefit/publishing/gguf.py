@@ -232,7 +232,7 @@ def _type_of(shape: list[int], kind: str) -> Any:
 
 
 def _laid_out(name: str, weight: np.ndarray, config: dict[str, Any]) -> np.ndarray:
-    """Return a weight with its rows in llama.cpp's order."""
+    """Return a weight of shape (rows, ...) with its rows in llama.cpp's order; same shape and dtype."""
     asking, answering, width = _heads(config)
     if config["model_type"] == "llama" and (".q_proj." in name or ".k_proj." in name):
         # Transformers rotates the first half of a head against the second, llama.cpp's Llama every two neighbours
