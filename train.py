@@ -78,8 +78,12 @@ def _add_schedule_flags(group: Any) -> None:
         type=cli.number(int, 8),
         help="a longer prompt is cut on the left; when absent: as in the data",
     )
-    add("--max_length", type=positive, help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
-        "or the context of the model if that is shorter)")  # fmt: skip
+    add(
+        "--max_length",
+        type=positive,
+        help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
+        "or the context of the model if that is shorter)",
+    )
     add("--per_device_train_batch_size", type=positive, default=4, help="rows in a forward pass")
     add("--gradient_accumulation_steps", type=positive, default=4, help="forward passes in an optimizer step")
     add(
@@ -102,12 +106,21 @@ def _add_watching_flags(group: Any) -> None:
     add, positive = group.add_argument, cli.number(int, 1)
     add("--logging_steps", type=positive, default=10, help="steps between two lines of the log")
     add("--eval_steps", type=positive, default=50, help="steps between two validations")
-    add("--save_steps", type=positive, help="steps between two checkpoints (default: 200, or --eval_steps with "
-        "--load_best_model_at_end)")  # fmt: skip
+    add(
+        "--save_steps",
+        type=positive,
+        help="steps between two checkpoints (default: 200, or --eval_steps with --load_best_model_at_end)",
+    )
     add("--save_minutes", type=cli.number(float, 0), default=5.0, help="minutes after which there is a checkpoint too")
     add("--validation_samples", type=positive, default=256, help="a fixed sample of the validation split")
-    add("--eval_predictions", type=cli.number(int, 0), default=128, metavar="N", help="of these, prompts that the "
-        "model completes at each validation, for edit similarity, exact match and next line; 0 is none")  # fmt: skip
+    add(
+        "--eval_predictions",
+        type=cli.number(int, 0),
+        default=128,
+        metavar="N",
+        help="of these, prompts that the "
+        "model completes at each validation, for edit similarity, exact match and next line; 0 is none",
+    )
     add("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
     add("--metric_for_best_model", choices=BEST, default="loss", help="what is best, in validation")
     add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations that were not better")

@@ -214,6 +214,45 @@ def test_private_names_of_others_are_used_in_one_module(path: Path) -> None:
     assert path.stem == "private_apis" or private_uses(path.read_text(encoding="utf-8")) == []
 
 
+def own_private_names(source: str) -> list[str]:
+    """Return the private names of codefit's modules that a test calls or replaces."""
+    tree = ast.parse(source)
+    modules = {
+        alias.asname or alias.name.split(".")[-1]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and (getattr(node, "module", None) or node.names[0].name).split(".")[0] in {"codefit", *SCRIPTS}
+        for alias in node.names
+    }
+    used = [
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and len(node.args) > 1 and isinstance(node.args[0], ast.Name):
+            used += [(node.args[0].id, it.value) for it in node.args[1:2] if isinstance(it, ast.Constant)]
+    return [str(name) for module, name in used if module in modules and re.match(r"_[a-z]", str(name))]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from codefit.a import b\nb._c(b.d)", ["_c"]),
+        ("import train\npatch.setattr(train, '_c', 1)\nother._d()", ["_c"]),
+        ("from codefit import b as e\nself._x = e.__name__, torch._y", []),
+    ],
+)
+def test_private_names_in_tests_are_seen(source: str, found: list[str]) -> None:
+    assert own_private_names(source) == found
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_are_of_behaviour(path: Path) -> None:
+    """What a module keeps to itself can change without a test that fails."""
+    assert own_private_names(path.read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_flags_of_a_script_become_one_typed_request(path: Path) -> None:
     """At most one function takes the namespace of argparse: what turns it into a dataclass."""

@@ -66,8 +66,10 @@ def refuse(config: dict[str, Any], tokenizer: Path) -> None:
     if scaling not in {"default", "linear"}:
         raise UserError(f"codefit writes no GGUF file with rope scaling of the kind {scaling}; {converter}.")
     for name, value in _other_than_llama_cpp(config):
-        raise UserError(f"llama.cpp computes {kind} without regard to {name} = {value}, so that it would be another "
-            "model; leave --gguf out and serve the merged folder with vLLM.")  # fmt: skip
+        raise UserError(
+            f"llama.cpp computes {kind} without regard to {name} = {value}, so that it would be another "
+            "model; leave --gguf out and serve the merged folder with vLLM."
+        )
     splitting = pre_tokenizer(tokenizer)
     if splitting is None:
         raise UserError(f"the tokenizer splits text in a way that codefit cannot state to llama.cpp; {converter}.")

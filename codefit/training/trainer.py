@@ -137,7 +137,7 @@ class CodeTrainer(Trainer):
         return loss
 
     def _add_gradients(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
-        """Return the loss of a batch in nats, shape (), after its backward pass; once rescued, in parts of the same sum."""
+        """Return the loss of a batch after its backward pass, in nats, shape (); once rescued, in parts of that sum."""
         if not self.rescued:
             return super().training_step(model, inputs, num_items_in_batch)
         count = min(len(inputs["input_ids"]), self.args.per_device_train_batch_size)
