@@ -279,6 +279,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
     from codefit.evaluation import contenders, inference, questions, result_schema
     from codefit.evaluation.report import doors, results
     from codefit.evaluation.result_schema import BenchmarkInfo
+    from codefit.training.run_folder import LOSS_CURVE
 
     found = contenders.resolve(settings)
     how = found.inference
@@ -318,7 +319,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
     )
     predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     about = result_schema.of_manifest(manifest.content, output)
-    loss_png = Path(str(models["adapted"].folder)) / "loss.png"
+    loss_png = Path(str(models["adapted"].folder)) / LOSS_CURVE
     return results.Run(
         predictions, answer_without_model(asked, training, references), about, manifest.content, loss_png
     )

@@ -49,7 +49,7 @@ def build_parser() -> cli.Parser:
         metavar="DOCUMENTS",
         help="document files (.jsonl, .parquet) or data sets on the Hub",
     )
-    parser.add_argument("--output", type=Path, default=Path("data/kotlin_prepared_dataset"), help="folder to write")
+    parser.add_argument("--output", type=Path, default=Path(records.PREPARED), help="folder to write")
     add_task_flags(parser)
     add_curation_flags(parser)
     add_split_flags(parser)

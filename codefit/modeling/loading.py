@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from codefit import bounded, fim, model_files
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import local_model
-from codefit.model_files import ADAPTER_CONFIG
+from codefit.model_files import ADAPTER_CONFIG, CONFIG, TOKENIZER
 from codefit.modeling import hardware, hub_files
 
 # Words of the libraries that say nothing to a user of these scripts. bitsandbytes warns at import that an optional
@@ -203,7 +203,7 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in ("config.json", "tokenizer.json")):
+    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in (CONFIG, TOKENIZER)):
         raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
     try:
         yield

@@ -20,10 +20,9 @@ from safetensors.torch import save_file
 from codefit import console, private_apis
 from codefit.errors import UserError
 from codefit.gguf_base import local_model
+from codefit.model_files import INDEX, WEIGHTS
 from codefit.modeling import hardware, hub_files, loading
 from codefit.outputs import write_whole
-
-INDEX = "model.safetensors.index.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ class BaseWeights:
             if index := private_apis.file_if_there(hub, name, INDEX, revision):
                 files = hub.get_checkpoint_shard_files(name, index, revision=revision)[0]
             else:
-                files = [hub.cached_file(name, "model.safetensors", revision=revision)]
+                files = [hub.cached_file(name, WEIGHTS, revision=revision)]
             self.file_of: dict[str, str] = {}
             for file in files:
                 with safe_open(file, "pt") as content:

@@ -22,7 +22,7 @@ PORT = 8012  # where llama.vscode and llama.vim look for a server
 
 def read_tokenizer(folder: Path) -> dict[str, Any]:
     """Return the content of a model's tokenizer.json. Raises UserError if there is none."""
-    path = folder / "tokenizer.json"
+    path = folder / model_files.TOKENIZER
     if not path.is_file():
         raise UserError(f"{folder} holds no tokenizer.json; name a model or an adapter that has one.")
     content: dict[str, Any] = json_files.load(path, model_files.AGAIN)

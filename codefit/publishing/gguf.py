@@ -16,8 +16,6 @@ from codefit.errors import UserError
 from codefit.modeling.pre_tokenizers import DIGITS, GPT2, NAMES
 from codefit.publishing import editors
 
-KINDS = ("q8_0", "f16")  # what is offered; f32 is for comparisons
-
 # Transformers' model_type and llama.cpp's name of the architecture.
 ARCHITECTURES = {
     "llama": "LLAMA",
@@ -318,7 +316,7 @@ def _add_tokenizer(writer: Any, folder: Path, config: dict[str, Any]) -> None:
     for role, text in named.items():
         if text in ids:
             getattr(writer, f"add_{role}_token_id")(ids[text])
-    first = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("a").ids[:1]
+    first = Tokenizer.from_file(str(folder / model_files.TOKENIZER)).encode("a").ids[:1]
     writer.add_add_bos_token(named["bos"] in ids and first == [ids[named["bos"]]])
     infill = editors.infill_format(folder)
     if infill:

@@ -14,12 +14,10 @@ import jinja2
 import markupsafe
 
 from codefit.evaluation import prompt_groups
+from codefit.evaluation.comparison import ByModel
 from codefit.evaluation.report import browser, conclusion, tracks, wording
 from codefit.evaluation.report.wording import Models, capital
 from codefit.evaluation.result_schema import BenchmarkResult, Difference, Group, MetricRow, Scores
-from codefit.records import Prediction
-
-ByModel = Mapping[str, Sequence[Prediction]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
