@@ -277,7 +277,7 @@ def answer_without_model(
 def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
     """Return what all models predict, or None after a dry run; what was asked goes into the manifest."""
     from codefit.evaluation import contenders, inference, questions, result_schema
-    from codefit.evaluation.report import doors, results
+    from codefit.evaluation.report import comparability, results
     from codefit.evaluation.result_schema import BenchmarkInfo
     from codefit.training.run_folder import LOSS_CURVE
 
@@ -315,7 +315,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         dataset=found.questions.dataset,
         load_in_4bit=how.load_in_4bit,
         cut_prompts=cut,
-        asked={name: doors.digest(by_key["base"].items) for name, by_key in predicted.items()},
+        asked={name: comparability.digest(by_key["base"].items) for name, by_key in predicted.items()},
     )
     predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     about = result_schema.of_manifest(manifest.content, output)
@@ -327,14 +327,14 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
 
 def gather(request: Request, manifest: Manifest) -> "results.Run | None":
     """Return the run to score: read again, compared from two runs, or asked now; None after a dry run."""
-    from codefit.evaluation.report import doors, results
+    from codefit.evaluation.report import comparability, results
 
     if request.rescore:
         run = results.read(request.output)
         if request.primary not in (None, run.about.arguments.primary):
             raise UserError("The primary metric is named before a run and not after it; leave out --primary.")
         for name, info in run.about.benchmarks.items():
-            doors.refuse_different(info.decoding, f"{name} in {request.output}", request.allow_different)
+            comparability.refuse_different(info.decoding, f"{name} in {request.output}", request.allow_different)
         manifest.update(predicted_by=run.made)
         if request.dry_run:
             console.show(f"would score {', '.join(run.predictions)} in {request.output} again")
@@ -343,7 +343,7 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
     if request.compare:
         run = results.side_by_side(request.compare[0], request.compare[1], manifest)
         for name, info in run.about.benchmarks.items():
-            doors.refuse_different(info.decoding, name, request.allow_different)
+            comparability.refuse_different(info.decoding, name, request.allow_different)
         if request.dry_run:
             console.show(f"would compare {request.compare[0]} and {request.compare[1]} on {', '.join(run.predictions)}")
         return None if request.dry_run else run

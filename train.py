@@ -346,7 +346,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
 
     from codefit import encoding
     from codefit.modeling import loading
-    from codefit.training import curriculum, estimate, isolation, packing, samples, trainer_settings
+    from codefit.training import curriculum, estimate, packing, sample_isolation, samples, trainer_settings
     from codefit.training.trainer import wait_for_others
 
     settings, settled, output = asked.settings, asked.settled, asked.settings.output
@@ -362,7 +362,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
         return
     order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
-        found.train, settled.max_length, encoder.pad_id, order, isolates=isolation.may_pack(model)
+        found.train, settled.max_length, encoder.pad_id, order, isolates=sample_isolation.may_pack(model)
     )
     estimate.describe(schedule, model, packed, found.ledger, output.output_dir)
     estimate.refuse_full_disk(output.output_dir, settings.lora, model)

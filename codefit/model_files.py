@@ -224,7 +224,7 @@ class SpecialTokens(msgspec.Struct):
     additional_special_tokens: list[Token] | dict[str, Token] | None = None
 
 
-# ---------------------------------------------------------------------------------------------- the doors
+# ---------------------------------------------------------------------------------------------- reading
 
 
 def adapter_config(path: Path) -> AdapterConfig:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from codefit import bounded, fim, model_files
+from codefit import fim, limited_process, model_files
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import local_model
 from codefit.model_files import ADAPTER_CONFIG, CONFIG, TOKENIZER
@@ -258,7 +258,7 @@ def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False)
 
     config = model_files.adapter_config(Path(adapter) / ADAPTER_CONFIG)
     names = [name for name, _ in model.named_modules()]
-    bounded.try_patterns(config.patterns(), names, str(Path(adapter) / ADAPTER_CONFIG))
+    limited_process.try_patterns(config.patterns(), names, str(Path(adapter) / ADAPTER_CONFIG))
     try:
         grow(model, hub_files.rows_of(adapter))
         with warnings.catch_warnings():

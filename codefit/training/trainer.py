@@ -2,7 +2,7 @@
 
 Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, transformers
 builds the block-diagonal mask itself, on every backend. An all-ones mask would let packed samples see each other.
-Where an architecture cannot isolate (codefit/training/isolation.py), a row holds one sample.
+Where an architecture cannot isolate (codefit/training/sample_isolation.py), a row holds one sample.
 Flash-attention knows packed samples by their positions too, but only in a batch of one row; there, rows are laid end
 to end.
 """

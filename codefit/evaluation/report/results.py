@@ -12,7 +12,7 @@ import msgspec
 from codefit.errors import UserError
 from codefit.evaluation import baselines, result_schema
 from codefit.evaluation.comparison import ADAPTED, BASE
-from codefit.evaluation.report import doors, html, naming_errors, plots, terminal
+from codefit.evaluation.report import comparability, html, naming_errors, plots, terminal
 from codefit.evaluation.result_schema import GenerationSettings, Role, RunManifest, Scores
 from codefit.manifest import Manifest, read_manifest
 from codefit.outputs import MANIFEST, write_whole
@@ -99,7 +99,7 @@ def _read_predictions(
 ) -> dict[str, list[Prediction]]:
     files = {key: _file(folder, key, benchmark) for key in models}
     found = {key: list(read_jsonl(file, Prediction)) for key, file in files.items()}
-    doors.check({files[key]: items for key, items in found.items()}, asked)
+    comparability.check({files[key]: items for key, items in found.items()}, asked)
     return found
 
 
@@ -143,7 +143,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
                 f"{same} in both); run one again with the data, --sample and --seed of the other."
             )
         if runs[0].about.models[BASE].name == runs[1].about.models[BASE].name:
-            doors.check(
+            comparability.check(
                 {_file(folder, ADAPTED, name): items for folder, items in ((first, ours), (second, theirs))}, None
             )
         predictions[name] = {BASE: ours, ADAPTED: theirs}
