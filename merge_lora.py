@@ -110,6 +110,24 @@ class MergeSettings:
     dry_run: bool
     flags: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, args: argparse.Namespace, is_whole: bool) -> "MergeSettings":
+        """Return what a command line asks for; a whole model is not merged, and its GGUF files go next to it."""
+        name = args.hf_repository
+        return cls(
+            name=name,
+            base=args.model_name_or_path,
+            output=args.output_dir or (Path(name) if is_whole else default_output(name)),
+            max_shard_size=args.max_shard_size,
+            gguf=() if args.gguf is None else tuple(args.gguf or GGUF_KINDS[:1]),
+            push=args.push,
+            private=args.private,
+            scores=args.scores,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+            flags=vars(args),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -289,33 +307,15 @@ def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes
 # ---------------------------------------------------------------------------------------------- the story
 
 
-def settings_of(flags: Mapping[str, Any], is_whole: bool) -> MergeSettings:
-    """Return what the flags ask for; a whole model is not merged, and its GGUF files go next to it."""
-    name = flags["hf_repository"]
-    return MergeSettings(
-        name=name,
-        base=flags["model_name_or_path"],
-        output=flags["output_dir"] or (Path(name) if is_whole else default_output(name)),
-        max_shard_size=flags["max_shard_size"],
-        gguf=() if flags["gguf"] is None else tuple(flags["gguf"] or GGUF_KINDS[:1]),
-        push=flags["push"],
-        private=flags["private"],
-        scores=flags["scores"],
-        overwrite=flags["overwrite"],
-        dry_run=flags["dry_run"],
-        flags=flags,
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Plan, merge, verify, export, push."""
-    flags = vars(build_parser().parse_args(argv))
+    args = build_parser().parse_args(argv)
 
     from codefit.modeling import hub_files
 
-    name = flags["hf_repository"]
+    name = args.hf_repository
     is_whole = not hub_files.is_adapter(name) and hub_files.is_whole(name)
-    settings = settings_of(flags, is_whole)
+    settings = MergeSettings.of(args, is_whole)
     if is_whole:
         return without_merge(settings)
     plan = make_plan(name, settings.base)
