@@ -117,6 +117,9 @@ def _has_our_manifest(folder: Path) -> bool:
     return not isinstance(content, dict) or not content or "toolkit_commit" in content
 
 
+MOUNTS = Path("/proc/self/mountinfo")  # the kernel's table; absent on some systems
+
+
 def _belongs_to_another(path: Path) -> bool:
     """Return whether the sticky bit of a shared folder, such as /tmp, keeps us from replacing what is there."""
     folder, me = path.parent.stat(), os.geteuid()
@@ -126,14 +129,11 @@ def _belongs_to_another(path: Path) -> bool:
 def _is_mount_point(path: Path) -> bool:
     """Return whether something is mounted here; a bind mount shows only in the kernel's table."""
     with contextlib.suppress(OSError):
-        table = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        table = MOUNTS.read_bytes().splitlines()
         place = os.fsencode(path.parent.resolve() / path.name)
-        return any(_unescaped(line.split(b" ")[4]) == place for line in table)
+        names = (re.sub(rb"\\([0-7]{3})", lambda it: bytes([int(it[1], 8)]), row.split(b" ")[4]) for row in table)
+        return place in names
     return os.path.ismount(path)
-
-
-def _unescaped(name: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), name)
 
 
 # ---------------------------------------------------------------------------------------------- building an output

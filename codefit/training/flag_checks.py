@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from codefit.errors import UserError
+from codefit.model_files import ADAPTER_CONFIG
 from codefit.training.settings import SVD_INITS, LoraSettings, TrainSettings
 
 PREDICTED = ("edit_similarity", "exact_match", "next_line")
@@ -157,5 +158,5 @@ def refuse_places(settings: TrainSettings) -> None:
         raise UserError("--output_dir is the base model itself; name another folder.")
     if base.is_dir() and settings.revision:
         raise UserError(f"the folder {base} has no revisions; leave out --revision.")
-    if (base / "adapter_config.json").is_file():
+    if (base / ADAPTER_CONFIG).is_file():
         raise UserError(f"{base} is an adapter, not a base model; merge it first with merge_lora.py, or name its base.")

@@ -13,15 +13,18 @@ import msgspec
 from codefit import console, json_files, outputs
 from codefit.errors import UserError
 from codefit.manifest import sha256
+from codefit.model_files import TOKENIZER, TOKENIZER_CONFIG
 
+OUTPUT = "outputs/kotlin/adapter"  # where train.py writes and merge_lora.py reads, unless told
 RECORD = "arguments.json"
-STATE = "trainer_state.json"  # in a checkpoint, from the Trainer
+STATE = "trainer_state.json"  # in a checkpoint and next to a result, from the Trainer
+LOSS_CURVE = "loss.png"  # next to a result
 SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on the disk
 PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result becomes visible
 BEGINNING = "beginning"  # the adapter before its first step, where the base was changed to fit it
 
 # What a run continues from, besides its checkpoints: TensorBoard's files and the tokenizer of a new model among them.
-KEPT = {BEGINNING, RECORD, "runs", "tokenizer.json", "tokenizer_config.json"}
+KEPT = {BEGINNING, RECORD, "runs", TOKENIZER, TOKENIZER_CONFIG}
 
 # What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
 FREE_TO_CHANGE = {

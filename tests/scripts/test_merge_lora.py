@@ -123,7 +123,9 @@ def test_a_disk_without_room_is_one_sentence(adapter, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
-        message = r"the merged model needs [\d.]+ [kM]B and the disk has 1 kB left; free some space, or name another --output"
+        message = (
+            r"the merged model needs [\d.]+ [kM]B and the disk has 1 kB left; free some space, or name another --output"
+        )
         with pytest.raises(UserError, match=message):
             merge_lora.main(words)
         assert list(tmp_path.iterdir()) == []
@@ -247,10 +249,9 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
     file = tmp_path / "a.py"
     file.write_text("one\ntwo = 2\nthree\n")
     words = ["--hf_repository", "x", "--file", str(file), "--line", "2", "--column", "4"]
-    args = complete.build_parser().parse_args(words)
-    assert complete.read_prompt(args) == ("one\ntwo", None)
-    args.infill = True
-    assert complete.read_prompt(args) == ("one\ntwo", " = 2\nthree\n")
+    source = complete.Request.of(complete.build_parser().parse_args(words)).source
+    assert complete.read_prompt(source) == ("one\ntwo", None)
+    assert complete.read_prompt(dataclasses.replace(source, infill=True)) == ("one\ntwo", " = 2\nthree\n")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import train
+from codefit import private_apis
 from codefit.errors import UserError
 from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.training import estimate, trainer
@@ -194,12 +195,12 @@ class Tensors(TorchDispatchMode):
         return result
 
     def count(self, tensor):
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.known:
-            self.known.add(storage._cdata)
+        storage, number = tensor.untyped_storage(), private_apis.storage_number(tensor)
+        if number not in self.known:
+            self.known.add(number)
             self.alive += storage.nbytes()
             self.peak = max(self.peak, self.alive)
-            weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+            weakref.finalize(storage, self.forget, number, storage.nbytes())
 
     def forget(self, key, size):
         self.known.discard(key)

@@ -144,8 +144,10 @@ def test_what_a_process_was_told_to_ignore_does_not_stop_it(tiny_base, prepared,
             os.kill(os.getpid(), signal.SIGHUP)
 
     try:
-        train.main(command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "2", "--eval_predictions", "0"),
-                   [HangUp()])  # fmt: skip
+        train.main(
+            command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "2", "--eval_predictions", "0"),
+            [HangUp()],
+        )
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (tmp_path / "adapter" / "manifest.json").is_file()
