@@ -339,6 +339,9 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
         if request.dry_run:
             console.show(f"would score {', '.join(run.predictions)} in {request.output} again")
         return None if request.dry_run else run
+    how = request.settings
+    read = (*how.adapted, how.base, how.dataset, how.forgetting, *how.benchmarks, *(request.compare or ()))
+    outputs.refuse_own_inputs(request.output, read)
     outputs.refuse_existing(request.output, request.overwrite or request.dry_run)
     if request.compare:
         run = results.side_by_side(request.compare[0], request.compare[1], manifest)

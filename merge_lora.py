@@ -353,8 +353,7 @@ def export(settings: MergeSettings, model: Path, repository: str | None) -> None
 
 def settle(settings: MergeSettings, plan: Plan) -> None:
     """Say what will happen, and refuse before any work what cannot succeed."""
-    if settings.output.resolve() == plan.adapter.resolve():
-        raise UserError("--output_dir is the adapter itself; name another folder.")
+    outputs.refuse_own_inputs(settings.output, [plan.adapter, plan.base, settings.scores])
     console.show(f"adapter  {settings.name}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else ""))
     console.show(f"output   {settings.output}")
     if settings.push and not plan.repository:

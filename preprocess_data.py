@@ -385,6 +385,7 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
 
 def refuse_output(request: Request) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
+    outputs.refuse_own_inputs(request.output, [*request.inputs, request.tokenizer, *request.decontaminate])
     outputs.refuse_existing(request.output, request.overwrite)
     if request.hf_repository:
         from codefit.publishing import push

@@ -25,7 +25,6 @@ from typing import Any
 from codefit import cli, console, distributed, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
-from codefit.model_files import TOKENIZER
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags
 from codefit.training.settings import ROW_TOKENS, SVD_INITS, Settled, TrainSettings, of_flags, settle
@@ -245,14 +244,15 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
     torch.manual_seed(asked.settings.seed)
     # the others make the same tokenizer, and never read one that is being written
     writes = distributed.is_first_process() and not asked.settings.output.only_looks
-    if not (writes and (work / TOKENIZER).is_file()):  # of the run that is being continued
+    kept = work / run_folder.NEW_TOKENIZER
+    if not (writes and kept.is_dir()):  # of the run that is being continued
         texts = (pair.completion for pair in records.read_jsonl(asked.dataset / "train.jsonl", Pair))
         reading = console.progress(texts, "train tokenizer", unit="document")
         tokenizer = scratch.train_tokenizer(reading, shape.vocab_size, context, shape.tokenizer_type)
         if writes:
-            tokenizer.save_pretrained(work)
+            run_folder.keep_tokenizer(tokenizer, work)
     if writes:  # read back, so that a resumed run has the same one
-        tokenizer = loading.load_tokenizer(str(work))
+        tokenizer = loading.load_tokenizer(str(kept))
     model = scratch.new_model(
         tokenizer,
         hidden_size=shape.hidden_size,

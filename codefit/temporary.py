@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from codefit.disk_errors import no_room
 from codefit.errors import UserError
-from codefit.outputs import LOCK, PATIENCE, is_folder, is_ours, listed, lock_folder, no_room
+from codefit.outputs import LOCK, PATIENCE, is_folder, is_ours, listed, lock_folder
 
 NAME = re.compile(r"codefit-[0-9a-f]{32}")
 

@@ -523,3 +523,15 @@ def test_a_disk_without_room_for_a_lock_is_left_as_it_was(
         with pytest.raises(UserError, match=sentence), outputs.alone(tmp_path / "out"):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_user_owns_in_a_shared_folder_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "raw.jsonl"
+    output.write_text("theirs")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    outputs.refuse_existing(output, overwrite=True, is_file=True)
+    tmp_path.chmod(0o1777)
+    with pytest.raises(UserError, match="belongs to another user and cannot be replaced; choose another place"):
+        outputs.refuse_existing(output, overwrite=True, is_file=True)

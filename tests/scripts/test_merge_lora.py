@@ -187,7 +187,7 @@ def test_a_folder_that_is_no_adapter_is_one_sentence(tmp_path, files, message):
 
 
 def test_the_adapter_is_not_overwritten_by_its_merge(adapter):
-    with pytest.raises(UserError, match="--output_dir is the adapter itself; name another folder"):
+    with pytest.raises(UserError, match="is read by this run; name another folder for the output"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(adapter), "--overwrite"])
     assert (adapter / "adapter_model.safetensors").is_file()
 

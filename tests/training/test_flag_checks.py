@@ -152,7 +152,7 @@ PLACES = {
     "replay is the data": (lambda tmp, data: ["--replay", data], "--replay is the data set of the training itself"),
     "output is the base": (
         lambda tmp, data: ["--model_name_or_path", adapter(tmp / "a"), "--output_dir", tmp / "a", "--overwrite"],
-        "--output_dir is the base model itself; name another folder",
+        "a is read by this run; name another folder for the output",
     ),
     "base is an adapter": (
         lambda tmp, data: ["--model_name_or_path", adapter(tmp / "a")],
