@@ -2,9 +2,9 @@
 # Adapting to a project's past: how much does fitting a model to a project help with its later files, and how much does
 # repository context help instead, or in addition?
 #
-# The project is PEFT, from its releases on PyPI: the files of the first release are the training split, files added by the
-# second are validation, files added by the third are the test. Four models get the same prompts: the base and an adapter,
-# each with and without repository context. The packages are read as archives; nothing in them is run.
+# The project is PEFT, from its releases on PyPI: the files of the first release are the training split, files added by
+# the second are validation, files added by the third are the test. Four models get the same prompts: the base and an
+# adapter, each with and without repository context. The packages are read as archives; nothing in them is run.
 #
 #   sh runs/adaptation.sh                     the embedded base; twenty minutes on one CPU core
 #   BASE=Qwen/Qwen2.5-Coder-0.5B OWN=512 CONTEXT=1024 sh runs/adaptation.sh --max_steps 400

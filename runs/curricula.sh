@@ -1,7 +1,7 @@
 #!/bin/sh
-# Does the order of the documents matter? Trains a small model from scratch in random order and with each curriculum, for
-# several seeds, with the same documents, tokenizer flags, steps and rows, and prints a table with intervals over the seeds.
-# The documents are Python files of 1 to 100 KB from installed packages, formatted, without duplicates.
+# Does the order of the documents matter? Trains a small model from scratch in random order and with each curriculum,
+# for several seeds, with the same documents, tokenizer flags, steps and rows, and prints a table with intervals over
+# the seeds. The documents are Python files of 1 to 100 KB from installed packages, formatted, without duplicates.
 #
 #   sh runs/curricula.sh                      half an hour on one CPU core
 #   SEEDS="0 1 2 3 4" BY=loss sh runs/curricula.sh --max_steps 300

@@ -1,6 +1,6 @@
 #!/bin/sh
-# All stages on data that is already on disk, in under five minutes on two CPU cores: fits the embedded base model to the
-# source of PEFT, an installed package that it was never trained on. `make demo` runs this.
+# All stages on data that is already on disk, in under five minutes on two CPU cores: fits the embedded base model to
+# the source of PEFT, an installed package that it was never trained on. `make demo` runs this.
 set -eu
 cd "$(dirname "$0")/.."
 
