@@ -79,7 +79,7 @@ def test_an_adapter_of_another_tool_is_completed_merged_and_measured(
 def test_biases_without_a_place_in_the_base_are_measured_and_not_merged(base, tmp_path, prepared):
     adapter = plain_adapter(base, tmp_path / "run" / "adapter", lora_bias=True)
     with pytest.raises(
-        UserError, match=r"learned biases \(lora_bias\) of layers that have none in .*; serve it with PEFT"
+        UserError, match=r"has biases \(lora_bias\) for layers that have none in .*; serve it with PEFT"
     ):
         merge_lora.main(["--hf_repository", str(adapter)])
     assert not (adapter.parent / "merged").exists()
@@ -212,7 +212,7 @@ def test_models_with_a_table_of_positions_are_asked_within_it(tiny_tokenizer, tm
     tiny_tokenizer.save_pretrained(tmp_path)
     long = ["--hf_repository", str(tmp_path), "--prompt", "word " * 200]
     complete.main([*long, "--max_new_tokens", "8"])
-    with pytest.raises(UserError, match="the model reads 24 tokens; lower --max_new_tokens"):
+    with pytest.raises(UserError, match="the model has a context window of 24 tokens; lower --max_new_tokens"):
         complete.main([*long, "--max_new_tokens", "24"])
     with pytest.raises(UserError, match="has no room for text next to the 3"):
         complete.main([*long, "--suffix", "x", "--max_new_tokens", "22"])

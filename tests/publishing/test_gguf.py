@@ -245,7 +245,7 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path):
 
 
 def test_a_whole_model_is_not_pushed_by_this_script(tmp_path):
-    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge"):
+    with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge"):
         merge_lora.main(["--hf_repository", str(BASE), "--gguf", "--push"])
 
 

@@ -197,7 +197,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_sources_of_the_same_name_are_refused(tmp_path):
     sources = [project(tmp_path, name, {"a.kt": KOTLIN}) for name in ("x/src", "y/src")]
-    with pytest.raises(UserError, match="2 sources are called src; rename one"):
+    with pytest.raises(UserError, match="2 sources have the name src; rename one"):
         parse(tmp_path / "out.jsonl", *sources)
 
 

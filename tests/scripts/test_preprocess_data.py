@@ -140,7 +140,7 @@ def test_the_summary_tells_what_happened(source, prepare, capsys):
     assert "rejected because" in printed
     assert "src/much/deeper/Copy.kt" in printed
     assert "natural ends" in printed
-    assert "cuts without a pair: " in printed
+    assert "cut points without a pair: " in printed
     total = 60 + len(EXTRA)
     kept = manifest_of(output)["documents_kept"]
     assert f"wrote {output}: {total} documents in = {kept} kept + {total - kept} rejected" in printed

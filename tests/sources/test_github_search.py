@@ -394,7 +394,7 @@ def test_found_repositories_are_parsed_and_a_gone_one_is_counted(repositories, s
     manifest = json.loads(outputs.manifest_of(output).read_text())
     assert manifest["github_search"] == {"query": "language:kotlin", "counted": 3, "found": 3}
     assert manifest["files"] == 5 == manifest["documents"] + sum(manifest["rejections"].values())
-    assert "GitHub counts 3 repositories and lists 3" in capsys.readouterr().out
+    assert "GitHub reports 3 repositories and returned 3" in capsys.readouterr().out
     assert sorted(path.name for path in repositories.glob("out.*")) == [
         *("out.jsonl", "out.jsonl.manifest.json", "out.jsonl.rejected.jsonl"),
     ]

@@ -236,7 +236,7 @@ def test_verify_finds_a_context_that_is_not_as_it_says(output, kind, words):
     ("words", "message"),
     [
         (["--task", "infill", "--repository_context", "10"], "--repository_context needs --task completion"),
-        (["--repository_context", "500"], "is a part of --max_prompt_tokens; leave 16 for the prompt"),
+        (["--repository_context", "500"], "counts towards --max_prompt_tokens; leave 16 for the prompt"),
     ],
 )
 def test_wrong_arguments_exit_with_2(words, message, capsys):
