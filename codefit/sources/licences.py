@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from codefit.sources.source import Member, Source
 
 MAX_BYTES = 100_000
-MAX_RECORD = 64 << 20  # bytes of the list of a package's files
+MAX_RECORD = 64 << 20  # bytes of a package's list of files
 LICENCE_FILE = re.compile(
     r"(?:(?:licen[cs]es?|[^/]+\.dist-info(?:/licen[cs]es)?)/)?(?:un)?(?:licen[cs]e|copying)[^/]*", re.I
 )
 METADATA_FILE = re.compile(r"(?:pyproject\.toml|PKG-INFO|[^/]+\.dist-info/METADATA)")
 
-# Every phrase of a row must occur, spaces and letter case aside; the first row that fits counts.
+# Every phrase of a row must occur, ignoring white space and case; the first matching row counts.
 PHRASES = (
     ("AGPL-3.0", "gnu affero general public license"),
     ("LGPL-3.0", "gnu lesser general public license version 3"),
@@ -50,10 +50,10 @@ EXPRESSION = re.compile(
 
 
 def licence_of(source: Source, members: Iterable[Member]) -> str:
-    """Return the SPDX id of a source, or "" if no licence file or metadata tells.
+    """Return the SPDX id of a source, or "" if no licence file or metadata states it.
 
-    The licence text at the root counts before one in a `license` folder, and both before a package's metadata. Where
-    several packages lie side by side, none speaks for the whole.
+    A licence text at the root takes precedence over one in a `license` folder, and both over a package's metadata. If
+    there are several packages, the metadata of none is used for the source.
     """
     members = [member for member in members if not member.rejection]
     packages = {member.path.partition("/")[0] for member in members if ".dist-info/" in member.path}
@@ -68,11 +68,11 @@ def licence_of(source: Source, members: Iterable[Member]) -> str:
 
 
 def licences_of_packages(source: Source, members: Iterable[Member], paths: Collection[str]) -> dict[str, str]:
-    """Return the SPDX ids of installed packages, by their files among `paths`, or by their top names.
+    """Return the SPDX ids of installed packages, by their files among `paths`, or by their top-level names.
 
-    What a package consists of is said by the `RECORD` of the `*.dist-info` folder beside it, else by `top_level.txt`;
-    what its licence is, by the expression or the classifiers of its `METADATA`, else by the licence files there. The
-    text of a licence in `METADATA` is not looked at first: it can be those of all that a package brings along.
+    The files of a package are those in the `RECORD` of its `*.dist-info` folder, else those under `top_level.txt`. Its
+    licence is the expression or the classifiers of its `METADATA`, else the licence files there. The licence text in
+    `METADATA` comes last, since it may contain the licences of everything that is bundled with the package.
     """
     folders: dict[str, dict[str, Member]] = defaultdict(dict)
     for member in members:
@@ -103,7 +103,7 @@ def _text(source: Source, own: Mapping[str, Member], name: str) -> str:
 
 
 def spdx_id(text: str) -> str:
-    """Return the SPDX id that a licence text or a package's metadata states, or ""."""
+    """Return the SPDX id of a licence text or of a package's metadata, or ""."""
     flat = re.sub(r"\s*,?\s+", " ", text.lower())
     for name, *phrases in PHRASES:
         if all(phrase.replace(", ", " ") in flat for phrase in phrases):

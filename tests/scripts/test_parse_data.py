@@ -204,7 +204,7 @@ def test_sources_of_the_same_name_are_refused(tmp_path):
 def test_a_failing_source_leaves_nothing_half_written(tmp_path):
     good = project(tmp_path, "good", {"a.kt": KOTLIN})
     (tmp_path / "broken.zip").write_bytes(b"no zip")
-    with pytest.raises(UserError, match="is damaged or no archive"):
+    with pytest.raises(UserError, match="is damaged or not an archive"):
         parse(tmp_path / "out" / "out.jsonl", good, tmp_path / "broken.zip")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -213,5 +213,5 @@ def test_from_the_shell_a_problem_is_one_line_and_exit_code_1(tmp_path):
     command = [sys.executable, str(SCRIPT), "--repository", "nothing", "--output", str(tmp_path / "out.jsonl")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: nothing is not there; ")
+    assert result.stderr.startswith("error: nothing does not exist; ")
     assert result.stderr.count("\n") == 1
