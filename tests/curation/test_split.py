@@ -94,7 +94,7 @@ def test_too_few_dates_are_one_sentence():
     with pytest.raises(UserError, match=r"2 commit date\(s\) cannot make three splits; give repositories"):
         boundaries(DAYS[:2] * 9, BY_TIME)
     since = {"validation_since": "2021-01-01", "test_since": "2021-02-01"}
-    with pytest.raises(UserError, match=r"no file is left for validation \(the commits are of 2020-01-01 to"):
+    with pytest.raises(UserError, match=r"the validation split has no file \(the commits are from 2020-01-01 to"):
         assign_by_time(DAYS, since)
 
 

@@ -146,7 +146,7 @@ def test_the_time_of_a_query(server, monkeypatch, created, first, last):
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("created:>soon", "created:soon is no date; write it as 2015-01-31"),
+        ("created:>soon", "created:soon is not a date; write it as 2015-01-31"),
         ("created:>2020-01-02 created:<2019-01-01", "has an empty range of creation dates; check created:"),
     ],
 )

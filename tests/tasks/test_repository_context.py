@@ -195,7 +195,7 @@ def test_verify_reads_the_context(output, capsys):
 
 PLANTED = [
     ("other split", r"is in \w+ and in \w+"),
-    ("other text", r"a prompt holds a text that is not in me/"),
+    ("other text", r"a prompt contains text that is not in me/"),
     ("other length", "begins with more than its context"),
     ("itself", "has its own file as context"),
 ]
