@@ -134,7 +134,7 @@ def test_a_piece_of_a_benchmark_is_left_out_and_a_leak_where_it_is_not(prepare, 
     with pytest.raises(UserError, match=r"has a leak: me/one/held.kt contains a piece of items.jsonl:2"):
         verify(output)
     benchmark.write_text("{}\n")
-    with pytest.raises(UserError, match=r"items.jsonl is gone or has changed"):
+    with pytest.raises(UserError, match=r"items.jsonl is missing or has changed"):
         verify(output)
 
 

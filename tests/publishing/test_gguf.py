@@ -227,7 +227,7 @@ def test_words_without_merges_must_be_read_as_llama_cpp_reads_them(splitter, ign
     (folder / "tokenizer.json").write_text(json.dumps(content))
     config = export.read_config(folder)
     if refused:
-        with pytest.raises(UserError, match="has words that no merges lead to and says by ignore_merges"):
+        with pytest.raises(UserError, match="the vocabulary has words that no merges produce"):
             export.refuse(config, folder)
         content["model"]["merges"].append("ab c")
         (folder / "tokenizer.json").write_text(json.dumps(content))
@@ -266,6 +266,6 @@ def test_a_model_without_infill_says_so(tmp_path, capsys):
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     shutil.copy(BASE / "model.safetensors", folder / "model.safetensors")
     merge_lora.main(["--hf_repository", str(folder), "--gguf"])
-    assert "it knows no fill-in-the-middle" in capsys.readouterr().out
+    assert "the model has no fill-in-the-middle" in capsys.readouterr().out
     file = next(Path(tmp_path).rglob("*.gguf"))
     assert not [name for name in fields(file) if "fim" in name]

@@ -153,7 +153,7 @@ def test_a_dry_run_writes_nothing(source, prepare, capsys, tmp_path):
     assert "would build pairs of the task completion, counted with the tokenizer of" in printed
     assert not output.exists()
     prepare("JetBrains/KStack", "--dry_run")
-    assert "JetBrains/KStack: a data set on the Hub" in capsys.readouterr().out
+    assert "JetBrains/KStack: a Hub data set" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"none.jsonl does not exist; run parse_data.py first"):
         prepare(tmp_path / "none.jsonl", "--dry_run")
 
