@@ -143,7 +143,7 @@ def test_a_file_of_other_weights_is_refused(part, kind, own):
     model.save_pretrained(own)
     with pytest.raises(
         UserError,
-        match=r"continues prompts with the GGUF file differently from .* standard deviations below .* so it was not kept",
+        match=r"continues prompts with the GGUF file differently from .* deviations below .* was not kept",
     ):
         llama_cpp.refuse_another_model(own / "x.gguf", kind, own)
 

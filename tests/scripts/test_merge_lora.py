@@ -157,7 +157,7 @@ def test_without_its_data_set_the_prompts_are_those_of_the_probe_text(adapter, t
 
 def test_another_model_in_the_way_is_refused(adapter, tmp_path):
     (tmp_path / "merged").mkdir()
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged")])
 
 

@@ -182,7 +182,7 @@ def test_outputs_are_not_replaced_unasked_and_have_a_known_form(tmp_path):
     with pytest.raises(UserError, match=r"--output .*out.csv must end in .jsonl or .parquet"):
         parse(tmp_path / "out.csv", source)
     parse(tmp_path / "out.jsonl", source)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         parse(tmp_path / "out.jsonl", source)
     (tmp_path / "p" / "b.kt").write_bytes(b"val b = 1\n")
     assert len(parse(tmp_path / "out.jsonl", source, "--overwrite")) == 2

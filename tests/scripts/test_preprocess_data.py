@@ -187,7 +187,7 @@ def test_neither_stage_imports_torch(source, vocabulary, tmp_path):
 
 def test_outputs_are_not_replaced_unasked_nor_foreign_folders_ever(source, prepare, tmp_path):
     output = prepare(source)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         prepare(source)
     prepare(source, "--overwrite")
     mine = tmp_path / "mine"
