@@ -102,7 +102,7 @@ def test_a_base_without_sentinels_learns_some(kind, spare_rows, plain_tokenizer,
 
 
 def test_a_base_is_asked_for_a_gap_only_with_sentinels(plain_tokenizer):
-    with pytest.raises(UserError, match="this base model has no fill-in-the-middle sentinels; leave the suffix out"):
+    with pytest.raises(UserError, match="this base model has no fill-in-the-middle sentinels; omit the suffix"):
         Encoder(plain_tokenizer, 64).prompt_ids("a", "b")
 
 
