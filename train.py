@@ -214,9 +214,9 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
         new_tokens=new_tokens,
     )
     if lora.init_lora_weights == "loftq" and not looking:
-        adapters.begin_with_loftq(model, name, revision)
+        adapters.initialise_with_loftq(model, name, revision)
     if lora.changes_base and not looking and distributed.is_first_process():
-        adapters.keep_beginning(model, work / run_folder.BEGINNING)
+        adapters.save_initial_matrices(model, work / run_folder.BEGINNING)
     return tokenizer, model
 
 
