@@ -67,7 +67,7 @@ def test_a_base_without_sentinels_learns_them(kind, spare_rows, plain_tokenizer,
     assert fim.detect(loading.load_tokenizer(str(base)).get_vocab()) is None
     adapter = tmp_path / "run" / "adapter"
     train.main(command(base, pairs, adapter, "--max_steps", "8", "--eval_predictions", "4"))
-    assert "new tokens are trained, <fim_prefix> <fim_suffix> <fim_middle>" in capsys.readouterr().out
+    assert "they are added as new tokens: <fim_prefix> <fim_suffix> <fim_middle>" in capsys.readouterr().out
     tokenizer = loading.load_tokenizer(str(adapter))
     ids = tokenizer.convert_tokens_to_ids(list(fim.BASE.sentinels))
     assert json.loads((adapter / "adapter_config.json").read_text())["trainable_token_indices"] == ids
@@ -108,7 +108,7 @@ def test_a_suffix_needs_sentinels(plain_tokenizer):
 
 def test_new_tokens_and_an_initialisation_that_changes_the_base_are_refused(plain_tokenizer, pairs, tmp_path):
     base = base_of("codegen", plain_tokenizer, tmp_path / "base", 0)
-    with pytest.raises(UserError, match="--init_lora_weights pissa cannot be stored beside new tokens; leave it out"):
+    with pytest.raises(UserError, match="--init_lora_weights pissa cannot be saved together with new tokens; leave"):
         train.main(command(base, pairs, tmp_path / "adapter", "--max_steps", "2", "--init_lora_weights", "pissa"))
 
 
