@@ -288,7 +288,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
 
         adapters = [str(model.folder) for model in found.models.values() if model.kind == "adapter"]
         base = found.models[contenders.BASE]
-        vllm_backend.refuse_what_it_cannot(base.name, base.revision, adapters, how.load_in_4bit)
+        vllm_backend.refuse_unsupported(base.name, base.revision, adapters, how.load_in_4bit)
     asked = load_questions(found.questions, manifest)
     encoders, models = contenders.encoders(found.models, how.max_prompt_tokens)
     found = dataclasses.replace(found, models=models)

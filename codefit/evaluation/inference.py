@@ -184,8 +184,8 @@ def predict(
     )
     encoder = asked.encoder
     measured = likelihood.completion_nats(model, encoder, asked.pairs, tokens_per_batch, cache, do_progress=True)
-    if cache and cache.found:
-        console.show(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
+    if cache and cache.hits:
+        console.show(f"{cache.hits} of {cache.requests} batches are taken from the cache in {cache.place}")
     items = [
         Prediction(
             id=pair.id,

@@ -124,7 +124,7 @@ def test_a_disk_without_room_is_one_sentence(adapter, tmp_path, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
         message = (
-            r"the merged model needs 0\.0 GB and the disk has 0\.0 GB left; free some, or name another --output_dir"
+            r"the merged model needs 0\.0 GB and the disk has 0\.0 GB left; free some space, or name another --output"
         )
         with pytest.raises(UserError, match=message):
             merge_lora.main(words)
