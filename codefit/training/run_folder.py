@@ -13,6 +13,7 @@ import msgspec
 from codefit import console, json_files, outputs
 from codefit.errors import UserError
 from codefit.manifest import sha256
+from codefit.model_files import TOKENIZER, TOKENIZER_CONFIG
 
 OUTPUT = "outputs/kotlin/adapter"  # where train.py writes and merge_lora.py reads, unless told
 RECORD = "arguments.json"
