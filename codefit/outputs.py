@@ -1,8 +1,7 @@
 """Outputs that are complete or absent: workspaces, atomic replacement, and locks.
 
-Everything that belongs to an unfinished output is in one hidden folder next to it, the workspace `.OUTPUT.codefit`. The
-file `codefit-lock` in it is both the lock that keeps other runs out and the mark that the folder is codefit's; a folder
-without it is never touched.
+Everything that belongs to an unfinished output is in one hidden folder next to it, the workspace `.OUTPUT.codefit`. Its
+file `codefit-lock` is the lock that keeps other runs out, and the mark without which a folder is never touched.
 """
 
 import contextlib
@@ -479,8 +478,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    mode = _mode(path)
-    return mode is not None and stat.S_ISDIR(mode)
+    return stat.S_ISDIR(_mode(path) or 0)
 
 
 def is_ours(folder: Path, begun: bool = True) -> bool:
