@@ -71,7 +71,7 @@ def test_a_folder_of_codefit_or_an_empty_one_is_replaced_when_asked(
     outputs.refuse_existing(tmp_path / "out", overwrite=False)
     make(tmp_path / "out")
     outputs.refuse_existing(tmp_path / "out", overwrite=True)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite to replace it"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite to replace it"):
         outputs.refuse_existing(tmp_path / "out", overwrite=False)
 
 

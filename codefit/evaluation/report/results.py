@@ -1,4 +1,4 @@
-"""The output folder of a benchmark: how it is written and read again, and how two of them are compared."""
+"""The output folder of a benchmark: writing it, reading it, and comparing two of them."""
 
 import dataclasses
 import shlex
@@ -30,9 +30,9 @@ class Run:
     Attributes:
         predictions: of the models, by benchmark and model.
         stored: answers of baselines.
-        about: models, benchmarks and arguments of the run that asked the models.
-        made: its whole manifest.
-        loss_png: where the loss curve of the adapted model is, if there is one.
+        about: models, benchmarks and arguments of the run that generated the predictions.
+        made: the full manifest of that run.
+        loss_png: path of the adapted model's loss curve, which may not exist.
     """
 
     predictions: Predictions
@@ -68,7 +68,7 @@ def write(folder: Path, scores: Scores, run: Run) -> None:
 
 
 def facts(about: RunManifest) -> dict[str, str]:
-    """Return what a reader of the report should know of a run, by label."""
+    """Return the facts about a run that the report lists, by label."""
     return {
         "Command": shlex.join(about.command),
         "Data set": f"{about.dataset}, split {about.arguments.split}",
@@ -78,10 +78,10 @@ def facts(about: RunManifest) -> dict[str, str]:
 
 
 def read(folder: Path) -> Run:
-    """Return the predictions in a folder, with the manifest of the run that asked the models.
+    """Return the predictions in a folder, with the manifest of the run that generated them.
 
     Raises:
-        UserError: there is no finished benchmark, a file is missing, or two are not about the same items.
+        UserError: there is no finished benchmark, a file is missing, or files do not hold the same items.
     """
     made = read_manifest(folder)
     made = made.get("predicted_by") or made
@@ -104,7 +104,7 @@ def _read_predictions(
 
 
 def _read_stored(folder: Path, benchmark: str, items: list[Prediction]) -> dict[str, list[str]]:
-    """Return the answers of the baselines, as far as they are for these items."""
+    """Return the stored answers of the baselines; {} where they do not match these items."""
     path = folder / f"baselines-{benchmark}.jsonl"
     rows = [row for _, row in read_rows(path)] if path.is_file() else []
     if [row.get("id") for row in rows] != [item.id for item in items]:
@@ -125,7 +125,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
     """Return the adapted models of two earlier runs as base and adapted of one; who they are goes into the manifest.
 
     Raises:
-        UserError: a folder holds no finished benchmark, or the two did not ask the same prompts.
+        UserError: a folder holds no finished benchmark, or the two do not have the same prompts.
     """
     runs = read(first), read(second)
     shared = [name for name in runs[0].predictions if name in runs[1].predictions]
@@ -139,7 +139,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
         if asked_a != asked_b:
             same = len(set(asked_a) & set(asked_b))
             raise UserError(
-                f"{first} and {second} did not ask the same prompts of {name} ({len(asked_a)} and {len(asked_b)}, "
+                f"{first} and {second} do not have the same prompts of {name} ({len(asked_a)} and {len(asked_b)}, "
                 f"{same} in both); run one again with the data, --sample and --seed of the other."
             )
         if runs[0].about.models[BASE].name == runs[1].about.models[BASE].name:
@@ -163,6 +163,6 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
 
 
 def _decoding(runs: Sequence[Run], benchmark: str) -> dict[str, GenerationSettings]:
-    """Return how the first adapted models of two runs were asked; {} if a run does not say."""
+    """Return the generation settings of the first adapted models of two runs; {} if a run does not record them."""
     known = [run.about.benchmarks[benchmark].decoding.get(ADAPTED) for run in runs]
     return {key: found for key, found in zip((BASE, ADAPTED), known, strict=True) if found} if all(known) else {}
