@@ -200,7 +200,7 @@ def test_an_output_that_came_in_the_meantime_is_not_replaced(tmp_path: Path) -> 
 
 def test_existence_is_asked_again_under_the_lock(tmp_path: Path) -> None:
     ours(tmp_path / "out")
-    with pytest.raises(UserError, match="is already there"), outputs.new_directory(tmp_path / "out"):
+    with pytest.raises(UserError, match="already exists"), outputs.new_directory(tmp_path / "out"):
         pytest.fail("the block must not start")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
