@@ -244,6 +244,7 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
     references = refuse_lossy_tokens(asked, encoder)
     training = load_training(found.questions, how.few_shot, manifest)
     predicted = inference.of_models(found, asked, encoders, training)
+    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     benchmarks = {
         each.name: BenchmarkInfo(
             title=each.title,
@@ -259,9 +260,12 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
         dataset=found.questions.dataset,
         load_in_4bit=how.load_in_4bit,
         cut_prompts=cut,
-        asked={name: doors.digest(by_key["base"].items) for name, by_key in predicted.items()},
+        asked={name: doors.digest(by_key["base"]) for name, by_key in predictions.items()},
+        answered={
+            name: {key: doors.answers_digest(items) for key, items in by_key.items()}
+            for name, by_key in predictions.items()
+        },
     )
-    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     about = result_schema.of_manifest(manifest.content, output)
     loss_png = Path(str(models["adapted"].folder)) / "loss.png"
     return results.Run(

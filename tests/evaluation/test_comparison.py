@@ -12,13 +12,13 @@ from codefit.evaluation.report import html as page
 from codefit.evaluation.result_schema import Model, Role
 from codefit.records import Prediction
 from codefit.scoring import statistics
-from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, PROMPT, prediction, wrong
+from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, PROMPT, prediction, word, wrong
 
 
 def written(number, text, reference=None, reason="stop", **changes):
     """Return a prediction for a prompt of its own, with a reference that no other prompt shares."""
     reference = f"value_{number} = load_everything(path_{number}, mode_{number})\n" if reference is None else reference
-    item = prediction(number, text, reason, reference=reference, prompt=f"# file {number}\n", **changes)
+    item = prediction(number, text, reason, reference=reference, prompt=f"# file {word(number)}\n", **changes)
     return dataclasses.replace(item, path=f"f{number}.py")
 
 
@@ -36,7 +36,9 @@ GOOD = [written(n, f"value_{n} = load_everything(path_{n}, mode_{n})\n") for n i
 RUN_ON = [dataclasses.replace(item, prediction=item.prediction + "x = 1\ny = 2\nz = 3\n" * 3) for item in GOOD]
 VAGUE = [written(n, f"value = {n}\n") for n in range(30)]
 BETTER = [written(n, f"value_{n} = load({n})\n") for n in range(30)]
-LONGER = [dataclasses.replace(item, prompt="x = 1\nload(", prediction="y)") for item in GOOD[:10]]
+LONGER = [
+    dataclasses.replace(item, prompt="x = 1\nload(", prediction=f"{word(n)})") for n, item in enumerate(GOOD[:10])
+]
 MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted"], validation_loss=3.0)}
 
 
@@ -356,7 +358,7 @@ def test_several_models_share_a_table_each_compared_with_the_base():
     content = comparison.scores(scored, models, {"heldout": HELD_OUT}, {}, seed=0)
     benchmark = content.benchmarks["heldout"]
     against = benchmark.headline.against_base
-    assert (against["adapted"].verdict, against["adapted-2"].verdict) == ("better", "better")
+    assert (against["adapted"].verdict, against["adapted-2"].verdict) == ("better", "no conclusion")
     assert against["few-shot"].value == 0
     table = terminal.table(benchmark, models)
     assert max(map(len, table.splitlines())) <= 100
