@@ -9,7 +9,8 @@ from codefit.records import Prediction
 LARGEST_FILE = 0.5  # a share of the prompts from one file, above which nothing is concluded about files
 ALIKE = 0.5  # a share of a file's prompts in another file, from which on the two are one file
 DISTINCT = 0.5  # a share of prompts that are unlike all others, below which nothing is concluded
-BLANK = 0.5  # a share of references without text, above which a model that writes nothing is the best one
+SHORTEST = 3  # characters of a reference that says anything
+TOO_SHORT = 0.5  # a share of references that say nothing, above which nothing is concluded
 CONTEXT = 400  # characters of a prompt's end that tell prompts apart
 
 
@@ -42,7 +43,7 @@ def _content(item: Prediction) -> tuple[str, ...]:
 
 def doubts(items: Sequence[Prediction]) -> list[str]:
     """Return the sentences that leave no conclusion about any model that was asked these prompts."""
-    return [*_one_file(items), *_repeated(items), *_blank(items)]
+    return [*_one_file(items), *_repeated(items), *_too_short(items)]
 
 
 def _one_file(items: Sequence[Prediction]) -> list[str]:
@@ -60,8 +61,8 @@ def _repeated(items: Sequence[Prediction]) -> list[str]:
     return [f"Only {distinct} of {len(items)} prompts differ in more than numbers: the scores count some again."]
 
 
-def _blank(items: Sequence[Prediction]) -> list[str]:
-    blank = sum(not item.reference.strip() for item in items)
-    if blank <= BLANK * len(items):
+def _too_short(items: Sequence[Prediction]) -> list[str]:
+    short = sum(len(item.reference.strip()) < SHORTEST for item in items)
+    if short <= TOO_SHORT * len(items):
         return []
-    return [f"{blank} of {len(items)} references are empty, so that writing nothing scores best."]
+    return [f"{short} of {len(items)} references have fewer than {SHORTEST} characters, too little to be right about."]

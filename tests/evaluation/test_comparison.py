@@ -148,6 +148,30 @@ def test_an_editor_cuts_what_it_would_not_show(prompt, text, suffix, path, kept)
     assert comparison.score_items([item])[0].scores["accepted"] == 100  # the reference is cut alike
 
 
+@pytest.mark.parametrize(
+    ("task", "text", "kept"),
+    [
+        ("line", "    a = 1\n    b = 2\n", "    a = 1"),
+        ("line", "\n    a = 1\nb", "\n    a = 1"),
+        ("method", "    a = 1\n    return a\n\ndef g():\n    pass\n", "    a = 1\n    return a"),
+        ("method", "    a = 1\n", "    a = 1\n"),
+        ("naming", "load_file\nrest", "load_file"),
+    ],
+)
+def test_a_task_of_one_line_or_body_is_cut_at_its_end(task, text, kept):
+    item = Prediction("1", "def f():\n", text, kept, path="a.py", task=task)
+    assert truncation.as_editor(item, text) == kept
+
+
+@pytest.mark.parametrize("task", ["line", "method"])
+def test_running_on_is_no_loss_in_a_task_of_one_line_or_body(task):
+    items = [dataclasses.replace(item, task=task, prediction=f"    value = {n}\n") for n, item in enumerate(VAGUE)]
+    on = [dataclasses.replace(item, prediction=item.prediction + "def g():\n    pass\n" * 3) for item in items]
+    row = found(items, on)[0].benchmarks["heldout"].headline
+    assert row.metric == {"line": "accepted", "method": "edit_similarity_cut"}[task]
+    assert row.against_base["adapted"].value == 0
+
+
 def test_the_secondary_verdicts_of_all_benchmarks_are_corrected_together():
     alone = found(VAGUE, BETTER)[0].benchmarks["heldout"]
     scored = {
@@ -376,7 +400,8 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
         role: Model(name=name, label=name, role=Role.ADAPTED)
         for role, name in zip(("adapted", "adapted-2", "adapted-3"), names, strict=True)
     }
-    answers = {"base": RUN_ON, "adapted": VAGUE, "adapted-2": GOOD, "adapted-3": BETTER}
+    running_on = [dataclasses.replace(item, prediction=item.prediction + "x = 1\n" * 3) for item in BETTER]
+    answers = {"base": running_on, "adapted": VAGUE, "adapted-2": BETTER, "adapted-3": VAGUE}
     by_role = {role: [*items, *LONGER] for role, items in answers.items()}
     scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
     stored = {"heldout": {"nearest": [item.reference for item in by_role["base"]]}}

@@ -6,7 +6,7 @@ the strongest floor, and where something leaves no conclusion, it says that and 
 
 import math
 
-from codefit.evaluation import forgetting, prompt_groups
+from codefit.evaluation import forgetting, output_checks, prompt_groups
 from codefit.evaluation.report import wording
 from codefit.evaluation.report.wording import Models, interval, number
 from codefit.evaluation.result_schema import BenchmarkResult, MetricRow
@@ -99,9 +99,12 @@ def _unresolved(result: BenchmarkResult, who: str, size: str, learned: bool, key
 
 
 def _learned_to_stop(result: BenchmarkResult, key: str) -> bool:
-    """Return whether a model is better as it was generated; where it is not better when cut, it ends better."""
+    """Return whether a model is better as it was generated, and an editor has less of it to cut than of the base."""
     uncut = next((row for row in result.metrics if row.metric == CUT.get(result.headline.metric)), None)
-    return uncut is not None and uncut.against_base[key].verdict == "better"
+    if uncut is None or uncut.against_base[key].verdict != "better":
+        return False
+    runs_on = next(row for row in result.checks if row.check == output_checks.RUNS_ON)
+    return runs_on.counts[key].count < runs_on.counts["base"].count
 
 
 def _look_up_unknown(result: BenchmarkResult, key: str) -> str:
