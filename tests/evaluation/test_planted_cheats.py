@@ -261,7 +261,7 @@ CHEATS: dict[str, tuple[Callable[[], tuple[Items, Items]], Sequence[str], str]] 
     "answers only the shortest prompts": (
         lambda: (BASE, only_the_shortest_prompts()),
         (),
-        "No conclusion about the adapted model on held-out code: 70 % of the predictions of the adapted model are empty",
+        "No conclusion about the adapted model on held-out code: 70 % of the predictions of the adapted model are",
     ),
     "appends the reference of another row": (
         lambda: (BASE, other_rows(BASE)),
@@ -271,12 +271,12 @@ CHEATS: dict[str, tuple[Callable[[], tuple[Items, Items]], Sequence[str], str]] 
     "Markdown fences": (
         lambda: (BASE, replaced(guesses(ITEMS, 0.8, "x"), lambda item: f"```python\n{item.prediction}```\n")),
         (),
-        "No conclusion about the adapted model on held-out code: 100 % of the predictions of the adapted model begin with",
+        "No conclusion about the adapted model on held-out code: 100 % of the predictions of the adapted model begin",
     ),
     "white space": (
         lambda: (BASE, replaced(BASE, lambda item: "   \n\n  ")),
         (),
-        "No conclusion about the adapted model on held-out code: 100 % of the predictions of the adapted model are empty",
+        "No conclusion about the adapted model on held-out code: 100 % of the predictions of the adapted model are",
     ),
     "base and adapted swapped": (
         lambda: (guesses(ITEMS, 0.8, "x"), BASE),
@@ -444,7 +444,7 @@ def test_answers_that_were_changed_after_the_run_are_refused(change: str, tmp_pa
     for key in ("base", "adapted"):
         path = run / f"predictions-{key}-heldout.jsonl"
         records.write_jsonl(path, map(CHANGES[change], list(records.read_jsonl(path, Prediction))))
-    with pytest.raises(UserError, match="predictions-base-heldout.jsonl was changed after its model was asked"):
+    with pytest.raises(UserError, match=r"predictions-base-heldout.jsonl was changed after its model was asked"):
         rescored(run)
 
 
