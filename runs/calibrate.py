@@ -75,15 +75,23 @@ class Sample:
     clusters: list[str]
     is_swapped: NDArray[np.bool_]
 
+    def stats(self, pool: Population, number: int) -> tuple[Array, Array]:
+        """Return the statistics of both models in one metric, each of shape (items, k)."""
+        a, b = (each[self.at] for each in pool.stats[number])
+        return np.where(self.is_swapped, b, a), np.where(self.is_swapped, a, b)
+
     def compared(self, pool: Population, number: int, inside: NDArray[np.bool_] | None = None) -> Comparison:
         """Return the comparison of the models in one metric, in all items or in those that are `inside` a group."""
-        metric, (a, b) = pool.metrics[number], pool.stats[number]
-        one, other = (np.where(self.is_swapped, second[self.at], first[self.at]) for first, second in ((a, b), (b, a)))
-        clusters = self.clusters
+        (one, other), clusters = self.stats(pool, number), self.clusters
         if inside is not None:
             one, other = one[inside], other[inside]
             clusters = [name for name, is_in in zip(clusters, inside, strict=True) if is_in]
-        return statistics.compare(one, other, clusters, metric.scale, seed=0)
+        return statistics.compare(one, other, clusters, pool.metrics[number].scale, seed=0)
+
+    def misses(self, pool: Population, number: int, true: float) -> bool:
+        """Return whether the interval of the difference in one metric leaves out the truth."""
+        gap = statistics.difference(*self.stats(pool, number), self.clusters, pool.metrics[number].scale)
+        return not gap.low <= true <= gap.high
 
 
 def drawn(pool: Population, count: int, swap: bool, random: np.random.Generator) -> Sample:
@@ -147,8 +155,7 @@ def calibrate(
             false += [each.verdict in ("better", "worse") for each in table]
             any_false += has_verdict(pool, sample, table)
             sample = drawn(pool, count, swap=False, random=random)
-            table = [sample.compared(pool, number) for number in numbers]
-            missed += [not each.low <= value <= each.high for each, value in zip(table, truths, strict=True)]
+            missed += [sample.misses(pool, number, truths[number]) for number in numbers]
         for name, wrong, miss in zip(names, false, missed, strict=True):
             found[name][count] = 100 * wrong / simulations, 100 * miss / simulations
         found[TABLE][count] = 100 * any_false / simulations, float("nan")
