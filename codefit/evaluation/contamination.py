@@ -23,7 +23,7 @@ from codefit.scoring.statistics import Array
 
 SURE = 0.05  # the probability of such a gap between files of one kind, below which the base has probably seen the test
 FEWEST_FILES = 10  # of each kind, below which nothing is said
-SHUFFLES = 10_000
+SHUFFLES = 2_000
 SHORTEST = 3  # letters of a name that is renamed: x and id say nothing
 
 # What gives a file names of its own: definitions with their parameters, assignments at the start of a line, loops.
