@@ -403,11 +403,11 @@ def test_what_is_broken_in_both_files_is_refused(kind: str, tmp_path: Path) -> N
 
 
 def test_references_that_are_changed_in_both_files_are_refused(tmp_path: Path) -> None:
-    from codefit.evaluation.report import doors
+    from codefit.evaluation.report import comparability
 
     run = folder(tmp_path / "run", broken("other reference", BASE), broken("other reference", BASE))
     made = json.loads((run / "manifest.json").read_text())
-    made["asked"] = {"heldout": doors.digest(BASE)}
+    made["asked"] = {"heldout": comparability.digest(BASE)}
     (run / "manifest.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match="has other prompts or references than were asked"):
         rescored(run)
@@ -424,14 +424,14 @@ CHANGES: dict[str, Callable[[Prediction], Prediction]] = {
 
 def with_digests(run: Path) -> Path:
     """Note in the manifest what the models answered, as a run that asks them does."""
-    from codefit.evaluation.report import doors
+    from codefit.evaluation.report import comparability
 
     made = json.loads((run / "manifest.json").read_text())
     items = {
         key: list(records.read_jsonl(run / f"predictions-{key}-heldout.jsonl", Prediction)) for key in made["models"]
     }
-    made["asked"] = {"heldout": doors.digest(items["base"])}
-    made["answered"] = {"heldout": {key: doors.answers_digest(rows) for key, rows in items.items()}}
+    made["asked"] = {"heldout": comparability.digest(items["base"])}
+    made["answered"] = {"heldout": {key: comparability.answers_digest(rows) for key, rows in items.items()}}
     (run / "manifest.json").write_text(json.dumps(made))
     return run
 

@@ -12,11 +12,12 @@ import msgspec
 from codefit.errors import UserError
 from codefit.evaluation import baselines, result_schema
 from codefit.evaluation.comparison import ADAPTED, BASE
-from codefit.evaluation.report import doors, html, naming_errors, plots, terminal
+from codefit.evaluation.report import comparability, html, naming_errors, plots, terminal
 from codefit.evaluation.result_schema import GenerationSettings, Role, RunManifest, Scores
 from codefit.manifest import Manifest, read_manifest
 from codefit.outputs import MANIFEST, write_whole
 from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
+from codefit.training.run_folder import LOSS_CURVE
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and model, the base first
 Stored = dict[str, dict[str, list[str]]]  # answers of baselines, by benchmark and baseline
@@ -52,10 +53,10 @@ def write(folder: Path, scores: Scores, run: Run) -> None:
             columns = zip(ids, *answers.values(), strict=True)
             rows = (dict(zip(("id", *answers), row, strict=True)) for row in columns)
             write_jsonl(folder / f"baselines-{benchmark}.jsonl", rows)
-    result_schema.write(scores, folder / "scores.json")
+    result_schema.write(scores, folder / result_schema.FILE)
     loss_png = run.loss_png if run.loss_png.is_file() else None
     if loss_png:
-        shutil.copyfile(loss_png, folder / "loss.png")
+        shutil.copyfile(loss_png, folder / LOSS_CURVE)
     page = html.page(scores, run.predictions, facts(run.about), loss_png)
     write_whole(folder / "report.html", page)
     write_whole(folder / "report.md", terminal.markdown(scores))
@@ -89,7 +90,7 @@ def read(folder: Path) -> Run:
     about = result_schema.of_manifest(made, folder / MANIFEST)
     predictions = {name: _read_predictions(folder, name, about) for name in about.benchmarks}
     stored = {name: _read_stored(folder, name, by_model[BASE]) for name, by_model in predictions.items()}
-    return Run(predictions, stored, about, made, folder / "loss.png")
+    return Run(predictions, stored, about, made, folder / LOSS_CURVE)
 
 
 def _read_predictions(folder: Path, benchmark: str, about: RunManifest) -> dict[str, list[Prediction]]:
@@ -97,7 +98,7 @@ def _read_predictions(folder: Path, benchmark: str, about: RunManifest) -> dict[
     found = {key: list(read_jsonl(file, Prediction)) for key, file in files.items()}
     known = about.answered.get(benchmark, {})
     answered = {file: known[key] for key, file in files.items() if key in known}
-    doors.check({files[key]: items for key, items in found.items()}, about.asked.get(benchmark), answered)
+    comparability.check({files[key]: items for key, items in found.items()}, about.asked.get(benchmark), answered)
     return found
 
 
@@ -141,7 +142,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
                 f"{same} in both); run one again with the data, --sample and --seed of the other."
             )
         if runs[0].about.models[BASE].name == runs[1].about.models[BASE].name:
-            doors.check(
+            comparability.check(
                 {_file(folder, ADAPTED, name): items for folder, items in ((first, ours), (second, theirs))}, None
             )
         predictions[name] = {BASE: ours, ADAPTED: theirs}
@@ -156,16 +157,16 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
     known = {
         "models": result_schema.plain(models),
         "benchmarks": result_schema.plain(benchmarks),
-        "asked": {name: doors.digest(by_model[BASE]) for name, by_model in predictions.items()},
+        "asked": {name: comparability.digest(by_model[BASE]) for name, by_model in predictions.items()},
         "answered": {
-            name: {key: doors.answers_digest(items) for key, items in by_model.items()}
+            name: {key: comparability.answers_digest(items) for key, items in by_model.items()}
             for name, by_model in predictions.items()
         },
     }
     manifest.update(**known, dataset=runs[0].about.dataset, compared=made)
     stored = {name: runs[0].stored[name] for name in shared}
     about = result_schema.of_manifest(manifest.content, Path(MANIFEST))
-    return Run(predictions, stored, about, manifest.content, second / "loss.png")
+    return Run(predictions, stored, about, manifest.content, second / LOSS_CURVE)
 
 
 def _decoding(runs: Sequence[Run], benchmark: str) -> dict[str, GenerationSettings]:
