@@ -300,6 +300,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
     references = refuse_lossy_tokens(asked, encoder)
     training = load_training(found.questions, how.few_shot, manifest)
     predicted = inference.of_models(found, asked, encoders, training)
+    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     benchmarks = {
         each.name: BenchmarkInfo(
             title=each.title,
@@ -315,9 +316,12 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         dataset=found.questions.dataset,
         load_in_4bit=how.load_in_4bit,
         cut_prompts=cut,
-        asked={name: comparability.digest(by_key["base"].items) for name, by_key in predicted.items()},
+        asked={name: comparability.digest(by_key["base"]) for name, by_key in predictions.items()},
+        answered={
+            name: {key: comparability.answers_digest(items) for key, items in by_key.items()}
+            for name, by_key in predictions.items()
+        },
     )
-    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     about = result_schema.of_manifest(manifest.content, output)
     loss_png = Path(str(models["adapted"].folder)) / LOSS_CURVE
     return results.Run(
