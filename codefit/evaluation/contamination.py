@@ -149,10 +149,9 @@ def compare(test: Mapping[str, float], newer: Mapping[str, float], seed: int = 0
         seed: of the permutations.
     """
     one, other = (np.array([*found.values()], dtype=np.float64) for found in (test, newer))
-    means = [float(each.mean()) if len(each) else math.nan for each in (one, other)]
-    if min(len(one), len(other)) < FEWEST_FILES:
-        return Contamination(*means, None)
-    return Contamination(*means, _p_larger(one, other, seed))
+    enough = min(len(one), len(other)) >= FEWEST_FILES
+    first, second = (float(each.mean()) if len(each) else math.nan for each in (one, other))
+    return Contamination(first, second, _p_larger(one, other, seed) if enough else None)
 
 
 def _p_larger(one: Array, other: Array, seed: int) -> float:
