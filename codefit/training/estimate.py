@@ -225,8 +225,8 @@ def refuse_full_disk(output: Path, lora: LoraSettings, model: Any) -> None:
     free, needed = free_bytes(output), bytes_written(model, lora)
     if free < needed:
         raise UserError(
-            f"the disk of {output} has {console.size(free)} free, and checkpoints and result need "
-            f"{console.size(needed)}; make room, or choose another --output_dir."
+            f"the disk of {output} has {console.size(free)} free, but checkpoints and result need "
+            f"{console.size(needed)}; free some space, or choose another --output_dir."
         )
 
 
