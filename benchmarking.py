@@ -168,7 +168,7 @@ class Request:
         )
 
     def contradiction(self) -> str | None:
-        """Return a sentence about contradictory flags; None where there are none."""
+        """Return a sentence about contradictory flags; None if there are none."""
         from codefit.evaluation import questions, task_metrics
         from codefit.evaluation.benchmarks import formats
 

@@ -96,7 +96,7 @@ def shown(value: float, low: float, high: float, sign: str = "") -> str:
 
 
 def draw(scored: Mapping[str, dict[str, Any]], path: Path) -> None:
-    """Draw each metric in a panel of its own: a model a row, its score as a dot on its interval."""
+    """Draw a panel per metric with a row per model: its score as a dot on its interval."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -101,7 +101,7 @@ def read_samples(job: Job) -> list[Any]:
     while len(encoding.pack(lengths, ROW_TOKENS)) > rows or len(lengths) % job.steps:
         lengths.pop()
     if len(encoding.pack(lengths, ROW_TOKENS)) < rows:
-        raise UserError(f"{job.dataset} does not fill {rows} rows; prepare more files, or take fewer --steps.")
+        raise UserError(f"{job.dataset} does not fill {rows} rows; prepare it from more files, or use fewer --steps.")
     return samples[: len(lengths)]
 
 

@@ -240,7 +240,7 @@ class Stage:
         """Run the command again, and return what is wrong with its end and with what lies there then."""
         outcome = self.run()
         complete = all(f"work/{group.names[0]}" in self.tree() for group in self.scene.groups)
-        refused = complete and outcome.code == 1 and "already there" in outcome.stderr
+        refused = complete and outcome.code == 1 and "already exists" in outcome.stderr
         wrong = [] if outcome.code == 0 or refused else [f"the next run: {self._failed(outcome)}"]
         if complaint := outcome.complaint():
             wrong.append(f"the next run: {complaint}")

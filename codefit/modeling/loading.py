@@ -153,9 +153,9 @@ def refuse_broken(model: Any, what: str, weights: Iterable[tuple[str, torch.Tens
     """Raise UserError where weights are not finite, or a forward pass of the model fails.
 
     Args:
-        model: in evaluation mode, on its device.
-        what: which model it is, the beginning of a sentence.
-        weights: name and tensor of any shape and dtype of what is looked at; all weights of the model when None.
+        model: a model in evaluation mode, on its device.
+        what: what the model is called at the start of the error message.
+        weights: names and tensors, of any shape and dtype, to check; all weights of the model when None.
     """
     for name, weight in model.named_parameters() if weights is None else weights:
         if weight.is_floating_point() and weight.dtype.itemsize > 1 and weight.numel():
@@ -302,10 +302,10 @@ def _refuse_misfit(
     """Raise UserError unless the tensors of an adapter's file match those that its model needs.
 
     Args:
-        adapter: its folder.
-        tensors: of the model with the adapter, by name, of any shape; one that is shared has two names.
-        missing: tensors of the model that were not in its file, those of the base among them.
-        unexpected: tensors of the file that the model has no place for.
+        adapter: the adapter's folder.
+        tensors: tensors of the model with the adapter, by name, of any shape; a shared tensor has two names.
+        missing: tensors of the model that are not in the file, including those of the base.
+        unexpected: tensors of the file that the model does not have.
     """
     there = {id(tensor) for name, tensor in tensors.items() if name not in {*missing}}
     absent = [

@@ -138,7 +138,7 @@ class BaseWeights:
             return shape
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Return a copy of a tensor in the shape of the file, in its own dtype if none is asked for."""
+        """Return a copy of a tensor in its stored shape, and in its stored dtype where none is given."""
         with safe_open(self.file_of[name], "pt") as content:
             tensor: torch.Tensor = content.get_tensor(name)
             return tensor.to(dtype, copy=True)
@@ -148,7 +148,7 @@ class Layers:
     """The layers of a base with its adapter; each weight of the base is read when it is merged, and then freed.
 
     Attributes:
-        sizes: how many numbers each weight of the merged model has.
+        sizes: number of elements of each weight of the merged model.
     """
 
     def __init__(self, base: Base, adapter: str) -> None:
@@ -197,7 +197,7 @@ class Layers:
             yield name, self.ready.pop(name) if name in self.ready else self._merged(name)
 
     def _merged(self, name: str) -> torch.Tensor:
-        """Return a weight, float32, in the shape that it has in the base; what else its layer holds is kept ready."""
+        """Return a merged weight, float32, in its shape; the other weights of its layer are kept in `ready`."""
         layer = self._changed_layer(name)
         if layer is None:
             weight: torch.Tensor = self._filled(self.model.get_submodule(name.rpartition(".")[0]), name)
@@ -218,7 +218,7 @@ class Layers:
         return None
 
     def _merge(self, path: str) -> dict[str, torch.Tensor]:
-        """Return the merged weights of a layer that PEFT has wrapped, float32, in their shape; and forget the layer."""
+        """Return the merged weights of a layer that PEFT has wrapped, float32, in their shape; free the layer."""
         layer: Any = self.model.get_submodule(path)
         if not hasattr(layer, "modules_to_save"):  # such a layer is a trained copy that needs nothing of the base
             for inner in layer.modules():
@@ -283,7 +283,7 @@ def _quantised_layers(base: Base) -> set[str]:
 
 
 def _as_quantised(weight: torch.Tensor) -> torch.Tensor:
-    """Return what is left of a weight, any shape, after NF4 with double quantisation; same shape and dtype."""
+    """Return a weight after quantising it to NF4 (with double quantisation) and back, same shape and dtype, on CPU."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     codes, state = quantize_4bit(weight.to(hardware.device()), compress_statistics=True, quant_type="nf4")
@@ -300,7 +300,7 @@ def write_shards(layers: Layers, folder: Path, dtype: torch.dtype, shard_bytes: 
     Args:
         layers: what is merged.
         folder: gets model.safetensors, or model-00001-of-00002.safetensors and so on.
-        dtype: what the weights are rounded to.
+        dtype: dtype that the weights are rounded to.
         shard_bytes: a file holds no more; a single weight may be larger, and gets a file of its own.
     """
     sizes = {name: number * dtype.itemsize for name, number in layers.sizes.items()}

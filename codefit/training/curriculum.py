@@ -68,15 +68,17 @@ def by_difficulty(
 
 
 def lengths(ids: Sequence[np.ndarray]) -> list[float]:
-    """Return the number of tokens of each document; ids of shape (tokens,)."""
+    """Return the number of tokens of each document, given as token ids: arrays of shape (tokens,), int64."""
     return [float(len(row)) for row in ids]
 
 
 def rarities(ids: Sequence[np.ndarray]) -> list[float]:
     """Return the mean negative log-probability of each document's tokens under the unigram distribution, in nats.
 
-    The sentence rarity of arXiv 1903.09848 divided by the length, which is a measure of its own here. `ids` are the
-    token ids of each document, shape (tokens,), int64.
+    This is the sentence rarity of arXiv 1903.09848 divided by the length, which is a separate measure here.
+
+    Args:
+        ids: token ids of each document, shape (tokens,), int64.
     """
     counts = np.bincount(np.concatenate([*ids, np.zeros(0, np.int64)]))
     nats = -np.log(np.maximum(counts, 1) / max(1, counts.sum()))
@@ -84,7 +86,11 @@ def rarities(ids: Sequence[np.ndarray]) -> list[float]:
 
 
 def entropies(ids: Sequence[np.ndarray]) -> list[float]:
-    """Return the Shannon entropy of each document's own distribution of tokens, in bits; ids of shape (tokens,)."""
+    """Return the Shannon entropy of each document's token distribution, in bits.
+
+    Args:
+        ids: token ids of each document, shape (tokens,), int64.
+    """
 
     def entropy(row: np.ndarray) -> float:
         shares = np.unique(row, return_counts=True)[1] / max(1, len(row))

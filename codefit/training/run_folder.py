@@ -18,9 +18,9 @@ OUTPUT = "outputs/kotlin/adapter"  # where train.py writes and merge_lora.py rea
 RECORD = "arguments.json"
 STATE = "trainer_state.json"  # in a checkpoint and next to a result, from the Trainer
 LOSS_CURVE = "loss.png"  # next to a result
-SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on the disk
-PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result becomes visible
-BEGINNING = "beginning"  # the adapter before its first step, where the base was changed to fit it
+SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on disk
+PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result is moved into place
+BEGINNING = "beginning"  # the adapter before the first step, where its initialisation changed the base
 
 NEW_TOKENIZER = "tokenizer"  # of a model from scratch, trained before its first step
 

@@ -200,14 +200,11 @@ class Muon(torch.optim.Muon):
 
 
 def orthogonalised(gradient: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
-    """Return a matrix with all singular values brought near one, by the quintic Newton-Schulz iteration of Muon.
+    """Return the matrix with all singular values brought close to 1 by Muon's quintic Newton-Schulz iteration.
 
     Args:
-        gradient: shape (rows, columns), float32.
-        group: of the optimizer: ns_coefficients, ns_steps and eps.
-
-    Returns:
-        the same shape and dtype.
+        gradient: shape (rows, columns), any floating-point dtype; the result has the same shape and dtype.
+        group: the optimizer's parameter group with the settings of the iteration.
     """
     a, b, c = group["ns_coefficients"]
     wide: torch.Tensor = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T

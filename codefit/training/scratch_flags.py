@@ -27,20 +27,20 @@ def add(group: Any) -> None:
         "--curriculum_by",
         choices=DIFFICULTIES,
         default="rarity",
-        help="what is difficult: rare tokens, many different ones, a high loss of --curriculum_model, or length",
+        help="measure of difficulty: rarity or entropy of the tokens, loss of --curriculum_model, or length",
     )
-    flag("--curriculum_model", help="a model that was trained before; its loss is the difficulty")
+    flag("--curriculum_model", help="a trained model whose loss is the difficulty")
 
 
 def add_search(group: Any) -> None:
     """Add the flags of a hyperparameter search, which also works for adapters."""
     flag = group.add_argument
-    flag("--trials", type=cli.number(int, 1), help="how many runs, each in a folder of its own in --output_dir")
+    flag("--trials", type=cli.number(int, 1), help="number of runs, each in its own folder in --output_dir")
     flag(
         "--search",
         nargs="+",
         metavar="FLAG=VALUES",
-        help="what they vary: learning_rate=1e-4..1e-2 is a range, lora_r=8,16,32 a choice",
+        help="flags to vary: learning_rate=1e-4..1e-2 is a range, lora_r=8,16,32 a choice",
     )
 
 

@@ -1,10 +1,9 @@
 """The trainer: packed samples that cannot attend to each other, logits only where there are labels, exact resume.
 
-Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, transformers
-builds the block-diagonal mask itself, on every backend. An all-ones mask would let packed samples see each other.
-Where an architecture cannot isolate (codefit/training/sample_isolation.py), a row holds one sample.
-Flash-attention knows packed samples by their positions too, but only in a batch of one row; there, rows are laid end
-to end.
+Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, Transformers
+builds a block-diagonal mask with every backend. An all-ones mask would let packed samples attend to each other. In an
+architecture that cannot isolate them (codefit/training/sample_isolation.py), a row holds one sample. FlashAttention
+also separates samples by their positions, but only in a batch of one row; there, all rows are joined into one.
 """
 
 import contextlib
@@ -155,7 +154,10 @@ class CodeTrainer(Trainer):
         return loss
 
     def _add_gradients(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
-        """Return the loss of a batch after its backward pass, in nats, shape (); once rescued, in parts of that sum."""
+        """Return the loss of a batch in nats, shape (), after its backward pass.
+
+        Once memory ran out, it is computed row by row, with the same sum.
+        """
         if not self.rescued:
             return super().training_step(model, inputs, num_items_in_batch)
         count = min(len(inputs["input_ids"]), self.args.per_device_train_batch_size)
@@ -165,9 +167,9 @@ class CodeTrainer(Trainer):
         return torch.stack(losses).sum()
 
     def _rescue(self, model: Any, num_items_in_batch: Any) -> torch.Tensor:
-        """Make the gradients of this optimizer step anew with less memory.
+        """Compute the gradients of this optimizer step again with less memory.
 
-        Returns the loss of its newest batch in nats, shape ().
+        Returns the loss of the last batch in nats, shape ().
         """
         rows = self.args.per_device_train_batch_size
         if self.rescued or self.args.world_size > 1 or (rows == 1 and self.args.activation_checkpointing):
@@ -281,7 +283,7 @@ class CodeTrainer(Trainer):
         return metrics
 
     def weights(self) -> dict[str, torch.Tensor] | None:
-        """Return the state dict where the weights are sharded over processes, all of which must ask; else None.
+        """Return the state dict where weights are sharded, else None; all processes must call this.
 
         Its tensors are whole, in the shape and dtype that each has in the model.
         """
@@ -311,10 +313,7 @@ class CodeTrainer(Trainer):
             self.predicting_seconds += time.monotonic() - started
 
     def _evaluate_batch(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """Return summed nats, number of labels, and how many labels are the first, and among the TOP first choices.
-
-        Shape (4,), float64.
-        """
+        """Return (summed nats, labels, labels ranked first, labels among the TOP first), shape (4,), float64."""
         with self.compute_loss_context_manager():
             outputs = self._forward(model, inputs, num_items_in_batch=1)
         labels = inputs["shift_labels"].flatten()

@@ -127,7 +127,7 @@ def test_the_most_frequent_literals_of_train_are_kept(exported):
 def test_pairs_of_other_tasks_cannot_be_exported(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         preprocess_data.main(["--codexglue", *words])
-    assert "--codexglue needs --task method and Python, since its format has no other" in capsys.readouterr().err
+    assert "--codexglue needs --task method and Python, the only language of its format" in capsys.readouterr().err
 
 
 def test_the_reader_names_a_file_without_rows(tmp_path):

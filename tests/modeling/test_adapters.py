@@ -155,5 +155,5 @@ def test_the_other_stages_accept_a_fully_finetuned_model(tiny_base, prepared, tm
     complete.main(["--hf_repository", str(whole), "--prompt", "def f(", "--max_new_tokens", "2"])
     benchmarking.main(["--hf_repository", str(whole), "--output_dir", str(tmp_path / "benchmark"), "--dry_run"])
     assert f"base        {tiny_base}" in capsys.readouterr().out
-    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge"):
+    with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge"):
         merge_lora.main(["--hf_repository", str(whole)])

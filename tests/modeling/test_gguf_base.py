@@ -135,7 +135,7 @@ def test_an_unknown_pre_tokenizer_is_refused(tmp_path, monkeypatch):
 def test_several_files_or_a_part_of_one_are_refused(tmp_path):
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
-    with pytest.raises(UserError, match=r"holds several GGUF files \(a.gguf, b.gguf\); name one of them"):
+    with pytest.raises(UserError, match=r"contains several GGUF files \(a.gguf, b.gguf\); give one of them"):
         gguf_base.local_model(str(tmp_path))
     part = tmp_path / "big-00001-of-00003.gguf"
     part.write_bytes(b"GGUF")

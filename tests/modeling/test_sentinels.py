@@ -102,7 +102,7 @@ def test_a_base_without_sentinels_learns_them(kind, spare_rows, plain_tokenizer,
 
 
 def test_a_suffix_needs_sentinels(plain_tokenizer):
-    with pytest.raises(UserError, match="this base model has no fill-in-the-middle sentinels; leave the suffix out"):
+    with pytest.raises(UserError, match="this base model has no fill-in-the-middle sentinels; omit the suffix"):
         Encoder(plain_tokenizer, 64).prompt_ids("a", "b")
 
 

@@ -193,7 +193,7 @@ def test_a_long_message_is_cut_and_its_template_is_not(tiny_tokenizer):
 
 
 def test_a_model_without_a_chat_template_is_one_sentence(tiny_tokenizer):
-    with pytest.raises(UserError, match="has no chat template; prepare the data with --prompt_format plain, or take"):
+    with pytest.raises(UserError, match="has no chat template; prepare the data with --prompt_format plain, or choose"):
         Encoder(tiny_tokenizer, 64).pair_ids(chat_pair("a"))
 
 

@@ -91,7 +91,7 @@ CONTRADICTIONS = [
     ("--from_scratch", "holds pairs, not whole documents; prepare it with --task document"),
     ("--from_scratch --hidden_size 32 --num_attention_heads 5", "does not give 5 heads"),
     ("--from_scratch --max_length 9", "is too short for a model from scratch; give 32 or more"),
-    ("--hf_repository not/a/repository", "cannot be a repository on the Hub; write it as owner/name"),
+    ("--hf_repository not/a/repository", "is not a valid Hub id; write it as owner/name"),
     ("--revision main", "has no revisions; leave out --revision"),
 ]
 

@@ -281,7 +281,7 @@ def test_an_output_that_was_finished_meanwhile_is_not_replaced(tiny_base, prepar
         return alone(path)
 
     monkeypatch.setattr(outputs, "alone", after_another_run)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         train.main(words)
     assert [path.name for path in output.iterdir()] == ["manifest.json"]
 
