@@ -110,7 +110,7 @@ def add_decoding_flags(parser: cli.Parser) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What a run of this stage is asked for.
+    """The settings of a command.
 
     Attributes:
         settings: of the models and the questions, where models are asked.
@@ -136,7 +136,7 @@ class Request:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Request":
-        """Return what a command line asks for."""
+        """Return the settings for the flags."""
         settings = BenchmarkSettings(
             adapted=tuple(args.hf_repository or ()),
             base=args.model_name_or_path,

@@ -394,7 +394,7 @@ def test_several_models_share_a_table_and_are_compared_with_the_base():
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
         assert all(word in text for word in ("merged", "3-shot base"))
     assert (
-        "No conclusion about the merged model on held-out code: the merged model knows 30 of 30 long answers"
+        "No conclusion about the merged model on held-out code: the merged model has memorised 30 of 30 long references"
         in " ".join(conclusion.sentences(benchmark, models))
     )
 
