@@ -38,9 +38,10 @@ PIECE = 1 << 16
 # Java's grammar cannot even be stopped in a type within types, `a<b<c<...`.
 DEEPEST_TYPE = 40
 NESTED_TYPES = re.compile(rf"(?:\b\w{{1,64}}\s?<\s?){{{DEEPEST_TYPE}}}")
-PARSE_SECONDS = 1.0  # of this processor, for a piece
-# Queries take quadratic time on a node of many children, which only a tree of many nodes can have.
-MOST_QUERIED = 20_000
+PARSE_SECONDS = 0.5  # of this processor, for a piece
+# Queries take quadratic time on a node of many children, which only a tree of many nodes can have: most of all one
+# with errors.
+MOST_QUERIED, MOST_QUERIED_WITH_ERRORS = 20_000, 4_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Syntax:
 
     def _nodes(self, *patterns: str) -> list[Any]:
         """Return the nodes of some types; a type may be followed by ` field: (_)` or ` (type of a child)`."""
-        if self.root.descendant_count <= MOST_QUERIED:
+        if self.root.descendant_count <= (MOST_QUERIED_WITH_ERRORS if self.has_error else MOST_QUERIED):
             return list(_query(self.grammar, patterns).captures(self.root).get("found", []))
         wanted = {pattern.partition(" ")[0]: pattern.partition(" ")[2] for pattern in patterns}
         found = (node for node in _walk(self.root) if node.type in wanted or (node.is_missing and "MISSING" in wanted))
