@@ -39,7 +39,9 @@ TAG = re.compile(
     re.I,
 )
 OTHER_TAG = re.compile(rf"{HIDDEN}|</?[A-Za-z]{ATTRIBUTES}>")
-CLASS = re.compile(r"""(?:^|\s)class\s*=\s*(?:(?P<mark>["'])(?P<quoted>.*?)(?P=mark)|(?P<bare>[^\s"'>]+))""", re.I | re.S)
+CLASS = re.compile(
+    r"""(?:^|\s)class\s*=\s*(?:(?P<mark>["'])(?P<quoted>.*?)(?P=mark)|(?P<bare>[^\s"'>]+))""", re.I | re.S
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
