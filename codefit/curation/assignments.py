@@ -59,7 +59,7 @@ NO_VALUE = re.compile(
 # always something else: a UUID, a version, an e-mail address, words in camel case
 SOMETHING_ELSE = re.compile(
     r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|v?[0-9]+(?:\.[0-9]+){1,3}(?:[-+.][0-9A-Za-z]+)*"
-    r"|[\w.+-]+@[\w-]+(?:\.[a-z]{2,8})+|(?:(?:[A-Z][a-z]{2,}|[a-z]{3,}|[A-Z]{2,4}(?![a-z]))[0-9]{0,2}[._/:-]?)+"
+    r"|[\w.+-]+@[\w-]+(?:\.[a-z]{2,8})+|(?:(?:[A-Z][a-z]{2,}+|[a-z]{3,}+|[A-Z]{2,4}+(?![a-z]))[0-9]{0,2}[._/:-]?)+"
 )
 WORDS = re.compile(
     r"[A-Za-z]+(?:[._/:@$-]+[A-Za-z]+)*[0-9]{0,3}[._/:!@$-]*"  # that a number may follow
