@@ -35,12 +35,14 @@ MOST_LOOKING = 20_000_000
 
 # Some grammars take quadratic time on text that is none of their language. Code takes 20 ms for 64 kB.
 PIECE = 1 << 16
+MOST_MARKS = 500
 # Java's grammar cannot even be stopped in a type within types, `a<b<c<...`.
 DEEPEST_TYPE = 40
 NESTED_TYPES = re.compile(rf"(?:\b\w{{1,64}}\s?<\s?){{{DEEPEST_TYPE}}}")
 PARSE_SECONDS = 0.5  # of this processor, for a piece
 # Queries take quadratic time on a node of many children, which only a tree of many nodes can have: most of all one
 # with errors.
+DEEPEST_TREE, WIDEST_NODE = 300, 3_000
 MOST_QUERIED, MOST_QUERIED_WITH_ERRORS = 20_000, 4_000
 
 
@@ -76,6 +78,8 @@ class Syntax:
         self._characters = None if len(self._source) == len(text) else _characters(self._source)
         marks = Counter(COMMENT_MARK.findall(text))
         hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
+        # Python's grammar cannot be stopped in stars that follow slashes; a file of it has few.
+        hopeless = hopeless or (not language.block_comments and marks["/*"] > MOST_MARKS)
         # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
         hopeless = hopeless or (text.count("<") > DEEPEST_TYPE and NESTED_TYPES.search(text) is not None)
         root = None if hopeless else _root(self.grammar, self._source + b"\n")
@@ -122,8 +126,15 @@ class Syntax:
         found = (node for node in _walk(self.root) if node.type in wanted or (node.is_missing and "MISSING" in wanted))
         return [node for node in found if _has(node, wanted.get(node.type, ""))]
 
+    @functools.cached_property
+    def _is_tangled(self) -> bool:
+        """Return whether the tree has errors and is so deep or wide that its nodes take long to find each other."""
+        return self.has_error and _is_large(self.root)
+
     def nodes_at(self, character: int) -> Iterator[Any]:
-        """Yield the named nodes that hold a character, the smallest first."""
+        """Yield the named nodes that hold a character, the smallest first; none of a tangle of errors."""
+        if self._is_tangled:
+            return
         byte = self._byte(character)
         node = self.root.named_descendant_for_byte_range(byte, byte + 1)
         while node is not None:
@@ -243,6 +254,18 @@ def _walk(root: Any) -> Iterator[Any]:
         while not cursor.goto_next_sibling():
             if not cursor.goto_parent():
                 return
+
+
+def _is_large(root: Any) -> bool:
+    """Return whether a tree is deeper than DEEPEST_TREE, or a node in it has more children than WIDEST_NODE."""
+    cursor = root.walk()
+    while cursor.depth <= DEEPEST_TREE and cursor.node.child_count <= WIDEST_NODE:
+        if cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return False
+    return True
 
 
 def _has(node: Any, part: str) -> bool:
