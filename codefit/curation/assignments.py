@@ -107,8 +107,9 @@ def assigned_secrets(text: str) -> Iterator[tuple[int, int]]:
         if ABOUT.search(NAME.match(text, end)[0]):  # type: ignore[index]  # it matches anywhere
             continue
         yield found.span("value")
-        while (found := CONCATENATED.match(text, found.end("value"))) and is_random(found["value"]):
-            yield found.span("value")
+        while (piece := CONCATENATED.match(text, found.end("value"))) and is_random(piece["value"]):
+            yield piece.span("value")
+            found = piece
 
 
 def _names(text: str) -> Iterator[tuple[int, int]]:

@@ -34,7 +34,7 @@ def repaired(directory: bytes) -> bytes:
     return bytes(data)
 
 
-def _is_damaged(extra: bytes) -> bool:
+def _is_damaged(extra: bytearray) -> bool:
     """Return whether an extra field says of a part of it that it is longer than there is room."""
     at = 0
     while at + 4 <= len(extra):
@@ -42,7 +42,7 @@ def _is_damaged(extra: bytes) -> bool:
     return at > len(extra)
 
 
-def _is_utf8(name: bytes) -> bool:
+def _is_utf8(name: bytearray) -> bool:
     try:
         name.decode()
     except UnicodeDecodeError:
