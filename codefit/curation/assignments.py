@@ -90,7 +90,7 @@ QUERY = re.compile(r"(?i:password|pwd)=(?P<value>[^\s&;\"'`<>]{4,128})")  # behi
 def assigned_secrets(text: str) -> Iterator[tuple[int, int]]:
     """Yield where each value stands that looks random and is given to a name such as `password`: (start, end)."""
     for start, end in _names(text):
-        queried = QUERY.match(text, start) if text[start - 1 : start] in "?&;" else None
+        queried = QUERY.match(text, start) if start and text[start - 1] in "?&;" else None
         if queried and is_password(queried["value"]):
             yield queried.span("value")
             continue
