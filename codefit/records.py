@@ -49,7 +49,9 @@ MARKER = re.compile(r"<(reponame|filename|gh_stars)>([^<\n]*)")
 MARKERS = re.compile(rf"(?:{MARKER.pattern})+\n?")
 MARKED = {"reponame": "repository", "filename": "path"}
 
+PREPARED = "data/kotlin_prepared_dataset"  # where preprocess_data.py writes and later stages read, unless told
 SPLITS = ("train", "validation", "test")
+OVERLAP = "test_overlap"  # the test pairs whose completion is in train, and which are measured apart
 MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
 
 
