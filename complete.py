@@ -98,7 +98,7 @@ class PromptSource:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for; what is None is as the model was trained."""
+    """The settings of a completion; None means as the model was trained."""
 
     model: str
     base: str | None

@@ -373,7 +373,7 @@ def check_plan(settings: MergeSettings, plan: Plan) -> None:
         from codefit.modeling import merging
         from codefit.publishing import folder, gguf
 
-        console.show(f"         {folder.beside(settings.output)}: {', '.join(settings.gguf)}")
+        console.show(f"         {folder.gguf_folder(settings.output)}: {', '.join(settings.gguf)}")
         base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, torch.float32)
         gguf.refuse(merging.config_of(base).to_dict(), plan.adapter)
         folder.refuse(settings.output, settings.overwrite)
@@ -406,7 +406,7 @@ def export_full_model(settings: MergeSettings) -> None:
         raise UserError(f"{settings.name} is not on this machine; download it with `hf download` and give the folder.")
     gguf.refuse(gguf.read_config(model), model)
     folder.refuse(settings.output, settings.overwrite)
-    console.show(f"model    {model}\noutput   {folder.beside(settings.output)}")
+    console.show(f"model    {model}\noutput   {folder.gguf_folder(settings.output)}")
     if not settings.dry_run:
         export(settings, model, None)
 
@@ -450,7 +450,11 @@ def push(settings: MergeSettings, plan: Plan) -> None:
     console.show(f"pushed   {url}")
     if settings.gguf:
         url = push.push_gguf(
-            folder.beside(settings.output), f"{repository}-GGUF", merged=repository, model=plan.adapter, private=private
+            folder.gguf_folder(settings.output),
+            f"{repository}-GGUF",
+            merged=repository,
+            model=plan.adapter,
+            private=private,
         )
         console.show(f"pushed   {url}")
 

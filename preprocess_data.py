@@ -177,7 +177,7 @@ def date(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What a run of this stage is asked for.
+    """The settings of a run of this stage.
 
     Attributes:
         inputs: document files, or data sets on the Hub.

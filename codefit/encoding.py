@@ -189,12 +189,12 @@ class Encoder:
         completions = self.ids([pair.completion for pair in pairs])
         suffixes = self.ids([self._suffix(pair) or "" for pair in pairs])
         rows = zip(pairs, prompts, messages, completions, suffixes, strict=True)
-        for pair, before, message, middle, behind in rows:
+        for pair, before, message, middle, after in rows:
             if pair.prompt_format == "chat":
                 prompt, cut = self._chat(message)
             else:
                 suffix_first = both_orders and zlib.crc32(pair.id.encode("utf-8", "surrogatepass")) % 2 == 1
-                prompt, cut = self._prompt(before, behind if self._suffix(pair) is not None else None, suffix_first)
+                prompt, cut = self._prompt(before, after if self._suffix(pair) is not None else None, suffix_first)
             end = [self.eos_id] if pair.finish_reason == "stop" else []
             ids = np.asarray(prompt + middle + end, dtype=np.int32)
             yield Sample(ids, len(prompt), cut, len(pair.completion.encode()))

@@ -32,11 +32,11 @@ class FimFormat:
 
         `suffix_first` gives the other order of a family trained with both: the middle follows the prefix.
         """
-        before, behind = [("token", self.prefix), ("text", prefix)], [("token", self.suffix), ("text", suffix)]
+        before, after = [("token", self.prefix), ("text", prefix)], [("token", self.suffix), ("text", suffix)]
         middle = [("token", self.middle)] if self.middle else []
         if suffix_first:
-            return [before[0], *behind, *middle, before[1]]
-        return [*before, *behind, *middle] if self.order == "PSM" else [*behind, *before, *middle]
+            return [before[0], *after, *middle, before[1]]
+        return [*before, *after, *middle] if self.order == "PSM" else [*after, *before, *middle]
 
     @property
     def sentinels(self) -> tuple[str, ...]:

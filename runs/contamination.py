@@ -1,8 +1,8 @@
-"""Has a base seen the test? What other names cost it in held-out files, next to files that are newer than it.
+"""Has a base seen the test? Measures what renaming costs it in held-out files and in files that are newer than it.
 
     python -m runs.contamination data/base outputs/mine/pairs/test.jsonl newer.jsonl
 
-Both files hold pairs as preprocess_data.py writes them; the newer ones should be of the same project or of its kind.
+Both files hold pairs as preprocess_data.py writes them. The newer ones should be from the same or a similar project.
 docs/benchmark.md says how often the answer is wrong.
 """
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("test", type=Path, help="held-out pairs, a JSONL file")
     parser.add_argument("newer", type=Path, help="pairs of files that the base cannot have seen, a JSONL file")
     parser.add_argument("--max_prompt_tokens", type=cli.number(int, 1), default=128, help="longest prompt")
-    parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="of the permutations")
+    parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of the permutations")
     args = parser.parse_args()
     from codefit.encoding import Encoder
     from codefit.evaluation import contamination
@@ -34,10 +34,10 @@ def main() -> None:
         f"{found.test:.3f} bits per byte in {len(test)} held-out files, {found.newer:.3f} in {len(newer)} newer ones"
     )
     if found.p is None:
-        told = f"too few to tell: {contamination.FEWEST_FILES} files of each kind are needed"
+        verdict = f"too few to tell: {contamination.FEWEST_FILES} files of each kind are needed"
     else:
-        told = f"it has {'probably' if found.is_seen else 'no sign of having'} seen the test (p = {found.p:.4f})"
-    console.show(f"{args.model}: other names cost {costs}; {told}.")
+        verdict = f"it has {'probably' if found.is_seen else 'no sign of having'} seen the test (p = {found.p:.4f})"
+    console.show(f"{args.model}: renaming costs {costs}; {verdict}.")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def scores(
 
 
 def _compat(form: Format, by_model: ByModel, profile: str) -> dict[str, ProfileScores] | None:
-    """Return by model the numbers of a benchmark's own code; None where it has none and none were asked for."""
+    """Return the scores of a benchmark's own evaluator by model; None if there is none and none was requested."""
     score = getattr(formats.module(form), "scores", codexglue.scores if profile == "compat" else None)
     if score is None:
         return None
@@ -190,7 +190,7 @@ def _copies(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], wo
 
 
 def _signed(decoding: Mapping[str, GenerationSettings]) -> str:
-    """Return how models were asked as the end of a signature; what differs between them is given for each in turn."""
+    """Return the generation settings as the end of a signature; those that differ are given for each model."""
     if not decoding:
         return ""
     values = {
@@ -200,7 +200,7 @@ def _signed(decoding: Mapping[str, GenerationSettings]) -> str:
 
 
 def differing_settings(decoding: Mapping[str, GenerationSettings], key: str) -> list[str]:
-    """Return the names of the settings in which a model was asked unlike the base."""
+    """Return the names of the settings that differ between a model and the base."""
     if BASE not in decoding or key not in decoding:
         return []
     base, other = (msgspec.structs.asdict(decoding[each]) for each in (BASE, key))

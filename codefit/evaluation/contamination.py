@@ -1,8 +1,8 @@
-"""Has a base model seen the test? It is asked how likely texts are as they stand, and with their own names renamed.
+"""Has a base model seen the test? Its likelihood of the texts is compared with that of the same texts, names renamed.
 
-A text that was learned by heart loses more by other names than one that is merely well written, so the loss in held-out
-files is compared with that in files that the model cannot have seen, since they are newer than it. Names are renamed
-alike in the prompt, the reference and the suffix of a pair. Only likelihoods are needed, so that any base can be asked.
+Renaming costs a memorised text more than one that is merely well written. So the cost in held-out files is compared
+with the cost in files that are newer than the model, which it cannot have seen. Names are renamed consistently in the
+prompt, the reference and the suffix of a pair. Only likelihoods are needed, so this works with every base.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from codefit.generation import likelihood
 from codefit.records import Pair
 from codefit.scoring.statistics import Array
 
-SURE = 0.05  # the probability of such a gap between files of one kind, below which the base has probably seen the test
-FEWEST_FILES = 10  # of each kind, below which nothing is said
+SURE = 0.05  # p below which the base has probably seen the test
+FEWEST_FILES = 10  # of each kind; with fewer there is no answer
 SHUFFLES = 2_000
-SHORTEST = 3  # letters of a name that is renamed: x and id say nothing
+SHORTEST = 3  # letters of a name that is renamed; x and id are too common
 
-# What gives a file names of its own: definitions with their parameters, assignments at the start of a line, loops.
+# Where a file introduces names: definitions with their parameters, assignments at the start of a line, loops.
 DEFINED = re.compile(
     r"\b(?:def|class|fun|func|function|val|var|let|const|interface|object|struct|enum)\s+([^\W\d]\w*)"
     r"|^[ \t]*(?:self\.|this\.)?([^\W\d]\w*)(?:[ \t]*:[^=\n()]{1,40})?[ \t]*=(?!=)"
@@ -59,14 +59,14 @@ def own_names(text: str) -> set[str]:
 
 
 def renamed(pair: Pair) -> Pair:
-    """Return a pair with the names that it defines renamed alike everywhere, in words of the same form."""
+    """Return a pair with the names that it defines renamed consistently, to words of the same form."""
     whole = pair.prompt + pair.completion + (pair.suffix or "")
     names = {name: _other(name, pair.path or pair.id) for name in own_names(whole)}
 
     def rename(text: str) -> str:
         return IDENTIFIER.sub(lambda found: names.get(found[0], found[0]), text)
 
-    # A name that the cursor cuts in two has to stay: its halves are no names.
+    # A name that the cursor cuts in two stays: neither half is a name.
     cut = re.search(r"\w*$", pair.prompt)
     begun = cut[0] if cut and re.match(r"\w", pair.completion) else ""
     if begun:
@@ -99,11 +99,11 @@ def _other(name: str, file: str) -> str:
 
 
 def losses(model: Any, encoder: Encoder, pairs: Sequence[Pair]) -> dict[str, float]:
-    """Return by file what its references lose by other names, in bits per byte; files without such names are left out.
+    """Return what renaming costs the references of each file, in bits per byte; files without own names are left out.
 
     Args:
         model: a causal language model in eval mode.
-        encoder: of its prompts.
+        encoder: encodes the prompts.
         pairs: prompts and references of whole files.
     """
     others = [renamed(pair) for pair in pairs]
@@ -127,7 +127,7 @@ class Contamination:
     Attributes:
         test: the mean over held-out files.
         newer: the mean over files that the model cannot have seen.
-        p: of a difference as large or larger where both are of one kind, one-sided; None with too few files.
+        p: one-sided probability of a difference at least as large between files of one kind; None with too few files.
     """
 
     test: float
@@ -141,11 +141,11 @@ class Contamination:
 
 
 def compare(test: Mapping[str, float], newer: Mapping[str, float], seed: int = 0) -> Contamination:
-    """Return whether held-out files lose more by other names than newer ones: a permutation test over files.
+    """Compare what renaming costs held-out and newer files, by a permutation test over files.
 
     Args:
-        test: the loss of each held-out file.
-        newer: the loss of each newer file.
+        test: the cost in each held-out file.
+        newer: the cost in each newer file.
         seed: of the permutations.
     """
     one, other = (np.array([*found.values()], dtype=np.float64) for found in (test, newer))
@@ -155,7 +155,7 @@ def compare(test: Mapping[str, float], newer: Mapping[str, float], seed: int = 0
 
 
 def _p_larger(one: Array, other: Array, seed: int) -> float:
-    """Return p of the mean of the first values, shape (m,), being above that of the second, shape (n,), by chance."""
+    """Return the p-value of the mean of `one`, shape (m,), exceeding that of `other`, shape (n,), by chance."""
     both = np.concatenate([one, other])
     random = np.random.default_rng(seed)
     drawn = random.permuted(np.tile(both, (SHUFFLES, 1)), axis=1)

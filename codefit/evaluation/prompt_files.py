@@ -1,4 +1,4 @@
-"""The files that prompts come from: the unit of intervals and tests, and what leaves nothing to conclude about them."""
+"""The files that prompts come from, which are the unit of intervals and tests; and prompts that allow no conclusion."""
 
 import collections
 import re
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from codefit.records import Prediction
 
-LARGEST_FILE = 0.5  # a share of the prompts from one file, above which nothing is concluded about files
-ALIKE = 0.5  # a share of a file's prompts in another file, from which on the two are one file
-DISTINCT = 0.5  # a share of prompts that are unlike all others, below which nothing is concluded
-SHORTEST = 3  # characters of a reference that says anything
-TOO_SHORT = 0.5  # a share of references that say nothing, above which nothing is concluded
-CONTEXT = 400  # characters of a prompt's end that tell prompts apart
+LARGEST_FILE = 0.5  # share of the prompts from one file above which there is no conclusion
+ALIKE = 0.5  # share of a file's prompts in another file from which on the two count as one
+DISTINCT = 0.5  # share of distinct prompts below which there is no conclusion
+SHORTEST = 3  # characters of a reference that can be right or wrong
+TOO_SHORT = 0.5  # share of shorter references above which there is no conclusion
+CONTEXT = 400  # last characters of a prompt by which prompts are compared
 
 
 def clusters(items: Sequence[Prediction]) -> list[str]:
@@ -36,13 +36,13 @@ def clusters(items: Sequence[Prediction]) -> list[str]:
 
 
 def _content(item: Prediction) -> tuple[str, ...]:
-    """Return what is asked, without what numbers and white space tell apart."""
+    """Return the texts of an item, without differences in numbers and white space."""
     texts = (item.prompt[-CONTEXT:], item.suffix or "", item.reference)
     return tuple(re.sub(r"\d+", "0", re.sub(r"\s+", " ", text)) for text in texts)
 
 
 def doubts(items: Sequence[Prediction]) -> list[str]:
-    """Return the sentences that leave no conclusion about any model that was asked these prompts."""
+    """Return the reasons why these prompts allow no conclusion about any model."""
     return [*_one_file(items), *_repeated(items), *_too_short(items)]
 
 
@@ -51,18 +51,20 @@ def _one_file(items: Sequence[Prediction]) -> list[str]:
     if not others or most <= LARGEST_FILE * len(items):
         return []
     path = file.rpartition("\0")[2]
-    return [f"One file ({path}) holds {most} of {len(items)} prompts, so that the scores are mostly about that file."]
+    return [f"One file ({path}) holds {most} of {len(items)} prompts, so the scores are mostly about that file."]
 
 
 def _repeated(items: Sequence[Prediction]) -> list[str]:
     distinct = len({_content(item) for item in items})
     if distinct >= DISTINCT * len(items):
         return []
-    return [f"Only {distinct} of {len(items)} prompts differ in more than numbers: the scores count some again."]
+    return [f"Only {distinct} of {len(items)} prompts differ in more than numbers, so the scores count some twice."]
 
 
 def _too_short(items: Sequence[Prediction]) -> list[str]:
     short = sum(len(item.reference.strip()) < SHORTEST for item in items)
     if short <= TOO_SHORT * len(items):
         return []
-    return [f"{short} of {len(items)} references have fewer than {SHORTEST} characters, too little to be right about."]
+    return [
+        f"{short} of {len(items)} references have fewer than {SHORTEST} characters, too few to be right or wrong about."
+    ]

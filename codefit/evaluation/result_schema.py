@@ -44,9 +44,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         role: what it is in the comparison.
         kind: the form of an adapted model.
         revision: the commit, tag or branch on the Hub; None where it is not fixed.
-        folder: where its files are on the machine that asked it; "" for the base.
+        folder: where its files are on the machine of the run; "" for the base.
         validation_loss: the last of its training, in nats per token.
-        run: the folder of the earlier run that asked it, where two runs are compared.
+        run: the folder of the earlier run, if two runs are compared.
     """
 
     name: str
@@ -330,7 +330,7 @@ class RunArguments(msgspec.Struct, frozen=True):
 
 
 class RunManifest(msgspec.Struct, frozen=True):
-    """What is read of the manifest of the run that asked the models.
+    """The fields read from the manifest of the run that made the predictions.
 
     Attributes:
         asked: the digest of each benchmark's questions; {} in a run of an older codefit.

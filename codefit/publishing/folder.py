@@ -15,14 +15,14 @@ NO_INFILL = (
 NOT_TRIED = "not checked in llama.cpp, since xllamacpp is not installed"
 
 
-def beside(output: Path) -> Path:
+def gguf_folder(output: Path) -> Path:
     """Return the folder for the GGUF files of a model."""
     return output.with_name(f"{output.resolve().name}-gguf")
 
 
 def refuse(output: Path, overwrite: bool) -> None:
     """Raise UserError, before any work, if the folder for the GGUF files exists and may not be replaced."""
-    target = beside(output)
+    target = gguf_folder(output)
     if target.is_symlink() or target.exists():
         outputs.refuse_existing(target, overwrite or "made_of" in read_manifest(target))
 
@@ -49,7 +49,7 @@ def write(
     Raises:
         UserError: as for `gguf.write`, or the folder exists and may not be replaced.
     """
-    target = beside(output)
+    target = gguf_folder(output)
     made_of = {file.name: sha256(file) for file in sorted(model.glob("model*.safetensors"))}
     there = {} if overwrite else read_manifest(target)
     name = (repository or str(output.resolve().parent)).split("/")[-1]

@@ -100,8 +100,8 @@ def _pair_at(
         return "short prompt"
     used.add(cut)
     first = before if before < len(starts) and starts[before] == cut else before - 1
-    behind = first + options.max_completion_tokens
-    limit = starts[behind] if behind < len(starts) else len(structure.text)
+    after = first + options.max_completion_tokens
+    limit = starts[after] if after < len(starts) else len(structure.text)
     end = structure.natural_end(cut, limit)
     completion = structure.text[cut : limit if end is None else end]
     if not completion.strip():

@@ -97,8 +97,8 @@ def _refusal(text: str, gap: Span, used: set[int]) -> str:
 
 def surroundings(text: str, gap: Span, starts: Sequence[int], room: int) -> tuple[str, str]:
     """Return the text before and after a gap, together about `room` tokens, divided as in codefit/encoding.py."""
-    before, behind = bisect.bisect_left(starts, gap[0]), bisect.bisect_left(starts, gap[1])
-    suffix_tokens = min(len(starts) - behind, max(room // 4, room - before))
+    before, after = bisect.bisect_left(starts, gap[0]), bisect.bisect_left(starts, gap[1])
+    suffix_tokens = min(len(starts) - after, max(room // 4, room - before))
     prefix_tokens = min(before, room - suffix_tokens)
-    end = starts[behind + suffix_tokens] if behind + suffix_tokens < len(starts) else len(text)
+    end = starts[after + suffix_tokens] if after + suffix_tokens < len(starts) else len(text)
     return text[starts[before - prefix_tokens] if prefix_tokens else gap[0] : gap[0]], text[gap[1] : end]

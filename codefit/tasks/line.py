@@ -55,14 +55,14 @@ def _pair(
     is_verbose = options.prompt_format == "verbose" and options.lines_after > 0
     room, comment = options.max_prompt_tokens, ""
     spare = 0 if is_verbose else room - tokens_of(starts, begins[first], begins[number])
-    behind_end = _cut(starts, end, last_end, max(room // 4, spare))
-    behind = document.content[end:behind_end]
+    after_end = _cut(starts, end, last_end, max(room // 4, spare))
+    after = document.content[end:after_end]
     if is_verbose:
-        behind = document.content[end : cut_at_lines(document.content, end, last_end, starts, room // 4)]
-        comment = _comment(behind, LANGUAGES[document.language].line_comments[0])
+        after = document.content[end : cut_at_lines(document.content, end, last_end, starts, room // 4)]
+        comment = _comment(after, LANGUAGES[document.language].line_comments[0])
         room -= room // 4
     elif options.lines_after:
-        room -= tokens_of(starts, end, behind_end)
+        room -= tokens_of(starts, end, after_end)
     while first < number - 1 and tokens_of(starts, begins[first], begins[number]) > room:
         first += 1
     begin = max(begins[first], starts[max(bisect.bisect_left(starts, begins[number]) - room, 0)])
@@ -71,7 +71,7 @@ def _pair(
         task="line",
         prompt=comment + document.content[begin : begins[number]],
         completion=document.content[begins[number] : end],
-        suffix=behind if options.lines_after and not comment else None,
+        suffix=after if options.lines_after and not comment else None,
         repository=document.repository,
         path=document.path,
         language=document.language,
@@ -80,13 +80,13 @@ def _pair(
 
 def _cut(starts: Sequence[int], start: int, end: int, limit: int) -> int:
     """Return the end of the longest piece of at most `limit` tokens."""
-    behind = max(bisect.bisect_right(starts, start) - 1, 0) + limit
-    return min(end, max(starts[behind], start)) if behind < len(starts) else end
+    after = max(bisect.bisect_right(starts, start) - 1, 0) + limit
+    return min(end, max(starts[after], start)) if after < len(starts) else end
 
 
-def _comment(behind: str, mark: str) -> str:
+def _comment(after: str, mark: str) -> str:
     """Return the lines after the line as a comment with a heading."""
-    lines = behind.strip("\n").split("\n")
+    lines = after.strip("\n").split("\n")
     return (
-        "\n".join(f"{mark} {line}".rstrip() for line in ("Lines behind the missing line:", *lines, CODE_FOLLOWS)) + "\n"
+        "\n".join(f"{mark} {line}".rstrip() for line in ("Lines after the missing line:", *lines, CODE_FOLLOWS)) + "\n"
     )

@@ -80,5 +80,5 @@ def _without(code: str, docstring: tuple[int, int], end: int) -> str:
     start = end - len(code)
     if docstring[0] < start:
         return dedented(code).rstrip()
-    before, behind = code[: docstring[0] - start].rstrip(), code[docstring[1] - start :]
-    return dedented(before + "\n" + behind.lstrip("\n") if behind.strip() else before).rstrip()
+    before, after = code[: docstring[0] - start].rstrip(), code[docstring[1] - start :]
+    return dedented(before + "\n" + after.lstrip("\n") if after.strip() else before).rstrip()

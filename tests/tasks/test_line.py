@@ -31,7 +31,7 @@ def test_every_line_and_its_surroundings_are_the_file():
 def test_a_model_without_sentinels_reads_the_lines_behind_as_a_comment():
     pairs, _ = build("line", document_of("python", LINES), lines_before=2, lines_after=3, prompt_format="verbose")
     (pair,) = [pair for pair in pairs if pair.completion == "a14 = 14"]
-    comment = "# Lines behind the missing line:\n# a15 = 15\n#\n# a16 = 16\n# Code:\n"
+    comment = "# Lines after the missing line:\n# a15 = 15\n#\n# a16 = 16\n# Code:\n"
     assert (pair.prompt, pair.suffix) == (comment + "a12 = 12\na13 = 13\n", None)
     for limit in (64, 128):
         pairs, _ = build("line", document_of("java"), prompt_format="verbose", max_prompt_tokens=limit)
