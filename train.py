@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, console, distributed, outputs, records
+from codefit import cli, console, distributed, gguf_base, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
@@ -286,6 +286,7 @@ def hand_on(asked: Command, manifest: Manifest) -> None:
     manifest.update(
         base_model=None if settings.from_scratch else settings.model_name_or_path,
         base_revision=settings.revision,
+        base_gguf=None if settings.from_scratch else gguf_base.origin(settings.model_name_or_path),
         load_in_4bit=asked.settled.load_in_4bit,
         dtype=str(hardware.compute_dtype()),
         dataset=settings.data.dataset,

@@ -275,7 +275,9 @@ def _write_card(folder: Path, text: str) -> None:
 
 
 def _licence_of_base(folder: Path) -> str:
-    """Return the licence that the base model's own card states, "" where it cannot be had."""
+    """Return the licence that the base's own card or GGUF file states, "" where it cannot be had."""
+    if gguf := provenance.gguf_base(folder):
+        return gguf.licence
     base = provenance.hub_id(provenance.base_model(folder)[0])
     if not base:
         return ""
