@@ -60,6 +60,11 @@ def build_parser() -> cli.Parser:
         metavar="K",
         help="also ask the base with K training pairs as examples in the prompt",
     )
+    add(
+        "--execute",
+        action="store_true",
+        help="run the tests of HumanEval-Infilling on what the models wrote, sandboxed: docs/benchmark.md",
+    )
     add("--primary", metavar="METRIC", help="metric that carries the verdict, named before the run; default: by task")
     add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's own rounded scores")
     add_decoding_flags(parser)
@@ -129,6 +134,7 @@ def settings_of(args: argparse.Namespace) -> "BenchmarkSettings":
         decoding=Decoding(temperature=args.temperature, top_p=args.top_p, seed=args.generation_seed),
         backend=args.backend,
         with_cache=not args.no_cache,
+        execute=args.execute,
     )
 
 
@@ -221,7 +227,7 @@ def answer_without_model(
 
 def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
     """Return what all models predict, or None after a dry run; what was asked goes into the manifest."""
-    from codefit.evaluation import contenders, inference, questions, result_schema
+    from codefit.evaluation import contenders, execution, inference, questions, result_schema
     from codefit.evaluation.report import doors, results
     from codefit.evaluation.result_schema import BenchmarkInfo
 
@@ -262,6 +268,7 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
         asked={name: doors.digest(by_key["base"].items) for name, by_key in predicted.items()},
     )
     predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
+    predictions |= execution.of_models(predictions, {each.name: each.tests for each in asked if each.tests})
     about = result_schema.of_manifest(manifest.content, output)
     loss_png = Path(str(models["adapted"].folder)) / "loss.png"
     return results.Run(
@@ -303,6 +310,8 @@ def check(parser: cli.Parser, args: argparse.Namespace) -> None:
         parser.error("--hf_repository is needed: the adapter or merged model to measure")
     if args.primary and args.primary not in task_metrics.NAMES:
         parser.error(f"--primary {args.primary}: choose from {', '.join(task_metrics.NAMES)}")
+    if args.execute and (args.rescore or args.compare):
+        parser.error("--execute runs what models write now: leave it out, stored results of tests are kept")
     if args.generation_seed and args.temperature is None and args.top_p is None:
         parser.error("--generation_seed has an effect only on sampling: add --temperature or --top_p")
     if args.backend == "vllm" and not (args.temperature is None and args.top_p is None):

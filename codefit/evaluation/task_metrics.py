@@ -15,6 +15,7 @@ from codefit.scoring.metric import Metric, TextMetric
 from codefit.scoring.naming import NAMING_F1, NAMING_F1_MICRO, NAMING_PRECISION, NAMING_RECALL, NAMING_STEMMED
 from codefit.scoring.next_line import NEXT_LINE
 from codefit.scoring.parse_rate import PARSE_RATE
+from codefit.scoring.pass_rate import CUT_PASS_RATE, PASS_RATE
 from codefit.scoring.perplexity import PERPLEXITY
 from codefit.scoring.rouge_l import ROUGE_L
 
@@ -32,7 +33,7 @@ COMPLETION: tuple[Metric, ...] = (
 )
 METRICS: dict[str, tuple[Metric, ...]] = {
     "completion": COMPLETION,
-    "infill": COMPLETION,
+    "infill": (*COMPLETION, CUT_PASS_RATE, PASS_RATE),
     "line": (EXACT_MATCH, EDIT_SIMILARITY, PARSE_RATE, BLEU, CHRF, PERPLEXITY, BITS_PER_BYTE),
     "method": (EDIT_SIMILARITY, BLEU, EXACT_MATCH, CHRF, PARSE_RATE, PERPLEXITY, BITS_PER_BYTE),
     "naming": (NAMING_F1, NAMING_PRECISION, NAMING_RECALL, NAMING_F1_MICRO, EXACT_MATCH, NAMING_STEMMED),
