@@ -20,7 +20,7 @@ from codefit import console
 from codefit.errors import UserError
 from codefit.evaluation import sandbox, truncation
 from codefit.records import Prediction
-from codefit.scoring.pass_rate import PASSED, PASSED_CUT
+from codefit.scoring.pass_rate import CUT_PASS_RATE, PASS_RATE
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and model
 Tests = Mapping[str, str]  # by id of an item: the code that comes after its function, and fails if that is wrong
@@ -118,21 +118,20 @@ def with_results(items: Sequence[Prediction], tests: Tests, what: str) -> list[P
         what: is run, for the bar of progress.
     """
     programs = [
-        (item.prompt + text + (item.suffix or "") + tests[item.id])
+        item.prompt + text + (item.suffix or "") + tests[item.id]
         for item in items
         for text in (item.prediction, cut(item))
     ]
     distinct = list(dict.fromkeys(programs))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(console.progress(pool.map(passes, distinct), f"run {what}", len(distinct), unit="program"))
-    passed = dict(zip(distinct, found, strict=True))
+    score = {program: 100.0 * passed for program, passed in zip(distinct, found, strict=True)}
+    pairs = zip(items, programs[::2], programs[1::2], strict=True)
     return [
         dataclasses.replace(
-            item,
-            scores=item.scores
-            | {PASSED: float(passed[programs[2 * at]]), PASSED_CUT: float(passed[programs[2 * at + 1]])},
+            item, scores=item.scores | {PASS_RATE.name: score[whole], CUT_PASS_RATE.name: score[shorter]}
         )
-        for at, item in enumerate(items)
+        for item, whole, shorter in pairs
     ]
 
 

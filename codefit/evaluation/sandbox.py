@@ -30,7 +30,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 def leave_namespaces() -> bool:
     """Leave network, processes and shared memory of the machine; return whether the kernel permits it."""
     apart = NEW_NET | NEW_PID | NEW_IPC
-    return libc.unshare(NEW_USER | apart) == 0 or libc.unshare(apart) == 0  # the second is for root in a container
+    # the second is for root in a container
+    return bool(libc.unshare(NEW_USER | apart) == 0 or libc.unshare(apart) == 0)
 
 
 def shut_files(folder: str) -> bool:

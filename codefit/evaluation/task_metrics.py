@@ -42,7 +42,10 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 }
 
 
-NAMES = tuple(dict.fromkeys(metric.name for metrics in METRICS.values() for metric in metrics))
+# The metrics that can carry the verdict: the answers of baselines have a value in them too.
+NAMES = tuple(
+    dict.fromkeys(metric.name for metrics in METRICS.values() for metric in metrics if isinstance(metric, TextMetric))
+)
 
 
 def metrics(task: str, primary: str | None = None) -> tuple[Metric, ...]:

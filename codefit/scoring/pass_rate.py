@@ -8,25 +8,25 @@ from collections.abc import Sequence
 from codefit.records import Prediction
 from codefit.scoring.metric import Metric
 
-PASSED, PASSED_CUT = "passed", "passed_cut"  # among the scores of a prediction: 1 or 0
-
 
 class PassRate(Metric):
-    """The share of predictions that pass, as they were generated, in percent."""
+    """The share of predictions that pass, as they were generated, in percent.
+
+    Among the scores of a prediction is 100 or 0 under the name of the metric.
+    """
 
     name = "pass_rate"
     label = "Pass rate"
     is_hit = True
-    stored = PASSED
     cut = "none"
 
     def applies(self, items: Sequence[Prediction]) -> bool:
         """Return whether the tests of every item were run."""
-        return all(self.stored in item.scores for item in items)
+        return all(self.name in item.scores for item in items)
 
     def of_item(self, item: Prediction) -> tuple[float, float]:
         """Return (100 or 0, 1)."""
-        return 100.0 * item.scores[self.stored], 1.0
+        return item.scores[self.name], 1.0
 
     def signature(self, n: int) -> str:
         """Return how the number of n items was made."""
@@ -41,7 +41,6 @@ class CutPassRate(PassRate):
 
     name = "pass_rate_cut"
     label = "Pass rate, cut"
-    stored = PASSED_CUT
     cut = "reference-lines"
 
 

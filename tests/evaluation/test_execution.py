@@ -27,7 +27,7 @@ ITEM = {
     "prompt": "import math\n\n\ndef largest(numbers):\n    best = -math.inf\n",
     "suffix": "    return best\n",
     "canonical_solution": "    for number in numbers:\n        best = max(best, number)\n",
-    "test": "\ndef check(candidate):\n    assert candidate([3, 1, 4, 1, 5]) == 5\n    assert candidate([-2, -7]) == -2\n",
+    "test": "\ndef check(candidate):\n    assert candidate([3, 1, 4, 5]) == 5\n    assert candidate([-2, -7]) == -2\n",
 }
 SHORT = Limits(cpu_seconds=1, wall_seconds=20)
 
@@ -68,25 +68,25 @@ def test_a_right_solution_passes_and_a_wrong_one_fails(file):
         "    best = numbers[0]\n",
         "    for number in\n",
     )
-    assert [item.scores["passed"] for item in (right, other, wrong, broken)] == [1, 1, 0, 0]
+    assert [item.scores["pass_rate"] for item in (right, other, wrong, broken)] == [100, 100, 0, 0]
     assert PASS_RATE.of_items([right, other, wrong, broken])[:, 0].tolist() == [100, 100, 0, 0]
 
 
 def test_what_runs_on_is_cut_to_the_lines_of_the_reference(file):
     [item] = results(file, ITEM["canonical_solution"] + "    return best\n\n\ndef largest(numbers):\n    return 0\n")
-    assert (item.scores["passed"], item.scores["passed_cut"]) == (0, 1)
+    assert (item.scores["pass_rate"], item.scores["pass_rate_cut"]) == (0, 100)
     assert (PASS_RATE.of_item(item)[0], CUT_PASS_RATE.of_item(item)[0]) == (0, 100)
 
 
 def test_a_line_break_that_a_model_leaves_out_is_added_where_the_gap_ends_with_its_line(file):
     [item] = results(file, ITEM["canonical_solution"].rstrip("\n"))
-    assert (item.scores["passed"], item.scores["passed_cut"]) == (0, 1)
+    assert (item.scores["pass_rate"], item.scores["pass_rate_cut"]) == (0, 100)
 
 
 def test_scores_that_are_there_are_kept(file):
     tests = humaneval_infilling.tests(file)
     [item] = execution.with_results([predicted("    pass\n", scores={"nats": 3.0})], tests, "base")
-    assert item.scores == {"nats": 3.0, "passed": 0.0, "passed_cut": 0.0}
+    assert item.scores == {"nats": 3.0, "pass_rate": 0.0, "pass_rate_cut": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,8 @@ def test_the_sandbox_dies_with_the_run(tmp_path):
         return any(str(run.pid) == line.split()[0] for line in parents() if "sandbox.py" in line)
 
     def parents():
-        return subprocess.run(["ps", "-ewwo", "ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+        found = subprocess.run(["ps", "-ewwo", "ppid,args"], capture_output=True, text=True, check=True)
+        return found.stdout.splitlines()
 
     while not started() and time.monotonic() < deadline:
         time.sleep(0.1)
