@@ -30,7 +30,7 @@ from codefit.training import flag_checks, run_folder, scratch_flags
 from codefit.training.settings import ROW_TOKENS, SVD_INITS, Settled, TrainSettings, of_flags, settle
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
-INITS = ("default", "gaussian", "orthogonal", "loftq", *SVD_INITS)
+INITS = ("default", "gaussian", "orthogonal", "loftq", "eva", *SVD_INITS)
 BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
 
 
@@ -180,7 +180,9 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     """Return tokenizer and model of a base, with what is trained of it."""
     import torch
 
+    from codefit import encoding
     from codefit.modeling import adapters, loading, sentinels
+    from codefit.training import calibration
 
     settings, looking = asked.settings, asked.settings.output.only_looks
     name, revision = base_of(settings)
@@ -202,6 +204,8 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     if settings.full_finetuning:
         return tokenizer, adapters.all_weights(model)
     lora = settings.lora
+    looked_at = None if looking else {"eva": asked.dataset, "corda": asked.replay}.get(lora.init_lora_weights)
+    encoder = encoding.Encoder(tokenizer, asked.settled.max_prompt_tokens, ends=loading.ends_in(model))
     model = adapters.add_lora(
         model,
         r=lora.lora_r,
@@ -212,6 +216,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
         use_dora=lora.use_dora,
         init="default" if looking else lora.init_lora_weights,
         new_tokens=new_tokens,
+        rows=calibration.rows(looked_at, encoder, settings.seed) if looked_at else (),
     )
     if lora.init_lora_weights == "loftq" and not looking:
         adapters.begin_with_loftq(model, name, revision)

@@ -1,12 +1,13 @@
 """What of a base is trained: LoRA in its variants, or all weights; and how that is saved."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from codefit.errors import UserError, first_line
-from codefit.modeling import hub_files, loading
+from codefit.modeling import data_driven, hub_files, loading
 
 
 def add_lora(
@@ -20,6 +21,7 @@ def add_lora(
     use_dora: bool = False,
     init: str = "default",
     new_tokens: list[int] | None = None,
+    rows: Sequence[data_driven.Row] = (),
 ) -> Any:
     """Return the model with new LoRA matrices, ready for training.
 
@@ -35,6 +37,7 @@ def add_lora(
         use_dora: magnitude and direction apart (arXiv 2402.09353).
         init: how the matrices begin; "loftq" needs `begin_with_loftq` afterwards.
         new_tokens: ids whose rows of the input embedding are trained too.
+        rows: of data that "eva" and "corda" look at.
 
     Raises:
         UserError: the target modules do not exist in this model.
@@ -54,9 +57,18 @@ def add_lora(
         trainable_token_indices=new_tokens or None,
         task_type="CAUSAL_LM",
         bias="none",
+        **data_driven.config_of(init),
     )
+    if init in (data_driven.EVA, data_driven.CORDA):
+        data_driven.refuse_few(rows, r, init)
     try:
-        return get_peft_model(model, config)
+        if init == data_driven.CORDA:
+            names = data_driven.linear_layers(model) if targets == "all-linear" else targets
+            data_driven.prepare_corda(model, list(names), rows, r)
+        adapted = get_peft_model(model, config)
+        if init == data_driven.EVA:
+            data_driven.begin_with_eva(adapted, rows)
+        return adapted
     except ValueError as error:
         linear = {
             name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)

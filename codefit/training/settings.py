@@ -14,7 +14,7 @@ from codefit.records import MAX_PROMPT_TOKENS
 
 ROW_TOKENS = 1024  # of a packed row, where the context of the model is not shorter
 SAVE_STEPS = 200
-SVD_INITS = ("olora", "pissa", "pissa_niter_16")  # they take a part out of the base's weights
+SVD_INITS = ("olora", "pissa", "pissa_niter_16", "corda")  # they take a part out of the base's weights
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ CONTRADICTIONS = [
     ("--from_scratch --replay data/other", "a model from scratch knows nothing; leave it out"),
     ("--from_scratch --eval_predictions 4", "no prompts to complete; leave out --eval_predictions"),
     ("--init_lora_weights pissa --load_in_4bit", "takes a part out of the base, .*; use loftq, or leave out"),
+    ("--init_lora_weights corda --replay data/x --load_in_4bit", "takes a part out of the base, .*; use loftq"),
+    ("--init_lora_weights corda", "corda keeps what the base knows of other code; name that code with --replay"),
     ("--init_lora_weights olora --use_dora", "--use_dora cannot begin with olora; leave out one of them"),
     ("--init_lora_weights loftq --no-load_in_4bit", "makes up for 4 bits; leave out --no-load_in_4bit"),
     ("--init_lora_weights loftq --use_dora", "--use_dora cannot begin with loftq; leave out one of them"),
