@@ -27,7 +27,16 @@ from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags
-from codefit.training.settings import ROW_TOKENS, SVD_INITS, Settled, TrainSettings, of_flags, settle
+from codefit.training.settings import (
+    ADAPTER_RATE,
+    ROW_TOKENS,
+    SVD_INITS,
+    WHOLE_RATE,
+    Settled,
+    TrainSettings,
+    of_flags,
+    settle,
+)
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
 INITS = ("default", "gaussian", "orthogonal", "loftq", "eva", *SVD_INITS)
@@ -81,15 +90,19 @@ def _add_schedule_flags(group: Any) -> None:
     add("--max_length", type=positive, help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
         "or the context of the model if that is shorter)")  # fmt: skip
     add("--per_device_train_batch_size", type=positive, default=4, help="rows in a forward pass")
-    add("--gradient_accumulation_steps", type=positive, default=4, help="forward passes in an optimizer step")
+    add("--gradient_accumulation_steps", type=positive, default=1, help="forward passes in an optimizer step")
     add(
         "--num_train_epochs",
         type=cli.number(float, 1e-3),
-        default=1.0,
+        default=3.0,
         help="passes over the data, if --max_steps is absent",
     )
     add("--max_steps", type=positive, help="optimizer steps")
-    add("--learning_rate", type=cli.number(float, 1e-12), default=2e-4, help="peak learning rate")
+    add(
+        "--learning_rate",
+        type=cli.number(float, 1e-12),
+        help=f"peak learning rate (default: {ADAPTER_RATE:g}, and {WHOLE_RATE:g} where all weights are trained)",
+    )
     add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="how the learning rate goes down")
     add("--warmup_steps", type=ratio, default=0.03, help="steps of warm-up; under 1 a share of all steps")
     add("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
@@ -165,7 +178,8 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     sources = {"max_length": "model", "load_in_4bit": "machine"}
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
-    return Command({**flags, **dataclasses.asdict(settled)}, settings, settled, sources, dataset, replay)
+    decided = {"learning_rate": settings.schedule.learning_rate, **dataclasses.asdict(settled)}
+    return Command({**flags, **decided}, settings, settled, sources, dataset, replay)
 
 
 def base_of(settings: TrainSettings) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ from codefit.records import MAX_PROMPT_TOKENS
 
 ROW_TOKENS = 1024  # of a packed row, where the context of the model is not shorter
 SAVE_STEPS = 200
+ADAPTER_RATE, WHOLE_RATE = 1e-3, 2e-4  # learning rates; docs/training.md says how the first was found
 SVD_INITS = ("olora", "pissa", "pissa_niter_16", "corda")  # they take a part out of the base's weights
 
 
@@ -189,6 +190,9 @@ PARTS = {
 def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
     """Return the settings of the flags of train.py, by their names."""
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
+    if frozen["learning_rate"] is None:
+        whole = frozen["from_scratch"] or frozen["full_finetuning"]
+        frozen["learning_rate"] = WHOLE_RATE if whole else ADAPTER_RATE
 
     def taken(kind: Any) -> dict[str, Any]:
         return {field.name: frozen[field.name] for field in dataclasses.fields(kind) if field.name in frozen}
