@@ -7,6 +7,7 @@
 # and without the beginnings of near files in front. The packages are opened as archives: nothing of them is run.
 #
 #   sh runs/adaptation.sh                     the embedded base, twenty minutes on one CPU core
+#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf sh runs/adaptation.sh     a GGUF file: docs/models.md says where it is
 #   BASE=Qwen/Qwen2.5-Coder-0.5B OWN=512 CONTEXT=1024 sh runs/adaptation.sh --max_steps 400
 #
 # OUT is where everything goes; further arguments go to both trainings.
