@@ -124,7 +124,11 @@ def with_results(items: Sequence[Prediction], tests: Tests, what: str) -> list[P
     ]
     distinct = list(dict.fromkeys(programs))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(console.progress(pool.map(passes, distinct), f"run {what}", len(distinct), unit="program"))
+        try:
+            found = list(console.progress(pool.map(passes, distinct), f"run {what}", len(distinct), unit="program"))
+        except BaseException:  # whoever stops the run does not wait for the programs that have not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     score = {program: 100.0 * passed for program, passed in zip(distinct, found, strict=True)}
     pairs = zip(items, programs[::2], programs[1::2], strict=True)
     return [

@@ -109,6 +109,20 @@ def test_a_program_may_print_compute_and_write_in_its_folder():
     assert execution.passes("import random, hashlib, collections\nprint('x' * 10_000_000)\nopen('a', 'w').write('b')")
 
 
+def test_a_run_that_is_stopped_begins_no_more_programs(file, monkeypatch):
+    begun = []
+    monkeypatch.setattr(execution, "passes", lambda program: begun.append(time.sleep(0.05)))
+
+    def stopped(found, *_, **__):
+        next(iter(found))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution.console, "progress", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        results(file, *(f"    best = {number}\n" for number in range(400)))
+    assert len(begun) < 100
+
+
 # ---------------------------------------------------------------------------------------------- what is contained
 
 
