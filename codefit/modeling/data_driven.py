@@ -5,7 +5,7 @@ its knowledge-preserved mode (arXiv 2406.05223) begins in the directions that ma
 a base knows of these is changed last; it takes them out of the base's weights, as PiSSA does.
 """
 
-import types
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +16,15 @@ from codefit.errors import UserError
 EVA, CORDA = "eva", "corda"
 DAMPING = 0.01  # of the mean variance, so that directions without any can be divided by it
 Row = dict[str, torch.Tensor]  # input_ids, shape (1, tokens), int64
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Directions:
+    """A part of a layer, by the names that PEFT reads: U, shape (out, rank), S, (rank,), and V, (in, rank), float32."""
+
+    U_WC: torch.Tensor
+    S_WC: torch.Tensor
+    V_WC: torch.Tensor
 
 
 def config_of(init: str) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def prepare_corda(model: Any, targets: Sequence[str], rows: Sequence[Row], rank:
         layer.eigens = _least(layer.weight.float(), covariance, rank)  # type: ignore[operator, arg-type, assignment]
 
 
-def _least(weight: torch.Tensor, covariance: torch.Tensor, rank: int) -> Any:
+def _least(weight: torch.Tensor, covariance: torch.Tensor, rank: int) -> Directions:
     """Return the last singular triples of W C, with V divided by C, so that U S V is a part of W.
 
     Args:
@@ -90,7 +99,7 @@ def _least(weight: torch.Tensor, covariance: torch.Tensor, rank: int) -> Any:
     damped = covariance + DAMPING * torch.eye(len(covariance), device=covariance.device)
     left, values, right = torch.linalg.svd(weight @ damped, full_matrices=False)
     least = torch.linalg.solve(damped, right[-rank:].T)  # C is symmetric: V C^-1 = (C^-1 V^T)^T
-    return types.SimpleNamespace(U_WC=left[:, -rank:], S_WC=values[-rank:], V_WC=least)
+    return Directions(left[:, -rank:], values[-rank:], least)
 
 
 @torch.no_grad()
