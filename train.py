@@ -28,10 +28,10 @@ from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags
 from codefit.training.settings import (
-    ADAPTER_RATE,
+    OF_ADAPTERS,
+    OF_WHOLE_MODELS,
     ROW_TOKENS,
     SVD_INITS,
-    WHOLE_RATE,
     Settled,
     TrainSettings,
     of_flags,
@@ -81,6 +81,9 @@ def _add_adapter_flags(group: Any) -> None:
 
 
 def _add_schedule_flags(group: Any) -> None:
+    def defaults(name: str) -> str:
+        return f"(default: {OF_ADAPTERS[name]:g}, or {OF_WHOLE_MODELS[name]:g} where all weights are trained)"
+
     add, positive, ratio = group.add_argument, cli.number(int, 1), cli.number(float, 0)
     add(
         "--max_prompt_tokens",
@@ -89,19 +92,26 @@ def _add_schedule_flags(group: Any) -> None:
     )
     add("--max_length", type=positive, help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
         "or the context of the model if that is shorter)")  # fmt: skip
-    add("--per_device_train_batch_size", type=positive, default=4, help="rows in a forward pass")
-    add("--gradient_accumulation_steps", type=positive, default=1, help="forward passes in an optimizer step")
+    add(
+        "--per_device_train_batch_size",
+        type=positive,
+        help=f"rows in a forward pass {defaults('per_device_train_batch_size')}",
+    )
+    add(
+        "--gradient_accumulation_steps",
+        type=positive,
+        help=f"forward passes in an optimizer step {defaults('gradient_accumulation_steps')}",
+    )
     add(
         "--num_train_epochs",
         type=cli.number(float, 1e-3),
-        default=3.0,
-        help="passes over the data, if --max_steps is absent",
+        help=f"passes over the data, if --max_steps is absent {defaults('num_train_epochs')}",
     )
     add("--max_steps", type=positive, help="optimizer steps")
     add(
         "--learning_rate",
         type=cli.number(float, 1e-12),
-        help=f"peak learning rate (default: {ADAPTER_RATE:g}, and {WHOLE_RATE:g} where all weights are trained)",
+        help=f"peak learning rate {defaults('learning_rate')}",
     )
     add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="how the learning rate goes down")
     add("--warmup_steps", type=ratio, default=0.03, help="steps of warm-up; under 1 a share of all steps")
@@ -178,7 +188,8 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     sources = {"max_length": "model", "load_in_4bit": "machine"}
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
-    decided = {"learning_rate": settings.schedule.learning_rate, **dataclasses.asdict(settled)}
+    by_kind = {name: getattr(settings.schedule, name) for name in OF_ADAPTERS}
+    decided = {**by_kind, **dataclasses.asdict(settled)}
     return Command({**flags, **decided}, settings, settled, sources, dataset, replay)
 
 

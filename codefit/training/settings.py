@@ -14,7 +14,19 @@ from codefit.records import MAX_PROMPT_TOKENS
 
 ROW_TOKENS = 1024  # of a packed row, where the context of the model is not shorter
 SAVE_STEPS = 200
-ADAPTER_RATE, WHOLE_RATE = 1e-3, 2e-4  # learning rates; docs/training.md says how the first was found
+# What a schedule is where the command says nothing else; docs/training.md says how that of adapters was found.
+OF_ADAPTERS: dict[str, float] = {
+    "learning_rate": 1e-3,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 1,
+    "num_train_epochs": 3.0,
+}
+OF_WHOLE_MODELS: dict[str, float] = {
+    "learning_rate": 2e-4,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 4,
+    "num_train_epochs": 1.0,
+}
 SVD_INITS = ("olora", "pissa", "pissa_niter_16", "corda")  # they take a part out of the base's weights
 
 
@@ -190,9 +202,9 @@ PARTS = {
 def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
     """Return the settings of the flags of train.py, by their names."""
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
-    if frozen["learning_rate"] is None:
-        whole = frozen["from_scratch"] or frozen["full_finetuning"]
-        frozen["learning_rate"] = WHOLE_RATE if whole else ADAPTER_RATE
+    whole = frozen["from_scratch"] or frozen["full_finetuning"]
+    by_kind = OF_WHOLE_MODELS if whole else OF_ADAPTERS
+    frozen |= {name: value for name, value in by_kind.items() if frozen[name] is None}
 
     def taken(kind: Any) -> dict[str, Any]:
         return {field.name: frozen[field.name] for field in dataclasses.fields(kind) if field.name in frozen}

@@ -249,11 +249,18 @@ def test_the_learning_rate_follows_what_is_trained(words, rate):
     assert settings_of(*words).schedule.learning_rate == rate
 
 
+def test_a_whole_model_keeps_its_larger_batches():
+    adapter, whole = (settings_of(*words).schedule for words in ([], ["--from_scratch"]))
+    assert (adapter.rows_per_step(1), adapter.num_train_epochs) == (2, 3)
+    assert (whole.rows_per_step(1), whole.num_train_epochs) == (16, 1)
+    assert settings_of("--gradient_accumulation_steps", "4").schedule.rows_per_step(1) == 8
+
+
 def test_a_hundred_pairs_are_more_than_a_step_or_two(tiny_base, prepared, tmp_path, capsys):
     """A row of few examples would leave a small data set one optimizer step, which is the warm-up."""
     words = ["--model_name_or_path", str(tiny_base), "--dataset", str(prepared), "--output_dir", str(tmp_path / "x")]
     train.main([*words, "--dry_run"])
-    steps = int(re.search(r"^steps +(\d+) of 4 rows", capsys.readouterr().out, re.MULTILINE)[1])
+    steps = int(re.search(r"^steps +(\d+) of 2 rows", capsys.readouterr().out, re.MULTILINE)[1])
     assert steps >= 6
 
 
@@ -269,7 +276,7 @@ def test_a_dry_run_foresees_and_names_the_source_of_every_setting(tiny_base, pre
         "parameters ",
         "rows ",
         "tokens ",
-        "steps       7 of 4 rows",
+        "steps       7 of 2 rows",
         "memory      about ",
         "time        about ",
     ):
