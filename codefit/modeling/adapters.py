@@ -59,16 +59,10 @@ def add_lora(
         bias="none",
         **data_driven.config_of(init),
     )
-    if init in (data_driven.EVA, data_driven.CORDA):
-        data_driven.refuse_few(rows, r, init)
     try:
-        if init == data_driven.CORDA:
-            names = data_driven.linear_layers(model) if targets == "all-linear" else targets
-            data_driven.prepare_corda(model, list(names), rows, r)
-        adapted = get_peft_model(model, config)
-        if init == data_driven.EVA:
-            data_driven.begin_with_eva(adapted, rows)
-        return adapted
+        return (
+            data_driven.begin(model, config, rows, init) if init in data_driven.INITS else get_peft_model(model, config)
+        )
     except ValueError as error:
         linear = {
             name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)

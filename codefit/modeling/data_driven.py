@@ -13,7 +13,7 @@ import torch
 
 from codefit.errors import UserError
 
-EVA, CORDA = "eva", "corda"
+INITS = EVA, CORDA = "eva", "corda"
 DAMPING = 0.01  # of the mean variance, so that directions without any can be divided by it
 Row = dict[str, torch.Tensor]  # input_ids, shape (1, tokens), int64
 
@@ -34,6 +34,24 @@ def config_of(init: str) -> dict[str, Any]:
     if init == EVA:
         return {"eva_config": EvaConfig(rho=1.0, use_label_mask=False)}
     return {"corda_config": CordaConfig(corda_method="kpm")} if init == CORDA else {}
+
+
+def begin(model: Any, config: Any, rows: Sequence[Row], init: str) -> Any:
+    """Return a model with LoRA matrices that begin with what the rows show, by a LoraConfig with `config_of(init)`.
+
+    Raises:
+        UserError: the rows are too few.
+    """
+    from peft import get_peft_model
+
+    refuse_few(rows, config.r, init)
+    if init == CORDA:
+        everywhere = config.target_modules == "all-linear"
+        prepare_corda(model, linear_layers(model) if everywhere else list(config.target_modules), rows, config.r)
+    adapted = get_peft_model(model, config)
+    if init == EVA:
+        begin_with_eva(adapted, rows)
+    return adapted
 
 
 def linear_layers(model: Any) -> list[str]:
