@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from codefit import cli, console, outputs
 from codefit.errors import UserError
+from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
+from codefit.generation.decoding import Decoding
 from codefit.manifest import Manifest
 
 if TYPE_CHECKING:
     from codefit.evaluation.questions import Questions
     from codefit.evaluation.report import results
     from codefit.evaluation.result_schema import Model
-    from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
     from codefit.evaluation.training_lookup import TrainingData
 
 
@@ -112,36 +113,92 @@ def add_decoding_flags(parser: cli.Parser) -> None:
     add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
 
 
-def settings_of(args: argparse.Namespace) -> "BenchmarkSettings":
-    """Return what the flags ask for."""
-    from codefit.evaluation.settings import BenchmarkSettings
-    from codefit.generation.decoding import Decoding
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What a run of this stage is asked for.
 
-    return BenchmarkSettings(
-        adapted=tuple(args.hf_repository),
-        base=args.model_name_or_path,
-        few_shot=args.few_shot,
-        load_in_4bit=args.load_in_4bit,
-        benchmarks=tuple(args.benchmark),
-        dataset=args.dataset,
-        split=args.split,
-        forgetting=args.forgetting,
-        sample=args.sample,
-        seed=args.seed,
-        max_new_tokens=args.max_new_tokens,
-        max_prompt_tokens=args.max_prompt_tokens,
-        tokens_per_batch=args.tokens_per_batch,
-        decoding=Decoding(temperature=args.temperature, top_p=args.top_p, seed=args.generation_seed),
-        backend=args.backend,
-        with_cache=not args.no_cache,
-        execute=args.execute,
-    )
+    Attributes:
+        settings: of the models and the questions, where models are asked.
+        rescore: whether the predictions in the output are scored again.
+        compare: two earlier runs to compare.
+        allow_different: whether answers of other decoding, prompt limits or dtype may be compared.
+        primary: the metric that carries the verdict.
+        profile: "compat" adds CodeXGLUE's own scores.
+        output: where predictions, scores and report go.
+        overwrite: whether an output that is there is replaced.
+        dry_run: whether nothing is done.
+    """
+
+    settings: BenchmarkSettings
+    rescore: bool
+    compare: tuple[Path, Path] | None
+    allow_different: bool
+    primary: str | None
+    profile: str
+    output: Path
+    overwrite: bool
+    dry_run: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Request":
+        """Return what a command line asks for."""
+        settings = BenchmarkSettings(
+            adapted=tuple(args.hf_repository or ()),
+            base=args.model_name_or_path,
+            few_shot=args.few_shot,
+            load_in_4bit=args.load_in_4bit,
+            benchmarks=tuple(args.benchmark),
+            dataset=args.dataset,
+            split=args.split,
+            forgetting=args.forgetting,
+            sample=args.sample,
+            seed=args.seed,
+            max_new_tokens=args.max_new_tokens,
+            max_prompt_tokens=args.max_prompt_tokens,
+            tokens_per_batch=args.tokens_per_batch,
+            decoding=Decoding(temperature=args.temperature, top_p=args.top_p, seed=args.generation_seed),
+            backend=args.backend,
+            with_cache=not args.no_cache,
+            execute=args.execute,
+        )
+        return cls(
+            settings=settings,
+            rescore=args.rescore,
+            compare=tuple(args.compare) if args.compare else None,
+            allow_different=args.allow_different,
+            primary=args.primary,
+            profile=args.profile,
+            output=args.output_dir,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+        )
+
+    def contradiction(self) -> str | None:
+        """Return a sentence about flags that make no sense together; None where all do."""
+        from codefit.evaluation import questions, task_metrics
+        from codefit.evaluation.benchmarks import formats
+
+        decoding, names = self.settings.decoding, self.settings.benchmarks
+        if not (self.rescore or self.compare or self.settings.adapted):
+            return "--hf_repository is needed: the adapter or merged model to measure"
+        if self.primary and self.primary not in task_metrics.NAMES:
+            return f"--primary {self.primary}: choose from {', '.join(task_metrics.NAMES)}"
+        if self.settings.execute and (self.rescore or self.compare):
+            return "--execute runs what models write now: leave it out, stored results of tests are kept"
+        if decoding.seed and not decoding.samples:
+            return "--generation_seed has an effect only on sampling: add --temperature or --top_p"
+        if self.settings.backend == "vllm" and decoding.samples:
+            return "--backend vllm decodes greedily; leave out --temperature and --top_p, or --backend"
+        if unknown := [name for name in names if not questions.is_known(name)]:
+            known = ", ".join(("heldout", *formats.NAMES))
+            return f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file"
+        return None
 
 
 # ---------------------------------------------------------------------------------------------- before asking
 
 
-def load_questions(settings: "QuestionSettings", manifest: Manifest) -> "list[Questions]":
+def load_questions(settings: QuestionSettings, manifest: Manifest) -> "list[Questions]":
     """Return what is asked, sampled."""
     from codefit.evaluation import questions
 
@@ -149,7 +206,7 @@ def load_questions(settings: "QuestionSettings", manifest: Manifest) -> "list[Qu
     return [questions.draw(asked, settings.sample, settings.seed) for asked in found]
 
 
-def load_training(settings: "QuestionSettings", few_shot: int, manifest: Manifest) -> "TrainingData | None":
+def load_training(settings: QuestionSettings, few_shot: int, manifest: Manifest) -> "TrainingData | None":
     """Return the training data for baselines, examples and leak checks; None where they are not on this machine."""
     from codefit import records
     from codefit.evaluation.training_lookup import TrainingData
@@ -167,7 +224,7 @@ def load_training(settings: "QuestionSettings", few_shot: int, manifest: Manifes
 
 
 def describe(
-    models: "dict[str, Model]", how: "InferenceSettings", asked: "list[Questions]", encoder: Any
+    models: "dict[str, Model]", how: InferenceSettings, asked: "list[Questions]", encoder: Any
 ) -> dict[str, int]:
     """Print what will be asked, in how many batches; return by benchmark how many prompts are cut on the left."""
     from codefit.generation.batched import batches
@@ -225,11 +282,12 @@ def answer_without_model(
 # ---------------------------------------------------------------------------------------------- the story
 
 
-def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
+def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
     """Return what all models predict, or None after a dry run; what was asked goes into the manifest."""
     from codefit.evaluation import contenders, execution, inference, questions, result_schema
-    from codefit.evaluation.report import doors, results
+    from codefit.evaluation.report import comparability, results
     from codefit.evaluation.result_schema import BenchmarkInfo
+    from codefit.training.run_folder import LOSS_CURVE
 
     found = contenders.resolve(settings)
     how = found.inference
@@ -265,72 +323,57 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
         dataset=found.questions.dataset,
         load_in_4bit=how.load_in_4bit,
         cut_prompts=cut,
-        asked={name: doors.digest(by_key["base"].items) for name, by_key in predicted.items()},
+        asked={name: comparability.digest(by_key["base"].items) for name, by_key in predicted.items()},
     )
     predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     predictions |= execution.of_models(predictions, {each.name: each.tests for each in asked if each.tests})
     about = result_schema.of_manifest(manifest.content, output)
-    loss_png = Path(str(models["adapted"].folder)) / "loss.png"
+    loss_png = Path(str(models["adapted"].folder)) / LOSS_CURVE
     return results.Run(
         predictions, answer_without_model(asked, training, references), about, manifest.content, loss_png
     )
 
 
-def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None":
+def gather(request: Request, manifest: Manifest) -> "results.Run | None":
     """Return the run to score: read again, compared from two runs, or asked now; None after a dry run."""
-    from codefit.evaluation.report import doors, results
+    from codefit.evaluation.report import comparability, results
 
-    if args.rescore:
-        run = results.read(args.output_dir)
-        if args.primary not in (None, run.about.arguments.primary):
+    if request.rescore:
+        run = results.read(request.output)
+        if request.primary not in (None, run.about.arguments.primary):
             raise UserError("The primary metric is named before a run and not after it; leave out --primary.")
         for name, info in run.about.benchmarks.items():
-            doors.refuse_different(info.decoding, f"{name} in {args.output_dir}", args.allow_different)
+            comparability.refuse_different(info.decoding, f"{name} in {request.output}", request.allow_different)
         manifest.update(predicted_by=run.made)
-        if args.dry_run:
-            console.show(f"would score {', '.join(run.predictions)} in {args.output_dir} again")
-        return None if args.dry_run else run
-    outputs.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
-    if args.compare:
-        run = results.side_by_side(args.compare[0], args.compare[1], manifest)
+        if request.dry_run:
+            console.show(f"would score {', '.join(run.predictions)} in {request.output} again")
+        return None if request.dry_run else run
+    how = request.settings
+    read = (*how.adapted, how.base, how.dataset, how.forgetting, *how.benchmarks, *(request.compare or ()))
+    outputs.refuse_own_inputs(request.output, read)
+    outputs.refuse_existing(request.output, request.overwrite or request.dry_run)
+    if request.compare:
+        run = results.side_by_side(request.compare[0], request.compare[1], manifest)
         for name, info in run.about.benchmarks.items():
-            doors.refuse_different(info.decoding, name, args.allow_different)
-        if args.dry_run:
-            console.show(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
-        return None if args.dry_run else run
-    return ask_models(settings_of(args), manifest, args.output_dir, args.dry_run)
-
-
-def check(parser: cli.Parser, args: argparse.Namespace) -> None:
-    """Exit with 2 for flags that make no sense together."""
-    from codefit.evaluation import questions, task_metrics
-    from codefit.evaluation.benchmarks import formats
-
-    if not (args.rescore or args.compare or args.hf_repository):
-        parser.error("--hf_repository is needed: the adapter or merged model to measure")
-    if args.primary and args.primary not in task_metrics.NAMES:
-        parser.error(f"--primary {args.primary}: choose from {', '.join(task_metrics.NAMES)}")
-    if args.execute and (args.rescore or args.compare):
-        parser.error("--execute runs what models write now: leave it out, stored results of tests are kept")
-    if args.generation_seed and args.temperature is None and args.top_p is None:
-        parser.error("--generation_seed has an effect only on sampling: add --temperature or --top_p")
-    if args.backend == "vllm" and not (args.temperature is None and args.top_p is None):
-        parser.error("--backend vllm decodes greedily; leave out --temperature and --top_p, or --backend")
-    if unknown := [name for name in args.benchmark if not questions.is_known(name)]:
-        known = ", ".join(("heldout", *formats.NAMES))
-        parser.error(f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file")
+            comparability.refuse_different(info.decoding, name, request.allow_different)
+        if request.dry_run:
+            console.show(f"would compare {request.compare[0]} and {request.compare[1]} on {', '.join(run.predictions)}")
+        return None if request.dry_run else run
+    return ask_models(request.settings, manifest, request.output, request.dry_run)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Ask the models, or read their earlier predictions; score, compare, report."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    check(parser, args)
+    request = Request.of(args)
+    if problem := request.contradiction():
+        parser.error(problem)
     from codefit.evaluation import comparison
     from codefit.evaluation.report import results, terminal
 
     manifest = Manifest(vars(args))
-    run = gather(args, manifest)
+    run = gather(request, manifest)
     if run is None:
         return
     score = comparison.score_items
@@ -342,10 +385,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         about.benchmarks,
         run.stored,
         about.arguments.seed,
-        profile=args.profile,
+        profile=request.profile,
         primary=about.arguments.primary,
     )
-    with outputs.new_directory(args.output_dir, args.overwrite or args.rescore) as folder:
+    with outputs.new_directory(request.output, request.overwrite or request.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 
@@ -353,8 +396,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.show(f"\n{terminal.table(result, scores.models)}")
     if not any(result.forgetting for result in scores.benchmarks.values()):
         console.show("\nforgetting: not checked; add --forgetting with unrelated code")
-    console.show(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
-    for errors in filter(Path.is_file, (results.errors_file(args.output_dir, name) for name in scores.benchmarks)):
+    console.show(f"\nreport: {request.output / 'report.html'}\nplot:   {request.output / 'scores.png'}")
+    for errors in filter(Path.is_file, (results.errors_file(request.output, name) for name in scores.benchmarks)):
         console.show(f"errors: {errors}")
 
 

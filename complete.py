@@ -22,6 +22,7 @@ from typing import Any
 
 from codefit import cli, console
 from codefit.errors import UserError
+from codefit.generation.decoding import Decoding
 from codefit.records import MAX_PROMPT_TOKENS
 
 
@@ -58,49 +59,98 @@ def _add_decoding_flags(group: Any) -> None:
     add("--seed", type=cli.number(int, 0), default=0, help="seed of the draws")
 
 
-def refuse_decoding(args: argparse.Namespace) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class PromptSource:
+    """Where the prompt comes from: a text, a place in a file, or standard input where both are absent.
+
+    Attributes:
+        prompt: text before the cursor.
+        suffix: text after it.
+        file: the file of the cursor.
+        line: of the cursor, from 1.
+        column: of the cursor, from 1.
+        infill: whether the file also gives the suffix.
+    """
+
+    prompt: str | None
+    suffix: str | None
+    file: Path | None
+    line: int
+    column: int
+    infill: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for; what is None is as the model was trained."""
+
+    model: str
+    base: str | None
+    source: PromptSource
+    decoding: Decoding
+    max_prompt_tokens: int | None
+    max_new_tokens: int
+    load_in_4bit: bool | None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Request":
+        """Return what a command line asks for."""
+        return cls(
+            model=args.hf_repository,
+            base=args.model_name_or_path,
+            source=PromptSource(
+                **{field.name: getattr(args, field.name) for field in dataclasses.fields(PromptSource)}
+            ),
+            decoding=Decoding(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Decoding)}),
+            max_prompt_tokens=args.max_prompt_tokens,
+            max_new_tokens=args.max_new_tokens,
+            load_in_4bit=args.load_in_4bit,
+        )
+
+
+def refuse_decoding(how: Decoding) -> None:
     """Raise UserError for flags that contradict each other."""
-    draws = [f"--{name}" for name in ("temperature", "top_k", "top_p") if getattr(args, name) is not None]
-    zero = [f"--{name}" for name in ("temperature", "top_p") if getattr(args, name) == 0]
+    draws = [f"--{name}" for name in ("temperature", "top_k", "top_p") if getattr(how, name) is not None]
+    zero = [f"--{name}" for name in ("temperature", "top_p") if getattr(how, name) == 0]
     if zero:
         raise UserError(f"{zero[0]} 0 leaves nothing to draw; leave it out for the greedy completion, or raise it.")
-    if draws and args.num_beams > 1:
+    if draws and how.num_beams > 1:
         raise UserError(f"{draws[0]} draws and --num_beams searches; give one of the two.")
-    if args.num_return_sequences > 1 and not draws and args.num_beams == 1:
+    if how.num_return_sequences > 1 and not draws and how.num_beams == 1:
         raise UserError(
-            f"there is one greedy completion, not {args.num_return_sequences}; add --temperature to draw several, or "
+            f"there is one greedy completion, not {how.num_return_sequences}; add --temperature to draw several, or "
             "--num_beams to search for several."
         )
-    if args.num_return_sequences > args.num_beams > 1:
+    if how.num_return_sequences > how.num_beams > 1:
         raise UserError(
-            f"{args.num_beams} beams give at most as many completions, not {args.num_return_sequences}; "
+            f"{how.num_beams} beams give at most as many completions, not {how.num_return_sequences}; "
             "raise --num_beams."
         )
 
 
-def read_prompt(args: argparse.Namespace) -> tuple[str, str | None]:
+def read_prompt(source: PromptSource) -> tuple[str, str | None]:
     """Return the text before and behind the cursor.
 
     Raises:
         UserError: the prompt is given twice or not at all, or the file or the place in it does not exist.
     """
-    if args.file is None:
-        if args.infill:
+    if source.file is None:
+        if source.infill:
             raise UserError("--infill takes the suffix from a file; add --file, or give --suffix instead.")
-        return (_standard_input() if args.prompt is None else args.prompt), args.suffix
-    if args.prompt is not None or args.suffix is not None:
+        return (_standard_input() if source.prompt is None else source.prompt), source.suffix
+    if source.prompt is not None or source.suffix is not None:
         raise UserError("--file gives the prompt already; leave out --prompt and --suffix, or leave out --file.")
     try:
-        lines = args.file.read_text(encoding="utf-8").split("\n")
+        lines = source.file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {args.file} as text: {error}; check the path.") from None
-    if args.line > len(lines):
-        raise UserError(f"{args.file} has {len(lines)} lines, there is no line {args.line}; choose one of them.")
-    if args.column > len(lines[args.line - 1]) + 1:
-        raise UserError(f"line {args.line} of {args.file} has no column {args.column}; choose one of its own.")
+        raise UserError(f"cannot read {source.file} as text: {error}; check the path.") from None
+    if source.line > len(lines):
+        raise UserError(f"{source.file} has {len(lines)} lines, there is no line {source.line}; choose one of them.")
+    if source.column > len(lines[source.line - 1]) + 1:
+        raise UserError(f"line {source.line} of {source.file} has no column {source.column}; choose one of its own.")
     text = "\n".join(lines)
-    cursor = sum(len(line) + 1 for line in lines[: args.line - 1]) + args.column - 1
-    return text[:cursor], text[cursor:] if args.infill else None
+    cursor = sum(len(line) + 1 for line in lines[: source.line - 1]) + source.column - 1
+    return text[:cursor], text[cursor:] if source.infill else None
 
 
 def _standard_input() -> str:
@@ -112,29 +162,27 @@ def _standard_input() -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the completion, or several under a line each that says how they ended."""
-    args = build_parser().parse_args(argv)
-    refuse_decoding(args)
-    prompt, suffix = read_prompt(args)
+    request = Request.of(build_parser().parse_args(argv))
+    refuse_decoding(request.decoding)
+    prompt, suffix = read_prompt(request.source)
 
     from codefit.encoding import Encoder
     from codefit.generation import sampling
-    from codefit.generation.decoding import Decoding
     from codefit.modeling import hub_files, loading
 
-    made = hub_files.manifest_of(args.hf_repository)
-    in_4bit = bool(made.get("load_in_4bit")) if args.load_in_4bit is None else args.load_in_4bit
-    tokenizer, model = loading.load(args.hf_repository, base=args.model_name_or_path, load_in_4bit=in_4bit)
-    room = loading.context_of(model) - args.max_new_tokens
+    made = hub_files.manifest_of(request.model)
+    in_4bit = bool(made.get("load_in_4bit")) if request.load_in_4bit is None else request.load_in_4bit
+    tokenizer, model = loading.load(request.model, base=request.base, load_in_4bit=in_4bit)
+    room = loading.context_of(model) - request.max_new_tokens
     if room < 1:
         raise UserError(f"the model reads {loading.context_of(model)} tokens; lower --max_new_tokens.")
-    longest = min(args.max_prompt_tokens or made.get("max_prompt_tokens") or MAX_PROMPT_TOKENS, room)
+    longest = min(request.max_prompt_tokens or made.get("max_prompt_tokens") or MAX_PROMPT_TOKENS, room)
     encoder = Encoder(tokenizer, longest, ends=loading.ends_in(model))
-    decoding = {field.name: getattr(args, field.name) for field in dataclasses.fields(Decoding)}
     completions = sampling.sample(
         model,
         encoder.prompt_ids(prompt, suffix),
-        Decoding(**decoding),
-        max_new_tokens=args.max_new_tokens,
+        request.decoding,
+        max_new_tokens=request.max_new_tokens,
         eos_ids=encoder.eos_ids,
         pad_id=encoder.pad_id,
     )

@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any
 from codefit import cli, console, gguf_base, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import ROOT, Manifest, read_manifest, sha256
+from codefit.model_files import ADAPTER_WEIGHTS, GGUF_KINDS
 from codefit.records import MAX_PROMPT_TOKENS, Pair
+from codefit.training import run_folder
 
 if TYPE_CHECKING:
     from codefit.publishing import cards
@@ -41,7 +43,6 @@ NEW_TOKENS = 32  # of a completion
 LOST_SHARE = 0.02
 FLOOR = 1e-6  # nats; float32 arithmetic in another order is not exact
 
-KINDS = ("q8_0", "f16")  # of GGUF file
 UNITS = {"MB": 10**6, "GB": 10**9}
 
 
@@ -52,7 +53,7 @@ def build_parser() -> cli.Parser:
     add(
         "--hf_repository",
         type=cli.named,
-        default="outputs/kotlin/adapter",
+        default=run_folder.OUTPUT,
         help="the adapter: a folder of train.py, or a Hub id",
     )
     add("--model_name_or_path", type=cli.named, help="the base; when absent, what the adapter's metadata name")
@@ -61,7 +62,7 @@ def build_parser() -> cli.Parser:
     add(
         "--gguf",
         nargs="*",
-        choices=KINDS,
+        choices=GGUF_KINDS,
         help="also write GGUF files for llama.cpp and editors; q8_0 if none is named",
     )
     add("--push", action="store_true", help="push the result to the Hub repository of the adapter")
@@ -108,6 +109,24 @@ class MergeSettings:
     overwrite: bool
     dry_run: bool
     flags: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, is_whole: bool) -> "MergeSettings":
+        """Return what a command line asks for; a whole model is not merged, and its GGUF files go next to it."""
+        name = args.hf_repository
+        return cls(
+            name=name,
+            base=args.model_name_or_path,
+            output=args.output_dir or (Path(name) if is_whole else default_output(name)),
+            max_shard_size=args.max_shard_size,
+            gguf=() if args.gguf is None else tuple(args.gguf or GGUF_KINDS[:1]),
+            push=args.push,
+            private=args.private,
+            scores=args.scores,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+            flags=vars(args),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,40 +307,22 @@ def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes
 # ---------------------------------------------------------------------------------------------- the story
 
 
-def settings_of(flags: Mapping[str, Any], is_whole: bool) -> MergeSettings:
-    """Return what the flags ask for; a whole model is not merged, and its GGUF files go next to it."""
-    name = flags["hf_repository"]
-    return MergeSettings(
-        name=name,
-        base=flags["model_name_or_path"],
-        output=flags["output_dir"] or (Path(name) if is_whole else default_output(name)),
-        max_shard_size=flags["max_shard_size"],
-        gguf=() if flags["gguf"] is None else tuple(flags["gguf"] or KINDS[:1]),
-        push=flags["push"],
-        private=flags["private"],
-        scores=flags["scores"],
-        overwrite=flags["overwrite"],
-        dry_run=flags["dry_run"],
-        flags=flags,
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Plan, merge, verify, export, push."""
-    flags = vars(build_parser().parse_args(argv))
+    args = build_parser().parse_args(argv)
 
     from codefit.modeling import hub_files
 
-    name = flags["hf_repository"]
+    name = args.hf_repository
     is_whole = not hub_files.is_adapter(name) and hub_files.is_whole(name)
-    settings = settings_of(flags, is_whole)
+    settings = MergeSettings.of(args, is_whole)
     if is_whole:
         return without_merge(settings)
     plan = make_plan(name, settings.base)
     settle(settings, plan)
     if settings.dry_run:
         return None
-    output, weights = settings.output, sha256(plan.adapter / "adapter_model.safetensors")
+    output, weights = settings.output, sha256(plan.adapter / ADAPTER_WEIGHTS)
     done = None if settings.overwrite or not output.is_dir() else read_manifest(output).get("adapter_sha256")
     if done == weights:
         console.show("already merged and verified; nothing to do.")
@@ -352,8 +353,7 @@ def export(settings: MergeSettings, model: Path, repository: str | None) -> None
 
 def settle(settings: MergeSettings, plan: Plan) -> None:
     """Say what will happen, and refuse before any work what cannot succeed."""
-    if settings.output.resolve() == plan.adapter.resolve():
-        raise UserError("--output_dir is the adapter itself; name another folder.")
+    outputs.refuse_own_inputs(settings.output, [plan.adapter, plan.base, settings.scores])
     console.show(f"adapter  {settings.name}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else ""))
     console.show(f"output   {settings.output}")
     if settings.push and not plan.repository:
@@ -418,7 +418,7 @@ def run(settings: MergeSettings, plan: Plan, weights: str) -> None:
             max_prompt_tokens=plan.max_prompt_tokens,
             merge=merge(plan, work, settings.max_shard_size),
         )
-        for name in ("trainer_state.json", "loss.png"):
+        for name in (run_folder.STATE, run_folder.LOSS_CURVE):
             if (plan.adapter / name).is_file():
                 shutil.copy(plan.adapter / name, work / name)
         manifest.write(work)

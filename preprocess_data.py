@@ -26,8 +26,7 @@ from typing import Any
 from codefit import cli, console, outputs, records
 from codefit.code.languages import LANGUAGES
 from codefit.curation.corpus import Corpus, RejectionLog
-from codefit.curation.curate import CurationOptions as Curation
-from codefit.curation.curate import batched, curate_all
+from codefit.curation.curate import CurationOptions, batched, curate_all
 from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.neighbours import Neighbours
 from codefit.curation.split import UNITS, Splitting, moment
@@ -50,7 +49,7 @@ def build_parser() -> cli.Parser:
         metavar="DOCUMENTS",
         help="document files (.jsonl, .parquet) or data sets on the Hub",
     )
-    parser.add_argument("--output", type=Path, default=Path("data/kotlin_prepared_dataset"), help="folder to write")
+    parser.add_argument("--output", type=Path, default=Path(records.PREPARED), help="folder to write")
     add_task_flags(parser)
     add_curation_flags(parser)
     add_split_flags(parser)
@@ -160,45 +159,100 @@ def date(text: str) -> str:
     return text
 
 
-def checked(parser: cli.Parser, args: argparse.Namespace) -> argparse.Namespace:
-    """Exit with 2 where flags contradict each other."""
-    since = [args.validation_since, args.test_since]
-    if any(since) and args.split_by != "time":
-        parser.error("--validation_since and --test_since need --split_by time")
-    if any(since) and not all(since):
-        parser.error("--validation_since and --test_since go together")
-    if all(since) and since != sorted(since, key=lambda since: str(moment(since))):
-        parser.error("--validation_since must not be later than --test_since")
-    if args.ray_address and args.engine != "ray":
-        parser.error("--ray_address needs --engine ray")
-    if args.repository_context and args.task != "completion":
-        parser.error("--repository_context needs --task completion")
-    if args.repository_context > args.max_prompt_tokens - MIN_PROMPT_TOKENS:
-        parser.error(f"--repository_context is a part of --max_prompt_tokens; leave {MIN_PROMPT_TOKENS} for the prompt")
-    if args.codexglue and (args.task != "method" or "python" not in (args.language or ["python"])):
-        parser.error("--codexglue needs --task method and Python, since its format has no other")
-    return args
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What a run of this stage is asked for.
+
+    Attributes:
+        inputs: document files, or data sets on the Hub.
+        output: the folder to write, or to verify.
+        task: one of TASKS.
+        tokenizer: the model whose tokenizer counts.
+        limits: of the pairs.
+        codexglue: whether the pairs are also written in CodeXGLUE's format.
+        curation: what is done to documents.
+        splitting: how they are divided.
+        decontaminate: benchmarks of which no document may hold a piece.
+        engine: what runs the batches.
+        verify: whether an output is only checked.
+        hf_repository: data set on the Hub to push to.
+        private: whether only to a private one.
+        overwrite: whether an output that is there is replaced.
+        dry_run: whether nothing is done.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    task: str
+    tokenizer: str
+    limits: TaskOptions
+    codexglue: bool
+    curation: CurationOptions
+    splitting: Splitting
+    decontaminate: tuple[Path, ...]
+    engine: Engine
+    verify: bool
+    hf_repository: str | None
+    private: bool
+    overwrite: bool
+    dry_run: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Request":
+        """Return what a command line asks for."""
+        since = args.test_since or "", args.validation_since or ""
+        return cls(
+            inputs=tuple(args.input),
+            output=args.output,
+            task=args.task,
+            tokenizer=args.model_name_or_path,
+            limits=TaskOptions(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TaskOptions)}),
+            codexglue=args.codexglue,
+            curation=CurationOptions.of(vars(args)),
+            splitting=Splitting(args.split_by, args.test_share, args.validation_share, args.seed, *since),
+            decontaminate=tuple(args.decontaminate),
+            engine=Engine(args.engine, args.num_workers, args.ray_address),
+            verify=args.verify,
+            hf_repository=args.hf_repository,
+            private=args.private,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+        )
+
+    def contradiction(self) -> str | None:
+        """Return a sentence about flags that contradict each other; None where none do."""
+        validation, test = self.splitting.validation_since, self.splitting.test_since
+        if (validation or test) and self.splitting.by != "time":
+            return "--validation_since and --test_since need --split_by time"
+        if bool(validation) != bool(test):
+            return "--validation_since and --test_since go together"
+        if test and str(moment(validation)) > str(moment(test)):
+            return "--validation_since must not be later than --test_since"
+        if self.engine.ray_address and self.engine.name != "ray":
+            return "--ray_address needs --engine ray"
+        if self.limits.repository_context and self.task != "completion":
+            return "--repository_context needs --task completion"
+        if self.limits.repository_context > self.limits.max_prompt_tokens - MIN_PROMPT_TOKENS:
+            return f"--repository_context is a part of --max_prompt_tokens; leave {MIN_PROMPT_TOKENS} for the prompt"
+        if self.codexglue and (self.task != "method" or "python" not in (self.curation.language or ["python"])):
+            return "--codexglue needs --task method and Python, since its format has no other"
+        return None
 
 
 # ------------------------------------------------------------------------------------------- documents
 
 
-def engine_of(args: argparse.Namespace) -> Engine:
-    """Return what runs the batches, as the flags say."""
-    return Engine(args.engine, args.num_workers, args.ray_address)
-
-
-def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
+def read_and_curate(request: Request, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
     """Fill the corpus from the inputs and return what was counted."""
     from codefit.curation.dedup import content_id
 
-    options = Curation.of(vars(args))
     counts = Counter(documents_in=0, licence_headers_removed=0)
     redacted: Counter[str] = Counter()
     names: set[tuple[str, str]] = set()
     taken: set[str] = set()
-    documents = (document for source in args.input for document in records.read_documents(source, taken))
-    for document, curated in curate_all(console.progress(documents, "curate", unit="file"), options, engine_of(args)):
+    documents = (document for source in request.inputs for document in records.read_documents(source, taken))
+    reading = console.progress(documents, "curate", unit="file")
+    for document, curated in curate_all(reading, request.curation, request.engine):
         outcome = curated.outcome
         counts.update(curated.counts, documents_in=1)
         name = document.repository, document.path
@@ -211,26 +265,18 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
             names.add(name)
             corpus.add(outcome, content_id(outcome.content))
             redacted += curated.redacted
-    return {**counts, "redacted" if args.redact else "not_redacted": redacted}
+    return {**counts, "redacted" if request.curation.redact else "not_redacted": redacted}
 
 
-def select(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
+def select(request: Request, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
     """Reject duplicates and benchmark items, give every other document its split, and return what was decided."""
     from codefit.curation import selection
 
     decided: dict[str, Any] = {}
     selection.remove_exact_duplicates(corpus, log)
-    if args.decontaminate:
-        decided["boilerplate"] = selection.remove_benchmarks(corpus, log, args.decontaminate)
-    splitting = Splitting(
-        args.split_by,
-        args.test_share,
-        args.validation_share,
-        args.seed,
-        args.test_since or "",
-        args.validation_since or "",
-    )
-    decided["boundaries"] = selection.split_corpus(corpus, log, splitting)
+    if request.decontaminate:
+        decided["boilerplate"] = selection.remove_benchmarks(corpus, log, request.decontaminate)
+    decided["boundaries"] = selection.split_corpus(corpus, log, request.splitting)
     selection.remove_near_duplicates(corpus, log)
     return decided
 
@@ -238,10 +284,9 @@ def select(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[
 # ------------------------------------------------------------------------------------------- pairs
 
 
-def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
+def build_split(request: Request, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
     """Write the pairs of one split and return what was counted."""
-    options = TaskOptions(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TaskOptions)})
-    settings = {"task": args.task, "tokenizer": tokenizer, "options": options}
+    settings = {"task": request.task, "tokenizer": tokenizer, "options": request.limits}
     skipped: Counter[str] = Counter()
     syntax_errors: Counter[str] = Counter()
     counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0, unread_functions=0)
@@ -249,10 +294,10 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
         numbers = console.progress(corpus.of_split(split), f"pairs for {split}", unit="file")
         batches: Iterable[Any] = batched(map(corpus.document, numbers))
         build: Callable[..., Built] = build_batch
-        if args.repository_context:
-            near = Neighbours(corpus, split, args.repository_context).of
+        if request.limits.repository_context:
+            near = Neighbours(corpus, split, request.limits.repository_context).of
             batches, build = ((batch, list(map(near, batch))) for batch in batches), build_in_repository
-        for _, built in engine_of(args).run(functools.partial(build, **settings), batches):
+        for _, built in request.engine.run(functools.partial(build, **settings), batches):
             lines.write(built.lines)
             counts.update(built.counts)
             skipped.update(built.skipped)
@@ -279,8 +324,8 @@ def export_codexglue(folder: Path) -> Counter[str]:
 # ------------------------------------------------------------------------------------------- what is said about it
 
 
-def dry_run(args: argparse.Namespace) -> None:
-    for source in args.input:
+def say_what_would_happen(request: Request) -> None:
+    for source in request.inputs:
         path = Path(source)
         if path.is_file():
             console.show(f"{source}: {path.stat().st_size / 1e6:.1f} MB")
@@ -288,9 +333,10 @@ def dry_run(args: argparse.Namespace) -> None:
             raise UserError(f"{source} is not there; run parse_data.py first, or check --input.")
         else:
             console.show(f"{source}: a data set on the Hub")
-    counted = f", counted with the tokenizer of {args.model_name_or_path}" if load_task(args.task).NEEDS_TOKENS else ""
+    counted = f", counted with the tokenizer of {request.tokenizer}" if load_task(request.task).NEEDS_TOKENS else ""
     console.show(
-        f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}"
+        f"would build pairs of the task {request.task}{counted}, split by {request.splitting.by}, "
+        f"and write them to {request.output}"
     )
 
 
@@ -337,13 +383,14 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
             yield f"{name.replace('_', ' ')}: {listed}"
 
 
-def refuse_output(args: argparse.Namespace) -> None:
+def refuse_output(request: Request) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
-    outputs.refuse_existing(args.output, args.overwrite)
-    if args.hf_repository:
+    outputs.refuse_own_inputs(request.output, [*request.inputs, request.tokenizer, *request.decontaminate])
+    outputs.refuse_existing(request.output, request.overwrite)
+    if request.hf_repository:
         from codefit.publishing import push
 
-        push.check_repository(args.hf_repository, "dataset", private=args.private or None)
+        push.check_repository(request.hf_repository, "dataset", private=request.private or None)
 
 
 def refuse_empty(count: int, reasons: Counter[str]) -> None:
@@ -355,50 +402,54 @@ def refuse_empty(count: int, reasons: Counter[str]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser()
-    args = checked(parser, parser.parse_args(argv))
-    if args.verify:
+    args = parser.parse_args(argv)
+    request = Request.of(args)
+    if problem := request.contradiction():
+        parser.error(problem)
+    if request.verify:
         from codefit.curation.leaks import verify
 
-        console.show(verify(args.output))
+        console.show(verify(request.output))
         return
-    if args.dry_run:
-        dry_run(args)
+    if request.dry_run:
+        say_what_would_happen(request)
         return
-    refuse_output(args)
+    refuse_output(request)
     manifest = Manifest(vars(args))
     tokenizer = None
-    if load_task(args.task).NEEDS_TOKENS:
+    if load_task(request.task).NEEDS_TOKENS:
         from codefit.tasks.token_offsets import load_tokenizer
 
-        tokenizer = load_tokenizer(args.model_name_or_path)
+        tokenizer = load_tokenizer(request.tokenizer)
 
     with (
-        outputs.new_directory(args.output, args.overwrite) as folder,
+        outputs.new_directory(request.output, request.overwrite) as folder,
         contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
     ):
         corpus = Corpus(folder)
-        counts = read_and_curate(args, corpus, log)
+        counts = read_and_curate(request, corpus, log)
         refuse_empty(len(corpus.entries), log.files)
-        counts.update(select(args, corpus, log))
-        splits = {name: build_split(args, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
+        counts.update(select(request, corpus, log))
+        splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
         splits["test"] = without_overlap(splits["test"], folder, corpus)
-        if args.codexglue:
+        if request.codexglue:
             counts["codexglue"] = export_codexglue(folder)
         kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
-        for source in filter(lambda source: Path(source).is_file(), [*args.input, *args.decontaminate]):
-            manifest.add_input(Path(source))
+        for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
+            manifest.add_input(path)
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
     console.show(
-        f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
+        f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
     )
-    if args.hf_repository:
+    if request.hf_repository:
         from codefit.publishing import push
 
-        console.show(f"pushed to {push.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
+        url = push.push_dataset(request.output, request.hf_repository, private=request.private or None)
+        console.show(f"pushed to {url}")
 
 
 if __name__ == "__main__":

@@ -47,10 +47,10 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--dataset", default="data/kotlin_prepared_dataset", help="folder of preprocess_data.py, or a Hub data set")
+    add("--dataset", default=records.PREPARED, help="folder of preprocess_data.py, or a Hub data set")
     add("--model_name_or_path", default="microsoft/phi-1_5", help="base model: a folder or a Hub id")
     add("--revision", help="commit, tag or branch of the base model on the Hub")
-    add("--output_dir", type=Path, default=Path("outputs/kotlin/adapter"), help="where the adapter or model goes")
+    add("--output_dir", type=Path, default=Path(run_folder.OUTPUT), help="where the adapter or model goes")
     add("--hf_repository", help="Hub repository to push the result to; without it nothing leaves this machine")
     add("--private", action="store_true", help="push only to a private repository; a new one is made private")
     add("--seed", type=cli.number(int, 0), default=0, help="seed of initialisation, order and dropout")
@@ -90,8 +90,12 @@ def _add_schedule_flags(group: Any) -> None:
         type=cli.number(int, 8),
         help="a longer prompt is cut on the left; when absent: as in the data",
     )
-    add("--max_length", type=positive, help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
-        "or the context of the model if that is shorter)")  # fmt: skip
+    add(
+        "--max_length",
+        type=positive,
+        help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
+        "or the context of the model if that is shorter)",
+    )
     add(
         "--per_device_train_batch_size",
         type=positive,
@@ -125,12 +129,21 @@ def _add_watching_flags(group: Any) -> None:
     add, positive = group.add_argument, cli.number(int, 1)
     add("--logging_steps", type=positive, default=10, help="steps between two lines of the log")
     add("--eval_steps", type=positive, default=50, help="steps between two validations")
-    add("--save_steps", type=positive, help="steps between two checkpoints (default: 200, or --eval_steps with "
-        "--load_best_model_at_end)")  # fmt: skip
+    add(
+        "--save_steps",
+        type=positive,
+        help="steps between two checkpoints (default: 200, or --eval_steps with --load_best_model_at_end)",
+    )
     add("--save_minutes", type=cli.number(float, 0), default=5.0, help="minutes after which there is a checkpoint too")
     add("--validation_samples", type=positive, default=256, help="a fixed sample of the validation split")
-    add("--eval_predictions", type=cli.number(int, 0), default=128, metavar="N", help="of these, prompts that the "
-        "model completes at each validation, for edit similarity, exact match and next line; 0 is none")  # fmt: skip
+    add(
+        "--eval_predictions",
+        type=cli.number(int, 0),
+        default=128,
+        metavar="N",
+        help="of these, prompts that the "
+        "model completes at each validation, for edit similarity, exact match and next line; 0 is none",
+    )
     add("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
     add("--metric_for_best_model", choices=BEST, default="loss", help="what is best, in validation")
     add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations that were not better")
@@ -261,14 +274,15 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
     torch.manual_seed(asked.settings.seed)
     # the others make the same tokenizer, and never read one that is being written
     writes = distributed.is_first_process() and not asked.settings.output.only_looks
-    if not (writes and (work / "tokenizer.json").is_file()):  # of the run that is being continued
+    kept = work / run_folder.NEW_TOKENIZER
+    if not (writes and kept.is_dir()):  # of the run that is being continued
         texts = (pair.completion for pair in records.read_jsonl(asked.dataset / "train.jsonl", Pair))
         reading = console.progress(texts, "train tokenizer", unit="document")
         tokenizer = scratch.train_tokenizer(reading, shape.vocab_size, context, shape.tokenizer_type)
         if writes:
-            tokenizer.save_pretrained(work)
+            run_folder.keep_tokenizer(tokenizer, work)
     if writes:  # read back, so that a resumed run has the same one
-        tokenizer = loading.load_tokenizer(str(work))
+        tokenizer = loading.load_tokenizer(str(kept))
     model = scratch.new_model(
         tokenizer,
         hidden_size=shape.hidden_size,
@@ -301,8 +315,8 @@ def save(settings: TrainSettings, work: Path, trainer: Any, tokenizer: Any) -> N
         beginning = work / run_folder.BEGINNING if settings.lora.changes_base else None
         adapters.save(model, work, *base_of(settings), beginning, weights)
         tokenizer.save_pretrained(work)
-    trainer.state.save_to_json(str(work / "trainer_state.json"))
-    plots.loss_curve(trainer.state.log_history, work / "loss.png")
+    trainer.state.save_to_json(str(work / run_folder.STATE))
+    plots.loss_curve(trainer.state.log_history, work / run_folder.LOSS_CURVE)
 
 
 def hand_on(asked: Command, manifest: Manifest) -> None:
@@ -353,8 +367,13 @@ def claimed(asked: Command) -> Iterator[None]:
         return
     with outputs.alone(output.output_dir):
         outputs.refuse_existing(output.output_dir, output.overwrite)  # again: another run may have ended since
-        run_folder.claim(asked.flags, output.overwrite, asked.datasets, outputs.partial(output.output_dir))
-        yield
+        work = outputs.partial(output.output_dir)
+        run_folder.claim(asked.flags, output.overwrite, asked.datasets, work)
+        try:
+            yield
+        except BaseException:
+            run_folder.remove_if_nothing_is_saved(work)
+            raise
 
 
 def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[Any]) -> None:
@@ -363,7 +382,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
 
     from codefit import encoding
     from codefit.modeling import loading
-    from codefit.training import curriculum, estimate, isolation, packing, samples, trainer_settings
+    from codefit.training import curriculum, estimate, packing, sample_isolation, samples, trainer_settings
     from codefit.training.trainer import wait_for_others
 
     settings, settled, output = asked.settings, asked.settled, asked.settings.output
@@ -379,7 +398,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
         return
     order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
-        found.train, settled.max_length, encoder.pad_id, order, isolates=isolation.may_pack(model)
+        found.train, settled.max_length, encoder.pad_id, order, isolates=sample_isolation.may_pack(model)
     )
     estimate.describe(schedule, model, packed, found.ledger, output.output_dir)
     estimate.refuse_full_disk(output.output_dir, settings.lora, model)
@@ -405,7 +424,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     manifest.write(work)
     run_folder.put_away(work)
     outputs.commit(work, output.output_dir)
-    report(settings, trainer, result, final, estimate.size(peak))
+    report(settings, trainer, result, final, console.size(peak))
 
 
 def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:
@@ -488,7 +507,7 @@ def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, 
         console.show(
             f"kept:    step {trainer.state.best_global_step}, the best by {settings.watch.metric_for_best_model}"
         )
-    console.show(f"curve:   {output / 'loss.png'}")
+    console.show(f"curve:   {output / run_folder.LOSS_CURVE}")
     console.show(f"output:  {output}")
     if settings.full_finetuning:
         console.show(f"next:    python benchmarking.py --hf_repository {output}")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from codefit import console, private_apis
+from codefit.disk_errors import no_room
 from codefit.distributed import is_first_process
 from codefit.errors import UserError
-from codefit.outputs import no_room
 
 
 class Parser(argparse.ArgumentParser):

@@ -117,6 +117,15 @@ def shortened(text: str, width: int = 40) -> str:
     return text if len(text) <= width else "…" + text[1 - width :]
 
 
+def size(count: float) -> str:
+    """Return bytes as people say them: 512 kB, 3.1 GB."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while count >= 999.5 and len(units) > 1:
+        count /= 1000
+        units.pop(0)
+    return f"{count:.3g} {units[0]}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as people say them: 8 s, 3 min 20 s, 2 h 5 min."""
     minutes, rest = divmod(round(seconds), 60)

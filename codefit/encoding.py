@@ -10,7 +10,6 @@ import bisect
 import collections
 import dataclasses
 import functools
-import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from codefit import bounded, console, exact_text, fim
+from codefit import chat_template, console, fim, tokenization
 from codefit.errors import UserError, first_line
 from codefit.records import Pair
 
@@ -29,7 +28,6 @@ ENDS = (
     *("▁<EOT>", "<EOT>", "<|EOT|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>"),
     *("<|end_of_text|>", "<end_of_turn>", "<turn|>", "<|return|>"),
 )
-MARK = "codefit asks"  # stands for the message while a chat template is laid out; no template escapes letters
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Encoder:
         self, tokenizer: Any, max_prompt_tokens: int, prompt_only: bool = False, ends: Iterable[int] = ()
     ) -> None:
         self.tokenizer = tokenizer
-        self.codec = exact_text.codec(_backend(tokenizer), tokenizer.name_or_path or "the model")
+        self.codec = tokenization.codec(_backend(tokenizer), tokenizer.name_or_path or "the model")
         self.max_prompt_tokens = max_prompt_tokens
         self.prompt_only = prompt_only
         vocabulary = tokenizer.get_vocab()
@@ -156,11 +154,6 @@ class Encoder:
 
         Only the template's own special tokens are special: one that is written in the message stays text.
         """
-        if not getattr(self.tokenizer, "chat_template", None):
-            raise UserError(
-                "the tokenizer of this base model has no chat template; prepare the data with --prompt_format plain, "
-                "or take a base that is made for chat."
-            )
         head, tail = self._chat_layout
         kept = message[-self._room(len(head) + len(tail)) :]
         return [*head, *kept, *tail], len(message) - len(kept)
@@ -168,18 +161,7 @@ class Encoder:
     @functools.cached_property
     def _chat_layout(self) -> tuple[list[int], list[int]]:
         """The ids before and after a user's message in the model's chat template."""
-        try:
-            template = self.tokenizer.get_chat_template()
-        except ValueError as error:  # several templates, and none is the default
-            raise UserError(f"the tokenizer has no default chat template ({first_line(error)}); set one.") from None
-        special = json.dumps(self.tokenizer.special_tokens_map, default=str)
-        parts = bounded.render_chat(template, MARK, special).split(MARK)
-        if len(parts) != 2:
-            raise UserError(
-                f"the chat template of the tokenizer shows a message {len(parts) - 1} times, not once; prepare the "
-                "data with --prompt_format plain, or take another base."
-            )
-        return list(self.tokenizer(parts[0], add_special_tokens=False).input_ids), self.codec.template_ids(parts[1])
+        return chat_template.around_message(self.tokenizer, self.codec)
 
     def _room(self, fixed: int) -> int:
         """Return how many tokens of text a prompt has room for next to those that it always holds.

@@ -6,13 +6,14 @@ What is wrong becomes one sentence that names the file, the field, what is expec
 import json
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from codefit.errors import UserError
 
 Kind = TypeVar("Kind")
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 WORDS = {
     "int": "a whole number",

@@ -17,9 +17,9 @@ from msgspec import Meta
 
 from codefit import git_command, json_files
 from codefit.console import masked
+from codefit.json_files import Count
 from codefit.outputs import MANIFEST, manifest_of, write_whole
 
-Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Name = Annotated[str, Meta(pattern=r"^[\w.-]*$")]  # that becomes a part of a file's name
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,15 +15,17 @@ from codefit.errors import UserError
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
-INDEX = "model.safetensors.index.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 SPECIAL_TOKENS, ADDED_TOKENS = "special_tokens_map.json", "added_tokens.json"
 # Files without which there is no tokenizer: one of them holds the vocabulary.
 VOCABULARIES = (TOKENIZER, "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
 
+GGUF_KINDS = ("q8_0", "f16")  # of the GGUF files that codefit offers; f32 is for comparisons
+
 AGAIN = "get the files again from where they came"
 
-Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Size = json_files.Count
 Sizes = Size | list[Size] | None
 TokenId = Annotated[int, Meta(ge=-1, le=2**31 - 1)]  # some write -1 for "none"
 Row = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -222,7 +224,7 @@ class SpecialTokens(msgspec.Struct):
     additional_special_tokens: list[Token] | dict[str, Token] | None = None
 
 
-# ---------------------------------------------------------------------------------------------- the doors
+# ---------------------------------------------------------------------------------------------- reading
 
 
 def adapter_config(path: Path) -> AdapterConfig:
@@ -317,7 +319,7 @@ def weights_of(folder: Path) -> dict[str, list[int]]:
         UserError: the index is damaged, or a file that it names is missing or damaged.
     """
     if not (folder / INDEX).is_file():
-        return shapes_in(folder / "model.safetensors") if (folder / "model.safetensors").is_file() else {}
+        return shapes_in(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else {}
     index = json_files.read(folder / INDEX, WeightIndex, AGAIN)
     found: dict[str, list[int]] = {}
     for file in sorted(set(index.weight_map.values())):

@@ -12,13 +12,15 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codefit.disk_errors import cannot_write, write_errors
 from codefit.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ LOCK = "codefit-lock"
 PLAN = "commit.json"  # in a workspace: the moves that make a finished output visible
 MARK = "This folder belongs to a run of codefit; it is removed when the run has finished.\n"
 PATIENCE = 3  # seconds to wait for a lock: the workers of a killed run may need a moment to end
+SCRIPTS = {"parse_data.py", "preprocess_data.py", "train.py", "merge_lora.py", "benchmarking.py"}
 LONGEST_NAME = 255  # bytes, on every common file system
 
 
@@ -61,6 +64,20 @@ def refuse_existing(output: Path, overwrite: bool, is_file: bool = False) -> Non
         _refuse_kind(output, overwrite, is_file)
 
 
+def refuse_own_inputs(output: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise UserError if an output is, or holds, what the run reads: replacing the one would destroy the other.
+
+    Args:
+        output: the folder that a stage is to write.
+        inputs: files and folders; names that are none of these, such as Hub ids, are passed over.
+    """
+    place = output.resolve()
+    for source in [Path(name) for name in inputs if name]:
+        if source.exists() and source.resolve().is_relative_to(place):
+            holds = "" if source.resolve() == place else f"holds {source}, which "
+            raise UserError(f"{output} {holds}is read by this run; name another folder for the output.")
+
+
 def _refuse_kind(output: Path, overwrite: bool, is_file: bool) -> None:
     """Raise UserError unless what is there may be replaced."""
     mode = _mode(output) or 0
@@ -72,8 +89,12 @@ def _refuse_kind(output: Path, overwrite: bool, is_file: bool) -> None:
         raise UserError(f"{output} is a mount point and cannot be replaced; name a new file or folder inside it.")
     if not is_file and any(listed(output)) and not _has_our_manifest(output):
         raise UserError(f"{output} was not written by codefit and is not replaced; choose another place.")
+    if (script := _other_script(output)) and not is_file:
+        raise UserError(f"{output} was written by {script}, and only that replaces it; choose another place.")
     if not overwrite:
         raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
+    if _belongs_to_another(output):
+        raise UserError(f"{output} belongs to another user and cannot be replaced; choose another place.")
 
 
 KINDS = (
@@ -115,17 +136,34 @@ def _has_our_manifest(folder: Path) -> bool:
     return not isinstance(content, dict) or not content or "toolkit_commit" in content
 
 
+MOUNTS = Path("/proc/self/mountinfo")  # the kernel's table; absent on some systems
+
+
+def _other_script(folder: Path) -> str | None:
+    """Return which script of codefit wrote a folder, None if it is the one that is running, or not known."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        words = shlex.split(content["command"])[1:2]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    script = Path(words[0]).name if words else ""
+    return script if script in SCRIPTS - {Path(sys.argv[0]).name} else None
+
+
+def _belongs_to_another(path: Path) -> bool:
+    """Return whether the sticky bit of a shared folder, such as /tmp, keeps us from replacing what is there."""
+    folder, me = path.parent.stat(), os.geteuid()
+    return bool(folder.st_mode & stat.S_ISVTX) and me not in {0, folder.st_uid, path.lstat().st_uid}
+
+
 def _is_mount_point(path: Path) -> bool:
     """Return whether something is mounted here; a bind mount shows only in the kernel's table."""
     with contextlib.suppress(OSError):
-        table = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        table = MOUNTS.read_bytes().splitlines()
         place = os.fsencode(path.parent.resolve() / path.name)
-        return any(_unescaped(line.split(b" ")[4]) == place for line in table)
+        names = (re.sub(rb"\\([0-7]{3})", lambda it: bytes([int(it[1], 8)]), row.split(b" ")[4]) for row in table)
+        return place in names
     return os.path.ismount(path)
-
-
-def _unescaped(name: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), name)
 
 
 # ---------------------------------------------------------------------------------------------- building an output
@@ -356,75 +394,6 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-# Libraries in other languages give only the text of an error.
-NO_ROOM = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EFBIG: "a file would exceed the limit on file sizes; raise it with ulimit -f and run the same command again",
-}
-BROKEN_PLACE = {
-    errno.EIO,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENXIO,
-    errno.ESTALE,
-    errno.EMFILE,
-    errno.ENFILE,
-}
-SHORT_WRITE = re.compile(r"requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs")
-
-
-def no_room(error: BaseException) -> str | None:
-    """Return what is used up, and what to do, if an error of any library says so; otherwise None."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return NO_ROOM.get(error.errno)
-    said = str(error)
-    for code, words in NO_ROOM.items():
-        if os.strerror(code) in said:
-            return words
-    return (
-        "not all of a file could be written; free some space, and check ulimit -f" if SHORT_WRITE.search(said) else None
-    )
-
-
-def cannot_write(place: Path | str, error: OSError) -> UserError:
-    """Return the sentence that says why something cannot be written."""
-    if place and Path(place).name == "partial" and Path(place).parent.name.endswith(".codefit"):
-        place = Path(place).parent.with_name(Path(place).parent.name.removeprefix(".").removesuffix(".codefit"))
-    return UserError(f"cannot write {place}: {no_room(error) or f'{error.strerror}; choose another place'}.")
-
-
-@contextlib.contextmanager
-def write_errors(output: Path) -> Iterator[None]:
-    """Turn errors of the file system, from whatever library, into one sentence that names the place."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        reason = no_room(error)
-        if reason is None and isinstance(error, OSError) and error.errno in BROKEN_PLACE:
-            place = error.filename
-            if isinstance(place, str) and not Path(place).is_relative_to(output.parent):
-                raise UserError(
-                    f"cannot use {place}: {error.strerror}; check it and run the same command again."
-                ) from None
-            reason = f"{error.strerror}; check the disk and its permissions, or choose another place"
-        if reason is None:
-            raise
-        raise UserError(f"cannot write {_full(output)}: {reason}.") from None
-
-
-def _full(output: Path) -> Path:
-    """Return the output, or the folder for temporary files if it is that which has no room."""
-    with contextlib.suppress(OSError):
-        temporary = Path(tempfile.gettempdir())
-        if temporary.stat().st_dev != output.parent.stat().st_dev and not shutil.disk_usage(temporary).free:
-            return temporary
-    return output
-
-
 # ---------------------------------------------------------------------------------------------- folders of our own
 
 
@@ -452,6 +421,10 @@ def lock_folder(folder: Path, patience: float) -> "BaseFileLock | None":
             if not folder.parent.is_dir() or folder.is_file():
                 raise
         except BaseException:
+            if lock.is_locked:
+                _leave(folder)
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing could be written in it
             lock.release()
             raise
 
@@ -460,8 +433,7 @@ def _mark(folder: Path) -> None:
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        if not file.tell():
-            file.write(MARK)
+        file.write(MARK[file.tell() :])  # the rest of a mark that a kill left unfinished
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -482,12 +454,13 @@ def is_folder(path: Path) -> bool:
 
 
 def is_ours(folder: Path, begun: bool = True) -> bool:
-    """Return whether a folder carries our mark; `begun` counts the empty one that a kill can leave, too."""
+    """Return whether a folder carries our mark; `begun` also counts the unfinished mark that a kill can leave."""
     try:
         mark = folder / LOCK
         if not is_folder(folder) or not stat.S_ISREG(mark.lstat().st_mode) or mark.stat().st_size > len(MARK):
             return False
-        return mark.read_text(encoding="utf-8") in ({MARK, ""} if begun else {MARK})
+        text = mark.read_text(encoding="utf-8")
+        return text == MARK or (begun and MARK.startswith(text))
     except (OSError, ValueError):
         return False
 

@@ -1,11 +1,14 @@
 """Every use of what a library keeps to itself, because it offers no public way; each has a test of its own.
 
 Libraries are handed in, not imported: what needs no torch stays without it. An upgrade that takes one of these away
-fails in tests/test_private_apis.py, with what it was for.
+fails in tests/test_private_apis.py, with what it was for. The private methods of the Trainer that training/trainer.py
+overrides or calls are named here and stay there.
 """
 
 import argparse
 from typing import Any
+
+TRAINER_METHODS = {"_save_checkpoint": ["self", "model", "trial"], "_prepare_inputs": ["self", "inputs"]}
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -49,6 +52,39 @@ def tensors_without_values(torch: Any) -> Any:
 def use_one_gpu(options: Any) -> None:
     """Make a Trainer with these TrainingArguments use one GPU of this process."""
     options._n_gpu = 1
+
+
+def sums_of_losses(trainer: Any) -> dict[str, float]:
+    """Return what a Trainer has summed up of its losses and does not keep in a checkpoint.
+
+    `since_log` is the mean over all processes, which must all ask; `logged` is the sum that was logged up to `step`.
+    """
+    since_log = trainer.accelerator.reduce(trainer._tr_loss.clone(), "mean").item()
+    return {"since_log": since_log, "logged": trainer._total_loss_scalar, "step": trainer._globalstep_last_logged}
+
+
+def continue_losses(trainer: Any, sums: dict[str, float]) -> None:
+    """Make a Trainer that begins go on with the sums of another; its mean loss is then that of all steps."""
+    trainer._tr_loss += sums["since_log"]
+    trainer._total_loss_scalar = sums["logged"]
+    trainer._globalstep_last_logged = sums["step"]
+    trainer._initial_global_step = 0
+
+
+def file_if_there(hub: Any, name: str, file: str, revision: str | None) -> str | None:
+    """Return the path of a file of a model, from its folder, the cache or the Hub; None where the model has none.
+
+    Args:
+        hub: the module transformers.utils.hub.
+        name: folder or Hub id of the model.
+        file: name of the file.
+        revision: commit, tag or branch on the Hub.
+
+    Raises:
+        OSError: the model does not exist, or the Hub does not answer.
+    """
+    found: str | None = hub.cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+    return found
 
 
 def number_in_storage(trial: Any) -> int:

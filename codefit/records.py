@@ -44,7 +44,9 @@ OWNER, NAME = "owner", "name"  # of a repository, where they are two columns
 FUNCTION = "func_name"  # where a row is one function of a file
 ADDRESSES = ("func_code_url", "url")  # of a function, with its lines
 
+PREPARED = "data/kotlin_prepared_dataset"  # where preprocess_data.py writes and later stages read, unless told
 SPLITS = ("train", "validation", "test")
+OVERLAP = "test_overlap"  # the test pairs whose completion is in train, and which are measured apart
 MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
 
 

@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from codefit.disk_errors import no_room
 from codefit.errors import UserError
-from codefit.outputs import LOCK, PATIENCE, is_folder, is_ours, listed, lock_folder, no_room
+from codefit.outputs import LOCK, PATIENCE, is_folder, is_ours, listed, lock_folder
 
 NAME = re.compile(r"codefit-[0-9a-f]{32}")
 
@@ -39,9 +40,10 @@ def remove_left() -> None:
     for folder in Path(tempfile.gettempdir()).glob("codefit-*"):
         if NAME.fullmatch(folder.name) and is_folder(folder):
             with contextlib.suppress(OSError, UserError):  # of another user
-                if not listed(folder):  # killed before the mark or after it; a living run makes it again
+                names = listed(folder)
+                if not names:  # killed before the mark or after it; a living run makes it again
                     folder.rmdir()
-                elif is_ours(folder, begun=False) and (held := lock_folder(folder, 0)) is not None:
+                elif is_ours(folder, begun=names == [LOCK]) and (held := lock_folder(folder, 0)) is not None:
                     _discard(folder)
                     held.release()
 

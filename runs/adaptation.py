@@ -95,7 +95,7 @@ def shown(value: float, low: float, high: float, sign: str = "") -> str:
     return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
-def draw(scored: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def draw(scored: Mapping[str, dict[str, Any]], path: Path) -> None:
     """Draw each metric in a panel of its own: a model a row, its score as a dot on its interval."""
     import matplotlib
 

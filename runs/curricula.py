@@ -6,7 +6,6 @@ A difference is that of runs with the same seed, against random order; its inter
 says what another seed would do, and nothing about other documents.
 """
 
-import math
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -14,10 +13,9 @@ from pathlib import Path
 from codefit import cli, console
 from codefit.errors import UserError
 from codefit.manifest import read_manifest
+from runs.over_seeds import interval
 
 CONTROL = "random"
-# 97.5 % quantiles of Student's t by degrees of freedom (any table of it)
-QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
 def validations(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
@@ -29,15 +27,6 @@ def validations(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
     if CONTROL not in found:
         raise UserError(f"{folder} holds no runs in random order; run sh runs/curricula.sh first.")
     return found
-
-
-def interval(differences: list[float], digits: int = 4) -> str:
-    """Return the mean of differences with its 95 % interval, as text; of one seed without."""
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return f"{mean:+.{digits}f}"
-    half = QUANTILES[len(differences) - 1] * statistics.stdev(differences) / math.sqrt(len(differences))
-    return f"{mean:+.{digits}f} [{mean - half:+.{digits}f}, {mean + half:+.{digits}f}]"
 
 
 def main() -> None:

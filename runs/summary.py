@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curricula import cli, interval
+from codefit import cli, console
+from runs.over_seeds import interval
 
 METRICS = ("chrf", "rouge_l")
 
@@ -48,7 +49,7 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where runs/summary.sh wrote")
     rows = list(table(parser.parse_args().folder))
-    print(cli.table(rows, ["prompt", "metric", "answers", "base", "adapted", "gain"]))
+    print(console.table(rows, ["prompt", "metric", "answers", "base", "adapted", "gain"]))
 
 
 if __name__ == "__main__":

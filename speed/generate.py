@@ -14,7 +14,6 @@ is checked for every prompt. Times are of this process on the wall and on the CP
 the latter says more.
 """
 
-import argparse
 import copy
 import random
 import time
@@ -47,12 +46,12 @@ def build_parser() -> cli.Parser:
     return parser
 
 
-def prompts_of(args: argparse.Namespace, encoder: encoding.Encoder) -> list[list[int]]:
+def prompts_of(dataset: Path, count: int, encoder: encoding.Encoder) -> list[list[int]]:
     """Return the ids of a seeded sample of held-out prompts in file order."""
-    splits = [list(records.read_jsonl(args.dataset / f"{name}.jsonl", records.Pair)) for name in records.SPLITS]
+    splits = [list(records.read_jsonl(dataset / f"{name}.jsonl", records.Pair)) for name in records.SPLITS]
     train, validation, test = splits
-    pairs = [*test, *validation, *train][: max(args.prompts, len(test))]
-    drawn = sorted(random.Random(0).sample(range(len(pairs)), args.prompts))
+    pairs = [*test, *validation, *train][: max(count, len(test))]
+    drawn = sorted(random.Random(0).sample(range(len(pairs)), count))
     return [encoder.prompt_ids(pairs[at].prompt, pairs[at].suffix) for at in drawn]
 
 
@@ -95,7 +94,7 @@ def main() -> None:
 
     tokenizer, model = loading.load(args.hf_repository)
     encoder = encoding.Encoder(tokenizer, min(CONTEXT, loading.context_of(model)) - SLOW_TOKENS)
-    prompts = prompts_of(args, encoder)
+    prompts = prompts_of(args.dataset, args.prompts, encoder)
     model.generation_config.eos_token_id = None  # `generate` then stops only where it is told to
 
     copies = [copy.deepcopy(model) for _ in range(2)]  # merging changes a model, and the others ask it as it is

@@ -11,7 +11,6 @@ five modules; learning rate 2e-4 with a cosine. What it takes from codefit: the 
 are timed first, so that the schedule ends when the given seconds are over.
 """
 
-import argparse
 import itertools
 import random
 import time
@@ -79,7 +78,7 @@ def main() -> None:
     )
     parser.add_argument("--output_dir", type=Path, required=True, help="where the adapter goes")
     parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of the order and of the adapter")
-    args: argparse.Namespace = parser.parse_args()
+    args = parser.parse_args()
 
     tokenizer = loading.load_tokenizer(args.model_name_or_path)
     tokenizer.pad_token = tokenizer.eos_token

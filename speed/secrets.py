@@ -7,7 +7,6 @@ escape; half of them only a name gives away. detect-secrets, with its default pl
 real code that is hit counts as a false hit: `--show` prints what was hit, so that true ones can be told.
 """
 
-import argparse
 import random
 import string
 import tempfile
@@ -129,7 +128,7 @@ def real_files(folders: list[Path], count: int, seed: int) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args: argparse.Namespace = build_parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     rows = []
     texts = list(planted(args.planted, args.seed))
     files = [(path, path.read_text("utf-8", "replace")) for path in real_files(args.files, args.count, args.seed)]

@@ -69,7 +69,7 @@ def main() -> None:
     machine = scenes.prepared(server.enter("torture.faults"), {scene.stage for scene in found})
     most = 1 if args.quick else args.most
     rows = [fail(machine, scene, args.errors, most, args.seed) for scene in found]
-    sys.exit(tables.finish(rows, "Failed calls", args))
+    sys.exit(tables.finish(rows, "Failed calls", args.markdown))
 
 
 if __name__ == "__main__":

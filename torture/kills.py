@@ -62,7 +62,7 @@ def main() -> None:
     machine = scenes.prepared(server.enter("torture.kills"), {scene.stage for scene in found})
     most = 4 if args.quick else args.most
     rows = [kill(machine, scene, most, args.seed) for scene in found]
-    sys.exit(tables.finish(rows, "Killed", args))
+    sys.exit(tables.finish(rows, "Killed", args.markdown))
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def main() -> None:
         add_stopped_training(machine)
     number = 20 if args.quick else args.number
     rows = [mutate_kind(machine, kind, range(args.first, args.first + number), args.seed, args.show) for kind in found]
-    sys.exit(tables.finish(rows, "Damaged", args))
+    sys.exit(tables.finish(rows, "Damaged", args.markdown))
 
 
 if __name__ == "__main__":

@@ -188,7 +188,11 @@ class Stage:
     def tree(self) -> trees.Tree:
         """Return what lies in the folders of the trial now, without the inputs and the predictions that are kept."""
         found = trees.tree(self.machine.trial)
-        return {path: what for path, what in found.items() if path.startswith(("work/", "tmp/"))}
+        return {
+            path: what
+            for path, what in found.items()
+            if path.startswith(("work/", "tmp/")) and not trees.is_probe_of_python(path, what)
+        }
 
     def harm(self, found: trees.Tree) -> list[str]:
         """Return what of the user's own is changed or gone."""
@@ -234,8 +238,8 @@ class Stage:
 
     def ends_right(self) -> list[str]:
         """Run the command again, and return what is wrong with its end and with what lies there then."""
-        complete = all(f"work/{group.names[0]}" in self.tree() for group in self.scene.groups)
         outcome = self.run()
+        complete = all(f"work/{group.names[0]}" in self.tree() for group in self.scene.groups)
         refused = complete and outcome.code == 1 and "already there" in outcome.stderr
         wrong = [] if outcome.code == 0 or refused else [f"the next run: {self._failed(outcome)}"]
         if complaint := outcome.complaint():

@@ -193,10 +193,10 @@ class Server:
                 os.kill(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
         counter, _, _, _, _, reached, *_ = LAYOUT.unpack(self.state[:])
-        texts = [path.read_text(errors="replace") if path.exists() else "" for path in said or self.said]
+        stdout, stderr = (path.read_text(errors="replace") if path.exists() else "" for path in said or self.said)
         code = os.waitstatus_to_exitcode(status) if ended else None
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Outcome(code, *texts, max(0, usage.ru_maxrss * 1024 - held), counter, bool(reached))
+        return Outcome(code, stdout, stderr, max(0, usage.ru_maxrss * 1024 - held), counter, bool(reached))
 
     def run(self, stage: str, words: list[str], trap: Trap | None = None, **more: Any) -> Outcome:
         """Run a stage to its end, or to its trap."""

@@ -1,6 +1,5 @@
 """What was tried and what survived, as a table on the terminal and in Markdown."""
 
-import argparse
 import datetime
 import os
 import platform
@@ -49,13 +48,13 @@ def add_flags(parser: cli.Parser) -> None:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as Markdown")
 
 
-def finish(rows: list[Row], title: str, args: argparse.Namespace) -> int:
-    """Print the table and what was wrong; return 1 if anything was."""
+def finish(rows: list[Row], title: str, file: Path | None) -> int:
+    """Print the table, write it to a file as Markdown if one is named, and return 1 if anything was wrong."""
     total = Row("all", sum(row.tried for row in rows), sum(row.survived for row in rows))
     cells = [[row.name, row.tried, row.survived] for row in [*rows, total]]
     print("\n" + console.table(cells, ["", "tried", "survived"]))
-    if args.markdown:
-        args.markdown.write_text(markdown(cells, title, rows), encoding="utf-8")
+    if file:
+        file.write_text(markdown(cells, title, rows), encoding="utf-8")
     return int(total.tried != total.survived)
 
 

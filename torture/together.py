@@ -96,7 +96,7 @@ def main() -> None:
     found = [scene for scene in scenes.all_scenes() if args.only in scene.name and not scene.stopped]
     machine = scenes.prepared(server.enter("torture.together"), {scene.stage for scene in found})
     rows = [run(machine, scene, 2 if args.quick else args.pairs, args.seed) for scene in found]
-    sys.exit(tables.finish(rows, "Two at once", args))
+    sys.exit(tables.finish(rows, "Two at once", args.markdown))
 
 
 if __name__ == "__main__":

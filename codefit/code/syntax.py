@@ -17,11 +17,11 @@ import numpy as np
 import tree_sitter
 
 from codefit.code.languages import Grammar, Language
+from codefit.code.lexer import BLOCK_COMMENT
 
 Span = tuple[int, int]
 
 STRING = re.compile(r"""[rRuUbB]{0,2}("{3}|'{3}|"|')(.*)\1""", re.DOTALL)
-COMMENT_MARK = re.compile(r"/\*|\*/")
 QUALIFIED = {"qualified_identifier"}
 NAMES = {"identifier", "field_identifier", "type_identifier", "operator_name", "destructor_name"}
 MARKS = re.compile(r"^/\*+!?|\*+/$|^[ \t]*(?:\*(?!/) ?|///?!? ?)", re.MULTILINE)
@@ -73,7 +73,7 @@ class Syntax:
         self.grammar: Grammar = language.grammar_of(path)
         self._source = text.encode("utf-8", "surrogatepass")
         self._characters = None if len(self._source) == len(text) else _characters(self._source)
-        marks = Counter(COMMENT_MARK.findall(text))
+        marks = Counter(BLOCK_COMMENT.findall(text))
         hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
         # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
         hopeless = hopeless or (text.count("<") > DEEPEST_TYPE and NESTED_TYPES.search(text) is not None)

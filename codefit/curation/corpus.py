@@ -92,7 +92,7 @@ class Corpus:
         return Document(self.text(number), entry.path, entry.repository, language=entry.language)
 
     def shingles_of(self, number: int) -> Hashes:
-        """Return the shingle set of a document; those that were asked for last are at hand."""
+        """Return the shingle set of a document, shape (shingles,), uint64; the last ones are still at hand."""
         if (found := self.sets.pop(number, None)) is None:
             found = shingles(self.text(number))
             self.bytes_of_sets += found.nbytes

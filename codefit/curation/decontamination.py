@@ -87,7 +87,7 @@ class Benchmarks:
         self.owners = [owners[piece] for piece in self.pieces.tolist()]
 
     def found_in(self, text: str) -> NDArray[np.int64]:
-        """Return which pieces a document holds, as their numbers in order."""
+        """Return which pieces a document holds, as their numbers in order; shape (pieces found,), int64."""
         words = word_hashes(text)
         found: set[int] = set()
         for length in self.lengths if len(self.pieces) else ():
@@ -124,8 +124,9 @@ def contaminated(
     """Return which documents hold a piece, {document: piece}, and the pieces that are boilerplate.
 
     Args:
-        found: the pieces of each document, by `Benchmarks.found_in`.
-        boilerplate: the pieces that do not count; None to see from the documents which these are.
+        found: the pieces of each document, by `Benchmarks.found_in`; shape (pieces found,), int64.
+        boilerplate: hashes of the pieces that do not count, shape (pieces,), uint64; None to see from the documents
+            which these are.
     """
     if boilerplate is None:
         everything = np.concatenate([*found, np.zeros(0, np.int64)])

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Hashes = NDArray[np.uint64]
+Hashes = NDArray[np.uint64]  # of words, of runs of words, or of band keys
 
 THRESHOLD = 0.7
 GRAM = 5
@@ -53,6 +53,7 @@ def content_id(text: str) -> bytes:
 
 
 def _values_of_bytes() -> Hashes:
+    """Return what each byte counts in the hash of a word, shape (256,), uint64; 0 for what is no part of a word."""
     values = np.zeros(256, np.uint64)
     words = [ord(c) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"] + list(range(128, 256))
     values[words] = _mixed(np.array(words, np.uint64))
@@ -60,7 +61,7 @@ def _values_of_bytes() -> Hashes:
 
 
 def _mixed(hashes: Hashes) -> Hashes:
-    """Return the hashes with every bit depending on every bit (the finaliser of splitmix64)."""
+    """Return hashes of any shape, uint64, with every bit depending on every bit (the finaliser of splitmix64)."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * MIX_1
     hashes = (hashes ^ (hashes >> np.uint64(27))) * MIX_2
     return hashes ^ (hashes >> np.uint64(31))
@@ -71,6 +72,7 @@ VALUES = _values_of_bytes()
 
 @functools.lru_cache(2)
 def _powers(base: int, count: int) -> Hashes:
+    """Return the powers base**0 to base**(count - 1) modulo 2**64, shape (count,), uint64."""
     powers = np.full(count, base, np.uint64)
     powers[0] = 1
     return np.multiply.accumulate(powers)
@@ -93,6 +95,7 @@ def _blocks(data: bytes) -> Iterator[bytes]:
 
 
 def _hashes_of_words(data: bytes) -> Hashes:
+    """Return the hash of every word of a UTF-8 text, in order; shape (words,), uint64."""
     values = VALUES[np.frombuffer(data, np.uint8)]
     inside = np.concatenate(([False], values != 0, [False]))
     edges = np.flatnonzero(inside[1:] != inside[:-1])
@@ -104,7 +107,10 @@ def _hashes_of_words(data: bytes) -> Hashes:
 
 
 def shingles(text: str) -> Hashes:
-    """Return the set of a text's 5-grams as sorted hashes; empty for a text of fewer than 10 words."""
+    """Return the set of a text's 5-grams as sorted hashes, shape (shingles,), uint64.
+
+    The set of a text of fewer than 10 words is empty.
+    """
     words = word_hashes(text)
     if len(words) < MIN_WORDS:
         return np.zeros(0, np.uint64)
@@ -113,7 +119,15 @@ def shingles(text: str) -> Hashes:
 
 
 def grams(words: Hashes, length: int) -> Hashes:
-    """Return the hash of every run of so many words, in order; empty if there are fewer words."""
+    """Return the hash of every run of `length` words, in order.
+
+    Args:
+        words: hashes of words, shape (words,), uint64.
+        length: how many words a run has.
+
+    Returns:
+        shape (max(0, words - length + 1),), uint64.
+    """
     count = max(0, len(words) - length + 1)
     hashes = words[:count].copy()
     for offset in range(1, length):
@@ -122,7 +136,7 @@ def grams(words: Hashes, length: int) -> Hashes:
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
-    """Return the exact Jaccard similarity of two sets of shingles; 0 if one of them is empty."""
+    """Return the exact Jaccard similarity of two sets of shingles, shape (shingles,), uint64; 0 if one is empty."""
     small, large = sorted((one, other), key=len)
     if not len(small):
         return 0.0
@@ -131,7 +145,15 @@ def jaccard(one: Hashes, other: Hashes) -> float:
 
 
 def is_in(keys: Hashes, wanted: Hashes) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return for each wanted hash whether the sorted keys, at least one, hold it, and where it is or would be."""
+    """Return where wanted hashes are among sorted keys.
+
+    Args:
+        keys: ascending, at least one; shape (keys,), uint64.
+        wanted: shape (wanted,), uint64.
+
+    Returns:
+        Whether each is there, shape (wanted,), bool; and the index at which it is or would be, shape (wanted,), int64.
+    """
     places = np.searchsorted(keys, wanted)
     return keys[np.minimum(places, len(keys) - 1)] == wanted, places
 
@@ -148,7 +170,7 @@ class Evaluation:
 
     Args:
         count: how many evaluation files there are.
-        shingles_of: returns the shingles of one, as often as it is asked for.
+        shingles_of: returns the shingles of one, shape (shingles,), uint64, as often as it is asked for.
     """
 
     def __init__(self, count: int, shingles_of: Callable[[int], Hashes]) -> None:
@@ -170,7 +192,11 @@ class Evaluation:
         self.owners = np.concatenate(owners)[order]
 
     def most_similar(self, shingle_set: Hashes) -> tuple[int, float] | None:
-        """Return the evaluation file most similar to a file and their similarity, or None if none reaches 0.7."""
+        """Return the evaluation file most similar to a file and their similarity, or None if none reaches 0.7.
+
+        Args:
+            shingle_set: of the file, by `shingles`; shape (shingles,), uint64.
+        """
         if not len(self.keys) or not len(shingle_set):
             return None
         known, places = is_in(self.keys, shingle_set)
@@ -186,7 +212,7 @@ class Evaluation:
 
 
 def sketch(shingle_sets: Iterable[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
-    """Return the band keys of each file, shape (files, 32), and the sizes of the sets, shape (files,).
+    """Return the band keys of each file, shape (files, 32), uint64, and the sizes of the sets, shape (files,), int64.
 
     Two similar files share a key with high probability. The top 8 bits of a shingle choose its bin, and the smallest
     shingle of a bin is kept. A bin that got none copies another one that is drawn at random, the same draw for every
@@ -201,6 +227,7 @@ def sketch(shingle_sets: Iterable[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
 
 
 def _band_keys(signatures: Hashes) -> Hashes:
+    """Return a key for each band of signatures of shape (files, 256); shape (files, 32), uint64 both."""
     bands = _without_empty_bins(signatures).reshape(-1, BANDS, ROWS)
     keys = np.broadcast_to(np.arange(BANDS, dtype=np.uint64), bands.shape[:2])
     for row in range(ROWS):
@@ -209,6 +236,7 @@ def _band_keys(signatures: Hashes) -> Hashes:
 
 
 def _smallest_by_bin(shingle_set: Hashes) -> Hashes:
+    """Return the signature of a set: the smallest shingle of each bin, or EMPTY; shape (256,), uint64."""
     signature = np.full(BINS, EMPTY)
     bins = (shingle_set >> np.uint64(56)).astype(np.int64)
     first = np.flatnonzero(np.diff(bins, prepend=-1))  # the set is sorted, so a bin's first is its smallest
@@ -218,13 +246,20 @@ def _smallest_by_bin(shingle_set: Hashes) -> Hashes:
 
 @functools.cache
 def _draws() -> NDArray[np.int64]:
-    """Return for each attempt and bin the bin to copy from; the last attempts walk to the next bins in order."""
+    """Return for each attempt and bin the bin to copy from, shape (attempts, 256), int64.
+
+    The last attempts walk to the next bins in order.
+    """
     generator = np.random.Generator(np.random.PCG64(0))
     random = np.stack([generator.permutation(BINS) for _ in range(ATTEMPTS)])
     return np.concatenate([random, (np.arange(BINS) + np.arange(1, BINS)[:, None]) % BINS])
 
 
 def _without_empty_bins(signatures: Hashes) -> Hashes:
+    """Return signatures, shape (files, 256), uint64, with their empty bins filled from others.
+
+    One in which all bins are empty stays as it is.
+    """
     filled = signatures.copy()
     rows, bins = np.nonzero((signatures == EMPTY) & (signatures != EMPTY).any(axis=1)[:, None])
     for attempt, sources in enumerate(_draws(), 1):
@@ -246,9 +281,9 @@ def near_duplicates(
     and is similar to it. A file is thus never removed for the sake of one that is itself removed.
 
     Args:
-        keys: band keys, shape (files, 32).
-        sizes: number of shingles of each file, shape (files,).
-        shingles_of: returns the shingles of a file.
+        keys: band keys, shape (files, 32), uint64.
+        sizes: number of shingles of each file, shape (files,), int64.
+        shingles_of: returns the shingles of a file, shape (shingles,), uint64.
     """
     flat = np.sort(keys, axis=None)
     shared = np.unique(flat[1:][flat[1:] == flat[:-1]])
@@ -266,6 +301,9 @@ def near_duplicates(
 def _first_similar(
     file: int, candidates: Sequence[int], sizes: NDArray[np.int64], shingles_of: Callable[[int], Hashes]
 ) -> tuple[int, float] | None:
+    """Return the first candidate that a file is similar to, and their similarity; the arguments are those of
+    near_duplicates, sizes of shape (files,), int64.
+    """
     for other in candidates:
         small, large = sorted((sizes[file], sizes[other]))
         if small >= THRESHOLD * large:  # otherwise the sizes alone rule it out

@@ -128,12 +128,12 @@ class Prepared:
                     yield document.content
 
     def _pair_files(self) -> list[Path]:
-        names = (f"{split}.jsonl" for split in (*records.SPLITS, "test_overlap"))
+        names = (f"{split}.jsonl" for split in (*records.SPLITS, records.OVERLAP))
         return [path for name in names if (path := self.output / name).is_file()]
 
     def _divided_units(self) -> Iterator[str]:
         """Read the pairs, and yield what lies in more than one split."""
-        files = {split: self.output / f"{split}.jsonl" for split in (*records.SPLITS, "test_overlap")}
+        files = {split: self.output / f"{split}.jsonl" for split in (*records.SPLITS, records.OVERLAP)}
         by = self.arguments.get("split_by", "file")
         for name, file in files.items():
             split = name.removesuffix("_overlap")

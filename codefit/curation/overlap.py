@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codefit.curation.dedup import Hashes, grams, is_in, word_hashes
-from codefit.records import Pair, read_jsonl, write_jsonl
+from codefit.records import OVERLAP, Pair, read_jsonl, write_jsonl
 
 GRAM = 10
 SHARE = 0.5
@@ -34,6 +34,7 @@ def overlapping(completions: Sequence[str], train_texts: Iterable[str]) -> NDArr
 
 
 def _grams(text: str) -> Hashes:
+    """Return the hash of every run of 10 words of a text, shape (runs,), uint64."""
     return grams(word_hashes(text), GRAM)
 
 
@@ -45,7 +46,7 @@ def move_overlap(folder: Path, train_texts: Iterable[str]) -> Counter[str]:
     kept = [pair for pair, overlap in zip(pairs, overlaps, strict=True) if not overlap]
     if moved:
         write_jsonl(folder / "test.jsonl", kept)
-        write_jsonl(folder / "test_overlap.jsonl", moved)
+        write_jsonl(folder / f"{OVERLAP}.jsonl", moved)
     emptied = {(p.repository, p.path) for p in moved} - {(p.repository, p.path) for p in kept}
     ends = sum(pair.finish_reason == "stop" for pair in moved)
     return Counter(pairs=len(moved), natural_ends=ends, documents_without_pair=-len(emptied))

@@ -2,7 +2,7 @@
 
 Own shapes are those that their issuers document or that gitleaks 8 lists (github.com/gitleaks/gitleaks). A word that is
 made of few different characters, or says "example", is a placeholder and not reported; so is one that is a part of a
-longer word. What has no shape of its own is found by the name of its variable and its entropy: assignments.py.
+longer word. What has no shape of its own is found by the name of its variable and its entropy: secret_assignments.py.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from codefit.curation.assignments import NAMES, assigned_secrets
+from codefit.curation.secret_assignments import NAMES, assigned_secrets
 
 MIN_DISTINCT = 8  # characters; "xxxxxxxxxxxxxxxx" has 1, a random token of 20 has about 16
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")

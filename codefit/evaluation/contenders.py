@@ -19,9 +19,8 @@ from codefit.evaluation.result_schema import Model, Role
 from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
 from codefit.generation import batched
 from codefit.modeling import hub_files, loading, merging
-from codefit.records import MAX_PROMPT_TOKENS
+from codefit.records import MAX_PROMPT_TOKENS, PREPARED
 
-DATASET = "data/kotlin_prepared_dataset"
 BASE, FEW_SHOT = "base", "few-shot"
 
 
@@ -68,7 +67,7 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
     first = found[0]
     questions = QuestionSettings(
         benchmarks=asked.benchmarks,
-        dataset=asked.dataset or first.made.get("dataset") or DATASET,
+        dataset=asked.dataset or first.made.get("dataset") or PREPARED,
         split=asked.split,
         forgetting=asked.forgetting or _replayed(first.made.get("replay")),
         sample=asked.sample,

@@ -12,12 +12,11 @@ from codefit.evaluation.benchmarks import formats, heldout, pairs
 from codefit.evaluation.benchmarks.formats import Format
 from codefit.evaluation.settings import QuestionSettings
 from codefit.manifest import Manifest
-from codefit.records import Pair
+from codefit.records import OVERLAP, Pair
 
 FORGETTING = "forgetting"
 EXAMPLE = 400  # characters of a prompt that an example shows
 FILES = (".jsonl", ".json", ".jsonl.gz")  # CodeXGLUE's line completion is called test.json, and is JSONL
-OVERLAP = "test_overlap"  # the test files that resemble training files, as preprocess_data.py sets them aside
 SPLITS = {"test": "held-out code", OVERLAP: "held-out code that resembles training code"}
 
 

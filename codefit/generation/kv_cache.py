@@ -143,6 +143,7 @@ class ReservedLayer(DynamicLayer):
             memory[1:, :, :tokens] = memory[:1, :, :tokens]
 
     def _reserve(self, states: torch.Tensor) -> torch.Tensor:
+        """Return memory for states like these, of their dtype; shape (rows, key/value heads, length, head size)."""
         rows, length = self.size
         return states.new_empty(rows, states.shape[1], length, states.shape[3])
 

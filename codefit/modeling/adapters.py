@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from codefit.errors import UserError, first_line
+from codefit.model_files import ADAPTER_WEIGHTS
 from codefit.modeling import data_driven, hub_files, loading
 
 
@@ -114,7 +115,7 @@ def keep_beginning(model: Any, folder: Path) -> None:
     """
     from safetensors.torch import load_file
 
-    stored = folder / "adapter_model.safetensors"
+    stored = folder / ADAPTER_WEIGHTS
     had = load_file(stored) if stored.is_file() else None
     model.save_pretrained(folder)
     if had is None:

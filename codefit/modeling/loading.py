@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from codefit import bounded, fim, model_files
+from codefit import fim, limited_process, model_files
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import local_model
-from codefit.model_files import ADAPTER_CONFIG
+from codefit.model_files import ADAPTER_CONFIG, CONFIG, TOKENIZER
 from codefit.modeling import hardware, hub_files
 
 # Words of the libraries that say nothing to a user of these scripts. bitsandbytes warns at import that an optional
@@ -155,7 +155,7 @@ def refuse_broken(model: Any, what: str, weights: Iterable[tuple[str, torch.Tens
     Args:
         model: in evaluation mode, on its device.
         what: which model it is, the beginning of a sentence.
-        weights: what is looked at; all weights of the model when None.
+        weights: name and tensor of any shape and dtype of what is looked at; all weights of the model when None.
     """
     for name, weight in model.named_parameters() if weights is None else weights:
         if weight.is_floating_point() and weight.dtype.itemsize > 1 and weight.numel():
@@ -203,7 +203,8 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in ("config.json", "tokenizer.json")):
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # its table of what did not fit
+    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in (CONFIG, TOKENIZER)):
         raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
     try:
         yield
@@ -219,6 +220,8 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
             reason = f"its weights are damaged ({reason})"
         elif "safetensors" in reason:
             reason = "it has no safetensors weights, and pickled ones are not loaded"
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights do not have the shapes that its config.json asks for"
         if "trust_remote_code" in reason or "custom code" in reason:
             reason = "it needs code from its repository, which codefit never runs"
         raise UserError(
@@ -258,7 +261,7 @@ def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False)
 
     config = model_files.adapter_config(Path(adapter) / ADAPTER_CONFIG)
     names = [name for name, _ in model.named_modules()]
-    bounded.try_patterns(config.patterns(), names, str(Path(adapter) / ADAPTER_CONFIG))
+    limited_process.try_patterns(config.patterns(), names, str(Path(adapter) / ADAPTER_CONFIG))
     try:
         grow(model, hub_files.rows_of(adapter))
         with warnings.catch_warnings():
@@ -300,7 +303,7 @@ def _refuse_misfit(
 
     Args:
         adapter: its folder.
-        tensors: of the model with the adapter, by name; one that is shared has two names.
+        tensors: of the model with the adapter, by name, of any shape; one that is shared has two names.
         missing: tensors of the model that were not in its file, those of the base among them.
         unexpected: tensors of the file that the model has no place for.
     """

@@ -5,23 +5,24 @@ PEFT's own layer, written out. There is never a model in memory for it, only the
 """
 
 import dataclasses
+import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from codefit import console
+from codefit import console, private_apis
 from codefit.errors import UserError
 from codefit.gguf_base import local_model
+from codefit.model_files import INDEX, WEIGHTS
 from codefit.modeling import hardware, hub_files, loading
 from codefit.outputs import write_whole
-
-INDEX = "model.safetensors.index.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def write_merged(base: Base, adapter: str, tokenizer: Any, folder: Path, dtype: 
     layers = Layers(base, adapter)
     if layers.match_the_checkpoint():
         layers.untie()
-        write_shards(layers.merged(), layers.sizes, folder, dtype, shard_bytes)
+        write_shards(layers, folder, dtype, shard_bytes)
         model = layers.model
     else:  # the files hold other tensors, or the vocabulary grew; Transformers knows how to convert them
         model = merge_in_memory(loading.attach_adapter(dequantised(base), adapter)).to(dtype)
@@ -118,15 +119,13 @@ class BaseWeights:
     """The tensors in a model's safetensors files, read one at a time."""
 
     def __init__(self, name: str, revision: str | None) -> None:
-        from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+        from transformers.utils import hub
 
-        options: dict[str, Any] = {"revision": revision}
         with loading.stated_errors("model", name):
-            index = cached_file(name, INDEX, _raise_exceptions_for_missing_entries=False, **options)
-            if index:
-                files = get_checkpoint_shard_files(name, index, **options)[0]
+            if index := private_apis.file_if_there(hub, name, INDEX, revision):
+                files = hub.get_checkpoint_shard_files(name, index, revision=revision)[0]
             else:
-                files = [cached_file(name, "model.safetensors", **options)]
+                files = [hub.cached_file(name, WEIGHTS, revision=revision)]
             self.file_of: dict[str, str] = {}
             for file in files:
                 with safe_open(file, "pt") as content:
@@ -139,7 +138,7 @@ class BaseWeights:
             return shape
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Return a copy of a tensor, in its own type if none is asked for."""
+        """Return a copy of a tensor in the shape of the file, in its own dtype if none is asked for."""
         with safe_open(self.file_of[name], "pt") as content:
             tensor: torch.Tensor = content.get_tensor(name)
             return tensor.to(dtype, copy=True)
@@ -149,7 +148,7 @@ class Layers:
     """The layers of a base with its adapter; a weight of the base is read when its turn comes, and then forgotten.
 
     Attributes:
-        sizes: how many numbers each weight of the merged model has, in the order in which they are merged.
+        sizes: how many numbers each weight of the merged model has.
     """
 
     def __init__(self, base: Base, adapter: str) -> None:
@@ -164,9 +163,8 @@ class Layers:
         # Until its turn a weight is one number, seen in the shape it will have: no memory, and PEFT finds its layers.
         self.hollow = torch.zeros(())
         for module in self.model.modules():
-            for name, weight in module._parameters.items():
-                if weight is not None:
-                    module._parameters[name] = torch.nn.Parameter(self.hollow.expand(weight.shape), False)
+            for name, weight in _own_weights(module):
+                module.register_parameter(name, torch.nn.Parameter(self.hollow.expand(weight.shape), False))
         self.grown = hub_files.rows_of(adapter) > len(self.model.get_input_embeddings().weight)
         adapted = loading.attach_adapter(self.model, adapter, low_cpu_mem_usage=True)
         if not isinstance(adapted.base_model, BaseTuner):
@@ -191,13 +189,13 @@ class Layers:
                 self.sizes[name] = both[name].numel()
                 self.model.config.tie_word_embeddings = False
 
-    def merged(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every weight with the adapter merged into it, float32, in the order of `sizes`."""
-        for name in console.progress(self.sizes, "merge", unit="weight"):
+    def merged(self, names: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield weights by name with the adapter merged into them, float32, in the shape that each has in the base."""
+        for name in console.progress(names, "merge", unit="weight"):
             yield name, self.ready.pop(name) if name in self.ready else self._merged(name)
 
     def _merged(self, name: str) -> torch.Tensor:
-        """Return a weight; what else its layer holds is kept ready."""
+        """Return a weight, float32, in the shape that it has in the base; what else its layer holds is kept ready."""
         layer = self._changed_layer(name)
         if layer is None:
             weight: torch.Tensor = self._filled(self.model.get_submodule(name.rpartition(".")[0]), name)
@@ -218,13 +216,12 @@ class Layers:
         return None
 
     def _merge(self, path: str) -> dict[str, torch.Tensor]:
-        """Return the merged weights of a layer that PEFT has wrapped, and forget the layer."""
+        """Return the merged weights of a layer that PEFT has wrapped, float32, in their shape; and forget the layer."""
         layer: Any = self.model.get_submodule(path)
         if not hasattr(layer, "modules_to_save"):  # a whole copy, trained: nothing of the base is left in it
             for inner in layer.modules():
-                for name in inner._parameters:
-                    weight = self._filled(inner, f"{path}.{name}")
-                    inner._parameters[name] = None if weight is None else torch.nn.Parameter(weight, False)
+                for name, _ in _own_weights(inner):
+                    inner.register_parameter(name, torch.nn.Parameter(self._filled(inner, f"{path}.{name}"), False))
         if hasattr(layer, "unload_and_optionally_merge_module"):
             merged = layer.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
         else:
@@ -235,14 +232,19 @@ class Layers:
 
     def _filled(self, module: torch.nn.Module, name: str) -> Any:
         """Return a module's own weight: what the adapter brought, or else what the base's files hold under the name."""
-        weight = module._parameters.get(name.rpartition(".")[2], self.hollow)
-        if weight is None or weight.data_ptr() != self.hollow.data_ptr():
+        weight = dict(_own_weights(module)).get(name.rpartition(".")[2], self.hollow)
+        if weight.data_ptr() != self.hollow.data_ptr():
             return weight
         stored = name if name in self.checkpoint.file_of else self.tied[name]
         if not self.base.load_in_4bit:
             return self.checkpoint.read(stored, torch.float32)
         read = self.checkpoint.read(stored, self.base.dtype)
         return (_as_quantised(read) if name.removesuffix(".weight") in self.quantised else read).float()
+
+
+def _own_weights(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    """Return name and weight of a module without those of the modules in it."""
+    return list(module.named_parameters(recurse=False, remove_duplicate=False))
 
 
 def config_of(base: Base) -> Any:
@@ -277,7 +279,7 @@ def _quantised_layers(base: Base) -> set[str]:
 
 
 def _as_quantised(weight: torch.Tensor) -> torch.Tensor:
-    """Return what is left of a weight after NF4 with double quantisation."""
+    """Return what is left of a weight, any shape, after NF4 with double quantisation; same shape and dtype."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     codes, state = quantize_4bit(weight.to(hardware.device()), compress_statistics=True, quant_type="nf4")
@@ -288,34 +290,27 @@ def _as_quantised(weight: torch.Tensor) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------- files
 
 
-def write_shards(
-    weights: Iterable[tuple[str, torch.Tensor]],
-    sizes: dict[str, int],
-    folder: Path,
-    dtype: torch.dtype,
-    shard_bytes: int,
-) -> None:
-    """Write weights as they come into files of at most shard_bytes, with an index where there are several.
+def write_shards(layers: Layers, folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
+    """Write the merged weights of layers, one after another, with an index where there are several files.
 
     Args:
-        weights: name and tensor, in the order of sizes.
-        sizes: how many numbers each weight has.
+        layers: what is merged.
         folder: gets model.safetensors, or model-00001-of-00002.safetensors and so on.
         dtype: what the weights are rounded to.
-        shard_bytes: a single weight may be larger; it gets a file of its own.
+        shard_bytes: a file holds no more; a single weight may be larger, and gets a file of its own.
     """
-    refuse_full_disk_for_merge(folder, sum(sizes.values()) * dtype.itemsize, "merged model")
-    plan = plan_shards({name: number * dtype.itemsize for name, number in sizes.items()}, shard_bytes)
-    files = [f"model-{n:05}-of-{len(plan):05}.safetensors" for n in range(1, len(plan) + 1)]
-    files = files if len(plan) > 1 else ["model.safetensors"]
-    following = iter(weights)
-    for file, names in zip(files, plan, strict=True):
-        shard = {name: tensor.to(dtype).contiguous() for _, (name, tensor) in zip(names, following, strict=False)}
+    sizes = {name: number * dtype.itemsize for name, number in layers.sizes.items()}
+    refuse_full_disk_for_merge(folder, sum(sizes.values()), "merged model")
+    plan = split_state_dict_into_shards_factory(
+        sizes, get_storage_size=int, filename_pattern="model{suffix}.safetensors", max_shard_size=shard_bytes
+    )
+    merged = layers.merged([name for names in plan.filename_to_tensors.values() for name in names])
+    for file, names in plan.filename_to_tensors.items():
+        shard = {name: tensor.to(dtype).contiguous() for name, tensor in itertools.islice(merged, len(names))}
         save_file(shard, folder / file, metadata={"format": "pt"})
         shard.clear()
-    if len(plan) > 1:
-        place = {name: file for file, names in zip(files, plan, strict=True) for name in names}
-        index = {"metadata": {"total_size": sum(sizes.values()) * dtype.itemsize}, "weight_map": place}
+    if plan.is_sharded:
+        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         write_whole(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
@@ -324,22 +319,9 @@ def refuse_full_disk_for_merge(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"the {what} needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left; free some, or "
-            "name another --output_dir."
+            f"the {what} needs {console.size(needed)} and the disk has {console.size(free)} left; free some space, "
+            "or name another --output_dir."
         )
-
-
-def plan_shards(sizes: dict[str, int], shard_bytes: int) -> list[list[str]]:
-    """Return the names of each file's weights, in order: a new file begins where the next weight would be too much."""
-    plan: list[list[str]] = []
-    room = 0
-    for name, size in sizes.items():
-        if not plan or size > room:
-            plan.append([])
-            room = shard_bytes
-        plan[-1].append(name)
-        room -= size
-    return plan
 
 
 # ---------------------------------------------------------------------------------------------- two models compared

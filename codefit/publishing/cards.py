@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import console, fim
+from codefit import console, fim, model_files
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
@@ -46,7 +46,7 @@ def read_scores(folder: Path, names: set[str]) -> list[BenchmarkRow]:
     scores = result_schema.read(folder)
     measured = scores.models[ADAPTED].name if ADAPTED in scores.models else "no adapted model"
     if _place(measured) not in map(_place, names):
-        path = folder / "scores.json"
+        path = folder / result_schema.FILE
         raise UserError(f"{path} measures {measured}, which is another model; name the benchmark of this one.")
     return [
         BenchmarkRow(benchmark, row)
@@ -326,7 +326,7 @@ def _value(found: Score | Difference) -> str:
 
 def prompt_format(folder: Path) -> str:
     """Return how a prompt is built from `{prefix}` and `{suffix}`; without a tokenizer, from the prefix alone."""
-    infill = editors.infill_format(folder) if (folder / "tokenizer.json").is_file() else None
+    infill = editors.infill_format(folder) if (folder / model_files.TOKENIZER).is_file() else None
     return editors.template(infill, "{prefix}", "{suffix}")
 
 

@@ -6,8 +6,11 @@ knows no fill-in-the-middle is asked with the text before the cursor alone.
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from codefit import fim, json_files, model_files
 from codefit.errors import UserError
@@ -19,7 +22,7 @@ PORT = 8012  # where llama.vscode and llama.vim look for a server
 
 def read_tokenizer(folder: Path) -> dict[str, Any]:
     """Return the content of a model's tokenizer.json. Raises UserError if there is none."""
-    path = folder / "tokenizer.json"
+    path = folder / model_files.TOKENIZER
     if not path.is_file():
         raise UserError(f"{folder} holds no tokenizer.json; name a model or an adapter that has one.")
     content: dict[str, Any] = json_files.load(path, model_files.AGAIN)
@@ -115,25 +118,18 @@ def modelfile(file: str, ollama: str, context: int, stops: list[str]) -> str:
 
 def continue_yaml(name: str, infill: FimFormat | None, stops: list[str], context: int) -> str:
     """Return a config.yaml of Continue (docs.continue.dev/reference). It guesses a template where none is given."""
-    quoted = json.dumps(template(infill, "{{{prefix}}}", "{{{suffix}}}"), ensure_ascii=False)
-    lines = [
-        f"name: {json.dumps(name)}",
-        "version: 1.0.0",
-        "schema: v1",
-        "models:",
-        f"  - name: {json.dumps(name)}",
-        "    provider: llama.cpp",
-        f"    model: {json.dumps(name)}",
-        f"    apiBase: http://localhost:{PORT}",
-        "    roles: [autocomplete]",
-        "    promptTemplates:",
-        f"      autocomplete: {quoted}",
-        "    defaultCompletionOptions:",
-        f"      contextLength: {context}",
-        "      temperature: 0",
-        f"      stop: {json.dumps(stops, ensure_ascii=False)}",
-    ]
-    return "\n".join(lines) + "\n"
+    model = {
+        "name": name,
+        "provider": "llama.cpp",
+        "model": name,
+        "apiBase": f"http://localhost:{PORT}",
+        "roles": ["autocomplete"],
+        "promptTemplates": {"autocomplete": template(infill, "{{{prefix}}}", "{{{suffix}}}")},
+        "defaultCompletionOptions": {"contextLength": context, "temperature": 0, "stop": stops},
+    }
+    content = {"name": name, "version": "1.0.0", "schema": "v1", "models": [model]}
+    text: str = yaml.safe_dump(content, sort_keys=False, width=sys.maxsize)
+    return text
 
 
 def tabby_toml(name: str, infill: FimFormat | None) -> str:
@@ -141,8 +137,13 @@ def tabby_toml(name: str, infill: FimFormat | None) -> str:
     lines = [
         "[model.completion.http]",
         'kind = "llama.cpp/completion"',
-        f"model_name = {json.dumps(name)}",
+        f"model_name = {_toml(name)}",
         f'api_endpoint = "http://localhost:{PORT}"',
-        f"prompt_template = {json.dumps(template(infill, '{prefix}', '{suffix}'), ensure_ascii=False)}",
+        f"prompt_template = {_toml(template(infill, '{prefix}', '{suffix}'))}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _toml(text: str) -> str:
+    """Return a text as a string of TOML, which is one of JSON but for the character DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

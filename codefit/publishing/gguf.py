@@ -16,8 +16,6 @@ from codefit.errors import UserError
 from codefit.modeling.pre_tokenizers import DIGITS, GPT2, NAMES
 from codefit.publishing import editors
 
-KINDS = ("q8_0", "f16")  # what is offered; f32 is for comparisons
-
 # Transformers' model_type and llama.cpp's name of the architecture.
 ARCHITECTURES = {
     "llama": "LLAMA",
@@ -66,8 +64,10 @@ def refuse(config: dict[str, Any], tokenizer: Path) -> None:
     if scaling not in {"default", "linear"}:
         raise UserError(f"codefit writes no GGUF file with rope scaling of the kind {scaling}; {converter}.")
     for name, value in _other_than_llama_cpp(config):
-        raise UserError(f"llama.cpp computes {kind} without regard to {name} = {value}, so that it would be another "
-            "model; leave --gguf out and serve the merged folder with vLLM.")  # fmt: skip
+        raise UserError(
+            f"llama.cpp computes {kind} without regard to {name} = {value}, so that it would be another "
+            "model; leave --gguf out and serve the merged folder with vLLM."
+        )
     splitting = pre_tokenizer(tokenizer)
     if splitting is None:
         raise UserError(f"the tokenizer splits text in a way that codefit cannot state to llama.cpp; {converter}.")
@@ -232,7 +232,7 @@ def _type_of(shape: list[int], kind: str) -> Any:
 
 
 def _laid_out(name: str, weight: np.ndarray, config: dict[str, Any]) -> np.ndarray:
-    """Return a weight with its rows in llama.cpp's order."""
+    """Return a weight of shape (rows, ...) with its rows in llama.cpp's order; same shape and dtype."""
     asking, answering, width = _heads(config)
     if config["model_type"] == "llama" and (".q_proj." in name or ".k_proj." in name):
         # Transformers rotates the first half of a head against the second, llama.cpp's Llama every two neighbours
@@ -316,7 +316,7 @@ def _add_tokenizer(writer: Any, folder: Path, config: dict[str, Any]) -> None:
     for role, text in named.items():
         if text in ids:
             getattr(writer, f"add_{role}_token_id")(ids[text])
-    first = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("a").ids[:1]
+    first = Tokenizer.from_file(str(folder / model_files.TOKENIZER)).encode("a").ids[:1]
     writer.add_add_bos_token(named["bos"] in ids and first == [ids[named["bos"]]])
     infill = editors.infill_format(folder)
     if infill:

@@ -20,7 +20,7 @@ HUB_LICENCES = """
 
 def base_model(folder: Path) -> tuple[str, str]:
     """Return name and revision of the base of an adapter or a merged model; ("", "") for one from scratch."""
-    config = folder / "adapter_config.json"
+    config = folder / model_files.ADAPTER_CONFIG
     if config.is_file():
         content = model_files.adapter_config(config)
         return content.base_model_name_or_path or "", content.revision or ""

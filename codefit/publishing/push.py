@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from codefit import console
 from codefit.curation import secrets
 from codefit.errors import UserError
+from codefit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, GENERATION_CONFIG, INDEX
 from codefit.modeling import hub_files
 from codefit.outputs import write_whole
 from codefit.publishing import cards, hub_client, provenance
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 NEVER_PUSHED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "checkpoint-*/*", "runs/*")
 # What makes the root of a repository a model. An adapter and whole weights side by side would be loaded as one model.
 ROOT_OF_A_MODEL = (
-    *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
-    *("adapter_config.json", "adapter_model.safetensors"),
+    *(CONFIG, GENERATION_CONFIG, "model*.safetensors", INDEX),
+    *(ADAPTER_CONFIG, ADAPTER_WEIGHTS),
 )
 
 
@@ -100,7 +101,7 @@ def push_adapter(
     Raises:
         UserError: the folder is not an adapter, or the push failed.
     """
-    _require(folder, "adapter_config.json", "adapter_model.safetensors", made_by="train.py")
+    _require(folder, ADAPTER_CONFIG, ADAPTER_WEIGHTS, made_by="train.py")
     _write_card(folder, cards.adapter_card(folder, repo_id, scores, _licence_of_base(folder)))
     message = "Adapter trained with codefit"
     return push_folder(folder, repo_id, "model", message=message, private=private, replaced=ROOT_OF_A_MODEL)
@@ -127,13 +128,13 @@ def push_merged(
     Raises:
         UserError: the folder is not a whole model, or the push failed.
     """
-    _require(folder, "config.json", "model*.safetensors", "tokenizer*", made_by="merge_lora.py")
+    _require(folder, CONFIG, "model*.safetensors", "tokenizer*", made_by="merge_lora.py")
     licence = _licence_of_base(adapter or folder)
     _write_card(folder, cards.merged_card(folder, repo_id, scores, licence, adapter))
     message = "Model made with codefit"
     pushes = [Push(folder, repo_id, "model", message, private, replaced=ROOT_OF_A_MODEL)]
     if adapter:
-        _require(adapter, "adapter_config.json", "adapter_model.safetensors", made_by="train.py")
+        _require(adapter, ADAPTER_CONFIG, ADAPTER_WEIGHTS, made_by="train.py")
         pushes.insert(0, Push(adapter, repo_id, "model", message, private, "adapter", ignored=["README.md"]))
     return _push(pushes)
 

@@ -5,17 +5,16 @@ predictions get 2 to 6 points more with them), and its add-k smoothing leaves ou
 Definition: Papineni et al., ACL 2002; smoothing after Lin and Och, COLING 2004, on every order.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 
 import numpy as np
 
 from codefit.scoring import ngrams
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 from codefit.scoring.statistics import Array
 
 ORDER = 4
-LIBRARY = f"sacrebleu {importlib.metadata.version('sacrebleu')}"
+LIBRARY = library("sacrebleu")
 
 
 class Bleu(TextMetric):

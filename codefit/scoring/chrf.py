@@ -3,19 +3,18 @@
 Source: M. Popović, WMT 2015; orders without an n-gram on one of the two sides are left out, as in sacrebleu.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codefit.scoring import ngrams
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 from codefit.scoring.statistics import Array
 
 ORDER = 6
 BETA = 2
-LIBRARY = f"sacrebleu {importlib.metadata.version('sacrebleu')}"
+LIBRARY = library("sacrebleu")
 
 
 class ChrF(TextMetric):

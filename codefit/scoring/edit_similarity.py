@@ -4,13 +4,11 @@ The distance counts insertions and deletions of characters, as "edit similarity"
 RepoBench. It is not 1 - Levenshtein / longer length, which differs by ten points on real predictions.
 """
 
-import importlib.metadata
-
 import Levenshtein
 
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 
-LIBRARY = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
+LIBRARY = library("Levenshtein")
 
 
 class EditSimilarity(TextMetric):

@@ -6,6 +6,7 @@ of one item and that of a corpus without one of its files therefore come from th
 
 import abc
 import functools
+import importlib.metadata
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,6 +15,11 @@ import numpy as np
 
 from codefit.records import Prediction
 from codefit.scoring.statistics import Array, Scale, mean
+
+
+def library(name: str) -> str:
+    """Return name and version of a library, for the signatures of the metrics that it computes."""
+    return f"{name} {importlib.metadata.version(name)}"
 
 
 class Metric(abc.ABC):

@@ -8,18 +8,17 @@ code2seq (Alon et al., ICLR 2019) sums the counts over all items: that is naming
 """
 
 import functools
-import importlib.metadata
 import re
 from collections import Counter
 
 import numpy as np
 import snowballstemmer
 
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 from codefit.scoring.statistics import Array
 
 PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W0-9A-Za-z_]+")
-LIBRARY = f"snowballstemmer {importlib.metadata.version('snowballstemmer')}"
+LIBRARY = library("snowballstemmer")
 
 
 def parts(name: str) -> list[str]:

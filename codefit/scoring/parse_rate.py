@@ -4,15 +4,14 @@ Prompt, prediction and suffix are parsed by tree-sitter as one text, and so are 
 is a piece of a file, so both texts may have errors at their ends; what counts is whether the prediction adds any.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 
 from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Syntax
 from codefit.records import Prediction
-from codefit.scoring.metric import Metric
+from codefit.scoring.metric import Metric, library
 
-LIBRARY = f"tree-sitter {importlib.metadata.version('tree-sitter')}"
+LIBRARY = library("tree-sitter")
 
 
 class ParseRate(Metric):

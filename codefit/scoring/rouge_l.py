@@ -6,15 +6,14 @@ two word lists. Other tools print the median of an unseeded bootstrap, which mov
 Definition: Lin, ACL 2004 workshop, with beta 1.
 """
 
-import importlib.metadata
 import re
 
 import Levenshtein
 
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 
 WORD = re.compile(r"[a-z0-9]+")
-LIBRARY = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
+LIBRARY = library("Levenshtein")
 
 
 class RougeL(TextMetric):

@@ -163,7 +163,10 @@ def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scal
 
 
 def _verdict(gap: float, resolved: bool, stats: Array, clusters: Sequence[str], higher_is_better: bool) -> Verdict:
-    """Return the verdict about b; `resolved` says that test and interval agree, so that no table contradicts itself."""
+    """Return the verdict about b; `resolved` says that test and interval agree, so that no table contradicts itself.
+
+    `stats` are the statistics of the items, shape (items, k).
+    """
     if len(set(clusters)) < FEWEST_FILES or len(stats) < FEWEST_ITEMS:
         return "too few"
     if not resolved:

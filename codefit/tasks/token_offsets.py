@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import exact_text, model_files
+from codefit import model_files, tokenization
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import local_model
 
@@ -32,7 +32,7 @@ def load_tokenizer(name_or_path: str) -> Any:
         raise
     except BaseException as error:  # the Rust side raises a bare Exception, and a panic is not even that
         raise UserError(f"{path} is no usable tokenizer ({first_line(error)}); get it again.") from None
-    return exact_text.continuing(tokenizer)[0]
+    return tokenization.continuing(tokenizer)[0]
 
 
 def _downloaded(name: str) -> Path:

@@ -12,7 +12,7 @@ import torch
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from codefit import console
+from codefit import console, private_apis
 from codefit.outputs import write_whole
 
 LOG = "log.jsonl"
@@ -171,10 +171,8 @@ class ContinueLosses(TrainerCallback):  # type: ignore[misc]
 
     def keep(self, checkpoint: Path) -> None:
         """Write the sums into a checkpoint. All processes must come here: what is kept is their mean."""
-        trainer = self.trainer
-        mean = trainer.accelerator.reduce(trainer._tr_loss.clone(), "mean").item()
-        sums = {"since_log": mean, "logged": trainer._total_loss_scalar, "step": trainer._globalstep_last_logged}
-        if trainer.args.should_save:
+        sums = private_apis.sums_of_losses(self.trainer)
+        if self.trainer.args.should_save:
             (checkpoint / self.FILE).write_text(json.dumps(sums), encoding="utf-8")
 
     def on_train_begin(
@@ -184,7 +182,4 @@ class ContinueLosses(TrainerCallback):  # type: ignore[misc]
         if self.checkpoint is None:
             return
         sums = json.loads((self.checkpoint / self.FILE).read_text(encoding="utf-8"))
-        self.trainer._tr_loss += sums["since_log"]
-        self.trainer._total_loss_scalar = sums["logged"]
-        self.trainer._globalstep_last_logged = sums["step"]
-        self.trainer._initial_global_step = 0  # the mean loss is that of all steps
+        private_apis.continue_losses(self.trainer, sums)

@@ -69,14 +69,15 @@ def by_difficulty(
 
 
 def lengths(ids: Sequence[np.ndarray]) -> list[float]:
-    """Return the number of tokens of each document."""
+    """Return the number of tokens of each document; ids of shape (tokens,)."""
     return [float(len(row)) for row in ids]
 
 
 def rarities(ids: Sequence[np.ndarray]) -> list[float]:
     """Return the mean negative log-probability of each document's tokens under the unigram of all, in nats.
 
-    The sentence rarity of arXiv 1903.09848 divided by the length, which is a measure of its own here.
+    The sentence rarity of arXiv 1903.09848 divided by the length, which is a measure of its own here. `ids` are the
+    token ids of each document, shape (tokens,), int64.
     """
     counts = np.bincount(np.concatenate([*ids, np.zeros(0, np.int64)]))
     nats = -np.log(np.maximum(counts, 1) / max(1, counts.sum()))
@@ -84,7 +85,7 @@ def rarities(ids: Sequence[np.ndarray]) -> list[float]:
 
 
 def entropies(ids: Sequence[np.ndarray]) -> list[float]:
-    """Return the Shannon entropy of each document's own distribution of tokens, in bits."""
+    """Return the Shannon entropy of each document's own distribution of tokens, in bits; ids of shape (tokens,)."""
 
     def entropy(row: np.ndarray) -> float:
         shares = np.unique(row, return_counts=True)[1] / max(1, len(row))

@@ -225,18 +225,9 @@ def refuse_full_disk(output: Path, lora: LoraSettings, model: Any) -> None:
     free, needed = free_bytes(output), bytes_written(model, lora)
     if free < needed:
         raise UserError(
-            f"the disk of {output} has {size(free)} free, and checkpoints and result need {size(needed)}; "
-            "make room, or choose another --output_dir."
+            f"the disk of {output} has {console.size(free)} free, and checkpoints and result need "
+            f"{console.size(needed)}; make room, or choose another --output_dir."
         )
-
-
-def size(count: float) -> str:
-    """Return bytes as people say them: 512 kB, 3.1 GB."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while count >= 999.5 and len(units) > 1:
-        count /= 1000
-        units.pop(0)
-    return f"{count:.3g} {units[0]}"
 
 
 # ---------------------------------------------------------------------------------------------- in words
@@ -279,8 +270,8 @@ def foresee(
     parts = memory(model, schedule, settled.load_in_4bit, rows)
     needed, there = sum(parts.values()), memory_there()
     fits = "fits into" if needed < FULL * there else "may not fit into"
-    console.show(f"memory      about {size(needed)} at the peak, which {fits} {size(there)}:")
-    listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
+    console.show(f"memory      about {console.size(needed)} at the peak, which {fits} {console.size(there)}:")
+    listed = ", ".join(f"{name} {console.size(count)}" for name, count in parts.items())
     console.show(textwrap.indent(textwrap.fill(listed, 88, break_on_hyphens=False), " " * 12))
     took = console.duration(seconds(model, schedule, steps * per_step * settled.max_length / distributed.processes()))
     console.show(f"time        about {took} on this {hardware.device().type}, validation aside: the operations, at")
@@ -288,9 +279,9 @@ def foresee(
         f"            {EFFICIENCY:.0%} of the speed of a matrix product measured now; half or twice as much is possible"
     )
     console.show(
-        f"disk        {size(bytes_written(model, settings.lora))} at most for checkpoints and result; ", end=""
+        f"disk        {console.size(bytes_written(model, settings.lora))} at most for checkpoints and result; ", end=""
     )
-    console.show(f"{size(free_bytes(settings.output.output_dir))} free")
+    console.show(f"{console.size(free_bytes(settings.output.output_dir))} free")
     if settings.output.hf_repository:
         console.show(f"hub         {settings.output.hf_repository} can be written")
     console.show("\n" + console.table(table, ("setting", "value", "from")))

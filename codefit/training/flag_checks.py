@@ -5,7 +5,9 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from codefit import outputs
 from codefit.errors import UserError
+from codefit.model_files import ADAPTER_CONFIG
 from codefit.training.settings import SVD_INITS, LoraSettings, TrainSettings
 
 PREDICTED = ("edit_similarity", "exact_match", "next_line")
@@ -153,19 +155,14 @@ def refuse_reports(report_to: Collection[str]) -> None:
 
 def refuse_places(settings: TrainSettings) -> None:
     """Raise UserError for places that would be read and written, or read twice."""
-    output = settings.output.output_dir.resolve()
-    if Path(settings.data.dataset).resolve() == output:
-        raise UserError("--output_dir is the data set itself; name another folder.")
-    if settings.data.replay and Path(settings.data.replay).resolve() == output:
-        raise UserError("--output_dir is the --replay data set itself; name another folder.")
+    model = None if settings.from_scratch else settings.model_name_or_path
+    outputs.refuse_own_inputs(settings.output.output_dir, [settings.data.dataset, settings.data.replay, model])
     if settings.data.replay and Path(settings.data.replay).resolve() == Path(settings.data.dataset).resolve():
         raise UserError("--replay is the data set of the training itself; name another, of general code.")
     if settings.from_scratch:
         return
     base = Path(settings.model_name_or_path)
-    if base.is_dir() and base.resolve() == output:
-        raise UserError("--output_dir is the base model itself; name another folder.")
     if base.is_dir() and settings.revision:
         raise UserError(f"the folder {base} has no revisions; leave out --revision.")
-    if (base / "adapter_config.json").is_file():
+    if (base / ADAPTER_CONFIG).is_file():
         raise UserError(f"{base} is an adapter, not a base model; merge it first with merge_lora.py, or name its base.")

@@ -14,14 +14,18 @@ from codefit import console, json_files, outputs
 from codefit.errors import UserError
 from codefit.manifest import sha256
 
+OUTPUT = "outputs/kotlin/adapter"  # where train.py writes and merge_lora.py reads, unless told
 RECORD = "arguments.json"
-STATE = "trainer_state.json"  # in a checkpoint, from the Trainer
+STATE = "trainer_state.json"  # in a checkpoint and next to a result, from the Trainer
+LOSS_CURVE = "loss.png"  # next to a result
 SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on the disk
 PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result becomes visible
 BEGINNING = "beginning"  # the adapter before its first step, where the base was changed to fit it
 
-# What a run continues from, besides its checkpoints: TensorBoard's files and the tokenizer of a new model among them.
-KEPT = {BEGINNING, RECORD, "runs", "tokenizer.json", "tokenizer_config.json"}
+NEW_TOKENIZER = "tokenizer"  # of a model from scratch, trained before its first step
+
+# What a run continues from, in addition to its checkpoints; TensorBoard's files are in "runs".
+KEPT = {BEGINNING, RECORD, "runs", NEW_TOKENIZER}
 
 # What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
 FREE_TO_CHANGE = {
@@ -88,7 +92,7 @@ def put_away(work: Path) -> None:
     """Move what only an unfinished run needs out of the result, before it becomes visible; the record goes last."""
     folder = work.parent / PUT_AWAY
     outputs.make_folder(folder)
-    for path in [*checkpoints(work), work / BEGINNING, work / RECORD]:
+    for path in [*checkpoints(work), work / BEGINNING, work / NEW_TOKENIZER, work / RECORD]:
         if path.exists():
             path.rename(folder / path.name)
 
@@ -102,6 +106,21 @@ def _take_back(work: Path) -> None:
     for path in sorted(folder.iterdir(), key=lambda path: path.name != RECORD):
         path.rename(work / path.name)
     folder.rmdir()
+
+
+def keep_tokenizer(tokenizer: Any, work: Path) -> None:
+    """Save the tokenizer of a new model for a run that continues this one; after a kill it is whole or absent."""
+    aside = work / f"{NEW_TOKENIZER}.partial"
+    tokenizer.save_pretrained(aside)
+    for path in aside.iterdir():
+        outputs.fsync(path)
+    aside.rename(work / NEW_TOKENIZER)
+
+
+def remove_if_nothing_is_saved(work: Path) -> None:
+    """Remove the folder of a run that ended with an error before its first checkpoint: nothing can be continued."""
+    if not checkpoints(work):
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _clear(work: Path) -> None:

@@ -200,7 +200,15 @@ class Muon(torch.optim.Muon):
 
 
 def orthogonalised(gradient: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
-    """Return a matrix with all singular values brought near one, by the quintic Newton-Schulz iteration of Muon."""
+    """Return a matrix with all singular values brought near one, by the quintic Newton-Schulz iteration of Muon.
+
+    Args:
+        gradient: shape (rows, columns), float32.
+        group: of the optimizer: ns_coefficients, ns_steps and eps.
+
+    Returns:
+        the same shape and dtype.
+    """
     a, b, c = group["ns_coefficients"]
     wide: torch.Tensor = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
     found: torch.Tensor = wide / wide.norm().clamp(min=group["eps"])

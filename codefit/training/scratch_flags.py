@@ -23,8 +23,12 @@ def add(group: Any) -> None:
     flag("--intermediate_size", type=positive, default=1024, help="width of the feed-forward layers")
     flag("--fim_rate", type=cli.number(float, 0, 1), default=0.5, help="share of chunks shown as fill-in-the-middle")
     flag("--curriculum", choices=CURRICULA, help="order of the documents by difficulty; when absent: random")
-    flag("--curriculum_by", choices=DIFFICULTIES, default="rarity", help="what is difficult: rare tokens, many "
-        "different ones, a high loss of --curriculum_model, or length")  # fmt: skip
+    flag(
+        "--curriculum_by",
+        choices=DIFFICULTIES,
+        default="rarity",
+        help="what is difficult: rare tokens, many different ones, a high loss of --curriculum_model, or length",
+    )
     flag("--curriculum_model", help="a model that was trained before; its loss is the difficulty")
 
 
@@ -32,8 +36,12 @@ def add_search(group: Any) -> None:
     """Add the flags of a hyper-parameter search, which fits adapters as well."""
     flag = group.add_argument
     flag("--trials", type=cli.number(int, 1), help="how many runs, each in a folder of its own in --output_dir")
-    flag("--search", nargs="+", metavar="FLAG=VALUES", help="what they vary: learning_rate=1e-4..1e-2 is a range, "
-        "lora_r=8,16,32 a choice")  # fmt: skip
+    flag(
+        "--search",
+        nargs="+",
+        metavar="FLAG=VALUES",
+        help="what they vary: learning_rate=1e-4..1e-2 is a range, lora_r=8,16,32 a choice",
+    )
 
 
 def refuse(settings: TrainSettings) -> None:

@@ -2,7 +2,7 @@
 
 Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, transformers
 builds the block-diagonal mask itself, on every backend. An all-ones mask would let packed samples see each other.
-Where an architecture cannot isolate (codefit/training/isolation.py), a row holds one sample.
+Where an architecture cannot isolate (codefit/training/sample_isolation.py), a row holds one sample.
 Flash-attention knows packed samples by their positions too, but only in a batch of one row; there, rows are laid end
 to end.
 """
@@ -45,6 +45,7 @@ class LabelOnlyHead:
         model.get_output_embeddings().register_forward_pre_hook(self._select)
 
     def _select(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        """Return of hidden states, shape (batch, tokens, hidden), those at the positions, shape (positions, hidden)."""
         if self.positions is None:
             return None
         return (inputs[0].flatten(0, 1)[self.positions], *inputs[1:])
@@ -103,6 +104,20 @@ class CodeTrainer(Trainer):
             self.optimizer = self.optimizer_factory(self.model)
         return super().create_optimizer(model) if self.optimizer is None else self.optimizer
 
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
+        """Train for an epoch, unless the run had ended with the checkpoint it continues: the Trainer would go on."""
+        if self._has_ended():
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **options)
+
+    def _has_ended(self) -> bool:
+        """Return whether all steps are done, or no better validation was found for too long."""
+        patience = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
+        return self.state.global_step >= self.state.max_steps or any(
+            item.early_stopping_patience_counter >= item.early_stopping_patience for item in patience
+        )
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save a checkpoint, and seal it when every process has written its part."""
         super()._save_checkpoint(model, trial)
@@ -116,6 +131,8 @@ class CodeTrainer(Trainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Add the gradients of a batch; the first time that memory runs out, go on with less of it.
+
+        Returns the loss of the batch in nats, shape (), float32.
 
         Raises:
             UserError: memory runs out a second time, or on one of several processes, whose others wait.
@@ -134,7 +151,7 @@ class CodeTrainer(Trainer):
         return loss
 
     def _add_gradients(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
-        """Return the loss of a batch after its backward pass; once rescued, in parts, with the same sum."""
+        """Return the loss of a batch after its backward pass, in nats, shape (); once rescued, in parts of that sum."""
         if not self.rescued:
             return super().training_step(model, inputs, num_items_in_batch)
         count = min(len(inputs["input_ids"]), self.args.per_device_train_batch_size)
@@ -144,7 +161,10 @@ class CodeTrainer(Trainer):
         return torch.stack(losses).sum()
 
     def _rescue(self, model: Any, num_items_in_batch: Any) -> torch.Tensor:
-        """Make the gradients of this optimizer step anew with less memory; return the loss of its newest batch."""
+        """Make the gradients of this optimizer step anew with less memory.
+
+        Returns the loss of its newest batch in nats, shape ().
+        """
         rows = self.args.per_device_train_batch_size
         if self.rescued or self.args.world_size > 1 or (rows == 1 and self.args.activation_checkpointing):
             raise UserError(self._out_of_memory())
@@ -258,7 +278,10 @@ class CodeTrainer(Trainer):
         return metrics
 
     def weights(self) -> dict[str, torch.Tensor] | None:
-        """Return the state dict where the weights are sharded over processes, all of which must ask; else None."""
+        """Return the state dict where the weights are sharded over processes, all of which must ask; else None.
+
+        Its tensors are whole, in the shape and dtype that each has in the model.
+        """
         return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
 
     def _totals(self, model: Any, dataset: PackedRows) -> list[float]:
@@ -283,7 +306,10 @@ class CodeTrainer(Trainer):
             self.predicting_seconds += time.monotonic() - started
 
     def _evaluate_batch(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """Return summed nats, number of labels, and how many labels are the first, and among the TOP first choices."""
+        """Return summed nats, number of labels, and how many labels are the first, and among the TOP first choices.
+
+        Shape (4,), float64.
+        """
         with self.compute_loss_context_manager():
             outputs = self._forward(model, inputs, num_items_in_batch=1)
         labels = inputs["shift_labels"].flatten()

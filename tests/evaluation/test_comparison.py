@@ -389,8 +389,10 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
         assert f"Similarity, cut of {name} by group" in page.page(content, scored, {})
     group = content.benchmarks["heldout"].groups[0]
     assert {key: against.verdict for key, against in group.against_base.items()} == {
-        "adapted": "worse", "adapted-2": "not resolved", "adapted-3": "worse",
-    }  # fmt: skip
+        "adapted": "worse",
+        "adapted-2": "not resolved",
+        "adapted-3": "worse",
+    }
     lost = "third by group: better in 0 of 4, worse in 2 (kind of line assignment, cursor line start)"
     assert lost in " ".join(table.split())
 

@@ -270,11 +270,11 @@ def test_what_is_broken_in_both_files_is_refused(kind: str, tmp_path: Path) -> N
 
 
 def test_references_that_are_changed_in_both_files_are_refused(tmp_path: Path) -> None:
-    from codefit.evaluation.report import doors
+    from codefit.evaluation.report import comparability
 
     run = folder(tmp_path / "run", broken("other reference", BASE), broken("other reference", BASE))
     made = json.loads((run / "manifest.json").read_text())
-    made["asked"] = {"heldout": doors.digest(BASE)}
+    made["asked"] = {"heldout": comparability.digest(BASE)}
     (run / "manifest.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match="has other prompts or references than were asked"):
         rescored(run)

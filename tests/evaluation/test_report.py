@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from codefit.evaluation import comparison, output_checks
-from codefit.evaluation.report import browser, conclusion, terminal, wording
+from codefit.evaluation.report import conclusion, prediction_browser, terminal, wording
 from codefit.evaluation.report import html as page
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
 from codefit.training import plots
@@ -165,7 +165,7 @@ def test_a_little_better_is_not_the_same():
     headline = content.benchmarks["heldout"].headline.metric
     for role, score in (("base", 50.01), ("adapted", 50.04)):
         scored["heldout"][role][0] = dataclasses.replace(scored["heldout"][role][0], scores={headline: score})
-    answers = browser.content(content, scored)["items"][0]["answers"]
+    answers = prediction_browser.content(content, scored)["items"][0]["answers"]
     assert [answer["score"] for answer in answers] == [50.01, 50.04]  # both are shown as 50.0
 
 
@@ -399,13 +399,13 @@ def test_500_usual_items_stay_under_two_megabytes():
     ],
 )
 def test_differing_parts(ours, theirs, parts):
-    assert browser.differing(ours, theirs) == parts
+    assert prediction_browser.differing(ours, theirs) == parts
 
 
 def test_differing_parts_are_the_prediction():
     random.seed(1)
     for _ in range(200):
         ours, theirs = ("".join(random.choices("ab \n(é1_", k=random.randint(0, 30))) for _ in range(2))
-        parts = browser.differing(ours, theirs)
+        parts = prediction_browser.differing(ours, theirs)
         assert "".join(parts) == ours
         assert all(parts[1:])

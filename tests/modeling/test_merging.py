@@ -148,18 +148,6 @@ def test_weights_go_into_files_of_a_limited_size(tiny_tokenizer, tmp_path):
     assert [file.name for file in (tmp_path / "merged").glob("model*")] == ["model.safetensors"]
 
 
-@pytest.mark.parametrize(
-    ("sizes", "plan"),
-    [
-        ({"a": 4, "b": 4, "c": 2}, [["a", "b", "c"]]),
-        ({"a": 6, "b": 5, "c": 5}, [["a"], ["b", "c"]]),
-        ({"a": 1, "b": 99, "c": 1}, [["a"], ["b"], ["c"]]),
-    ],
-)
-def test_a_new_file_begins_where_the_next_weight_is_too_much(sizes, plan):
-    assert merging.plan_shards(sizes, 10) == plan
-
-
 def test_the_same_merge_gives_the_same_bytes(tiny_tokenizer, tmp_path):
     base = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS["lora"]))
     written = []

@@ -1,7 +1,9 @@
 """GGUF files hold what the model holds, in llama.cpp's words; editors are told what the model was trained with."""
 
+import dataclasses
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import gguf
@@ -115,6 +117,18 @@ def test_every_format_can_be_written(infill, tmp_path):
     assert (".Suffix" in (tmp_path / "template").read_text()) == (infill is not None)
     spm = infill is not None and infill.order == "SPM"
     assert ("--spm-infill" in editors.server_command(["-m", "x"], infill, 100)) == spm
+
+
+@pytest.mark.parametrize("text", ['"', "\\", "\x7f", "\x01", "\x85", "\u2028", "\ufeff", "｜a▁b", "😀", ": #", "\n"])
+def test_any_text_of_a_model_can_be_written(text, tmp_path):
+    infill = dataclasses.replace(fim.BASE, prefix=f"<{text}>")
+    editors.write(tmp_path, "x.gguf", text, infill, text, 100)
+    (model,) = yaml.safe_load((tmp_path / "continue.yaml").read_bytes())["models"]
+    assert model["name"] == text
+    assert model["promptTemplates"]["autocomplete"].startswith(f"<{text}>{{{{{{prefix}}}}}}")
+    assert model["defaultCompletionOptions"]["stop"] == [text, *infill.sentinels]
+    http = tomllib.loads((tmp_path / "tabby.toml").read_bytes().decode())["model"]["completion"]["http"]
+    assert (http["model_name"], http["prompt_template"][: len(text) + 2]) == (text, f"<{text}>")
 
 
 # ---------------------------------------------------------------------------------------------- what is refused

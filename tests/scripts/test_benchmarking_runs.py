@@ -10,7 +10,7 @@ import benchmarking
 from codefit import records
 from codefit.errors import UserError
 from codefit.evaluation import contenders
-from codefit.manifest import MANIFEST, read_manifest
+from codefit.manifest import MANIFEST, ROOT, read_manifest
 from codefit.modeling import hardware
 from tests.support.benchmark import PAIRS, predictions, run, same_files, scores
 
@@ -129,8 +129,14 @@ def test_runs_on_different_prompts_are_refused(finished, made, tmp_path):
         (["out/lora", "me/project/lora"], ["out/lora", "me/project"]),
     ],
 )
-def test_labels_of_models_differ(names, labels):
-    assert contenders._labels([contenders._Adapted(name, "adapter", name, None, None, {}) for name in names]) == labels
+def test_labels_of_models_differ(names, labels, made, tmp_path, monkeypatch):
+    for name in names:
+        shutil.copytree(made / "adapter", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    words = ["--hf_repository", *names, "--model_name_or_path", str(ROOT / "data" / "base")]
+    asked = benchmarking.Request.of(benchmarking.build_parser().parse_args(words)).settings
+    _, *adapted = contenders.resolve(asked).models.values()
+    assert [model.label for model in adapted] == labels
 
 
 def test_models_of_different_bases_are_refused(made, tmp_path):

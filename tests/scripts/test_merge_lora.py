@@ -124,7 +124,7 @@ def test_a_disk_without_room_is_one_sentence(adapter, tmp_path, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
         message = (
-            r"the merged model needs 0\.0 GB and the disk has 0\.0 GB left; free some, or name another --output_dir"
+            r"the merged model needs [\d.]+ [kM]B and the disk has 1 kB left; free some space, or name another --output"
         )
         with pytest.raises(UserError, match=message):
             merge_lora.main(words)
@@ -187,7 +187,7 @@ def test_a_folder_that_is_no_adapter_is_one_sentence(tmp_path, files, message):
 
 
 def test_the_adapter_is_not_overwritten_by_its_merge(adapter):
-    with pytest.raises(UserError, match="--output_dir is the adapter itself; name another folder"):
+    with pytest.raises(UserError, match="is read by this run; name another folder for the output"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(adapter), "--overwrite"])
     assert (adapter / "adapter_model.safetensors").is_file()
 
@@ -249,10 +249,9 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
     file = tmp_path / "a.py"
     file.write_text("one\ntwo = 2\nthree\n")
     words = ["--hf_repository", "x", "--file", str(file), "--line", "2", "--column", "4"]
-    args = complete.build_parser().parse_args(words)
-    assert complete.read_prompt(args) == ("one\ntwo", None)
-    args.infill = True
-    assert complete.read_prompt(args) == ("one\ntwo", " = 2\nthree\n")
+    source = complete.Request.of(complete.build_parser().parse_args(words)).source
+    assert complete.read_prompt(source) == ("one\ntwo", None)
+    assert complete.read_prompt(dataclasses.replace(source, infill=True)) == ("one\ntwo", " = 2\nthree\n")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,8 +137,12 @@ def test_slices_touch_and_do_not_overlap(server):
     ],
 )
 def test_the_time_of_a_query(server, monkeypatch, created, first, last):
-    now = datetime(2021, 5, 6, 7, 8, 9, tzinfo=UTC)
-    monkeypatch.setattr(github_search, "_now", lambda: now)
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2021, 5, 6, 7, 8, 9, tzinfo=tz)
+
+    monkeypatch.setattr(github_search, "datetime", Then)
     (part,) = github_search.slices(f"a {created} b", print)
     assert str(part) == f"{first}..{last.replace('now', '2021-05-06T07:08:09Z')}"
     assert server.asked == [(f"a b created:{part}", 1)]
@@ -409,9 +414,20 @@ def test_a_dry_run_counts_and_writes_nothing(repositories, capsys):
     assert sorted(repositories.iterdir()) == before
 
 
-def test_https_is_asked_of_repositories_of_a_server_elsewhere(monkeypatch):
+def test_https_is_asked_of_repositories_of_a_server_elsewhere(server, tmp_path, monkeypatch):
+    def through_the_server_here(request, **options):
+        request.full_url = request.full_url.replace("https://github.example", server.url)
+        return to_the_network(request, **options)
+
+    to_the_network = urllib.request.urlopen
+    monkeypatch.setattr(urllib.request, "urlopen", through_the_server_here)
+    monkeypatch.setenv("GITHUB_API_URL", "https://github.example")
+    server.rows = [row(0)]
+    assert names("created:2020-01-01", tmp_path)[0] == ["owner/r0"]
+    (tmp_path / "state").unlink()
+    server.rows = [row(0), row(1, "file:///etc")]
     with pytest.raises(UserError, match="names a repository at file:///etc, which is not https"):
-        github_search._places("https://api.github.com", [{"name": "a/b", "url": "file:///etc", "created_at": ""}])
+        names("created:2020-01-01", tmp_path)
 
 
 def test_a_search_that_is_killed_goes_on_where_it_was(server, tmp_path):

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import train
+from codefit import private_apis
 from codefit.errors import UserError
 from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.training import estimate, trainer
@@ -153,7 +154,7 @@ PLACES = {
     "replay is the data": (lambda tmp, data: ["--replay", data], "--replay is the data set of the training itself"),
     "output is the base": (
         lambda tmp, data: ["--model_name_or_path", adapter(tmp / "a"), "--output_dir", tmp / "a", "--overwrite"],
-        "--output_dir is the base model itself; name another folder",
+        "a is read by this run; name another folder for the output",
     ),
     "base is an adapter": (
         lambda tmp, data: ["--model_name_or_path", adapter(tmp / "a")],
@@ -183,13 +184,6 @@ def test_at_least_fifty_are_known():
 # ---------------------------------------------------------------------------------------------- what is foreseen
 
 
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (999_600, "1 MB"), (5.31e9, "5.31 GB"), (2e15, "2e+03 TB")]
-)
-def test_bytes_as_people_say_them(count, text):
-    assert estimate.size(count) == text
-
-
 class Tensors(TorchDispatchMode):
     """Counts the bytes of the tensors that are made within it and still alive, and the most there ever were."""
 
@@ -203,12 +197,12 @@ class Tensors(TorchDispatchMode):
         return result
 
     def count(self, tensor):
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.known:
-            self.known.add(storage._cdata)
+        storage, number = tensor.untyped_storage(), private_apis.storage_number(tensor)
+        if number not in self.known:
+            self.known.add(number)
             self.alive += storage.nbytes()
             self.peak = max(self.peak, self.alive)
-            weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+            weakref.finalize(storage, self.forget, number, storage.nbytes())
 
     def forget(self, key, size):
         self.known.discard(key)

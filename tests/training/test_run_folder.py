@@ -144,8 +144,10 @@ def test_what_a_process_was_told_to_ignore_does_not_stop_it(tiny_base, prepared,
             os.kill(os.getpid(), signal.SIGHUP)
 
     try:
-        train.main(command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "2", "--eval_predictions", "0"),
-                   [HangUp()])  # fmt: skip
+        train.main(
+            command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "2", "--eval_predictions", "0"),
+            [HangUp()],
+        )
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (tmp_path / "adapter" / "manifest.json").is_file()
@@ -165,6 +167,13 @@ class KillAt(transformers.TrainerCallback):
     def on_step_begin(self, args, state, control, **more):
         if state.global_step == self.step:
             raise Killed
+
+
+class KillAfterTheLastStep(transformers.TrainerCallback):
+    """Its checkpoint is saved then, and the result is not."""
+
+    def on_train_end(self, args, state, control, **more):
+        raise Killed
 
 
 # What may differ: times, and the memory of the process.
@@ -197,15 +206,29 @@ def test_a_resumed_run_leaves_the_files_of_an_uninterrupted_one(kind, tiny_base,
     train.main(words)
     whole = files(output)
     shutil.rmtree(output)
-    for step in (2, 4, 7):
+    for killer in (KillAt(2), KillAt(4), KillAt(7), KillAfterTheLastStep()):
         with pytest.raises(Killed):
-            train.main(words, [KillAt(step)])
+            train.main(words, [killer])
         assert not output.exists()
     train.main(words)
     assert {path.name for path in tmp_path.iterdir()} <= {"made", "made.lock"}
     resumed = files(output)
     assert resumed.keys() == whole.keys() >= {"manifest.json", "log.jsonl", "loss.png", "trainer_state.json"}
     assert [name for name in whole if whole[name] != resumed[name]] == []
+
+
+def test_a_run_that_stopped_early_takes_no_more_steps_when_it_is_continued(tiny_base, prepared, tmp_path):
+    output = tmp_path / "adapter"
+    patient = ["--metric_for_best_model", "accuracy", "--early_stopping_patience", "1", "--learning_rate", "1e-12"]
+    words = command(tiny_base, prepared, output, *SAME, *patient, "--eval_steps", "2", "--save_steps", "2")
+    train.main(words)
+    whole = files(output)
+    shutil.rmtree(output)
+    with pytest.raises(Killed):
+        train.main(words, [KillAfterTheLastStep()])
+    train.main(words)
+    assert json.loads((output / "trainer_state.json").read_text())["global_step"] == 4
+    assert files(output) == whole
 
 
 @pytest.fixture(scope="module")

@@ -257,7 +257,7 @@ def test_preview_and_dry_run_leave_nothing(tiny_base, prepared, tmp_path, capsys
 def test_the_data_set_is_not_overwritten(tiny_base, prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "data")
     (tmp_path / "data" / "manifest.json").write_text("{}")
-    with pytest.raises(UserError, match="--output_dir is the data set itself"):
+    with pytest.raises(UserError, match="is read by this run; name another folder"):
         train.main(command(tiny_base, tmp_path / "data", tmp_path / "data", "--overwrite"))
     assert (tmp_path / "data" / "train.jsonl").is_file()
 

@@ -7,7 +7,6 @@ source code, because that is what a model reads and writes. CodeXGLUE's scores d
 Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/Method-Generation.
 """
 
-import importlib.metadata
 import inspect
 import re
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from codefit.errors import UserError, first_line
 from codefit.evaluation.result_schema import ProfileScores
 from codefit.manifest import ROOT
 from codefit.records import Pair, read_rows
+from codefit.scoring import metric
 
 TITLE = "CodeXGLUE method generation"
 NEW_TOKENS = 256  # a method is longer than a completion; CodeXGLUE's own code stops at 256
@@ -149,7 +149,7 @@ def similarity(found: str, wanted: str) -> int:
 
 
 def _signatures(n: int) -> dict[str, str]:
-    similarity, counting = (f"{name} {importlib.metadata.version(name)}" for name in ("Levenshtein", "sacrebleu"))
+    similarity, counting = map(metric.library, ("Levenshtein", "sacrebleu"))
     end = f"round:2|n:{n}|lib"
     return {
         "edit_similarity": f"edit_similarity|sim:indel|item:integer-half-even|pp:codexglue|{end}:{similarity}",

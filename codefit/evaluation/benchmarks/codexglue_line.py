@@ -6,7 +6,6 @@ goes up to `;` or `}`, or before `{`. Since this is no source code, pairs have n
 asked. Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/CodeCompletion-line.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from codefit.errors import UserError
 from codefit.evaluation.benchmarks.codexglue import similarity, with_literals
 from codefit.evaluation.result_schema import ProfileScores
 from codefit.records import Pair, read_rows
+from codefit.scoring import metric
 
 TITLE = "CodeXGLUE line completion"
 NEW_TOKENS = 100  # as in CodeXGLUE's own code
@@ -65,7 +65,7 @@ def scores(predictions: Sequence[str], references: Sequence[str]) -> ProfileScor
     pairs = list(zip(found, wanted, strict=True))
     exact = sum(one.split() == other.split() for one, other in pairs)
     end = f"pp:codexglue-line|round:2|n:{n}|lib"
-    library = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
+    library = metric.library("Levenshtein")
     return ProfileScores(
         {
             "edit_similarity": round(sum(similarity(*pair) for pair in pairs) / n, 2),

@@ -14,12 +14,10 @@ import jinja2
 import markupsafe
 
 from codefit.evaluation import prompt_groups
-from codefit.evaluation.report import browser, conclusion, tracks, wording
+from codefit.evaluation.comparison import ByModel
+from codefit.evaluation.report import conclusion, forest_plot, prediction_browser, wording
 from codefit.evaluation.report.wording import Models, capital
 from codefit.evaluation.result_schema import BenchmarkResult, Difference, Group, MetricRow, Scores
-from codefit.records import Prediction
-
-ByModel = Mapping[str, Sequence[Prediction]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,8 +57,8 @@ def page(
         benchmarks=[_benchmark(result, models) for result in results],
         loss_png=base64.b64encode(loss_png.read_bytes()).decode() if loss_png else "",
         facts={**names, **facts},
-        shown=browser.shown(predictions),
-        items=script_json(browser.content(scores, predictions)),
+        shown=prediction_browser.shown(predictions),
+        items=script_json(prediction_browser.content(scores, predictions)),
     )
 
 
@@ -79,7 +77,7 @@ def _benchmark(result: BenchmarkResult, models: Models) -> dict[str, Any]:
     """Return what the page shows of one benchmark."""
     return {
         "title": wording.title(result),
-        "tracks": [tracks.track(row, models, result.baselines) for row in result.metrics],
+        "tracks": [forest_plot.track(row, models, result.baselines) for row in result.metrics],
         "scores": _score_table(result, models),
         "baselines": _baselines(result, models),
         "signatures": [row.signature for row in result.metrics],

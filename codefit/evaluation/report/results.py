@@ -12,11 +12,12 @@ import msgspec
 from codefit.errors import UserError
 from codefit.evaluation import baselines, result_schema
 from codefit.evaluation.comparison import ADAPTED, BASE
-from codefit.evaluation.report import doors, html, naming_errors, plots, terminal
+from codefit.evaluation.report import comparability, html, naming_errors, plots, terminal
 from codefit.evaluation.result_schema import GenerationSettings, Role, RunManifest, Scores
 from codefit.manifest import Manifest, read_manifest
 from codefit.outputs import MANIFEST, write_whole
 from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
+from codefit.training.run_folder import LOSS_CURVE
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and model, the base first
 Stored = dict[str, dict[str, list[str]]]  # answers of baselines, by benchmark and baseline
@@ -52,10 +53,10 @@ def write(folder: Path, scores: Scores, run: Run) -> None:
             columns = zip(ids, *answers.values(), strict=True)
             rows = (dict(zip(("id", *answers), row, strict=True)) for row in columns)
             write_jsonl(folder / f"baselines-{benchmark}.jsonl", rows)
-    result_schema.write(scores, folder / "scores.json")
+    result_schema.write(scores, folder / result_schema.FILE)
     loss_png = run.loss_png if run.loss_png.is_file() else None
     if loss_png:
-        shutil.copyfile(loss_png, folder / "loss.png")
+        shutil.copyfile(loss_png, folder / LOSS_CURVE)
     page = html.page(scores, run.predictions, facts(run.about), loss_png)
     write_whole(folder / "report.html", page)
     write_whole(folder / "report.md", terminal.markdown(scores))
@@ -90,7 +91,7 @@ def read(folder: Path) -> Run:
     asked = made.get("asked", {})
     predictions = {name: _read_predictions(folder, name, about.models, asked.get(name)) for name in about.benchmarks}
     stored = {name: _read_stored(folder, name, by_model[BASE]) for name, by_model in predictions.items()}
-    return Run(predictions, stored, about, made, folder / "loss.png")
+    return Run(predictions, stored, about, made, folder / LOSS_CURVE)
 
 
 def _read_predictions(
@@ -98,7 +99,7 @@ def _read_predictions(
 ) -> dict[str, list[Prediction]]:
     files = {key: _file(folder, key, benchmark) for key in models}
     found = {key: list(read_jsonl(file, Prediction)) for key, file in files.items()}
-    doors.check({files[key]: items for key, items in found.items()}, asked)
+    comparability.check({files[key]: items for key, items in found.items()}, asked)
     return found
 
 
@@ -142,7 +143,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
                 f"{same} in both); run one again with the data, --sample and --seed of the other."
             )
         if runs[0].about.models[BASE].name == runs[1].about.models[BASE].name:
-            doors.check(
+            comparability.check(
                 {_file(folder, ADAPTED, name): items for folder, items in ((first, ours), (second, theirs))}, None
             )
         predictions[name] = {BASE: ours, ADAPTED: theirs}
@@ -158,7 +159,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
     manifest.update(**known, dataset=runs[0].about.dataset, compared=made)
     stored = {name: runs[0].stored[name] for name in shared}
     about = result_schema.of_manifest(manifest.content, Path(MANIFEST))
-    return Run(predictions, stored, about, manifest.content, second / "loss.png")
+    return Run(predictions, stored, about, manifest.content, second / LOSS_CURVE)
 
 
 def _decoding(runs: Sequence[Run], benchmark: str) -> dict[str, GenerationSettings]:

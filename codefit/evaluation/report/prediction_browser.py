@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codefit.evaluation import prompt_groups
+from codefit.evaluation.comparison import ByModel
 from codefit.evaluation.result_schema import BenchmarkResult, Scores
 from codefit.records import Prediction
 from codefit.scoring.metric import in_sentence
@@ -13,8 +14,6 @@ from codefit.scoring.metric import in_sentence
 MOST_ITEMS = 500  # more would make the page heavy; all items are in the predictions files
 PROMPT_TAIL = 1000  # characters
 LONGEST_TEXT = 2000  # characters of a reference or a prediction
-
-ByModel = Mapping[str, Sequence[Prediction]]
 
 
 def content(scores: Scores, predictions: Mapping[str, ByModel]) -> dict[str, Any]:

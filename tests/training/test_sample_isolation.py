@@ -5,7 +5,7 @@ import torch
 import transformers
 
 import train
-from codefit.training import isolation, packing
+from codefit.training import packing, sample_isolation
 from codefit.training.trainer import CodeTrainer
 from tests.support.architectures import HEADS, ISOLATE, SEE_EACH_OTHER
 from tests.support.training import SIZE, command, samples_of
@@ -49,7 +49,7 @@ def nats_in_rows(model, samples, folder, *, isolates):
 @pytest.mark.parametrize("name", [*ISOLATE, *SEE_EACH_OTHER])
 def test_the_trial_tells_who_keeps_samples_apart_and_the_loss_is_that_of_samples_alone(name, tmp_path, capsys):
     model, samples = made((ISOLATE | SEE_EACH_OTHER)[name], shaken=0.1), samples_of(LENGTHS)
-    together = isolation.may_pack(model)
+    together = sample_isolation.may_pack(model)
     assert together == (name in ISOLATE)
     note = f"note: samples in one row would see each other in this model ({model.config.model_type}): one a row\n"
     assert capsys.readouterr().out == ("" if together else note)
@@ -63,13 +63,13 @@ def test_the_trial_tells_who_keeps_samples_apart_and_the_loss_is_that_of_samples
 @pytest.mark.parametrize("name", [*ISOLATE, *SEE_EACH_OTHER])
 def test_the_smallest_weights_and_16_bits_are_told_too(name):
     model = made((ISOLATE | SEE_EACH_OTHER)[name])
-    assert isolation.isolates(model) == (name in ISOLATE)
-    assert isolation.isolates(model.to(torch.bfloat16)) == (name in ISOLATE)
+    assert sample_isolation.isolates(model) == (name in ISOLATE)
+    assert sample_isolation.isolates(model.to(torch.bfloat16)) == (name in ISOLATE)
 
 
 def test_a_model_goes_on_as_it_was():
     model = made(ISOLATE["llama"]).train()
-    isolation.isolates(model)
+    sample_isolation.isolates(model)
     assert model.training
 
 

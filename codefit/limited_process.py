@@ -56,7 +56,7 @@ def try_patterns(patterns: Sequence[str], names: Sequence[str], place: str) -> N
 def _run(task: dict[str, Any], what: str, remedy: str) -> Any:
     """Return the answer of the process to a task."""
     place = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-    command = [sys.executable, "-P", "-m", "codefit.bounded"]
+    command = [sys.executable, "-P", "-m", "codefit.limited_process"]
     try:
         done = subprocess.run(
             command, input=json.dumps(task), capture_output=True, text=True, env=place, timeout=START, check=False
