@@ -3,6 +3,7 @@
 from typing import Any
 
 from codefit import console
+from codefit.training import run_folder
 from codefit.training.settings import TrainSettings
 
 
