@@ -64,7 +64,7 @@ def test_results_of_tests_survive_a_rescoring(file, tmp_path, monkeypatch):
 
 
 def test_nothing_is_run_without_the_flag(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(execution, "_start", lambda *_: pytest.fail("run"))
+    monkeypatch.setattr(execution, "passes", lambda *_: pytest.fail("run"))
     run(tmp_path / "out", "--benchmark", str(file))
     result = scores(tmp_path / "out")["benchmarks"][file.stem]
     assert "no test is run" in result["title"]
