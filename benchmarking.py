@@ -1,6 +1,6 @@
 """Measure what fitting changed: base and adapted models on the same prompts, with intervals, verdicts and a report.
 
-The shortest command asks 500 held-out prompts from the data set that the adapter was trained on:
+The shortest command evaluates 500 held-out prompts from the data set that the adapter was trained on:
 
     python benchmarking.py --hf_repository outputs/kotlin/adapter
 
@@ -9,7 +9,7 @@ Held-out prompts and CodeXGLUE in full, adapter and merged model in one table, a
     python benchmarking.py --hf_repository outputs/kotlin/adapter outputs/kotlin/merged \\
         --benchmark heldout codexglue --forgetting data/python_pairs --sample 0 --output_dir outputs/kotlin/benchmark
 
-Score earlier predictions again without a model; compare two earlier runs, paired by prompt:
+Score stored predictions again without a model; compare two earlier runs, paired by prompt:
 
     python benchmarking.py --output_dir outputs/kotlin/benchmark --rescore
     python benchmarking.py --compare outputs/kotlin/benchmark outputs/other/benchmark --output_dir outputs/compared
@@ -42,7 +42,7 @@ def build_parser() -> cli.Parser:
         "--hf_repository",
         type=cli.named,
         nargs="+",
-        help="adapted models to measure: folders or Hub ids of adapters or merged models",
+        help="adapted models to evaluate: folders or Hub ids of adapters or merged models",
     )
     add(
         "--model_name_or_path",
@@ -59,7 +59,7 @@ def build_parser() -> cli.Parser:
         type=count,
         default=0,
         metavar="K",
-        help="also ask the base with K training pairs as examples in the prompt",
+        help="also evaluate the base with K training pairs as examples in the prompt",
     )
     add(
         "--execute",
@@ -86,23 +86,23 @@ def build_parser() -> cli.Parser:
         "--output_dir",
         type=Path,
         default=Path("outputs/kotlin/benchmark"),
-        help="where predictions, scores and report go",
+        help="folder for predictions, scores and report",
     )
     add("--rescore", action="store_true", help="score the predictions in --output_dir again, without a model")
     add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two earlier runs on the same prompts")
-    add("--allow_different", action="store_true", help="compare answers of other decoding, prompt limits or dtype, too")
+    add("--allow_different", action="store_true", help="also compare runs whose decoding, prompt limit or dtype differ")
     cli.add_output_flags(parser)
     return parser
 
 
 def add_decoding_flags(parser: cli.Parser) -> None:
-    """Add how long prompts and predictions are, and how tokens are chosen."""
+    """Add the flags for lengths, decoding and batch size."""
     add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
     add(
         "--max_new_tokens",
         type=positive,
         default=64,
-        help="longest prediction; CodeXGLUE's benchmarks have their own limits",
+        help="limit of new tokens; CodeXGLUE's benchmarks have their own limits",
     )
     add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
     add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
@@ -115,7 +115,7 @@ def add_decoding_flags(parser: cli.Parser) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What a run of this stage is asked for.
+    """The settings of a command.
 
     Attributes:
         settings: of the models and the questions, where models are asked.
@@ -141,7 +141,7 @@ class Request:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Request":
-        """Return what a command line asks for."""
+        """Return the settings for the flags."""
         settings = BenchmarkSettings(
             adapted=tuple(args.hf_repository or ()),
             base=args.model_name_or_path,
@@ -174,19 +174,19 @@ class Request:
         )
 
     def contradiction(self) -> str | None:
-        """Return a sentence about flags that make no sense together; None where all do."""
+        """Return a sentence about contradictory flags; None if there are none."""
         from codefit.evaluation import questions, task_metrics
         from codefit.evaluation.benchmarks import formats
 
         decoding, names = self.settings.decoding, self.settings.benchmarks
         if not (self.rescore or self.compare or self.settings.adapted):
-            return "--hf_repository is needed: the adapter or merged model to measure"
+            return "--hf_repository is needed: the adapter or merged model to evaluate"
         if self.primary and self.primary not in task_metrics.NAMES:
             return f"--primary {self.primary}: choose from {', '.join(task_metrics.NAMES)}"
         if self.settings.execute and (self.rescore or self.compare):
             return "--execute runs what models write now: leave it out, stored results of tests are kept"
         if decoding.seed and not decoding.samples:
-            return "--generation_seed has an effect only on sampling: add --temperature or --top_p"
+            return "--generation_seed has no effect without sampling: add --temperature or --top_p"
         if self.settings.backend == "vllm" and decoding.samples:
             return "--backend vllm decodes greedily; leave out --temperature and --top_p, or --backend"
         if unknown := [name for name in names if not questions.is_known(name)]:
@@ -195,11 +195,11 @@ class Request:
         return None
 
 
-# ---------------------------------------------------------------------------------------------- before asking
+# ---------------------------------------------------------------------------------------------- preparation
 
 
 def load_questions(settings: QuestionSettings, manifest: Manifest) -> "list[Questions]":
-    """Return what is asked, sampled."""
+    """Return the benchmarks with their prompts, sampled."""
     from codefit.evaluation import questions
 
     found = questions.load(settings, manifest)
@@ -218,15 +218,15 @@ def load_training(settings: QuestionSettings, few_shot: int, manifest: Manifest)
         manifest.add_input(path)
         return TrainingData(path, settings.seed)
     if few_shot:
-        raise UserError(f"--few_shot takes its examples from {path}, which is not there; name the data with --dataset.")
-    console.show(f"note: no training data in {settings.dataset}: no nearest training item, no check for leaks")
+        raise UserError(f"--few_shot needs examples from {path}, which does not exist; name the data with --dataset.")
+    console.show(f"note: no training data in {settings.dataset}, so there is no look-up baseline and no leak check")
     return None
 
 
 def describe(
     models: "dict[str, Model]", how: InferenceSettings, asked: "list[Questions]", encoder: Any
 ) -> dict[str, int]:
-    """Print what will be asked, in how many batches; return by benchmark how many prompts are cut on the left."""
+    """Print models, benchmarks and batches; return for each benchmark how many prompts are cut on the left."""
     from codefit.generation.batched import batches
 
     for key, model in models.items():
@@ -246,10 +246,10 @@ def describe(
 
 
 def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, list[str]]:
-    """Return by benchmark the references as they come out of the tokenizer.
+    """Return the references of each benchmark after encoding and decoding with the tokenizer.
 
     Raises:
-        UserError: so much of them is lost that no prediction could be like its reference.
+        UserError: the tokenizer loses so much that no prediction could match its reference.
     """
     from codefit.scoring.edit_similarity import EDIT_SIMILARITY
 
@@ -260,8 +260,8 @@ def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, lis
         score = EDIT_SIMILARITY.score(found[each.name], references)
         if score < 99:
             raise UserError(
-                f"{each.name}: the references score only {score:.1f} in edit similarity after the tokenizer, so that "
-                "no model could score more; use a base whose tokenizer decodes every text as it was."
+                f"{each.name}: encoded and decoded by the tokenizer, the references score only {score:.1f} in edit "
+                "similarity, and no model could score more; use a base whose tokenizer is lossless."
             )
     return found
 
@@ -269,7 +269,7 @@ def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, lis
 def answer_without_model(
     asked: "list[Questions]", training: "TrainingData | None", references: dict[str, list[str]]
 ) -> "results.Stored":
-    """Return by benchmark the answers of the baselines that need training data or a tokenizer."""
+    """Return for each benchmark the answers of the baselines that need training data or a tokenizer."""
     found: dict[str, dict[str, list[str]]] = {}
     for each in asked:
         found[each.name] = {"references": references[each.name]}
@@ -279,11 +279,11 @@ def answer_without_model(
     return found
 
 
-# ---------------------------------------------------------------------------------------------- the story
+# ---------------------------------------------------------------------------------------------- the benchmark
 
 
 def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
-    """Return what all models predict, or None after a dry run; what was asked goes into the manifest."""
+    """Return the predictions of all models, or None after a dry run; the benchmarks are recorded in the manifest."""
     from codefit.evaluation import contenders, execution, inference, questions, result_schema
     from codefit.evaluation.report import comparability, results
     from codefit.evaluation.result_schema import BenchmarkInfo
@@ -296,7 +296,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
 
         adapters = [str(model.folder) for model in found.models.values() if model.kind == "adapter"]
         base = found.models[contenders.BASE]
-        vllm_backend.refuse_what_it_cannot(base.name, base.revision, adapters, how.load_in_4bit)
+        vllm_backend.refuse_unsupported(base.name, base.revision, adapters, how.load_in_4bit)
     asked = load_questions(found.questions, manifest)
     encoders, models = contenders.encoders(found.models, how.max_prompt_tokens)
     found = dataclasses.replace(found, models=models)
@@ -308,6 +308,8 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
     references = refuse_lossy_tokens(asked, encoder)
     training = load_training(found.questions, how.few_shot, manifest)
     predicted = inference.of_models(found, asked, encoders, training)
+    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
+    predictions |= execution.of_models(predictions, {each.name: each.tests for each in asked if each.tests})
     benchmarks = {
         each.name: BenchmarkInfo(
             title=each.title,
@@ -323,10 +325,12 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         dataset=found.questions.dataset,
         load_in_4bit=how.load_in_4bit,
         cut_prompts=cut,
-        asked={name: comparability.digest(by_key["base"].items) for name, by_key in predicted.items()},
+        asked={name: comparability.digest(by_key["base"]) for name, by_key in predictions.items()},
+        answered={
+            name: {key: comparability.answers_digest(items) for key, items in by_key.items()}
+            for name, by_key in predictions.items()
+        },
     )
-    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
-    predictions |= execution.of_models(predictions, {each.name: each.tests for each in asked if each.tests})
     about = result_schema.of_manifest(manifest.content, output)
     loss_png = Path(str(models["adapted"].folder)) / LOSS_CURVE
     return results.Run(
@@ -335,18 +339,18 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
 
 
 def gather(request: Request, manifest: Manifest) -> "results.Run | None":
-    """Return the run to score: read again, compared from two runs, or asked now; None after a dry run."""
+    """Return the run to score: read from disk, combined from two runs, or generated now; None after a dry run."""
     from codefit.evaluation.report import comparability, results
 
     if request.rescore:
         run = results.read(request.output)
         if request.primary not in (None, run.about.arguments.primary):
-            raise UserError("The primary metric is named before a run and not after it; leave out --primary.")
+            raise UserError("the primary metric is chosen before a run, not after it; leave out --primary.")
         for name, info in run.about.benchmarks.items():
             comparability.refuse_different(info.decoding, f"{name} in {request.output}", request.allow_different)
         manifest.update(predicted_by=run.made)
         if request.dry_run:
-            console.show(f"would score {', '.join(run.predictions)} in {request.output} again")
+            console.show(f"would score again: {', '.join(run.predictions)} in {request.output}")
         return None if request.dry_run else run
     how = request.settings
     read = (*how.adapted, how.base, how.dataset, how.forgetting, *how.benchmarks, *(request.compare or ()))
@@ -363,7 +367,7 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Ask the models, or read their earlier predictions; score, compare, report."""
+    """Generate predictions, or read earlier ones; score, compare and report."""
     parser = build_parser()
     args = parser.parse_args(argv)
     request = Request.of(args)

@@ -12,7 +12,7 @@ from typing import Any
 
 from codefit.errors import UserError
 
-# Libraries in other languages give only the text of an error.
+# Also matched by text, since libraries in other languages give only that.
 NO_ROOM = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
@@ -42,7 +42,9 @@ def no_room(error: BaseException) -> str | None:
         if os.strerror(code) in said:
             return words
     return (
-        "not all of a file could be written; free some space, and check ulimit -f" if SHORT_WRITE.search(said) else None
+        "a file could only be written in part; free some space, and check ulimit -f"
+        if SHORT_WRITE.search(said)
+        else None
     )
 
 

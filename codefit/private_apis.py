@@ -1,8 +1,8 @@
-"""Every use of what a library keeps to itself, because it offers no public way; each has a test of its own.
+"""All uses of private APIs of libraries, for which there is no public alternative; each has its own test.
 
-Libraries are handed in, not imported: what needs no torch stays without it. An upgrade that takes one of these away
-fails in tests/test_private_apis.py, with what it was for. The private methods of the Trainer that training/trainer.py
-overrides or calls are named here and stay there.
+Libraries are passed in, not imported, so that code without torch stays without it. If an upgrade removes one of these
+APIs, tests/test_private_apis.py fails and says what it was for. The private methods of the Trainer that
+training/trainer.py overrides or calls are listed here and stay there.
 """
 
 import argparse
@@ -12,7 +12,7 @@ TRAINER_METHODS = {"_save_checkpoint": ["self", "model", "trial"], "_prepare_inp
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keep the docstring's layout and show every default that is a value."""
+    """Keep the docstring's layout, and show every default that is a value."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         help_text = action.help or ""
@@ -25,32 +25,32 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Return the flags of a parser, in the order in which they were added."""
+    """Return the flags of a parser in the order in which they were added."""
     return list(parser._actions)
 
 
 def groups_of(parser: argparse.ArgumentParser) -> dict[str, list[argparse.Action]]:
-    """Return the flags of each group of a parser, by its title."""
+    """Return the flags of each group of a parser, by title."""
     return {group.title or "": list(group._group_actions) for group in parser._action_groups}
 
 
 def attention_of(model: Any) -> str:
-    """Return the name of the attention that a Transformers model computes with: "sdpa", "eager" and so on."""
+    """Return the attention implementation of a Transformers model: "sdpa", "eager" and so on."""
     return str(model.config._attn_implementation)
 
 
 def storage_number(tensor: Any) -> int:
-    """Return what identifies the storage of a tensor, on the meta device too, where all addresses are 0."""
+    """Return an identifier of a tensor's storage, also on the meta device, where all addresses are 0."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def tensors_without_values(torch: Any) -> Any:
-    """Return a context in which new tensors have a shape, a dtype and a device, and no values."""
+    """Return a context in which new tensors have a shape, dtype and device, but no values."""
     return torch._subclasses.fake_tensor.FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def use_one_gpu(options: Any) -> None:
-    """Make a Trainer with these TrainingArguments use one GPU of this process."""
+    """Make a Trainer with these TrainingArguments use only one GPU in this process."""
     options._n_gpu = 1
 
 
@@ -88,12 +88,12 @@ def file_if_there(hub: Any, name: str, file: str, revision: str | None) -> str |
 
 
 def number_in_storage(trial: Any) -> int:
-    """Return the number under which a study's storage keeps a trial of Optuna."""
+    """Return the number of an Optuna trial in the study's storage."""
     return int(trial._trial_id)
 
 
 def default_http_client() -> Any:
-    """Return the HTTP client that huggingface_hub makes for itself."""
+    """Return the default HTTP client of huggingface_hub."""
     from huggingface_hub.utils._http import default_client_factory
 
     return default_client_factory()

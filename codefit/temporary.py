@@ -1,4 +1,4 @@
-"""Temporary folders: gone when they are no longer needed; those of killed runs are removed by the next run."""
+"""Temporary folders, removed after use; those of killed runs are removed by the next run."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ NAME = re.compile(r"codefit-[0-9a-f]{32}")
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield an empty folder that is gone when the block ends; those of killed runs are removed first."""
+    """Yield an empty folder that is removed when the block ends; those of killed runs are removed first."""
     try:
         remove_left()
         folder = Path(tempfile.gettempdir()) / f"codefit-{uuid.uuid4().hex}"
@@ -26,7 +26,7 @@ def temporary_folder() -> Iterator[Path]:
         assert held is not None, "the name was drawn just now"
         (folder / "files").mkdir()
     except OSError as error:
-        reason = no_room(error) or "no folder for temporary files can be written; set TMPDIR to one that can"
+        reason = no_room(error) or "no folder for temporary files is writable; set TMPDIR to one that is"
         raise UserError(f"cannot write temporary files: {reason}.") from None
     try:
         yield folder / "files"
@@ -36,7 +36,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def remove_left() -> None:
-    """Remove the temporary folders that killed runs left: those with our name and our mark that no run holds."""
+    """Remove the temporary folders of killed runs: those with codefit's name and mark that no run has locked."""
     for folder in Path(tempfile.gettempdir()).glob("codefit-*"):
         if NAME.fullmatch(folder.name) and is_folder(folder):
             with contextlib.suppress(OSError, UserError):  # of another user
@@ -49,7 +49,7 @@ def remove_left() -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Remove a temporary folder. The mark goes last, so that what a kill or an error leaves is still known as ours."""
+    """Remove a temporary folder, the mark last, so that what a kill or an error leaves can still be recognised."""
     shutil.rmtree(folder / "files", ignore_errors=True)
     with contextlib.suppress(OSError):
         if not (folder / "files").exists():

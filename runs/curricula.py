@@ -1,4 +1,4 @@
-"""The table of runs/curricula.sh: what each order of the documents came to, over its seeds.
+"""The table of runs/curricula.sh: the results of each document order over its seeds.
 
     python -m runs.curricula outputs/curricula
 
@@ -31,7 +31,7 @@ def validations(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("folder", type=Path, help="where runs/curricula.sh wrote")
+    parser.add_argument("folder", type=Path, help="output folder of runs/curricula.sh")
     found = validations(parser.parse_args().folder)
     rows = []
     for order, seeds in sorted(found.items(), key=lambda item: item[0] != CONTROL):
@@ -43,7 +43,7 @@ def main() -> None:
         against = "" if order == CONTROL else interval(differences)
         each = " ".join(f"{value:.4f}" for value in bits)
         rows.append([order, each, f"{statistics.fmean(bits):.4f}", f"{perplexity:.1f}", f"{top_5:.1%}", against])
-    print(console.table(rows, ["order", "bits/byte, a seed each", "mean", "perplexity", "top 5", f"against {CONTROL}"]))
+    print(console.table(rows, ["order", "bits/byte by seed", "mean", "perplexity", "top 5", f"against {CONTROL}"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stages 1 and 2 against what they replace, on a git bundle: paired, in one run, with alternating repeats.
+"""Stages 1 and 2 compared with alternatives, on a git bundle: paired, in one run, with alternating repeats.
 
     pip install langchain-text-splitters==1.1.3
     python -m speed.data --bundle kotlin.bundle --language kotlin --repeats 5
@@ -57,8 +57,10 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="git bundle with one branch")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=["kotlin"], help="languages to read")
-    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="times that every way is gone")
-    parser.add_argument("--sample", type=cli.number(int, 1), default=500, help="documents that LangChain splits")
+    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="repeats of every method")
+    parser.add_argument(
+        "--sample", type=cli.number(int, 1), default=500, help="number of documents that LangChain splits"
+    )
     return parser
 
 

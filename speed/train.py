@@ -1,4 +1,4 @@
-"""A LoRA training against what one would use instead: paired, in one run, with alternating repeats.
+"""LoRA training compared with alternatives: paired, in one run, with alternating repeats.
 
     pip install trl==1.16.0
     python -m speed.train --dataset outputs/pairs --model data/base
@@ -47,8 +47,8 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--dataset", type=Path, required=True, help="folder of preprocess_data.py")
     parser.add_argument("--model", default=str(BASE), help="folder of a model, or phi")
     parser.add_argument("--rows", type=cli.number(int, 1), default=4, help=f"rows of {ROW_TOKENS} tokens in a step")
-    parser.add_argument("--steps", type=cli.number(int, 1), default=2, help="steps of a repeat")
-    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="times that every way is gone")
+    parser.add_argument("--steps", type=cli.number(int, 1), default=2, help="steps per repeat")
+    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="repeats of every method")
     return parser
 
 
@@ -101,7 +101,7 @@ def read_samples(job: Job) -> list[Any]:
     while len(encoding.pack(lengths, ROW_TOKENS)) > rows or len(lengths) % job.steps:
         lengths.pop()
     if len(encoding.pack(lengths, ROW_TOKENS)) < rows:
-        raise UserError(f"{job.dataset} does not fill {rows} rows; prepare more files, or take fewer --steps.")
+        raise UserError(f"{job.dataset} does not fill {rows} rows; prepare it from more files, or use fewer --steps.")
     return samples[: len(lengths)]
 
 

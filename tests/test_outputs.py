@@ -71,7 +71,7 @@ def test_a_folder_of_codefit_or_an_empty_one_is_replaced_when_asked(
     outputs.refuse_existing(tmp_path / "out", overwrite=False)
     make(tmp_path / "out")
     outputs.refuse_existing(tmp_path / "out", overwrite=True)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite to replace it"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite to replace it"):
         outputs.refuse_existing(tmp_path / "out", overwrite=False)
 
 
@@ -200,7 +200,7 @@ def test_an_output_that_came_in_the_meantime_is_not_replaced(tmp_path: Path) -> 
 
 def test_existence_is_asked_again_under_the_lock(tmp_path: Path) -> None:
     ours(tmp_path / "out")
-    with pytest.raises(UserError, match="is already there"), outputs.new_directory(tmp_path / "out"):
+    with pytest.raises(UserError, match="already exists"), outputs.new_directory(tmp_path / "out"):
         pytest.fail("the block must not start")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 

@@ -215,7 +215,7 @@ def test_a_limit_on_files_is_one_sentence_and_nothing_is_half_written(run, tmp_p
     if code == 0:
         assert stage == "parse_data to parquet"  # it is compressed to less
     else:
-        assert "could be written" in sentence(said) or "limit on file sizes" in sentence(said)
+        assert "written in part" in sentence(said) or "limit on file sizes" in sentence(said)
         assert str(output) in sentence(said)
         assert not output.exists()
         assert not list(output.parent.glob("out*"))

@@ -108,9 +108,12 @@ def test_what_others_write_is_read(tmp_path: Path, content: bytes) -> None:
         (GOOD + b'{"content": "a"\n', "a.jsonl:2: not valid JSON (Expecting"),
         (b"\n\n" + GOOD + b"half\n" + GOOD, "a.jsonl:4: not valid JSON ("),
         (b'{"content": "a", "path": "a.py"} {}\n', "a.jsonl:1: not valid JSON (Extra data"),
-        ('{"content": "a"}'.encode("utf-16"), "a.jsonl is UTF-16 text; a JSONL file is UTF-8: write it again as that."),
+        (
+            '{"content": "a"}'.encode("utf-16"),
+            "a.jsonl is UTF-16 text, but a JSONL file must be UTF-8; convert it to UTF-8.",
+        ),
         (b"[" * 200_000 + b"\n", "a.jsonl:1: not valid JSON ("),
-        (GOOD + b"[1]\n", "a.jsonl:2: a JSON object is needed, not list; repair or remove the line."),
+        (GOOD + b"[1]\n", "a.jsonl:2: not a JSON object but of type list; repair or remove the line."),
         (GOOD + b"null\n", "a.jsonl:2: a JSON object is needed, not NoneType; repair or remove the line."),
         (b"{}\n", 'a.jsonl:1: the field "content" of a Document is missing (it has nothing).'),
         (GOOD + b'{"content": "a"}\n', 'a.jsonl:2: the field "path" of a Document is missing (it has content).'),
@@ -125,8 +128,8 @@ def test_what_others_write_is_read(tmp_path: Path, content: bytes) -> None:
             'a.jsonl:1: the field "license" must be text, not list.',
         ),
         (b'{"content": "a", "path": "p", "blob": false}\n', 'a.jsonl:1: the field "blob" must be text, not bool.'),
-        (GOOD + b'{"content": "\xff", "path": "p"}\n', "a.jsonl is not UTF-8 text; a JSONL file is needed."),
-        (b"PAR1\x00\x80\x81", "a.jsonl is not UTF-8 text; a JSONL file is needed."),
+        (GOOD + b'{"content": "\xff", "path": "p"}\n', "a.jsonl is not UTF-8 text; give a JSONL file."),
+        (b"PAR1\x00\x80\x81", "a.jsonl is not UTF-8 text; give a JSONL file."),
     ],
 )
 def test_a_broken_line_is_named_with_its_place(tmp_path: Path, content: bytes, said: str) -> None:
@@ -383,6 +386,35 @@ def test_data_sets_of_others_are_read_by_their_own_columns(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "columns", "expected"),
+    [
+        ("<reponame>o/r<filename>src/a.py<gh_stars>10-100\nx = 1\n", {}, Document("x = 1\n", "src/a.py", "o/r")),
+        (
+            "<reponame>o/r<filename>b.py<gh_stars>0\nx = 1\n",
+            {"max_stars_repo_path": "a.py", "max_stars_repo_name": "p/q"},
+            Document("x = 1\n", "a.py", "p/q"),
+        ),
+        ("<filename>a.py\n\nx = 1\n", {}, Document("\nx = 1\n", "a.py")),
+        ("<gh_stars>1000+\nx = 1\n", {"path": "a.py"}, Document("x = 1\n", "a.py")),
+        ("<gh_stars>0", {"path": "a.py"}, Document("", "a.py")),
+        ("x = '<filename>a.py'\n", {"path": "b.py"}, Document("x = '<filename>a.py'\n", "b.py")),
+        ("<filename >a.py\n", {"path": "b.py"}, Document("<filename >a.py\n", "b.py")),
+    ],
+)
+def test_the_markers_in_texts_of_starcoderdata_are_read_and_taken_off(
+    tmp_path: Path, content: str, columns: dict[str, str], expected: Document
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"content": content, **columns}))
+    assert list(read_documents(str(tmp_path / "a.jsonl"))) == [expected]
+
+
+def test_a_document_of_our_own_keeps_a_text_that_looks_like_markers(tmp_path: Path) -> None:
+    document = Document("<filename>a.py\nx = 1\n", "b.py", "r")
+    write_jsonl(tmp_path / "a.jsonl", [document])
+    assert list(read_documents(str(tmp_path / "a.jsonl"))) == [document]
+
+
 @pytest.mark.parametrize("zone", [None, datetime.UTC])
 def test_a_date_of_parquet_is_iso_8601(tmp_path: Path, zone: datetime.tzinfo | None) -> None:
     date = datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=zone)
@@ -409,7 +441,10 @@ def test_files_without_a_repository_are_kept_apart_and_that_is_said_once(
     assert paths[:3] == ["src/Main.kt", "row-2/src/Main.kt", "row-3/src/Main.kt"]
     assert len(set(paths)) == 6
     assert all(path.endswith("/src/Main.kt") for path in paths[1:])
-    assert capsys.readouterr().err == f"note: {source} names no repository: files of the same path are kept apart\n" * 2
+    assert (
+        capsys.readouterr().err
+        == f"note: {source} has no repository names; files with the same path are kept apart\n" * 2
+    )
 
 
 def test_a_half_of_a_surrogate_pair_is_written_as_an_escape(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_counting_sees_the_tokens_of_training(encoder, tmp_path):
 
 @pytest.mark.parametrize("style", LOSSY)
 def test_a_tokenizer_that_loses_text_is_refused(style):
-    with pytest.raises(UserError, match=r"the tokenizer of .* does not give every text back as it was \(.* becomes"):
+    with pytest.raises(UserError, match=r"the tokenizer of .* does not round-trip every text \(.* becomes"):
         encoder_of(LOSSY[style]())
 
 

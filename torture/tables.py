@@ -1,4 +1,4 @@
-"""What was tried and what survived, as a table on the terminal and in Markdown."""
+"""Tables of trials and survivals, on the terminal and in Markdown."""
 
 import datetime
 import os
@@ -42,10 +42,10 @@ class Row:
 
 def add_flags(parser: cli.Parser) -> None:
     """Add the flags of all scripts here."""
-    parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of what is drawn")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only the rows whose name holds this")
-    parser.add_argument("--quick", action="store_true", help="a small part, in about a minute")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as Markdown")
+    parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of the random choices")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this text")
+    parser.add_argument("--quick", action="store_true", help="run a small part, in about a minute")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to this file as Markdown")
 
 
 def finish(rows: list[Row], title: str, file: Path | None) -> int:

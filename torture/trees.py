@@ -1,4 +1,4 @@
-"""What lies in a folder, compared without what may differ between two runs: times, and memory at the peak."""
+"""The content of a folder, compared without what may differ between runs: times and peak memory."""
 
 import hashlib
 import json

@@ -1,8 +1,8 @@
-"""Test completions that train holds already: they move to `test_overlap.jsonl`, so that both can be measured.
+"""Test completions that also occur in train: they move to `test_overlap.jsonl`, so that both can be measured.
 
-A file of the test split is no near-duplicate of a train file, but single lines of it may well stand in train. The
-completion of a pair overlaps when more than half of its 10-grams of words stand in train texts; one of fewer than ten
-words has none and stays in test.
+A file of the test split is not a near-duplicate of a train file, but single lines of it may occur in train. A
+completion overlaps if more than half of its word 10-grams occur in train texts; one of fewer than ten words has none
+and stays.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ SHARE = 0.5
 
 
 def overlapping(completions: Sequence[str], train_texts: Iterable[str]) -> NDArray[np.bool_]:
-    """Return for each completion whether more than half of its 10-grams stand in train texts, shape (completions,).
+    """Return, for each completion, whether more than half of its 10-grams occur in train, shape (completions,), bool.
 
     Memory grows with the completions, not with train.
     """
@@ -39,7 +39,7 @@ def _grams(text: str) -> Hashes:
 
 
 def move_overlap(folder: Path, train_texts: Iterable[str]) -> Counter[str]:
-    """Move the overlapping pairs of `test.jsonl` to `test_overlap.jsonl` and return counts of what left test."""
+    """Move the overlapping pairs of `test.jsonl` to `test_overlap.jsonl` and return counts of the moved pairs."""
     pairs = list(read_jsonl(folder / "test.jsonl", Pair))
     overlaps = overlapping([pair.completion for pair in pairs], train_texts).tolist()
     moved = [pair for pair, overlap in zip(pairs, overlaps, strict=True) if overlap]

@@ -1,7 +1,7 @@
-"""Parse rate: the share of predictions that leave the code with no more syntax errors than their references do.
+"""Parse rate: the share of predictions that give code with no more syntax errors than their references.
 
 Prompt, prediction and suffix are parsed by tree-sitter as one text, and so are prompt, reference and suffix. A prompt
-is a piece of a file, so both texts may have errors at their ends; what counts is whether the prediction adds any.
+is a piece of a file, so both texts may have errors at their ends; the metric asks whether the prediction adds any.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class ParseRate(Metric):
         return 100.0 * (found <= wanted), 1.0
 
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made."""
+        """Return the signature of a value of n items."""
         return f"{self.name}|errors:no-more-than-reference|round:none|n:{n}|lib:{LIBRARY}"
 
 

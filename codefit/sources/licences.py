@@ -11,13 +11,13 @@ from packaging.metadata import parse_email
 from codefit.sources.source import Member, Source
 
 MAX_BYTES = 100_000
-MAX_RECORD = 64 << 20  # bytes of the list of a package's files
+MAX_RECORD = 64 << 20  # bytes of a package's list of files
 LICENCE_FILE = re.compile(
     r"(?:(?:licen[cs]es?|[^/]+\.dist-info(?:/licen[cs]es)?)/)?(?:un)?(?:licen[cs]e|copying)[^/]*", re.I
 )
 CORE_METADATA = re.compile(r"PKG-INFO|[^/]+\.dist-info/METADATA")  # packaging.python.org/specifications/core-metadata
 
-# Every phrase of a row must occur, spaces and letter case aside; the first row that fits counts.
+# Every phrase of a row must occur, ignoring white space and case; the first matching row counts.
 PHRASES = (
     ("AGPL-3.0", "gnu affero general public license"),
     ("LGPL-3.0", "gnu lesser general public license version 3"),
@@ -53,10 +53,10 @@ EXPRESSION = re.compile(r"""^license\s*=\s*["']\s*([A-Za-z0-9.+-]+(?: (?:AND|OR|
 
 
 def licence_of(source: Source, members: Iterable[Member]) -> str:
-    """Return the SPDX id of a source, or "" if no licence file or metadata tells.
+    """Return the SPDX id of a source, or "" if no licence file or metadata states it.
 
-    The licence text at the root counts before one in a `license` folder, and both before a package's metadata. Where
-    several packages lie side by side, none speaks for the whole.
+    A licence text at the root takes precedence over one in a `license` folder, and both over a package's metadata. If
+    there are several packages, the metadata of none is used for the source.
     """
     members = [member for member in members if not member.rejection]
     packages = {member.path.partition("/")[0] for member in members if ".dist-info/" in member.path}
@@ -74,11 +74,11 @@ def licence_of(source: Source, members: Iterable[Member]) -> str:
 
 
 def licences_of_packages(source: Source, members: Iterable[Member], paths: Collection[str]) -> dict[str, str]:
-    """Return the SPDX ids of installed packages, by their files among `paths`, or by their top names.
+    """Return the SPDX ids of installed packages, by their files among `paths`, or by their top-level names.
 
-    What a package consists of is said by the `RECORD` of the `*.dist-info` folder beside it, else by `top_level.txt`;
-    what its licence is, by the expression or the classifiers of its `METADATA`, else by the licence files there. The
-    text of a licence in `METADATA` is not looked at first: it can be those of all that a package brings along.
+    The files of a package are those in the `RECORD` of its `*.dist-info` folder, else those under `top_level.txt`. Its
+    licence is the expression or the classifiers of its `METADATA`, else the licence files there. The licence text in
+    `METADATA` comes last, since it may contain the licences of everything that is bundled with the package.
     """
     folders: dict[str, dict[str, Member]] = defaultdict(dict)
     for member in members:

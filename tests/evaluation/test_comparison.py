@@ -1,4 +1,4 @@
-"""What a comparison says of planted models: baselines, stop rules, groups, forgetting, and signs of a seen test."""
+"""Comparisons of planted models: baselines, stop rules, groups, forgetting, and signs of contamination."""
 
 import dataclasses
 import html
@@ -12,13 +12,13 @@ from codefit.evaluation.report import html as page
 from codefit.evaluation.result_schema import Model, Role
 from codefit.records import Prediction
 from codefit.scoring import statistics
-from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, PROMPT, prediction, wrong
+from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, PROMPT, prediction, word, wrong
 
 
 def written(number, text, reference=None, reason="stop", **changes):
-    """Return a prediction for a prompt of its own, with a reference that no other prompt shares."""
+    """Return a prediction for a unique prompt with a unique reference."""
     reference = f"value_{number} = load_everything(path_{number}, mode_{number})\n" if reference is None else reference
-    item = prediction(number, text, reason, reference=reference, prompt=f"# file {number}\n", **changes)
+    item = prediction(number, text, reason, reference=reference, prompt=f"# file {word(number)}\n", **changes)
     return dataclasses.replace(item, path=f"f{number}.py")
 
 
@@ -36,7 +36,9 @@ GOOD = [written(n, f"value_{n} = load_everything(path_{n}, mode_{n})\n") for n i
 RUN_ON = [dataclasses.replace(item, prediction=item.prediction + "x = 1\ny = 2\nz = 3\n" * 3) for item in GOOD]
 VAGUE = [written(n, f"value = {n}\n") for n in range(30)]
 BETTER = [written(n, f"value_{n} = load({n})\n") for n in range(30)]
-LONGER = [dataclasses.replace(item, prompt="x = 1\nload(", prediction="y)") for item in GOOD[:10]]
+LONGER = [
+    dataclasses.replace(item, prompt="x = 1\nload(", prediction=f"{word(n)})") for n, item in enumerate(GOOD[:10])
+]
 MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted"], validation_loss=3.0)}
 
 
@@ -62,7 +64,12 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             {},
             ["The adapted model learned to stop; its content is the same as the base's within 2 points on"],
         ),
-        (VAGUE, GOOD, {}, ["The adapted model knows 30 of 30 long answers with names", "probably seen the test"]),
+        (
+            VAGUE,
+            GOOD,
+            {},
+            ["The adapted model has memorised 30 of 30 long references with names", "probably seen the test"],
+        ),
         (
             VAGUE,
             [dataclasses.replace(item, scores={"nats": 9.0, "tokens": 9}) for item in BETTER],
@@ -85,13 +92,13 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             [dataclasses.replace(item, scores={"in_training": 1.0}) for item in VAGUE],
             BETTER,
             {},
-            ["30 of 30 prompts occur in the training data with the very same answer"],
+            ["30 of 30 prompts occur in the training data with the same completion"],
         ),
         (VAGUE, BETTER, {"stored": {"references": ["x"] * 30}}, ["The references themselves score"]),
     ],
     ids=["nothing", "empty", "echo", "stops", "verbatim", "likely", "look-up", "perhaps", "leak", "ceiling"],
 )
-def test_planted_models_are_called_out_everywhere(base, adapted, options, sentences):
+def test_planted_models_are_reported_in_every_form(base, adapted, options, sentences):
     content, scored = found(base, adapted, **options)
     benchmark = content.benchmarks["heldout"]
     if not sentences:
@@ -139,11 +146,35 @@ def test_a_stop_rule_cuts_a_prediction(rule, text, reference, cut):
         ("x = ", "", None, "a.py", ""),
     ],
 )
-def test_an_editor_cuts_what_it_would_not_show(prompt, text, suffix, path, kept):
+def test_predictions_are_cut_as_an_editor_would(prompt, text, suffix, path, kept):
     item = Prediction("1", prompt, text, text, path=path, suffix=suffix)
     assert truncation.as_editor(item, text) == kept
     assert truncation.as_editor(item, kept) == kept
     assert comparison.score_items([item])[0].scores["accepted"] == 100  # the reference is cut alike
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "kept"),
+    [
+        ("line", "    a = 1\n    b = 2\n", "    a = 1"),
+        ("line", "\n    a = 1\nb", "\n    a = 1"),
+        ("method", "    a = 1\n    return a\n\ndef g():\n    pass\n", "    a = 1\n    return a"),
+        ("method", "    a = 1\n", "    a = 1\n"),
+        ("naming", "load_file\nrest", "load_file"),
+    ],
+)
+def test_a_task_of_one_line_or_body_is_cut_at_its_end(task, text, kept):
+    item = Prediction("1", "def f():\n", text, kept, path="a.py", task=task)
+    assert truncation.as_editor(item, text) == kept
+
+
+@pytest.mark.parametrize("task", ["line", "method"])
+def test_running_on_is_no_loss_in_a_task_of_one_line_or_body(task):
+    items = [dataclasses.replace(item, task=task, prediction=f"    value = {n}\n") for n, item in enumerate(VAGUE)]
+    on = [dataclasses.replace(item, prediction=item.prediction + "def g():\n    pass\n" * 3) for item in items]
+    row = found(items, on)[0].benchmarks["heldout"].headline
+    assert row.metric == {"line": "accepted", "method": "edit_similarity_cut"}[task]
+    assert row.against_base["adapted"].value == 0
 
 
 def test_the_secondary_verdicts_of_all_benchmarks_are_corrected_together():
@@ -165,7 +196,7 @@ def test_without_a_language_there_is_no_natural_end():
     assert truncation.texts("natural_end", items) == ["b\nc"]
 
 
-def test_a_base_that_only_runs_on_is_as_good_once_it_is_cut():
+def test_a_base_that_does_not_stop_is_as_good_once_it_is_cut():
     stops = found(RUN_ON, GOOD)[0].benchmarks["heldout"].stop_rules
     table = {rule.rule: rule.values for rule in stops.rules}
     assert table["as_generated"]["base"] < 70
@@ -241,10 +272,10 @@ def test_groups_add_up_and_their_verdicts_are_corrected():
             assert row.against_base["adapted"].p >= min(1, 0.8 * alone.against_base["adapted"].p)
 
 
-def test_without_groups_there_is_no_table_of_them():
+def test_without_groups_there_is_no_group_table():
     content, scored = found(BASE, ADAPTED)
     assert content.benchmarks["heldout"].groups == []
-    assert "every kind of group holds all prompts or none" in page.page(content, scored, {})
+    assert "all prompts are in the same group of every kind" in page.page(content, scored, {})
     assert "by group" not in terminal.markdown(content) + terminal.table(content.benchmarks["heldout"], MODELS)
 
 
@@ -257,7 +288,7 @@ def test_holm_corrects_for_the_number_of_tests():
 # ------------------------------------------------------------------------------------------- baselines
 
 
-def test_floors_and_ceiling_are_scored_too():
+def test_baselines_are_scored():
     stored = {"constant": ["value = 1\n"] * 30, "nearest": [item.reference for item in VAGUE[1:] + VAGUE[:1]]}
     rows = found(VAGUE, BETTER, stored=stored)[0].benchmarks["heldout"].baselines
     values = {row.baseline: row.values for row in rows}
@@ -279,7 +310,7 @@ def test_a_random_reference_is_always_that_of_another_item():
 
 
 def likely(items, nats):
-    """Return the items of a model to which every reference costs so many nats."""
+    """Return the items of a model for which every reference has this many nats."""
     return [dataclasses.replace(item, scores={"nats": nats, "tokens": 9}) for item in items]
 
 
@@ -313,7 +344,7 @@ def likely(items, nats):
     ],
     ids=["worse", "same", "no nats", "better", "few", "likelier", "less likely", "a trifle", "a little less likely"],
 )
-def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
+def test_the_forgetting_check_has_its_own_verdicts(base, adapted, verdict, start):
     if verdict == "not checked":
         base, adapted = ([dataclasses.replace(item, scores={}) for item in items] for items in (base, adapted))
     content, scored = found(base, adapted, about={"forgetting": True})
@@ -325,7 +356,7 @@ def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
 
 
 def test_stopping_does_not_hide_what_was_forgotten():
-    """The base writes the right line and runs on; the adapted model stops after a worse one."""
+    """The base generates the right line and does not stop; the adapted model stops after a worse one."""
     base = likely([dataclasses.replace(item, prediction=item.reference + "x = 1\n" * 40) for item in VAGUE], 9.0)
     adapted = likely(BETTER, 9.0)
     benchmark = found(base, adapted, about={"forgetting": True})[0].benchmarks["heldout"]
@@ -335,7 +366,7 @@ def test_stopping_does_not_hide_what_was_forgotten():
 
 
 def test_exact_match_is_kept_only_within_a_share_of_the_bases_hits():
-    """Four of a hundred hits are lost: less than two points after all, but all that there was."""
+    """All four hits of a hundred prompts are lost: few points, but everything that was there."""
     base = likely([written(n, "x\n") for n in range(300)], 9.0)
     right = [
         dataclasses.replace(item, prediction=item.reference) if n % 60 == 0 else item for n, item in enumerate(base)
@@ -345,7 +376,7 @@ def test_exact_match_is_kept_only_within_a_share_of_the_bases_hits():
     assert benchmark.forgetting.verdict == "cannot tell"
 
 
-def test_several_models_share_a_table_each_compared_with_the_base():
+def test_several_models_share_a_table_and_are_compared_with_the_base():
     models = {
         **MODELS,
         "adapted-2": Model(name="m", label="merged", role=Role.ADAPTED),
@@ -356,14 +387,14 @@ def test_several_models_share_a_table_each_compared_with_the_base():
     content = comparison.scores(scored, models, {"heldout": HELD_OUT}, {}, seed=0)
     benchmark = content.benchmarks["heldout"]
     against = benchmark.headline.against_base
-    assert (against["adapted"].verdict, against["adapted-2"].verdict) == ("better", "better")
+    assert (against["adapted"].verdict, against["adapted-2"].verdict) == ("better", "no conclusion")
     assert against["few-shot"].value == 0
     table = terminal.table(benchmark, models)
     assert max(map(len, table.splitlines())) <= 100
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
         assert all(word in text for word in ("merged", "3-shot base"))
     assert (
-        "No conclusion about the merged model on held-out code: the merged model knows 30 of 30 long answers"
+        "No conclusion about the merged model on held-out code: the merged model has memorised 30 of 30 long references"
         in " ".join(conclusion.sentences(benchmark, models))
     )
 
@@ -374,7 +405,8 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
         role: Model(name=name, label=name, role=Role.ADAPTED)
         for role, name in zip(("adapted", "adapted-2", "adapted-3"), names, strict=True)
     }
-    answers = {"base": RUN_ON, "adapted": VAGUE, "adapted-2": GOOD, "adapted-3": BETTER}
+    running_on = [dataclasses.replace(item, prediction=item.prediction + "x = 1\n" * 3) for item in BETTER]
+    answers = {"base": running_on, "adapted": VAGUE, "adapted-2": BETTER, "adapted-3": VAGUE}
     by_role = {role: [*items, *LONGER] for role, items in answers.items()}
     scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
     stored = {"heldout": {"nearest": [item.reference for item in by_role["base"]]}}
@@ -406,7 +438,7 @@ def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():
 
 
 @pytest.mark.parametrize(("leaked", "found"), [(0, 0), (1, 0), (2, 1), (30, 1)])
-def test_a_few_prompts_in_the_training_data_by_chance_are_no_leak(leaked, found):
+def test_a_few_prompts_in_the_training_data_by_chance_are_not_a_leak(leaked, found):
     items = [dataclasses.replace(item, scores={"in_training": float(n < leaked)}) for n, item in enumerate(VAGUE)]
     assert len(leak_signs.findings({"base": items}, {"base": "base model"}, {})) == found
 

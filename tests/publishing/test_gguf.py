@@ -241,7 +241,7 @@ def test_words_without_merges_must_be_read_as_llama_cpp_reads_them(splitter, ign
     (folder / "tokenizer.json").write_text(json.dumps(content))
     config = export.read_config(folder)
     if refused:
-        with pytest.raises(UserError, match="has words that no merges lead to and says by ignore_merges"):
+        with pytest.raises(UserError, match="the vocabulary has words that no merges produce"):
             export.refuse(config, folder)
         content["model"]["merges"].append("ab c")
         (folder / "tokenizer.json").write_text(json.dumps(content))
@@ -259,7 +259,7 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path):
 
 
 def test_a_whole_model_is_not_pushed_by_this_script(tmp_path):
-    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge"):
+    with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge"):
         merge_lora.main(["--hf_repository", str(BASE), "--gguf", "--push"])
 
 
@@ -280,6 +280,6 @@ def test_a_model_without_infill_says_so(tmp_path, capsys):
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     shutil.copy(BASE / "model.safetensors", folder / "model.safetensors")
     merge_lora.main(["--hf_repository", str(folder), "--gguf"])
-    assert "it knows no fill-in-the-middle" in capsys.readouterr().out
+    assert "the model has no fill-in-the-middle" in capsys.readouterr().out
     file = next(Path(tmp_path).rglob("*.gguf"))
     assert not [name for name in fields(file) if "fim" in name]

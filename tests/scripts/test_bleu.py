@@ -63,6 +63,8 @@ def test_codexglues_sample_files(capsys: pytest.CaptureFixture[str]) -> None:
         ("\n", "\n", 1),
         ("a\n\n", "a\n\n", 2),
         ("a\u2028b\x0c\n", "a\u2028b\x0c\n", 1),
+        ("\ufeffa b\r\nc\r\n", "a b\nc\n", 2),
+        ("a\rb\nc\n", "a\rb\nc\n", 2),
     ],
 )
 def test_a_line_is_an_item_and_an_empty_line_too(
@@ -79,9 +81,13 @@ def test_a_line_is_an_item_and_an_empty_line_too(
     [
         (None, b"a\n", r"cannot read .*answers.txt: No such file or directory; check the path"),
         (b"a\n", None, r"cannot read .*predictions.txt: No such file or directory; check the path"),
-        (b"", b"a\n", r"answers.txt is empty; it needs one item per line"),
-        (b"a\n", b"", r"predictions.txt is empty; it needs one item per line"),
-        (b"a\nb\n", b"a\n\n\n", r"answers.txt has 2 lines and .*predictions.txt has 3; each answer needs one"),
+        (b"", b"a\n", r"answers.txt is empty; give a file with one item per line"),
+        (b"a\n", b"", r"predictions.txt is empty; give a file with one item per line"),
+        (
+            b"a\nb\n",
+            b"a\n\n\n",
+            r"answers.txt has 2 lines and .*predictions.txt has 3; give one prediction per reference",
+        ),
         (b"a\n", b"\xff\xfe\n", r"predictions.txt is not UTF-8 text; save it as UTF-8"),
     ],
 )
@@ -95,6 +101,16 @@ def test_text_files_that_cannot_be_scored(
         bleu.main(["-a", str(tmp_path / "answers.txt"), "-p", str(tmp_path / "predictions.txt")])
 
 
+def test_a_carriage_return_in_a_prediction_costs_only_its_item(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_bytes(b"return a + b\nx = 1\n")
+    (tmp_path / "p").write_bytes(b"return a + b\rfoo\nx = 1\n")
+    result = run(capsys, "-a", tmp_path / "a", "-p", tmp_path / "p")
+    assert result["n"] == 2
+    assert 50 < result["edit_similarity"] < 100
+
+
 def test_a_folder_is_not_a_text_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Is a directory; check the path"):
         bleu.main(["-a", str(tmp_path), "-p", str(tmp_path)])
@@ -104,8 +120,8 @@ def test_a_folder_is_not_a_text_file(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         (None, "cannot read .*items.jsonl: No such file or directory"),
-        (b"", "items.jsonl has no predictions"),
-        (b"\n\n", "items.jsonl has no predictions"),
+        (b"", "items.jsonl holds no predictions"),
+        (b"\n\n", "items.jsonl holds no predictions"),
         (GOOD.encode() + b"{broken\n", r"items.jsonl:2: not valid JSON"),
         (b"[1]\n", "items.jsonl:1: a JSON object is needed, not list"),
         (b'{"id": "1", "prompt": "", "prediction": "a"}\n', 'items.jsonl:1: the field "reference" of a Prediction'),

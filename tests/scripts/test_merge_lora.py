@@ -157,7 +157,7 @@ def test_without_its_data_set_the_prompts_are_those_of_the_probe_text(adapter, t
 
 def test_another_model_in_the_way_is_refused(adapter, tmp_path):
     (tmp_path / "merged").mkdir()
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged")])
 
 
@@ -207,7 +207,7 @@ def test_a_truncated_download_is_one_sentence(tiny_base, adapter, tmp_path, dama
 
 
 def test_a_whole_model_needs_no_merge(tiny_base):
-    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge; benchmark it or serve it"):
+    with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge; use it"):
         merge_lora.main(["--hf_repository", str(tiny_base)])
 
 
@@ -259,9 +259,9 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
     [
         (["--infill"], "--infill takes the suffix from a file; add --file"),
         (["--file", "absent.py"], "cannot read absent.py as text"),
-        (["--file", str(PROBE_TEXT), "--prompt", "x"], "--file gives the prompt already"),
-        (["--file", str(PROBE_TEXT), "--line", "99999"], "there is no line 99999; choose one"),
-        (["--file", str(PROBE_TEXT), "--line", "4", "--column", "7"], "has no column 7; choose one of its own"),
+        (["--file", str(PROBE_TEXT), "--prompt", "x"], "--file already gives the prompt"),
+        (["--file", str(PROBE_TEXT), "--line", "99999"], "and no line 99999; lower --line"),
+        (["--file", str(PROBE_TEXT), "--line", "4", "--column", "7"], "has no column 7; lower --column"),
     ],
 )
 def test_complete_names_what_is_wrong(flags, message):

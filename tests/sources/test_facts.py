@@ -137,7 +137,7 @@ def test_unsafe_paths(path, expected):
         ("fatal: Could not read from remote repository.", "cannot be reached; check the address"),
         ("fatal: detected dubious ownership in repository", "belongs to another user; allow it with git config"),
         ("warning: x\nfatal: something new\nhint: y", r"git cannot read place \(something new\); check it"),
-        ("", r"git cannot read place \(it gave no reason\); check it with git itself"),
+        ("", r"git cannot read place \(it gave no reason\); check it with git"),
     ],
 )
 def test_what_git_says_becomes_one_sentence(said, expected, tmp_path, monkeypatch):

@@ -151,8 +151,8 @@ def test_the_time_of_a_query(server, monkeypatch, created, first, last):
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("created:>soon", "created:soon is no date; write it as 2015-01-31"),
-        ("created:>2020-01-02 created:<2019-01-01", "asks for no time at all; check created:"),
+        ("created:>soon", "created:soon is not a date; write it as 2015-01-31"),
+        ("created:>2020-01-02 created:<2019-01-01", "has an empty range of creation dates; check created:"),
     ],
 )
 def test_times_that_are_none(server, query, message):
@@ -178,8 +178,8 @@ def test_a_second_with_too_many_is_said(server, tmp_path):
         ((403, {}, {"message": "You have exceeded a secondary rate limit."}), 60, "limits the rate; waiting 1 min 0 s"),
         ((502, {}, "<html>Bad gateway</html>"), 1, "answered 502; waiting 1 s"),
         ((503, {"Retry-After": 11}, "<html>"), 11, "answered 503; waiting 11 s"),
-        ((200, {}, "<html>A proxy says hello</html>"), 1, "did not answer as the search of GitHub does"),
-        ((200, {}, {"some": "JSON"}), 1, "did not answer as the search of GitHub does"),
+        ((200, {}, "<html>A proxy says hello</html>"), 1, "gave an answer that is not one of GitHub search"),
+        ((200, {}, {"some": "JSON"}), 1, "gave an answer that is not one of GitHub search"),
         ((200, {}, {"total_count": 1, "incomplete_results": True, "items": []}), 1, "gave incomplete results"),
     ],
 )
@@ -245,10 +245,10 @@ def test_a_server_that_is_not_there(waits, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("GITHUB_API_URL", "http://example.invalid", "is not https; a token would travel in the open"),
+        ("GITHUB_API_URL", "http://example.invalid", "is not https and would expose a token"),
         ("GITHUB_API_URL", "file:///etc", "is not https"),
-        ("GITHUB_API_URL", f"https://me:{TOKEN}@example.invalid", "may not hold a user or token"),
-        ("GITHUB_TOKEN", f"{TOKEN}\nX-Evil: 1", "GITHUB_TOKEN holds a line end"),
+        ("GITHUB_API_URL", f"https://me:{TOKEN}@example.invalid", "contains a user or token"),
+        ("GITHUB_TOKEN", f"{TOKEN}\nX-Evil: 1", "GITHUB_TOKEN contains a line end"),
     ],
 )
 def test_settings_that_are_refused(monkeypatch, tmp_path, name, value, message):
@@ -272,7 +272,7 @@ ODD_ANSWERS = [
 @pytest.mark.parametrize("odd", ODD_ANSWERS, ids=lambda odd: str(odd)[:60])
 def test_an_answer_of_other_types_is_one_sentence(server, waits, tmp_path, odd):
     server.moods = [(200, {}, odd)] * 6
-    with pytest.raises(UserError, match="did not answer as the search of GitHub does, 6 times"):
+    with pytest.raises(UserError, match="gave an answer that is not one of GitHub search, 6 times"):
         names("a", tmp_path)
 
 
@@ -318,7 +318,7 @@ def test_a_date_in_retry_after_is_waited_for(server, waits, tmp_path):
 def test_next_pages_without_end_are_one_sentence(server, tmp_path):
     link = {"Link": f'<{server.url}/search/repositories?q=created:2020..2021&per_page=100>; rel="next"'}
     server.moods = [(200, link, {"total_count": 5, "items": [row(1)]})] * 99
-    with pytest.raises(UserError, match="names more pages than a search has, 10"):
+    with pytest.raises(UserError, match="has more pages than the 10 of a search"):
         names("a", tmp_path)
 
 
@@ -399,7 +399,7 @@ def test_found_repositories_are_parsed_and_a_gone_one_is_counted(repositories, s
     manifest = json.loads(outputs.manifest_of(output).read_text())
     assert manifest["github_search"] == {"query": "language:kotlin", "counted": 3, "found": 3}
     assert manifest["files"] == 5 == manifest["documents"] + sum(manifest["rejections"].values())
-    assert "GitHub counts 3 repositories and lists 3" in capsys.readouterr().out
+    assert "GitHub reports 3 repositories and returned 3" in capsys.readouterr().out
     assert sorted(path.name for path in repositories.glob("out.*")) == [
         *("out.jsonl", "out.jsonl.manifest.json", "out.jsonl.rejected.jsonl"),
     ]

@@ -1,4 +1,4 @@
-"""Tiny configurations of many architectures, by whether packed samples stay apart in them."""
+"""Tiny configurations of many architectures, by whether packed samples can attend to each other."""
 
 import transformers
 

@@ -9,18 +9,24 @@ from codefit.evaluation.result_schema import BenchmarkInfo, Model, Role
 from codefit.records import Prediction
 
 ATTACK = "</script><script>document.title='owned'</script><!-- <img src=x onerror=alert(1)> <!--{title}--> &amp;"
-PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle\n    return "
+PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle, from its radius\n    return "
 REFERENCE = "math.pi * radius ** 2\n"
+
+
+def word(number):
+    """Return a word for a number: prompts that differ in numbers only are taken for one."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
 
 
 def prediction(number=0, text=REFERENCE, reason="stop", **changes):
     scores = {"nats": 10.0 + number % 5, "tokens": 9}
-    item = Prediction(f"item{number}", PROMPT, text, REFERENCE, reason, scores, f"file{number // 3}.py")
+    prompt = f"# {word(number)}\n{PROMPT}"
+    item = Prediction(f"item{number}", prompt, text, REFERENCE, reason, scores, f"file{number // 3}.py")
     return dataclasses.replace(item, **changes)
 
 
 def wrong(number):
-    """Return a prediction that is somewhat wrong, without any of the planted defects."""
+    """Return a prediction with a small error and none of the planted defects."""
     return prediction(number, text=f"math.tau + radius{number}\n", scores={"nats": 14.0 + number % 3, "tokens": 9})
 
 
@@ -39,7 +45,7 @@ def compared(base=BASE, adapted=ADAPTED, **options):
 
 
 def attacked():
-    """Return predictions whose every text tries to leave its place."""
+    """Return predictions whose texts all try to inject markup."""
     changes = {"id": ATTACK, "prompt": ATTACK, "prediction": ATTACK, "reference": ATTACK, "path": ATTACK}
     return [dataclasses.replace(prediction(), **changes, suffix=ATTACK)]
 

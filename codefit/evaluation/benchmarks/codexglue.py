@@ -47,7 +47,7 @@ def load(path: Path | None = None) -> list[Pair]:
             toolkit if it is there, else the Hub data set at a fixed revision.
 
     Raises:
-        UserError: the data cannot be had, a row is broken, or there are no rows.
+        UserError: the data cannot be found or downloaded, a row is broken, or there are no rows.
     """
     rows = read_rows(path or LOCAL) if path or LOCAL.is_file() else _hub_rows()
     pairs = [_pair(row, place) for place, row in rows]
@@ -61,11 +61,11 @@ def _hub_rows() -> Iterator[tuple[str, dict[str, Any]]]:
         import datasets
 
         rows = datasets.load_dataset(DATASET, data_files={"test": "test.jsonl"}, split="test", revision=REVISION)
-    except Exception as error:  # the client raises a dozen unrelated types here; the first line of each is what counts
+    except Exception as error:  # the client raises a dozen unrelated types here
         reason = first_line(error)
         raise UserError(
-            f"the CodeXGLUE test set cannot be had: {LOCAL} is missing and {DATASET} on the Hub failed ({reason}); "
-            "put its test.jsonl there under that name, or connect to the Hub."
+            f"the CodeXGLUE test set is not available: {LOCAL} is missing and loading {DATASET} from the Hub failed "
+            f"({reason}); save its test.jsonl under that name, or connect to the Hub."
         ) from None
     for number, row in enumerate(rows, 1):
         yield f"{DATASET}: row {number}", dict(row)

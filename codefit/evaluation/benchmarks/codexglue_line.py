@@ -1,9 +1,9 @@
 """The format of CodeXGLUE's line completion: the rest of a line from the tokens before it, in Python and Java.
 
 A row is `input` and `gt`, tokens with single spaces: `<s>` begins a file, `<EOL>` ends a line of Python, literals are
-masked. A model is asked with the tokens as text, literals restored; Java has no line ends there, and the rest of a line
-goes up to `;` or `}`, or before `{`. Since this is no source code, pairs have no language: whether they parse is not
-asked. Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/CodeCompletion-line.
+masked. A prompt is the tokens as text, with literals restored; Java has no line ends there, and the rest of a line goes
+up to `;` or `}`, or before `{`. Since this is not source code, pairs have no language, and parsing is not checked.
+Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/CodeCompletion-line.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def _text(tokens: str) -> str:
 
 
 def stop(pairs: Sequence[Pair]) -> str:
-    """Return the stop rule: the end of the line, or of the statement where no prompt has lines (Java)."""
+    """Return the stop condition: the end of the line, or of the statement where no prompt has lines (Java)."""
     return "line" if any("\n" in pair.prompt for pair in pairs) else "statement"
 
 

@@ -1,4 +1,4 @@
-"""Which predictions may be compared: the same questions, once each, with numbers, asked in the same way."""
+"""Checks that predictions can be compared: same prompts, no duplicates, valid numbers, same generation settings."""
 
 import collections
 import hashlib
@@ -8,28 +8,46 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from codefit.errors import UserError
-from codefit.evaluation import comparison
+from codefit.evaluation import comparison, leak_signs, prompt_groups
 from codefit.evaluation.result_schema import GenerationSettings
 from codefit.records import Prediction
+from codefit.scoring.pass_rate import CUT_PASS_RATE, PASS_RATE
 
+# Scores that are not computed from texts.
+MEASURED = (
+    *("nats", "tokens", leak_signs.IN_TRAINING, prompt_groups.NOT_IN_TRAINING),
+    *(PASS_RATE.name, CUT_PASS_RATE.name),
+)
 FREE = ("by", "device")  # settings of decoding that may differ without a flag; a comparison still says so
 
 
 def digest(items: Sequence[Prediction]) -> str:
-    """Return what was asked as a number that any change of an id, prompt or reference changes."""
+    """Return a hash of the ids, prompts and references."""
     asked = [(item.id, item.prompt, item.suffix, item.reference) for item in items]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def check(by_file: Mapping[Path, Sequence[Prediction]], asked: str | None) -> None:
+def answers_digest(items: Sequence[Prediction]) -> str:
+    """Return the rows of one model as a number that any change changes, except of what --rescore computes."""
+    rows = []
+    for item in items:
+        measured = {name: float(item.scores[name]) for name in MEASURED if name in item.scores}
+        rows.append([*(getattr(item, name) for name in item.__slots__ if name != "scores"), measured])
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def check(
+    by_file: Mapping[Path, Sequence[Prediction]], asked: str | None, answered: Mapping[Path, str] | None = None
+) -> None:
     """Refuse predictions of one benchmark that cannot be compared, the first file being that of the base.
 
     Args:
         by_file: the predictions of each model.
-        asked: the digest that the run kept; None in a run of an older codefit.
+        asked: the digest of the questions that the run kept; None in a run of an older codefit.
+        answered: the digest of each file's answers, as far as the run kept them.
 
     Raises:
-        UserError: rows are doubled, missing or swapped, prompts or references differ, or a number is none.
+        UserError: rows are doubled, missing, swapped or changed, prompts or references differ, or a number is none.
     """
     (first, base), *_ = by_file.items()
     for path, items in by_file.items():
@@ -41,7 +59,12 @@ def check(by_file: Mapping[Path, Sequence[Prediction]], asked: str | None) -> No
                 )
             _check_numbers(path, item, other)
     if asked and digest(base) != asked:
-        raise UserError(f"{first} has other prompts or references than were asked; run the benchmark again.")
+        raise UserError(f"{first} has other prompts or references than the manifest says; run the benchmark again.")
+    for path, known in (answered or {}).items():
+        if answers_digest(by_file[path]) != known:
+            raise UserError(
+                f"{path} was changed after the run (answers, token counts or likelihoods); run the benchmark again."
+            )
 
 
 def _check_ids(path: Path, ids: Sequence[str], first: Path, base: Sequence[str]) -> None:
@@ -65,16 +88,16 @@ def _check_numbers(path: Path, item: Prediction, base: Prediction) -> None:
 
 
 def refuse_different(decoding: Mapping[str, GenerationSettings], where: str, allow: bool) -> None:
-    """Refuse models that were asked in different ways, unless that is allowed.
+    """Refuse models whose predictions were generated with different settings, unless that is allowed.
 
     Raises:
-        UserError: decoding, stop rule, lengths or dtype differ.
+        UserError: decoding, stop condition, lengths or dtype differ.
     """
     for key in [] if allow else decoding:
         differ = [name for name in comparison.differing_settings(decoding, key) if name not in FREE]
         if differ and key != "few-shot":
             values = (", ".join(f"{name} {getattr(decoding[each], name)}" for name in differ) for each in ("base", key))
             raise UserError(
-                f"{where} was asked in different ways ({' and '.join(values)}), so part of a difference may come from "
-                "that; ask again in one way, or add --allow_different."
+                f"{where} was generated with different settings ({' and '.join(values)}), so part of a difference may "
+                "come from that; generate again with the same settings, or add --allow_different."
             )

@@ -1,9 +1,9 @@
-"""The output folder of a benchmark: how it is written and read again, and how two of them are compared."""
+"""The output folder of a benchmark: writing it, reading it, and comparing two of them."""
 
 import dataclasses
 import shlex
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ class Run:
     Attributes:
         predictions: of the models, by benchmark and model.
         stored: answers of baselines.
-        about: models, benchmarks and arguments of the run that asked the models.
-        made: its whole manifest.
-        loss_png: where the loss curve of the adapted model is, if there is one.
+        about: models, benchmarks and arguments of the run that generated the predictions.
+        made: the full manifest of that run.
+        loss_png: path of the adapted model's loss curve, which may not exist.
     """
 
     predictions: Predictions
@@ -68,7 +68,7 @@ def write(folder: Path, scores: Scores, run: Run) -> None:
 
 
 def facts(about: RunManifest) -> dict[str, str]:
-    """Return what a reader of the report should know of a run, by label."""
+    """Return the facts about a run that the report lists, by label."""
     return {
         "Command": shlex.join(about.command),
         "Data set": f"{about.dataset}, split {about.arguments.split}",
@@ -78,33 +78,32 @@ def facts(about: RunManifest) -> dict[str, str]:
 
 
 def read(folder: Path) -> Run:
-    """Return the predictions in a folder, with the manifest of the run that asked the models.
+    """Return the predictions in a folder, with the manifest of the run that generated them.
 
     Raises:
-        UserError: there is no finished benchmark, a file is missing, or two are not about the same items.
+        UserError: there is no finished benchmark, a file is missing, or files do not hold the same items.
     """
     made = read_manifest(folder)
     made = made.get("predicted_by") or made
     if "benchmarks" not in made or "models" not in made:
         raise UserError(f"{folder} holds no finished benchmark; run one with this --output_dir first.")
     about = result_schema.of_manifest(made, folder / MANIFEST)
-    asked = made.get("asked", {})
-    predictions = {name: _read_predictions(folder, name, about.models, asked.get(name)) for name in about.benchmarks}
+    predictions = {name: _read_predictions(folder, name, about) for name in about.benchmarks}
     stored = {name: _read_stored(folder, name, by_model[BASE]) for name, by_model in predictions.items()}
     return Run(predictions, stored, about, made, folder / LOSS_CURVE)
 
 
-def _read_predictions(
-    folder: Path, benchmark: str, models: Iterable[str], asked: str | None
-) -> dict[str, list[Prediction]]:
-    files = {key: _file(folder, key, benchmark) for key in models}
+def _read_predictions(folder: Path, benchmark: str, about: RunManifest) -> dict[str, list[Prediction]]:
+    files = {key: _file(folder, key, benchmark) for key in about.models}
     found = {key: list(read_jsonl(file, Prediction)) for key, file in files.items()}
-    comparability.check({files[key]: items for key, items in found.items()}, asked)
+    known = about.answered.get(benchmark, {})
+    answered = {file: known[key] for key, file in files.items() if key in known}
+    comparability.check({files[key]: items for key, items in found.items()}, about.asked.get(benchmark), answered)
     return found
 
 
 def _read_stored(folder: Path, benchmark: str, items: list[Prediction]) -> dict[str, list[str]]:
-    """Return the answers of the baselines, as far as they are for these items."""
+    """Return the stored answers of the baselines; {} where they do not match these items."""
     path = folder / f"baselines-{benchmark}.jsonl"
     rows = [row for _, row in read_rows(path)] if path.is_file() else []
     if [row.get("id") for row in rows] != [item.id for item in items]:
@@ -125,7 +124,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
     """Return the adapted models of two earlier runs as base and adapted of one; who they are goes into the manifest.
 
     Raises:
-        UserError: a folder holds no finished benchmark, or the two did not ask the same prompts.
+        UserError: a folder holds no finished benchmark, or the two do not have the same prompts.
     """
     runs = read(first), read(second)
     shared = [name for name in runs[0].predictions if name in runs[1].predictions]
@@ -139,7 +138,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
         if asked_a != asked_b:
             same = len(set(asked_a) & set(asked_b))
             raise UserError(
-                f"{first} and {second} did not ask the same prompts of {name} ({len(asked_a)} and {len(asked_b)}, "
+                f"{first} and {second} do not have the same prompts of {name} ({len(asked_a)} and {len(asked_b)}, "
                 f"{same} in both); run one again with the data, --sample and --seed of the other."
             )
         if runs[0].about.models[BASE].name == runs[1].about.models[BASE].name:
@@ -155,7 +154,15 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
         name: msgspec.structs.replace(runs[0].about.benchmarks[name], decoding=_decoding(runs, name)) for name in shared
     }
     made = [run.made for run in runs]
-    known = {"models": result_schema.plain(models), "benchmarks": result_schema.plain(benchmarks)}
+    known = {
+        "models": result_schema.plain(models),
+        "benchmarks": result_schema.plain(benchmarks),
+        "asked": {name: comparability.digest(by_model[BASE]) for name, by_model in predictions.items()},
+        "answered": {
+            name: {key: comparability.answers_digest(items) for key, items in by_model.items()}
+            for name, by_model in predictions.items()
+        },
+    }
     manifest.update(**known, dataset=runs[0].about.dataset, compared=made)
     stored = {name: runs[0].stored[name] for name in shared}
     about = result_schema.of_manifest(manifest.content, Path(MANIFEST))
@@ -163,6 +170,6 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
 
 
 def _decoding(runs: Sequence[Run], benchmark: str) -> dict[str, GenerationSettings]:
-    """Return how the first adapted models of two runs were asked; {} if a run does not say."""
+    """Return the generation settings of the first adapted models of two runs; {} if a run does not record them."""
     known = [run.about.benchmarks[benchmark].decoding.get(ADAPTED) for run in runs]
     return {key: found for key, found in zip((BASE, ADAPTED), known, strict=True) if found} if all(known) else {}
