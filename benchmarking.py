@@ -61,6 +61,11 @@ def build_parser() -> cli.Parser:
         metavar="K",
         help="also evaluate the base with K training pairs as examples in the prompt",
     )
+    add(
+        "--execute",
+        action="store_true",
+        help="run the tests of HumanEval-Infilling on what the models wrote, sandboxed: docs/benchmark.md",
+    )
     add("--primary", metavar="METRIC", help="metric that carries the verdict, named before the run; default: by task")
     add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's own rounded scores")
     add_decoding_flags(parser)
@@ -154,6 +159,7 @@ class Request:
             decoding=Decoding(temperature=args.temperature, top_p=args.top_p, seed=args.generation_seed),
             backend=args.backend,
             with_cache=not args.no_cache,
+            execute=args.execute,
         )
         return cls(
             settings=settings,
@@ -177,6 +183,8 @@ class Request:
             return "--hf_repository is needed: the adapter or merged model to evaluate"
         if self.primary and self.primary not in task_metrics.NAMES:
             return f"--primary {self.primary}: choose from {', '.join(task_metrics.NAMES)}"
+        if self.settings.execute and (self.rescore or self.compare):
+            return "--execute runs what models write now: leave it out, stored results of tests are kept"
         if decoding.seed and not decoding.samples:
             return "--generation_seed has no effect without sampling: add --temperature or --top_p"
         if self.settings.backend == "vllm" and decoding.samples:
@@ -276,7 +284,7 @@ def answer_without_model(
 
 def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
     """Return the predictions of all models, or None after a dry run; the benchmarks are recorded in the manifest."""
-    from codefit.evaluation import contenders, inference, questions, result_schema
+    from codefit.evaluation import contenders, execution, inference, questions, result_schema
     from codefit.evaluation.report import comparability, results
     from codefit.evaluation.result_schema import BenchmarkInfo
     from codefit.training.run_folder import LOSS_CURVE
@@ -301,6 +309,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
     training = load_training(found.questions, how.few_shot, manifest)
     predicted = inference.of_models(found, asked, encoders, training)
     predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
+    predictions |= execution.of_models(predictions, {each.name: each.tests for each in asked if each.tests})
     benchmarks = {
         each.name: BenchmarkInfo(
             title=each.title,

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codefit import cli, console, outputs, records
+from codefit import cli, console, gguf_base, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import ROOT, Manifest, read_manifest, sha256
 from codefit.model_files import ADAPTER_WEIGHTS, GGUF_KINDS
@@ -418,6 +418,7 @@ def run(settings: MergeSettings, plan: Plan, weights: str) -> None:
         manifest.update(
             base_model=plan.base,
             base_revision=plan.revision,
+            base_gguf=gguf_base.origin(plan.base),
             adapter=settings.name,
             adapter_sha256=weights,
             dataset=plan.dataset,

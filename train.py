@@ -22,15 +22,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, console, distributed, outputs, records
+from codefit import cli, console, distributed, gguf_base, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags
-from codefit.training.settings import ROW_TOKENS, SVD_INITS, Settled, TrainSettings, of_flags, settle
+from codefit.training.settings import (
+    OF_ADAPTERS,
+    OF_WHOLE_MODELS,
+    ROW_TOKENS,
+    SVD_INITS,
+    Settled,
+    TrainSettings,
+    of_flags,
+    settle,
+)
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
-INITS = ("default", "gaussian", "orthogonal", "loftq", *SVD_INITS)
+INITS = ("default", "gaussian", "orthogonal", "loftq", "eva", *SVD_INITS)
 BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
 
 
@@ -76,6 +85,9 @@ def _add_adapter_flags(group: Any) -> None:
 
 
 def _add_schedule_flags(group: Any) -> None:
+    def defaults(name: str) -> str:
+        return f"(default: {OF_ADAPTERS[name]:g}, or {OF_WHOLE_MODELS[name]:g} where all weights are trained)"
+
     add, positive, ratio = group.add_argument, cli.number(int, 1), cli.number(float, 0)
     add(
         "--max_prompt_tokens",
@@ -88,16 +100,27 @@ def _add_schedule_flags(group: Any) -> None:
         help=f"tokens per row, into which examples are packed (default: {ROW_TOKENS}, "
         "or the model's context window if that is shorter)",
     )
-    add("--per_device_train_batch_size", type=positive, default=4, help="rows per forward pass")
-    add("--gradient_accumulation_steps", type=positive, default=4, help="forward passes per optimizer step")
+    add(
+        "--per_device_train_batch_size",
+        type=positive,
+        help=f"rows per forward pass {defaults('per_device_train_batch_size')}",
+    )
+    add(
+        "--gradient_accumulation_steps",
+        type=positive,
+        help=f"forward passes per optimizer step {defaults('gradient_accumulation_steps')}",
+    )
     add(
         "--num_train_epochs",
         type=cli.number(float, 1e-3),
-        default=1.0,
-        help="passes over the data, unless --max_steps is given",
+        help=f"passes over the data, unless --max_steps is given {defaults('num_train_epochs')}",
     )
     add("--max_steps", type=positive, help="number of optimizer steps")
-    add("--learning_rate", type=cli.number(float, 1e-12), default=2e-4, help="peak learning rate")
+    add(
+        "--learning_rate",
+        type=cli.number(float, 1e-12),
+        help=f"peak learning rate {defaults('learning_rate')}",
+    )
     add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="learning-rate schedule")
     add("--warmup_steps", type=ratio, default=0.03, help="warm-up steps; below 1: a share of all steps")
     add("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
@@ -184,7 +207,9 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     sources = {"max_length": "model", "load_in_4bit": "machine"}
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
-    return Command({**flags, **dataclasses.asdict(settled)}, settings, settled, sources, dataset, replay)
+    by_kind = {name: getattr(settings.schedule, name) for name in OF_ADAPTERS}
+    decided = {**by_kind, **dataclasses.asdict(settled)}
+    return Command({**flags, **decided}, settings, settled, sources, dataset, replay)
 
 
 def base_of(settings: TrainSettings) -> tuple[str, str | None]:
@@ -199,7 +224,9 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     """Return the base's tokenizer, and its model with the weights to be trained."""
     import torch
 
+    from codefit import encoding
     from codefit.modeling import adapters, loading, sentinels
+    from codefit.training import calibration
 
     settings, looking = asked.settings, asked.settings.output.only_looks
     name, revision = base_of(settings)
@@ -221,6 +248,8 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     if settings.full_finetuning:
         return tokenizer, adapters.all_weights(model)
     lora = settings.lora
+    looked_at = None if looking else {"eva": asked.dataset, "corda": asked.replay}.get(lora.init_lora_weights)
+    encoder = encoding.Encoder(tokenizer, asked.settled.max_prompt_tokens, ends=loading.ends_in(model))
     model = adapters.add_lora(
         model,
         r=lora.lora_r,
@@ -231,6 +260,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
         use_dora=lora.use_dora,
         init="default" if looking else lora.init_lora_weights,
         new_tokens=new_tokens,
+        rows=calibration.rows(looked_at, encoder, settings.seed) if looked_at else (),
     )
     if lora.init_lora_weights == "loftq" and not looking:
         adapters.initialise_with_loftq(model, name, revision)
@@ -306,6 +336,7 @@ def hand_on(asked: Command, manifest: Manifest) -> None:
     manifest.update(
         base_model=None if settings.from_scratch else settings.model_name_or_path,
         base_revision=settings.revision,
+        base_gguf=None if settings.from_scratch else gguf_base.origin(settings.model_name_or_path),
         load_in_4bit=asked.settled.load_in_4bit,
         dtype=str(hardware.compute_dtype()),
         dataset=settings.data.dataset,
@@ -404,7 +435,9 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     manifest.write(work)
     run_folder.put_away(work)
     outputs.commit(work, output.output_dir)
-    report(settings, trainer, result, final, console.size(peak))
+    from codefit.training import outcome
+
+    outcome.report(settings, trainer, result, final, console.size(peak))
 
 
 def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:
@@ -461,38 +494,6 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
     for tracker in get_reporting_integration_callbacks(trainer.args.report_to):  # it would start a second run
         trainer.remove_callback(tracker)
     return result, trainer.evaluate()
-
-
-def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, float], peak: str) -> None:
-    """Print the results, the peak memory and the next command."""
-    output = settings.output.output_dir
-    took = console.duration(result.metrics["train_runtime"])
-    console.show(f"trained {result.global_step} steps in {took}, peak memory {peak}:")
-    console.show(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
-    console.show(
-        f"perplexity {final['eval_perplexity']:.4g}, next-token accuracy {final['eval_accuracy']:.1%}, "
-        f"top-5 accuracy {final['eval_top_5_accuracy']:.1%}"
-    )
-    if trainer.held_out:
-        console.show(f"completions of {len(trainer.held_out.pairs)} validation prompts ", end="")
-        console.show(
-            f"({console.duration(trainer.predicting_seconds)} in total): {final['eval_edit_similarity']:.1f} % edit ",
-            end="",
-        )
-        console.show(f"similarity, {final['eval_exact_match']:.1f} % exact, next line {final['eval_next_line']:.1f} %")
-    if trainer.replay:
-        before = next(row["eval_replay_loss"] for row in trainer.state.log_history if "eval_replay_loss" in row)
-        console.show(f"forgetting: replay loss {before:.4f} -> {final['eval_replay_loss']:.4f} nats")
-    if trainer.state.best_model_checkpoint and settings.watch.load_best_model_at_end:
-        console.show(
-            f"kept:    step {trainer.state.best_global_step}, the best in {settings.watch.metric_for_best_model}"
-        )
-    console.show(f"curve:   {output / run_folder.LOSS_CURVE}")
-    console.show(f"output:  {output}")
-    if settings.full_finetuning:
-        console.show(f"next:    python benchmarking.py --hf_repository {output}")
-    elif not settings.from_scratch:
-        console.show(f"next:    python merge_lora.py --hf_repository {output}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from codefit.errors import UserError
-from codefit.manifest import ROOT, sha256
+from codefit.manifest import ROOT, GgufOrigin, read_manifest, sha256
 
 SUFFIX = ".gguf"
 SHARD = re.compile(r"-\d{5}-of-\d{5}$")
@@ -56,6 +56,17 @@ def local_model(name: str) -> str:
     if not folder.is_dir():
         _convert(file, folder)
     return str(folder)
+
+
+def origin(name: str) -> GgufOrigin | None:
+    """Return the file that a base was dequantised from; None for every other model."""
+    folder = Path(local_model(name))
+    made = read_manifest(folder) if folder.is_dir() else {}
+    if "gguf" not in made:
+        return None
+    [(read, digest)] = made["inputs"].items()
+    file = gguf_file(name) or Path(read)
+    return GgufOrigin(str(file), digest, made["gguf"]["quantisation"], made["gguf"]["licence"])
 
 
 def _convert(file: Path, folder: Path) -> None:

@@ -70,6 +70,15 @@ class Model(msgspec.Struct):
     validation_loss: float | None = None
 
 
+class GgufOrigin(msgspec.Struct):
+    """The GGUF file that a base was dequantised from; `licence` is an SPDX id or "", as the file states it."""
+
+    file: str = ""
+    sha256: str = ""
+    quantisation: str = ""
+    licence: str = ""
+
+
 class Benchmark(msgspec.Struct):
     """The prompts and settings of a benchmark, by role."""
 
@@ -90,6 +99,7 @@ class ManifestFile(msgspec.Struct):
     seconds: float = 0.0
     base_model: str | None = None
     base_revision: str | None = None
+    base_gguf: GgufOrigin | None = None
     load_in_4bit: bool | None = None
     dtype: Literal["torch.float32", "torch.bfloat16", "torch.float16", "float32", "bfloat16", "float16"] | None = None
     dataset: str | None = None
@@ -194,6 +204,8 @@ def _without_secrets(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return value

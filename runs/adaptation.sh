@@ -7,6 +7,7 @@
 # adapter, each with and without repository context. The packages are read as archives; nothing in them is run.
 #
 #   sh runs/adaptation.sh                     the embedded base; twenty minutes on one CPU core
+#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf sh runs/adaptation.sh     a GGUF file: docs/models.md says where it is
 #   BASE=Qwen/Qwen2.5-Coder-0.5B OWN=512 CONTEXT=1024 sh runs/adaptation.sh --max_steps 400
 #
 # OUT is the output folder. Further arguments go to both calls of train.py.
@@ -39,7 +40,8 @@ for context in 0 "$CONTEXT"; do
         --max_prompt_tokens "$prompt" --repository_context "$context"
     python preprocess_data.py --output "$folder/pairs" --verify
     python train.py --dataset "$folder/pairs" --model_name_or_path "$BASE" --output_dir "$folder/adapter" \
-        --learning_rate 3e-3 --lora_r 32 --max_steps 120 --eval_steps 40 --validation_samples 96 --eval_predictions 0 "$@"
+        --learning_rate 3e-3 --lora_r 32 --per_device_train_batch_size 4 --gradient_accumulation_steps 4 --max_steps 120 \
+        --eval_steps 40 --validation_samples 96 --eval_predictions 0 "$@"
     python benchmarking.py --hf_repository "$folder/adapter" --sample 400 --output_dir "$folder/benchmark"
 done
 

@@ -16,8 +16,8 @@ python preprocess_data.py --input $out/raw.jsonl --language python --output $out
 
 # 3. pairs -> LoRA adapter, one to three minutes
 python train.py --dataset $out/pairs --model_name_or_path data/base --output_dir $out/adapter \
-    --gradient_accumulation_steps 2 --max_steps 100 --learning_rate 3e-3 --lora_r 32 --eval_steps 50 \
-    --eval_predictions 0 --logging_steps 10 --validation_samples 64 --overwrite
+    --per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 100 --learning_rate 3e-3 --lora_r 32 \
+    --eval_steps 50 --eval_predictions 0 --logging_steps 10 --validation_samples 64 --overwrite
 
 # 4. adapter -> merged model, read back from disk and compared with the adapter
 python merge_lora.py --hf_repository $out/adapter --overwrite

@@ -6,6 +6,8 @@
 #   sh runs/fastapi.sh                                          Salesforce/codegen-350M-mono, with a network
 #   BASE=data/base FORMAT=plain PROMPT=384 SOURCE=fastapi.bundle sh runs/fastapi.sh --learning_rate 2e-3
 #                                                               the embedded base, on a CPU without a network
+#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf PROMPT=384 SOURCE=fastapi.bundle SAMPLE=120 sh runs/fastapi.sh --max_steps 60
+#                                                               a GGUF file, on a CPU: docs/models.md says where it is
 #
 # CodeGen has no fill-in-the-middle sentinels: FORMAT=verbose shows it the lines after the target line as a comment
 # above. A base with sentinels takes FORMAT=plain. Loss, gradient norm and accuracy on label tokens are plotted in

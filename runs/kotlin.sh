@@ -5,6 +5,9 @@
 #   sh runs/kotlin.sh                                        microsoft/phi-1_5 in 4 bits, on a GPU with a network
 #   BASE=data/base SOURCE=kotlin.bundle BENCHMARKS=heldout sh runs/kotlin.sh --full_finetuning
 #                                                            the embedded base, on a CPU without a network
+#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf PROMPT=128 SOURCE=kotlin.bundle BENCHMARKS=heldout sh runs/kotlin.sh \
+#       --max_steps 60 --learning_rate 5e-4 --max_length 512 --per_device_train_batch_size 2 --gradient_accumulation_steps 2
+#                                                            a GGUF file, on a CPU: docs/models.md says where it is
 #
 # SOURCE is any source of parse_data.py; OUT is the output folder. Further arguments go to train.py.
 set -eu

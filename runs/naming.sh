@@ -5,6 +5,8 @@
 #   sh runs/naming.sh                                           codellama/CodeLlama-7b-Instruct-hf, on a GPU with a network
 #   BASE=data/base FORMAT=plain PROMPT=192 SOURCE="airflow.tar.gz kotlin.bundle" sh runs/naming.sh --learning_rate 3e-3
 #                                                               the embedded base, on a CPU without a network
+#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf PROMPT=192 SOURCE="airflow.tar.gz kotlin.bundle" SAMPLE=120 sh runs/naming.sh \
+#       --max_steps 60                                          a GGUF file with a chat template, on a CPU: docs/models.md
 #
 # SOURCE is any source of parse_data.py, or several separated by spaces. A base without a chat template takes
 # FORMAT=plain. OUT is the output folder. Further arguments go to train.py.

@@ -73,6 +73,7 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
         sample=asked.sample,
         seed=asked.seed,
         max_new_tokens=asked.max_new_tokens,
+        execute=asked.execute,
     )
     in_4bit = asked.load_in_4bit
     if in_4bit is None:

@@ -3,7 +3,7 @@
 import dataclasses
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from codefit import console, records
@@ -31,6 +31,7 @@ class Questions:
         new_tokens: limit of new tokens.
         format: the module of codefit/evaluation/benchmarks that read it.
         stop: a stop condition of codefit/generation/stopping.py; "" for that of the pairs' tasks.
+        tests: by id of a pair the code that tests what was written; {} where nothing is run.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Questions:
     new_tokens: int
     format: Format = "pairs"
     stop: str = ""
+    tests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def is_known(name: str) -> bool:
@@ -66,7 +68,12 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
         else:
             path = _existing(name)
             manifest.add_input(path)
-            found.append(_of_file(path, new_tokens))
+            found.append(_of_file(path, new_tokens, asked.execute))
+    if asked.execute and not any(questions.tests for questions in found):
+        raise UserError(
+            "--execute runs the tests of HumanEval-Infilling, and nothing that is asked has tests; name its file with "
+            "--benchmark, or leave out --execute."
+        )
     if unrelated := _forgetting(asked.forgetting, dataset):
         manifest.add_input(unrelated)
         title = f"unrelated code ({Path(asked.forgetting or unrelated).name})"
@@ -77,12 +84,14 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
     return found
 
 
-def _of_file(path: Path, new_tokens: int) -> Questions:
-    """Return the benchmark in a file, whose format is detected."""
+def _of_file(path: Path, new_tokens: int, execute: bool) -> Questions:
+    """Return the benchmark in a file, whose format is detected, with its tests if they are to be run."""
     form = formats.format_of(path)
     module = formats.module(form)
-    title = path.name if form == "pairs" else f"{module.TITLE} ({path.name})"
-    return _questions(_name(path), title, form, module.load(path), new_tokens)
+    tests = module.tests(path) if execute and hasattr(module, "tests") else {}
+    title = path.name if form == "pairs" else f"{module.TITLE_WITH_TESTS if tests else module.TITLE} ({path.name})"
+    found = _questions(_name(path), title, form, module.load(path), new_tokens)
+    return dataclasses.replace(found, tests=tests)
 
 
 def _questions(name: str, title: str, form: Format, asked: list[Pair], new_tokens: int) -> Questions:

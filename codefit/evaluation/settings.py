@@ -33,6 +33,7 @@ class BenchmarkSettings:
         decoding: how tokens are chosen.
         backend: the library that generates the predictions.
         with_cache: whether the prediction cache is used.
+        execute: whether tests are run on what the models wrote.
     """
 
     adapted: tuple[str, ...]
@@ -51,6 +52,7 @@ class BenchmarkSettings:
     decoding: Decoding
     backend: Backend
     with_cache: bool
+    execute: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class QuestionSettings:
     sample: int
     seed: int
     max_new_tokens: int
+    execute: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from codefit.scoring.metric import Metric, TextMetric
 from codefit.scoring.naming import NAMING_F1, NAMING_F1_MICRO, NAMING_PRECISION, NAMING_RECALL, NAMING_STEMMED
 from codefit.scoring.next_line import NEXT_LINE
 from codefit.scoring.parse_rate import PARSE_RATE
+from codefit.scoring.pass_rate import CUT_PASS_RATE, PASS_RATE
 from codefit.scoring.perplexity import PERPLEXITY
 from codefit.scoring.rouge_l import ROUGE_L
 
@@ -32,7 +33,7 @@ COMPLETION: tuple[Metric, ...] = (
 )
 METRICS: dict[str, tuple[Metric, ...]] = {
     "completion": COMPLETION,
-    "infill": COMPLETION,
+    "infill": (*COMPLETION, CUT_PASS_RATE, PASS_RATE),
     "line": (
         ACCEPTED,
         CUT_EDIT_SIMILARITY,
@@ -61,7 +62,10 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 }
 
 
-NAMES = tuple(dict.fromkeys(metric.name for metrics in METRICS.values() for metric in metrics))
+# The metrics that can carry the verdict: the answers of baselines have a value in them too.
+NAMES = tuple(
+    dict.fromkeys(metric.name for metrics in METRICS.values() for metric in metrics if isinstance(metric, TextMetric))
+)
 
 
 def metrics(task: str, primary: str | None = None) -> tuple[Metric, ...]:

@@ -1,5 +1,6 @@
 """Which weights of a base model are trained (LoRA in its variants, or all of them), and how they are saved."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 
 from codefit.errors import UserError, first_line
 from codefit.model_files import ADAPTER_WEIGHTS
-from codefit.modeling import hub_files, loading
+from codefit.modeling import data_driven, hub_files, loading
 
 
 def add_lora(
@@ -21,6 +22,7 @@ def add_lora(
     use_dora: bool = False,
     init: str = "default",
     new_tokens: list[int] | None = None,
+    rows: Sequence[data_driven.Row] = (),
 ) -> Any:
     """Return the model with new LoRA matrices, ready for training.
 
@@ -36,6 +38,7 @@ def add_lora(
         use_dora: train magnitude and direction separately (arXiv 2402.09353).
         init: how the matrices are initialised; "loftq" needs a call of `initialise_with_loftq` afterwards.
         new_tokens: token ids whose rows of the input embedding are trained too.
+        rows: of data that "eva" and "corda" look at.
 
     Raises:
         UserError: the target modules do not exist in this model.
@@ -55,9 +58,12 @@ def add_lora(
         trainable_token_indices=new_tokens or None,
         task_type="CAUSAL_LM",
         bias="none",
+        **data_driven.config_of(init),
     )
     try:
-        return get_peft_model(model, config)
+        return (
+            data_driven.begin(model, config, rows, init) if init in data_driven.INITS else get_peft_model(model, config)
+        )
     except ValueError as error:
         linear = {
             name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)

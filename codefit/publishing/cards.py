@@ -17,7 +17,7 @@ from codefit import console, fim, model_files
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
-from codefit.manifest import read_manifest
+from codefit.manifest import GgufOrigin, read_manifest
 from codefit.publishing import editors, provenance
 
 ADAPTED = "adapted"  # the role of the model that the card describes
@@ -105,8 +105,11 @@ def adapter_card(folder: Path, repo_id: str, scores: Sequence[BenchmarkRow] = ()
         licence: licence of the base model, which the adapter inherits; "" if it is not known.
     """
     base, revision = provenance.base_model(folder)
+    gguf = provenance.gguf_base(folder)
     name = provenance.hub_id(base) or "path/to/the/base"
     pinned = f', revision="{revision}"' if revision and provenance.hub_id(base) else ""
+    if gguf:
+        name, pinned = "path/to/its/folder", f', gguf_file="{Path(gguf.file).name}"'
     load = (
         "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         f'tokenizer = AutoTokenizer.from_pretrained("{repo_id}")\n'
@@ -114,8 +117,8 @@ def adapter_card(folder: Path, repo_id: str, scores: Sequence[BenchmarkRow] = ()
         f'model = PeftModel.from_pretrained(base, "{repo_id}").eval()'
     )
     made = [read_manifest(folder)]
-    model = _Model(repo_id, base, "adapter", made, scores, prompt_format(folder), licence, lora=True)
-    return _model_card(model, f"A LoRA adapter that fits {_linked(base)} to a codebase.", load)
+    model = _Model(repo_id, base, gguf, "adapter", made, scores, prompt_format(folder), licence, lora=True)
+    return _model_card(model, f"A LoRA adapter that fits {_named(base, gguf)} to a codebase.", load)
 
 
 def merged_card(
@@ -130,15 +133,16 @@ def merged_card(
     Args: as for adapter_card; `adapter` is the folder of the adapter that was merged.
     """
     base, _ = provenance.base_model(adapter or folder)
+    gguf, is_lora = provenance.gguf_base(folder), adapter is not None
     load = (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         f'tokenizer = AutoTokenizer.from_pretrained("{repo_id}")\n'
         f'model = AutoModelForCausalLM.from_pretrained("{repo_id}", dtype="auto").eval()'
     )
     made = [read_manifest(path) for path in (adapter, folder) if path]
-    model = _Model(repo_id, base, "finetune", made, scores, prompt_format(folder), licence, lora=adapter is not None)
+    model = _Model(repo_id, base, gguf, "finetune", made, scores, prompt_format(folder), licence, lora=is_lora)
     sentence = (
-        f"This is {_linked(base)}, fitted to a codebase." if base else "A small code model, trained from scratch."
+        f"This is {_named(base, gguf)}, fitted to a codebase." if base else "A small code model, trained from scratch."
     )
     note = f' The adapter alone: `PeftModel.from_pretrained(base, "{repo_id}", subfolder="adapter")`.'
     return _model_card(model, sentence + (note if adapter else ""), load)
@@ -188,6 +192,7 @@ class _Model:
 
     repo_id: str
     base: str
+    gguf: GgufOrigin | None
     relation: str
     made: Sequence[dict[str, Any]]
     scores: Sequence[BenchmarkRow]
@@ -252,6 +257,24 @@ def _linked(name: str) -> str:
     return f"[{known}](https://huggingface.co/{known})" if known else f"a local base model (`{Path(name).name}`)"
 
 
+def _named(base: str, gguf: GgufOrigin | None) -> str:
+    return f"the dequantised model of a GGUF file (`{Path(gguf.file).name}`)" if gguf else _linked(base)
+
+
+def _gguf_base(gguf: GgufOrigin) -> str:
+    """Return which file a base was dequantised from."""
+    rows = [
+        ("file", f"`{Path(gguf.file).name}`"),
+        ("sha256", f"`{gguf.sha256}`"),
+        ("quantisation", gguf.quantisation),
+        ("licence, as the file states it", gguf.licence or "not stated"),
+    ]
+    return (
+        "The base is the dequantised model: the weights that this file holds. The original model of higher precision "
+        f"has other weights, and was not used.\n\n{_table(('GGUF file', ''), rows)}"
+    )
+
+
 def _card(data: Any, title: str, sentence: str, *sections: tuple[str, str]) -> str:
     """Return the card: metadata, title, one sentence, and all non-empty sections."""
     parts = [f"---\n{data.to_yaml()}\n---", f"# {title}", sentence]
@@ -267,6 +290,7 @@ def _model_card(model: _Model, sentence: str, load: str) -> str:
         sentence,
         ("What it changed", _results(model.scores)),
         ("Use it", _code("python", f"{load}\n\n{COMPLETE}")),
+        ("Base", _gguf_base(model.gguf) if model.gguf else ""),
         ("Prompt format", _prompt_format(model.prompt_format)),
         ("Trained on", data or model.dataset_id),
         ("How it was made", "\n\n".join(map(_origin, model.made))),

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from codefit import model_files, records
-from codefit.manifest import Source, read_manifest
+from codefit.manifest import GgufOrigin, Source, read_manifest
 from codefit.modeling import hub_files
 
 # The identifiers in huggingface.co/docs/hub/repositories-licenses that are common for code.
@@ -26,6 +26,12 @@ def base_model(folder: Path) -> tuple[str, str]:
         return content.base_model_name_or_path or "", content.revision or ""
     manifest = read_manifest(folder)
     return manifest.get("base_model") or "", manifest.get("base_revision") or ""
+
+
+def gguf_base(folder: Path) -> GgufOrigin | None:
+    """Return the GGUF file that the base of an adapter or model was dequantised from; None for any other base."""
+    found = read_manifest(folder).get("base_gguf")
+    return msgspec.convert(found, GgufOrigin) if found else None
 
 
 def hub_id(name: str) -> str:

@@ -276,7 +276,9 @@ def _write_card(folder: Path, text: str) -> None:
 
 
 def _licence_of_base(folder: Path) -> str:
-    """Return the licence in the card of the base model, "" if it is not available."""
+    """Return the licence that the card or the GGUF file of the base states, "" if it is not available."""
+    if gguf := provenance.gguf_base(folder):
+        return gguf.licence
     base = provenance.hub_id(provenance.base_model(folder)[0])
     if not base:
         return ""

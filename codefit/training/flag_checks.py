@@ -25,6 +25,7 @@ def refuse(settings: TrainSettings, given: Collection[str], scratch: Collection[
     """
     refuse_kind(settings, given, scratch, adapter)
     refuse_adapter(settings.lora, settings.left_open.load_in_4bit)
+    refuse_init(settings)
     refuse_sharding(settings)
     refuse_schedule(settings, given)
     refuse_watching(settings, given)
@@ -68,6 +69,15 @@ def refuse_adapter(lora: LoraSettings, load_in_4bit: bool | None) -> None:
         raise UserError(f"--use_dora does not work with --init_lora_weights {init}; leave out one of them.")
     if "all-linear" in lora.lora_target_modules and len(lora.lora_target_modules) > 1:
         raise UserError("--lora_target_modules all-linear already names all of them; leave out the other names.")
+
+
+def refuse_init(settings: TrainSettings) -> None:
+    """Raise UserError for an initialisation that looks at data which were not named."""
+    if settings.lora.init_lora_weights == "corda" and not settings.data.replay:
+        raise UserError(
+            "--init_lora_weights corda keeps what the base knows of other code; name that code with --replay "
+            "(with --replay_ratio 0 it is not trained)."
+        )
 
 
 def refuse_sharding(settings: TrainSettings) -> None:

@@ -14,7 +14,20 @@ from codefit.records import MAX_PROMPT_TOKENS
 
 ROW_TOKENS = 1024  # tokens per packed row, where the model's context window is not shorter
 SAVE_STEPS = 200
-SVD_INITS = ("olora", "pissa", "pissa_niter_16")  # they move a part of the base's weights into the adapter
+# What a schedule is where the command says nothing else; docs/training.md says how that of adapters was found.
+OF_ADAPTERS: dict[str, float] = {
+    "learning_rate": 1e-3,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 1,
+    "num_train_epochs": 3.0,
+}
+OF_WHOLE_MODELS: dict[str, float] = {
+    "learning_rate": 2e-4,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 4,
+    "num_train_epochs": 1.0,
+}
+SVD_INITS = ("olora", "pissa", "pissa_niter_16", "corda")  # they move a part of the base's weights into the adapter
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -189,6 +202,9 @@ PARTS = {
 def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
     """Return the settings for the values of train.py's flags, given by name."""
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
+    whole = frozen["from_scratch"] or frozen["full_finetuning"]
+    by_kind = OF_WHOLE_MODELS if whole else OF_ADAPTERS
+    frozen |= {name: value for name, value in by_kind.items() if frozen[name] is None}
 
     def taken(kind: Any) -> dict[str, Any]:
         return {field.name: frozen[field.name] for field in dataclasses.fields(kind) if field.name in frozen}

@@ -15,7 +15,7 @@ from codefit import private_apis
 from codefit.errors import UserError
 from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.training import estimate, trainer
-from tests.support.training import command
+from tests.support.training import command, settings_of
 
 WRONG_ARGUMENTS = [
     ("--lora_r 0", "0 must be at least 1"),
@@ -58,6 +58,8 @@ CONTRADICTIONS = [
     ("--from_scratch --replay data/other", "--from_scratch has no base; leave it out"),
     ("--from_scratch --eval_predictions 4", "no prompts to complete; leave out --eval_predictions"),
     ("--init_lora_weights pissa --load_in_4bit", "changes the base's weights, .*; use loftq, or leave out"),
+    ("--init_lora_weights corda --replay data/x --load_in_4bit", "changes the base's weights, .*; use loftq"),
+    ("--init_lora_weights corda", "corda keeps what the base knows of other code; name that code with --replay"),
     (
         "--init_lora_weights olora --use_dora",
         "--use_dora does not work with --init_lora_weights olora; leave out one of them",
@@ -233,6 +235,35 @@ def test_the_estimated_memory_is_that_of_a_step(tiny_base, prepared, tmp_path, m
     assert max(peaks) == pytest.approx(foreseen[0]["activations"] + foreseen[0]["logits"], rel=0.3)
 
 
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        ([], 1e-3),
+        (["--full_finetuning"], 2e-4),
+        (["--from_scratch"], 2e-4),
+        (["--learning_rate", "5e-3"], 5e-3),
+        (["--full_finetuning", "--learning_rate", "1e-5"], 1e-5),
+    ],
+)
+def test_the_learning_rate_follows_what_is_trained(words, rate):
+    assert settings_of(*words).schedule.learning_rate == rate
+
+
+def test_a_whole_model_keeps_its_larger_batches():
+    adapter, whole = (settings_of(*words).schedule for words in ([], ["--from_scratch"]))
+    assert (adapter.rows_per_step(1), adapter.num_train_epochs) == (2, 3)
+    assert (whole.rows_per_step(1), whole.num_train_epochs) == (16, 1)
+    assert settings_of("--gradient_accumulation_steps", "4").schedule.rows_per_step(1) == 8
+
+
+def test_a_hundred_pairs_are_more_than_a_step_or_two(tiny_base, prepared, tmp_path, capsys):
+    """A row of few examples would leave a small data set one optimizer step, which is the warm-up."""
+    words = ["--model_name_or_path", str(tiny_base), "--dataset", str(prepared), "--output_dir", str(tmp_path / "x")]
+    train.main([*words, "--dry_run"])
+    steps = int(re.search(r"^steps +(\d+) of 2 rows", capsys.readouterr().out, re.MULTILINE)[1])
+    assert steps >= 6
+
+
 def test_a_dry_run_prints_estimates_and_the_source_of_every_setting(tiny_base, prepared, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(prepared, data)
@@ -245,7 +276,7 @@ def test_a_dry_run_prints_estimates_and_the_source_of_every_setting(tiny_base, p
         "parameters ",
         "rows ",
         "tokens ",
-        "steps       7 of 16 rows",
+        "steps       7 of 2 rows",
         "memory      about ",
         "time        about ",
     ):
@@ -254,6 +285,6 @@ def test_a_dry_run_prints_estimates_and_the_source_of_every_setting(tiny_base, p
     assert ("lora_r", "4", "flag") in table
     assert ("max_prompt_tokens", "100", "data", "set") in table
     assert ("max_length", "512", "model") in table
-    assert ("learning_rate", "0.0002", "default") in table
+    assert ("learning_rate", "0.001", "default") in table
     assert not any(row and row[0] in ("vocab_size", "dry_run") for row in table)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -185,6 +185,7 @@ KINDS = {
     "adapter": ["--lora_dropout", "0.1"],
     "best": ["--load_best_model_at_end", "--save_steps", "2", "--eval_steps", "2"],
     "pissa": ["--init_lora_weights", "pissa"],
+    "eva": ["--init_lora_weights", "eva"],
     "whole": ["--full_finetuning"],
     "by time": ["--save_minutes", "0"],
     "scratch": ["--from_scratch", "--vocab_size", "400", "--hidden_size", "32", "--num_hidden_layers", "1"],
