@@ -330,6 +330,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if settings.dry_run:
         return None
     output, weights = settings.output, sha256(plan.adapter / ADAPTER_WEIGHTS)
+    outputs.recover(output)
     done = None if settings.overwrite or not output.is_dir() else read_manifest(output).get("adapter_sha256")
     if done == weights:
         console.show("already merged and verified; nothing to do.")

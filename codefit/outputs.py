@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import stat
 import sys
@@ -142,10 +141,9 @@ def _other_script(folder: Path) -> str | None:
     """Return which script of codefit wrote a folder, None if it is the one that is running, or not known."""
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        words = shlex.split(content["command"])[1:2]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        script = Path(content["command"][0]).name
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
         return None
-    script = Path(words[0]).name if words else ""
     return script if script in SCRIPTS - {Path(sys.argv[0]).name} else None
 
 

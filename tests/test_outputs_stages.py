@@ -140,7 +140,7 @@ def test_a_stage_replaces_no_output_of_another(run, tmp_path, stage, monkeypatch
     output = tmp_path / "place"
     output.mkdir()
     (output / "weights").write_text("hours of work")
-    (output / "manifest.json").write_text(json.dumps({"command": "python a/parse_data.py -x", "toolkit_commit": "0"}))
+    (output / "manifest.json").write_text(json.dumps({"command": ["a/parse_data.py", "-x"], "toolkit_commit": "0"}))
     before = everything(output)
     code, said = run(stage, output, "--overwrite")
     assert code == 1

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import console, fim, model_files
+from codefit import fim, model_files
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
@@ -366,8 +366,7 @@ def _origin(manifest: dict[str, Any]) -> str:
     command = re.sub(r"://[^/@\s]+@", "://***@", shlex.join(["python", *manifest["command"]]))  # name:password@host
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     commit = f"codefit {manifest['toolkit_commit']}, " if manifest.get("toolkit_commit") else ""
-    took = f"; took {console.duration(manifest['seconds'])}" if "seconds" in manifest else ""
-    return f"{_code('bash', command)}\n\nWith {commit}{versions}{took}."
+    return f"{_code('bash', command)}\n\nWith {commit}{versions}."
 
 
 def _code(language: str, text: str) -> str:
