@@ -81,7 +81,7 @@ class Sample:
         return np.where(self.is_swapped, b, a), np.where(self.is_swapped, a, b)
 
     def compared(self, pool: Population, number: int, inside: NDArray[np.bool_] | None = None) -> Comparison:
-        """Return the comparison of the models in one metric, in all items or in those that are `inside` a group."""
+        """Compare the models in one metric, in all items or in those `inside` a group, shape (items,)."""
         (one, other), clusters = self.stats(pool, number), self.clusters
         if inside is not None:
             one, other = one[inside], other[inside]

@@ -102,7 +102,7 @@ def own_private_names(kind):
 @pytest.mark.parametrize(
     ("ours", "theirs", "meant"),
     [
-        (CodeTrainer, transformers.Trainer, {"_save_checkpoint"}),
+        (CodeTrainer, transformers.Trainer, {"_run_epoch", "_save_checkpoint"}),
         (callbacks.Narrator, transformers.ProgressCallback, set()),
         (scratch.Muon, torch.optim.Muon, set()),
         (scratch.MuonWithAdamW, torch.optim.Optimizer, set()),

@@ -132,7 +132,7 @@ def interval(stats: Array, clusters: Sequence[str], scale: Scale) -> Interval:
 
 
 def difference(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scale) -> Gap:
-    """Return the difference b - a of two models on the same items; the arguments are those of `compare`."""
+    """Return the difference b - a of two models on the same items, both of shape (items, sums), as for `compare`."""
     if stats_a.shape != stats_b.shape:
         raise ValueError(f"a paired comparison needs the same items, not {stats_a.shape} and {stats_b.shape}")
     sums_a, sums_b = _cluster_sums(stats_a, clusters), _cluster_sums(stats_b, clusters)
