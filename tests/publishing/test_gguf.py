@@ -17,7 +17,7 @@ from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.modeling import loading
 from codefit.modeling import pre_tokenizers as splitting
-from codefit.publishing import editors
+from codefit.publishing import editors, gguf_tokenizer
 from codefit.publishing import gguf as export
 
 BASE = ROOT / "data" / "base"
@@ -184,7 +184,7 @@ BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
 def test_ways_to_split_have_the_names_of_llama_cpp(steps, name, tmp_path):
     content = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}, "model": {"type": "BPE", "vocab": {}}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    assert export.pre_tokenizer(tmp_path) == name
+    assert gguf_tokenizer.pre_tokenizer(tmp_path) == name
 
 
 @pytest.mark.parametrize(
