@@ -8,6 +8,9 @@ import torch
 from codefit.errors import UserError, first_line
 from codefit.modeling import hub_files, loading
 
+# Where PEFT refuses to adapt the output projection, since Mamba's kernels read its weights themselves.
+KEEP_OUT_PROJ = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+
 
 def add_lora(
     model: Any,
@@ -43,11 +46,14 @@ def add_lora(
 
     if getattr(model, "is_loaded_in_4bit", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    kept = ["out_proj"] if targets == "all-linear" and model.config.model_type in KEEP_OUT_PROJ else None
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,  # type: ignore[arg-type]  # a float does too
         lora_dropout=dropout,
         target_modules=targets,
+        exclude_modules=kept,
         use_rslora=use_rslora,
         use_dora=use_dora,
         init_lora_weights=True if init in ("default", "loftq") else init,  # type: ignore[arg-type]
@@ -58,9 +64,6 @@ def add_lora(
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        linear = {
-            name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
-        }
         raise UserError(
             f"--lora_target_modules: {first_line(error)}; choose among the linear layers {', '.join(sorted(linear))}."
         ) from None

@@ -4,6 +4,7 @@ Byte-level BPE tokenizers are those of GPT-2's kin: merges, and the name of a wa
 from SentencePiece have a score for every token in place of merges; theirs are ranks of merges here, in the same order.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def _is_sentencepiece(folder: Path) -> bool:
     """Say whether a tokenizer merges a whole text, in which spaces are marks, and falls back to bytes."""
     content = editors.read_tokenizer(folder)
     model = content["model"]
-    if model["type"] != "BPE" or not model.get("byte_fallback") or not BYTES <= model["vocab"].keys():
+    if model["type"] != "BPE" or not model.get("byte_fallback") or not model["vocab"].keys() >= BYTES:
         return False
     normalizer, splitter = content.get("normalizer"), content.get("pre_tokenizer")
     changes = exact_text.steps(normalizer, "normalizers")
@@ -75,7 +76,7 @@ def _scores_say_all(folder: Path) -> bool:
     """
     model = editors.read_tokenizer(folder)["model"]
     made = [left + right for left, right in _merges(model)]
-    borders = sum(here != there for here, there in zip(made, made[1:], strict=False))
+    borders = sum(here != there for here, there in itertools.pairwise(made))
     words, merges = model["vocab"], {*_merges(model)}
     pairs = {
         (word[:at], word[at:])
@@ -150,7 +151,9 @@ def add(writer: Any, folder: Path, words: int) -> None:
     texts |= {token["id"]: token["content"] for token in content.get("added_tokens") or []}
     writer.add_token_list([texts.get(number, f"[PAD{number}]") for number in range(words)])
     added = {token["id"]: bool(token.get("special")) for token in content.get("added_tokens") or []}
-    writer.add_token_types([_type_of(texts.get(number), added.get(number), content["model"]) for number in range(words)])
+    writer.add_token_types(
+        [_type_of(texts.get(number), added.get(number), content["model"]) for number in range(words)]
+    )
     if _is_sentencepiece(folder):
         scores = _scores(content["model"])
         writer.add_tokenizer_model(SENTENCEPIECE)

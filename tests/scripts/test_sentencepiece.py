@@ -88,7 +88,7 @@ def test_every_text_survives_every_stage(base, tmp_path, capsys):
     asked = ["--hf_repository", merged, "--dataset", data, "--output_dir", tmp_path / "out", "--sample", 4]
     benchmarking.main([*map(str, [*asked, "--max_new_tokens", 12, "--max_prompt_tokens", 300])])
     (file,) = (tmp_path / "out").glob("predictions-adapted-*.jsonl")
-    tokenizer, model = loading.load(str(merged))
+    _, model = loading.load(str(merged))
     references = {pair.id: pair for pair in pairs}
     for item in read_jsonl(file, Prediction):
         pair = references[item.id]
