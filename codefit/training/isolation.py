@@ -104,7 +104,8 @@ def _view(shape: torch.Size, draw: torch.Generator) -> torch.Tensor:
     strides = [1] * len(shape) if len(shape) < 3 else [*[1] * (len(shape) - 2), shape[-1], 1]
     last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     numbers = torch.randn(last + 1, generator=draw) / max(shape[-1:], default=1) ** 0.5
-    return numbers.as_strided(shape, strides)
+    view: torch.Tensor = numbers.as_strided(shape, strides)
+    return view
 
 
 def _difference(alone: torch.Tensor, packed: torch.Tensor) -> float:
