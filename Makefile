@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up everything they need, in .venv; nothing has to be done first.
+# `make demo` and `make test` install everything they need into .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -13,7 +13,7 @@ test: .venv/installed-dev lint
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
 
-# Kills, failed calls, two runs at once, damaged inputs: about 40 minutes. docs/reliability.md has the results.
+# Kills, failed calls, simultaneous runs and damaged inputs, about 40 minutes: docs/reliability.md.
 TORTURE := kills mutations faults together
 
 torture: .venv/installed-dev
@@ -28,7 +28,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# How often verdicts are false and intervals miss; BENCHMARK is the folder of a finished benchmark with many files.
+# How often verdicts are wrong and intervals miss the truth. BENCHMARK is the folder of a finished benchmark with many files.
 BENCHMARK ?= outputs/kotlin/benchmark
 calibrate: .venv/installed
 	$(BIN)/python -m runs.calibrate $(BENCHMARK)

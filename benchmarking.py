@@ -1,6 +1,6 @@
 """Measure what fitting changed: base and adapted models on the same prompts, with intervals, verdicts and a report.
 
-The shortest command asks 500 held-out prompts from the data set that the adapter was trained on:
+The shortest command evaluates 500 held-out prompts from the data set that the adapter was trained on:
 
     python benchmarking.py --hf_repository outputs/kotlin/adapter
 
@@ -9,7 +9,7 @@ Held-out prompts and CodeXGLUE in full, adapter and merged model in one table, a
     python benchmarking.py --hf_repository outputs/kotlin/adapter outputs/kotlin/merged \\
         --benchmark heldout codexglue --forgetting data/python_pairs --sample 0 --output_dir outputs/kotlin/benchmark
 
-Score earlier predictions again without a model; compare two earlier runs, paired by prompt:
+Score stored predictions again without a model; compare two earlier runs, paired by prompt:
 
     python benchmarking.py --output_dir outputs/kotlin/benchmark --rescore
     python benchmarking.py --compare outputs/kotlin/benchmark outputs/other/benchmark --output_dir outputs/compared
@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from codefit import cli, console, outputs
 from codefit.errors import UserError
+from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
+from codefit.generation.decoding import Decoding
 from codefit.manifest import Manifest
 
 if TYPE_CHECKING:
     from codefit.evaluation.questions import Questions
     from codefit.evaluation.report import results
     from codefit.evaluation.result_schema import Model
-    from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
     from codefit.evaluation.training_lookup import TrainingData
 
 
@@ -41,7 +42,7 @@ def build_parser() -> cli.Parser:
         "--hf_repository",
         type=cli.named,
         nargs="+",
-        help="adapted models to measure: folders or Hub ids of adapters or merged models",
+        help="adapted models to evaluate: folders or Hub ids of adapters or merged models",
     )
     add(
         "--model_name_or_path",
@@ -58,7 +59,7 @@ def build_parser() -> cli.Parser:
         type=count,
         default=0,
         metavar="K",
-        help="also ask the base with K training pairs as examples in the prompt",
+        help="also evaluate the base with K training pairs as examples in the prompt",
     )
     add("--primary", metavar="METRIC", help="metric that carries the verdict, named before the run; default: by task")
     add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's own rounded scores")
@@ -80,23 +81,23 @@ def build_parser() -> cli.Parser:
         "--output_dir",
         type=Path,
         default=Path("outputs/kotlin/benchmark"),
-        help="where predictions, scores and report go",
+        help="folder for predictions, scores and report",
     )
     add("--rescore", action="store_true", help="score the predictions in --output_dir again, without a model")
     add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two earlier runs on the same prompts")
-    add("--allow_different", action="store_true", help="compare answers of other decoding, prompt limits or dtype, too")
+    add("--allow_different", action="store_true", help="also compare runs whose decoding, prompt limit or dtype differ")
     cli.add_output_flags(parser)
     return parser
 
 
 def add_decoding_flags(parser: cli.Parser) -> None:
-    """Add how long prompts and predictions are, and how tokens are chosen."""
+    """Add the flags for lengths, decoding and batch size."""
     add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
     add(
         "--max_new_tokens",
         type=positive,
         default=64,
-        help="longest prediction; CodeXGLUE's benchmarks have their own limits",
+        help="limit of new tokens; CodeXGLUE's benchmarks have their own limits",
     )
     add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
     add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
@@ -107,43 +108,97 @@ def add_decoding_flags(parser: cli.Parser) -> None:
     add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
 
 
-def settings_of(args: argparse.Namespace) -> "BenchmarkSettings":
-    """Return what the flags ask for."""
-    from codefit.evaluation.settings import BenchmarkSettings
-    from codefit.generation.decoding import Decoding
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What a run of this stage is asked for.
 
-    return BenchmarkSettings(
-        adapted=tuple(args.hf_repository),
-        base=args.model_name_or_path,
-        few_shot=args.few_shot,
-        load_in_4bit=args.load_in_4bit,
-        benchmarks=tuple(args.benchmark),
-        dataset=args.dataset,
-        split=args.split,
-        forgetting=args.forgetting,
-        sample=args.sample,
-        seed=args.seed,
-        max_new_tokens=args.max_new_tokens,
-        max_prompt_tokens=args.max_prompt_tokens,
-        tokens_per_batch=args.tokens_per_batch,
-        decoding=Decoding(temperature=args.temperature, top_p=args.top_p, seed=args.generation_seed),
-        backend=args.backend,
-        with_cache=not args.no_cache,
-    )
+    Attributes:
+        settings: of the models and the questions, where models are asked.
+        rescore: whether the predictions in the output are scored again.
+        compare: two earlier runs to compare.
+        allow_different: whether answers of other decoding, prompt limits or dtype may be compared.
+        primary: the metric that carries the verdict.
+        profile: "compat" adds CodeXGLUE's own scores.
+        output: where predictions, scores and report go.
+        overwrite: whether an output that is there is replaced.
+        dry_run: whether nothing is done.
+    """
+
+    settings: BenchmarkSettings
+    rescore: bool
+    compare: tuple[Path, Path] | None
+    allow_different: bool
+    primary: str | None
+    profile: str
+    output: Path
+    overwrite: bool
+    dry_run: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Request":
+        """Return what a command line asks for."""
+        settings = BenchmarkSettings(
+            adapted=tuple(args.hf_repository or ()),
+            base=args.model_name_or_path,
+            few_shot=args.few_shot,
+            load_in_4bit=args.load_in_4bit,
+            benchmarks=tuple(args.benchmark),
+            dataset=args.dataset,
+            split=args.split,
+            forgetting=args.forgetting,
+            sample=args.sample,
+            seed=args.seed,
+            max_new_tokens=args.max_new_tokens,
+            max_prompt_tokens=args.max_prompt_tokens,
+            tokens_per_batch=args.tokens_per_batch,
+            decoding=Decoding(temperature=args.temperature, top_p=args.top_p, seed=args.generation_seed),
+            backend=args.backend,
+            with_cache=not args.no_cache,
+        )
+        return cls(
+            settings=settings,
+            rescore=args.rescore,
+            compare=tuple(args.compare) if args.compare else None,
+            allow_different=args.allow_different,
+            primary=args.primary,
+            profile=args.profile,
+            output=args.output_dir,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+        )
+
+    def contradiction(self) -> str | None:
+        """Return a sentence about contradictory flags; None if there are none."""
+        from codefit.evaluation import questions, task_metrics
+        from codefit.evaluation.benchmarks import formats
+
+        decoding, names = self.settings.decoding, self.settings.benchmarks
+        if not (self.rescore or self.compare or self.settings.adapted):
+            return "--hf_repository is needed: the adapter or merged model to evaluate"
+        if self.primary and self.primary not in task_metrics.NAMES:
+            return f"--primary {self.primary}: choose from {', '.join(task_metrics.NAMES)}"
+        if decoding.seed and not decoding.samples:
+            return "--generation_seed has no effect without sampling: add --temperature or --top_p"
+        if self.settings.backend == "vllm" and decoding.samples:
+            return "--backend vllm decodes greedily; leave out --temperature and --top_p, or --backend"
+        if unknown := [name for name in names if not questions.is_known(name)]:
+            known = ", ".join(("heldout", *formats.NAMES))
+            return f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file"
+        return None
 
 
-# ---------------------------------------------------------------------------------------------- before asking
+# ---------------------------------------------------------------------------------------------- preparation
 
 
-def load_questions(settings: "QuestionSettings", manifest: Manifest) -> "list[Questions]":
-    """Return what is asked, sampled."""
+def load_questions(settings: QuestionSettings, manifest: Manifest) -> "list[Questions]":
+    """Return the benchmarks with their prompts, sampled."""
     from codefit.evaluation import questions
 
     found = questions.load(settings, manifest)
     return [questions.draw(asked, settings.sample, settings.seed) for asked in found]
 
 
-def load_training(settings: "QuestionSettings", few_shot: int, manifest: Manifest) -> "TrainingData | None":
+def load_training(settings: QuestionSettings, few_shot: int, manifest: Manifest) -> "TrainingData | None":
     """Return the training data for baselines, examples and leak checks; None where they are not on this machine."""
     from codefit import records
     from codefit.evaluation.training_lookup import TrainingData
@@ -155,15 +210,15 @@ def load_training(settings: "QuestionSettings", few_shot: int, manifest: Manifes
         manifest.add_input(path)
         return TrainingData(path, settings.seed)
     if few_shot:
-        raise UserError(f"--few_shot takes its examples from {path}, which is not there; name the data with --dataset.")
-    console.show(f"note: no training data in {settings.dataset}: no nearest training item, no check for leaks")
+        raise UserError(f"--few_shot needs examples from {path}, which does not exist; name the data with --dataset.")
+    console.show(f"note: no training data in {settings.dataset}, so there is no look-up baseline and no leak check")
     return None
 
 
 def describe(
-    models: "dict[str, Model]", how: "InferenceSettings", asked: "list[Questions]", encoder: Any
+    models: "dict[str, Model]", how: InferenceSettings, asked: "list[Questions]", encoder: Any
 ) -> dict[str, int]:
-    """Print what will be asked, in how many batches; return by benchmark how many prompts are cut on the left."""
+    """Print models, benchmarks and batches; return for each benchmark how many prompts are cut on the left."""
     from codefit.generation.batched import batches
 
     for key, model in models.items():
@@ -183,10 +238,10 @@ def describe(
 
 
 def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, list[str]]:
-    """Return by benchmark the references as they come out of the tokenizer.
+    """Return the references of each benchmark after encoding and decoding with the tokenizer.
 
     Raises:
-        UserError: so much of them is lost that no prediction could be like its reference.
+        UserError: the tokenizer loses so much that no prediction could match its reference.
     """
     from codefit.scoring.edit_similarity import EDIT_SIMILARITY
 
@@ -197,8 +252,8 @@ def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, lis
         score = EDIT_SIMILARITY.score(found[each.name], references)
         if score < 99:
             raise UserError(
-                f"{each.name}: the references score only {score:.1f} in edit similarity after the tokenizer, so that "
-                "no model could score more; use a base whose tokenizer decodes every text as it was."
+                f"{each.name}: encoded and decoded by the tokenizer, the references score only {score:.1f} in edit "
+                "similarity, and no model could score more; use a base whose tokenizer is lossless."
             )
     return found
 
@@ -206,7 +261,7 @@ def refuse_lossy_tokens(asked: "list[Questions]", encoder: Any) -> dict[str, lis
 def answer_without_model(
     asked: "list[Questions]", training: "TrainingData | None", references: dict[str, list[str]]
 ) -> "results.Stored":
-    """Return by benchmark the answers of the baselines that need training data or a tokenizer."""
+    """Return for each benchmark the answers of the baselines that need training data or a tokenizer."""
     found: dict[str, dict[str, list[str]]] = {}
     for each in asked:
         found[each.name] = {"references": references[each.name]}
@@ -216,14 +271,15 @@ def answer_without_model(
     return found
 
 
-# ---------------------------------------------------------------------------------------------- the story
+# ---------------------------------------------------------------------------------------------- the benchmark
 
 
-def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
-    """Return what all models predict, or None after a dry run; what was asked goes into the manifest."""
+def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
+    """Return the predictions of all models, or None after a dry run; the benchmarks are recorded in the manifest."""
     from codefit.evaluation import contenders, inference, questions, result_schema
-    from codefit.evaluation.report import doors, results
+    from codefit.evaluation.report import comparability, results
     from codefit.evaluation.result_schema import BenchmarkInfo
+    from codefit.training.run_folder import LOSS_CURVE
 
     found = contenders.resolve(settings)
     how = found.inference
@@ -232,7 +288,7 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
 
         adapters = [str(model.folder) for model in found.models.values() if model.kind == "adapter"]
         base = found.models[contenders.BASE]
-        vllm_backend.refuse_what_it_cannot(base.name, base.revision, adapters, how.load_in_4bit)
+        vllm_backend.refuse_unsupported(base.name, base.revision, adapters, how.load_in_4bit)
     asked = load_questions(found.questions, manifest)
     encoders, models = contenders.encoders(found.models, how.max_prompt_tokens)
     found = dataclasses.replace(found, models=models)
@@ -259,69 +315,56 @@ def ask_models(settings: "BenchmarkSettings", manifest: Manifest, output: Path, 
         dataset=found.questions.dataset,
         load_in_4bit=how.load_in_4bit,
         cut_prompts=cut,
-        asked={name: doors.digest(by_key["base"].items) for name, by_key in predicted.items()},
+        asked={name: comparability.digest(by_key["base"].items) for name, by_key in predicted.items()},
     )
     predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     about = result_schema.of_manifest(manifest.content, output)
-    loss_png = Path(str(models["adapted"].folder)) / "loss.png"
+    loss_png = Path(str(models["adapted"].folder)) / LOSS_CURVE
     return results.Run(
         predictions, answer_without_model(asked, training, references), about, manifest.content, loss_png
     )
 
 
-def gather(args: argparse.Namespace, manifest: Manifest) -> "results.Run | None":
-    """Return the run to score: read again, compared from two runs, or asked now; None after a dry run."""
-    from codefit.evaluation.report import doors, results
+def gather(request: Request, manifest: Manifest) -> "results.Run | None":
+    """Return the run to score: read from disk, combined from two runs, or generated now; None after a dry run."""
+    from codefit.evaluation.report import comparability, results
 
-    if args.rescore:
-        run = results.read(args.output_dir)
-        if args.primary not in (None, run.about.arguments.primary):
-            raise UserError("The primary metric is named before a run and not after it; leave out --primary.")
+    if request.rescore:
+        run = results.read(request.output)
+        if request.primary not in (None, run.about.arguments.primary):
+            raise UserError("the primary metric is chosen before a run, not after it; leave out --primary.")
         for name, info in run.about.benchmarks.items():
-            doors.refuse_different(info.decoding, f"{name} in {args.output_dir}", args.allow_different)
+            comparability.refuse_different(info.decoding, f"{name} in {request.output}", request.allow_different)
         manifest.update(predicted_by=run.made)
-        if args.dry_run:
-            console.show(f"would score {', '.join(run.predictions)} in {args.output_dir} again")
-        return None if args.dry_run else run
-    outputs.refuse_existing(args.output_dir, args.overwrite or args.dry_run)
-    if args.compare:
-        run = results.side_by_side(args.compare[0], args.compare[1], manifest)
+        if request.dry_run:
+            console.show(f"would score again: {', '.join(run.predictions)} in {request.output}")
+        return None if request.dry_run else run
+    how = request.settings
+    read = (*how.adapted, how.base, how.dataset, how.forgetting, *how.benchmarks, *(request.compare or ()))
+    outputs.refuse_own_inputs(request.output, read)
+    outputs.refuse_existing(request.output, request.overwrite or request.dry_run)
+    if request.compare:
+        run = results.side_by_side(request.compare[0], request.compare[1], manifest)
         for name, info in run.about.benchmarks.items():
-            doors.refuse_different(info.decoding, name, args.allow_different)
-        if args.dry_run:
-            console.show(f"would compare {args.compare[0]} and {args.compare[1]} on {', '.join(run.predictions)}")
-        return None if args.dry_run else run
-    return ask_models(settings_of(args), manifest, args.output_dir, args.dry_run)
-
-
-def check(parser: cli.Parser, args: argparse.Namespace) -> None:
-    """Exit with 2 for flags that make no sense together."""
-    from codefit.evaluation import questions, task_metrics
-    from codefit.evaluation.benchmarks import formats
-
-    if not (args.rescore or args.compare or args.hf_repository):
-        parser.error("--hf_repository is needed: the adapter or merged model to measure")
-    if args.primary and args.primary not in task_metrics.NAMES:
-        parser.error(f"--primary {args.primary}: choose from {', '.join(task_metrics.NAMES)}")
-    if args.generation_seed and args.temperature is None and args.top_p is None:
-        parser.error("--generation_seed has an effect only on sampling: add --temperature or --top_p")
-    if args.backend == "vllm" and not (args.temperature is None and args.top_p is None):
-        parser.error("--backend vllm decodes greedily; leave out --temperature and --top_p, or --backend")
-    if unknown := [name for name in args.benchmark if not questions.is_known(name)]:
-        known = ", ".join(("heldout", *formats.NAMES))
-        parser.error(f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file")
+            comparability.refuse_different(info.decoding, name, request.allow_different)
+        if request.dry_run:
+            console.show(f"would compare {request.compare[0]} and {request.compare[1]} on {', '.join(run.predictions)}")
+        return None if request.dry_run else run
+    return ask_models(request.settings, manifest, request.output, request.dry_run)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Ask the models, or read their earlier predictions; score, compare, report."""
+    """Generate predictions, or read earlier ones; score, compare and report."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    check(parser, args)
+    request = Request.of(args)
+    if problem := request.contradiction():
+        parser.error(problem)
     from codefit.evaluation import comparison
     from codefit.evaluation.report import results, terminal
 
     manifest = Manifest(vars(args))
-    run = gather(args, manifest)
+    run = gather(request, manifest)
     if run is None:
         return
     score = comparison.score_items
@@ -333,10 +376,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         about.benchmarks,
         run.stored,
         about.arguments.seed,
-        profile=args.profile,
+        profile=request.profile,
         primary=about.arguments.primary,
     )
-    with outputs.new_directory(args.output_dir, args.overwrite or args.rescore) as folder:
+    with outputs.new_directory(request.output, request.overwrite or request.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
 
@@ -344,8 +387,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.show(f"\n{terminal.table(result, scores.models)}")
     if not any(result.forgetting for result in scores.benchmarks.values()):
         console.show("\nforgetting: not checked; add --forgetting with unrelated code")
-    console.show(f"\nreport: {args.output_dir / 'report.html'}\nplot:   {args.output_dir / 'scores.png'}")
-    for errors in filter(Path.is_file, (results.errors_file(args.output_dir, name) for name in scores.benchmarks)):
+    console.show(f"\nreport: {request.output / 'report.html'}\nplot:   {request.output / 'scores.png'}")
+    for errors in filter(Path.is_file, (results.errors_file(request.output, name) for name in scores.benchmarks)):
         console.show(f"errors: {errors}")
 
 

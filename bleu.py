@@ -6,7 +6,7 @@
 A text file holds one item per line; an empty line is an empty item. A predictions file of benchmarking.py is scored
 twice: "compat" holds CodeXGLUE's rounded scores, "honest" every text metric of the predictions' task, unrounded. Each
 score has a signature that says how it was computed. CodeXGLUE's evaluator post-processes lines (<EOL>, literals) for
-edit similarity and not for BLEU, and its edit similarity is this one only where python-Levenshtein is installed.
+edit similarity but not for BLEU, and its edit similarity equals this one only where python-Levenshtein is installed.
 """
 
 import json
@@ -33,7 +33,7 @@ def build_parser() -> cli.Parser:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file without line ends.
+    """Return the lines of a text file without their line endings.
 
     Raises:
         UserError: the file cannot be read, is not UTF-8 or is empty.
@@ -45,37 +45,37 @@ def read_lines(path: Path) -> list[str]:
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one item per line.") from None
     if not text:
-        raise UserError(f"{path} is empty; it needs one item per line.")
+        raise UserError(f"{path} is empty; give a file with one item per line.")
     return text.removesuffix("\n").split("\n")
 
 
 def score_lines(answers: Path, predictions: Path) -> dict[str, Any]:
-    """Return CodeXGLUE's scores of two text files."""
+    """Return the CodeXGLUE scores of a text file of predictions."""
     from codefit.evaluation.benchmarks import codexglue
 
     wanted, found = read_lines(answers), read_lines(predictions)
     if len(wanted) != len(found):
         raise UserError(
-            f"{answers} has {len(wanted)} lines and {predictions} has {len(found)}; each answer needs one prediction."
+            f"{answers} has {len(wanted)} lines and {predictions} has {len(found)}; give one prediction per reference."
         )
     return _flat(codexglue.scores(found, wanted))
 
 
 def score_records(path: Path) -> dict[str, Any]:
-    """Return the scores of a predictions file in both profiles."""
+    """Return the scores of a predictions file in both profiles, "compat" and "honest"."""
     from codefit.evaluation import task_metrics
     from codefit.evaluation.benchmarks import codexglue
 
     records = list(read_jsonl(path, Prediction))
     if not records:
-        raise UserError(f"{path} has no predictions; it needs one JSON object per line.")
+        raise UserError(f"{path} holds no predictions; give a file with one JSON object per line.")
     found, wanted = [record.prediction for record in records], [record.reference for record in records]
     honest = task_metrics.scores(found, wanted, task_metrics.task_of(records))
     return {"compat": _flat(codexglue.scores(found, wanted)), "honest": _flat(honest)}
 
 
 def _flat(scores: "ProfileScores") -> dict[str, Any]:
-    """Return scores as they are printed: the values next to `n` and `signatures`."""
+    """Return scores as they are printed: the values, and `n` and `signatures` on the same level."""
     return {**scores.values, "n": scores.n, "signatures": scores.signatures}
 
 

@@ -1,15 +1,15 @@
-"""Merge an adapter into its base, prove that nothing was lost, and push the result if asked.
+"""Merge an adapter into its base model, check that nothing was lost, and push the result if asked.
 
-The base, its revision and its quantisation are read from what train.py wrote; one argument is enough:
+The base model, its revision and its quantisation are read from the files of train.py, so one argument is enough:
 
     python merge_lora.py --hf_repository outputs/kotlin/adapter
 
     python merge_lora.py --hf_repository me/kotlin-phi --output_dir outputs/kotlin/merged --push
     python merge_lora.py --hf_repository outputs/kotlin/adapter --gguf q8_0 --scores outputs/kotlin/benchmark --push
 
-A base that was trained in 4 bits is dequantised first and merged in float32. The merged model is saved, read back from
-disk, and must predict what the adapter predicts; where it does not, nothing is kept and nothing is pushed. With --gguf,
-files for llama.cpp and Ollama and the settings of editors go into a folder beside it.
+A base that was loaded in 4 bits for training is dequantised and merged in float32. The merged model is saved, loaded
+again, and must predict what the adapter predicts; if it does not, nothing is kept or pushed. --gguf writes files for
+llama.cpp and Ollama, with editor settings, into a folder next to it.
 """
 
 import argparse
@@ -25,23 +25,24 @@ from typing import TYPE_CHECKING, Any
 from codefit import cli, console, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import ROOT, Manifest, read_manifest, sha256
+from codefit.model_files import ADAPTER_WEIGHTS, GGUF_KINDS
 from codefit.records import MAX_PROMPT_TOKENS, Pair
+from codefit.training import run_folder
 
 if TYPE_CHECKING:
     from codefit.publishing import cards
 
-PROBES = 32  # prompts on which merged model and adapter are compared
-PROBE_TEXT = ROOT / "data" / "probe.txt"  # source code for prompts where there is no data set; it never changes
-COMPLETED = 16  # of them, which both complete
-NEW_TOKENS = 32  # of a completion
+PROBES = 32  # prompts on which the merged model and the adapter are compared
+PROBE_TEXT = ROOT / "data" / "probe.txt"  # source for prompts without a data set; it never changes
+COMPLETED = 16  # of these prompts, completed by both models
+NEW_TOKENS = 32  # tokens of a completion
 
-# How far the merged model may lie from the adapter, as a share of how far the adapter lies from its base, in nats of
-# KL divergence. Rounding to bfloat16 costs a well-trained adapter far less; what costs more is a failed merge, or an
-# adapter so small that float32 is needed to keep it.
+# Largest KL divergence of the merged model from the adapter, as a share of the adapter's own divergence from its base.
+# Rounding to bfloat16 costs a well-trained adapter far less. A larger loss means a failed merge, or an adapter so small
+# that only float32 keeps it.
 LOST_SHARE = 0.02
-FLOOR = 1e-6  # nats; float32 arithmetic in another order is not exact
+FLOOR = 1e-6  # nats; float32 results depend on the order of operations
 
-KINDS = ("q8_0", "f16")  # of GGUF file
 UNITS = {"MB": 10**6, "GB": 10**9}
 
 
@@ -52,21 +53,21 @@ def build_parser() -> cli.Parser:
     add(
         "--hf_repository",
         type=cli.named,
-        default="outputs/kotlin/adapter",
-        help="the adapter: a folder of train.py, or a Hub id",
+        default=run_folder.OUTPUT,
+        help="the adapter: a folder that train.py wrote, or a Hub id",
     )
-    add("--model_name_or_path", type=cli.named, help="the base; when absent, what the adapter's metadata name")
-    add("--output_dir", type=Path, help="where the merged model goes; when absent: merged, beside the adapter")
-    add("--max_shard_size", type=size, default="5GB", help="a file of weights is not larger: 500MB, 5GB")
+    add("--model_name_or_path", type=cli.named, help="base model (default: the one that the adapter's metadata name)")
+    add("--output_dir", type=Path, help="folder for the merged model (default: merged, next to the adapter)")
+    add("--max_shard_size", type=size, default="5GB", help="largest file of weights, such as 500MB or 5GB")
     add(
         "--gguf",
         nargs="*",
-        choices=KINDS,
+        choices=GGUF_KINDS,
         help="also write GGUF files for llama.cpp and editors; q8_0 if none is named",
     )
     add("--push", action="store_true", help="push the result to the Hub repository of the adapter")
-    add("--private", action="store_true", help="push only to a private repository; a new one is made private")
-    add("--scores", type=Path, help="the folder of this model's benchmark, for the card")
+    add("--private", action="store_true", help="push only to a private repository; a new one is private")
+    add("--scores", type=Path, help="folder of this model's benchmark results, for the model card")
     cli.add_output_flags(parser)
     return parser
 
@@ -81,20 +82,20 @@ def size(text: str) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MergeSettings:
-    """What the user asked for.
+    """The settings of a run.
 
     Attributes:
-        name: of the adapter: a folder or a Hub id.
-        base: is used instead of the one that the adapter names.
-        output: where the merged model goes.
-        max_shard_size: most bytes of a file of weights.
-        gguf: kinds of GGUF files.
-        push: whether the result goes to the Hub.
-        private: whether only to a private repository.
-        scores: folder of a benchmark, for the card.
-        overwrite: whether an output that is there is replaced.
-        dry_run: whether nothing is done.
-        flags: all of the above as they were given, for the manifest.
+        name: the adapter: a folder or a Hub id.
+        base: base model to use instead of the one that the adapter names.
+        output: folder for the merged model.
+        max_shard_size: largest file of weights, in bytes.
+        gguf: kinds of GGUF files to write.
+        push: whether to push the result to the Hub.
+        private: whether to push only to a private repository.
+        scores: folder of benchmark results, for the model card.
+        overwrite: whether to replace an existing output.
+        dry_run: whether to only say what would happen.
+        flags: the flags as given, for the manifest.
     """
 
     name: str
@@ -109,10 +110,28 @@ class MergeSettings:
     dry_run: bool
     flags: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, args: argparse.Namespace, is_whole: bool) -> "MergeSettings":
+        """Return what a command line asks for; a whole model is not merged, and its GGUF files go next to it."""
+        name = args.hf_repository
+        return cls(
+            name=name,
+            base=args.model_name_or_path,
+            output=args.output_dir or (Path(name) if is_whole else default_output(name)),
+            max_shard_size=args.max_shard_size,
+            gguf=() if args.gguf is None else tuple(args.gguf or GGUF_KINDS[:1]),
+            push=args.push,
+            private=args.private,
+            scores=args.scores,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+            flags=vars(args),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is merged into what."""
+    """The adapter, its base model, and how the adapter was trained."""
 
     adapter: Path
     base: str
@@ -125,10 +144,10 @@ class Plan:
 
 
 def make_plan(name: str, base: str | None = None) -> Plan:
-    """Read base, revision and quantisation from the adapter's own files; `base` is used instead of the one they name.
+    """Read base model, revision and quantisation from the adapter's files; `base` overrides the one that they name.
 
     Raises:
-        UserError: the name is that of nothing that can be merged.
+        UserError: there is no adapter of this name.
     """
     from codefit.modeling import hub_files
 
@@ -148,19 +167,22 @@ def make_plan(name: str, base: str | None = None) -> Plan:
     )
 
 
-# ---------------------------------------------------------------------------------------------- the proof
+# ---------------------------------------------------------------------------------------------- merge and check
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
-    """What a model says to the probes: log-probabilities of the next token, and the first completions as text."""
+class ProbeOutputs:
+    """The outputs of a model for the probe prompts: next-token log-probabilities, and the first completions as text.
+
+    `log_probabilities` is a float32 tensor of shape (prompts, vocabulary).
+    """
 
     log_probabilities: Any
     completions: list[str]
 
 
 def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
-    """Return token ids of PROBES prompts: validation pairs of the training data, else growing parts of PROBE_TEXT."""
+    """Return the token ids of PROBES prompts, from validation pairs or from growing parts of PROBE_TEXT."""
     file = Path(plan.dataset or "") / "validation.jsonl"
     if plan.dataset and file.is_file():
         pairs = itertools.islice(records.read_jsonl(file, Pair), PROBES)
@@ -171,8 +193,8 @@ def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
     return [encoder.prompt_ids("".join(lines[: 4 * (n + 1)])) for n in range(PROBES)]
 
 
-def ask(model: Any, encoder: Any, prompts: list[list[int]]) -> Answers:
-    """Return what a model says to the probes."""
+def probe(model: Any, encoder: Any, prompts: list[list[int]]) -> ProbeOutputs:
+    """Return the outputs of a model for the probe prompts."""
     from codefit.generation import batched
     from codefit.modeling import merging
 
@@ -183,13 +205,13 @@ def ask(model: Any, encoder: Any, prompts: list[list[int]]) -> Answers:
         eos_ids=encoder.eos_ids,
         pad_id=encoder.pad_id,
     )
-    return Answers(
+    return ProbeOutputs(
         merging.next_token_log_probabilities(model, prompts), [encoder.decode(each.ids) for each in completions]
     )
 
 
-def ask_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]]) -> tuple[Any, Answers]:
-    """Return the log-probabilities of the base, and what base and adapter say, as it was trained (4-bit or not)."""
+def probe_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]]) -> tuple[Any, ProbeOutputs]:
+    """Return the log-probabilities of the base alone, and the outputs of base and adapter, quantised as in training."""
     import torch
 
     from codefit.modeling import loading, merging
@@ -199,28 +221,28 @@ def ask_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]]) -
     model = loading.attach_adapter(model, str(plan.adapter))
     if not loading.can_be_merged(model):
         raise UserError(
-            f"{plan.adapter} learned biases (lora_bias) of layers that have none in {plan.base}, so that no merge can "
-            "hold them; serve it with PEFT instead."
+            f"{plan.adapter} has biases (lora_bias) for layers that have none in {plan.base}, so it cannot be merged; "
+            "serve it with PEFT instead."
         )
     with model.disable_adapter():
-        without = merging.next_token_log_probabilities(model, prompts)
-    return without, ask(model, encoder, prompts)
+        base_only = merging.next_token_log_probabilities(model, prompts)
+    return base_only, probe(model, encoder, prompts)
 
 
-def ask_merged(folder: Path, encoder: Any, prompts: list[list[int]]) -> Answers:
-    """Return what the model in a folder says."""
+def probe_merged(folder: Path, encoder: Any, prompts: list[list[int]]) -> ProbeOutputs:
+    """Return the outputs of the model in a folder for the probe prompts."""
     import torch
 
     from codefit.modeling import loading
 
-    return ask(loading.load_model(str(folder), dtype=torch.float32), encoder, prompts)
+    return probe(loading.load_model(str(folder), dtype=torch.float32), encoder, prompts)
 
 
 def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
-    """Write the merged model to work, in the smallest type that keeps the adapter; return what was measured.
+    """Write the merged model to `work`, in bfloat16 if that keeps the adapter, else in float32; return measurements.
 
     Raises:
-        UserError: the model read back from disk does not predict what the adapter predicts.
+        UserError: the merged model, loaded from disk, does not predict what the adapter predicts.
     """
     import torch
 
@@ -234,43 +256,47 @@ def merge(plan: Plan, work: Path, shard_bytes: int) -> dict[str, Any]:
     encoder = Encoder(tokenizer, plan.max_prompt_tokens, ends=ends)
     prompts = probe_prompts(plan, encoder)
     base = merging.Base(plan.base, plan.revision, plan.load_in_4bit, getattr(torch, plan.dtype))
-    without, wanted = ask_adapter(base, plan, encoder, prompts)
-    effect, _ = merging.divergence(wanted.log_probabilities, without)
+    base_only, adapted = probe_adapter(base, plan, encoder, prompts)
+    effect, _ = merging.divergence(adapted.log_probabilities, base_only)
     allowed = max(LOST_SHARE * effect, FLOOR)
     measured: list[dict[str, Any]] = []
     for dtype in (torch.bfloat16, torch.float32):
-        gc.collect()  # models refer to themselves; one that was asked goes before another comes
+        gc.collect()  # models hold reference cycles; free one before the next is loaded
         merging.write_merged(base, str(plan.adapter), tokenizer, work, dtype, shard_bytes)
         gc.collect()
-        said = ask_merged(work, encoder, prompts)
-        measured.append({"dtype": str(dtype).removeprefix("torch."), **compare(wanted, said)})
+        merged = probe_merged(work, encoder, prompts)
+        measured.append({"dtype": str(dtype).removeprefix("torch."), **compare(adapted, merged)})
         if measured[-1]["kl_to_adapter"] <= allowed:
             break
     report(measured, effect, allowed, len(prompts))
     distance = measured[-1]["kl_to_adapter"]
-    if not distance <= allowed:  # so that what is not a number is refused too
+    if not distance <= allowed:  # written this way so that NaN is refused too
         raise UserError(
             f"the merged model differs from the adapter (KL {distance:.2e} nats, {allowed:.2e} allowed) "
-            f"and was not kept; check that {plan.base} is the base it was trained on."
+            f"and was not kept; check that {plan.base} is the base that the adapter was trained on."
         )
     return {**measured[-1], "kl_adapter_to_base": effect, "probes": len(prompts)}
 
 
-def compare(wanted: Answers, said: Answers) -> dict[str, float]:
-    """Return how near the answers of the merged model come to those of the adapter."""
+def compare(adapted: ProbeOutputs, merged: ProbeOutputs) -> dict[str, float]:
+    """Return how close the outputs of the merged model are to those of the adapter."""
     from codefit.modeling import merging
     from codefit.scoring.edit_similarity import EDIT_SIMILARITY
 
-    distance, agreement = merging.divergence(wanted.log_probabilities, said.log_probabilities)
-    pairs = zip(said.completions, wanted.completions, strict=True)
-    alike = [EDIT_SIMILARITY.of_pair(ours, theirs)[0] for ours, theirs in pairs]
-    return {"kl_to_adapter": distance, "top1_agreement": agreement, "edit_similarity": sum(alike) / len(alike)}
+    distance, agreement = merging.divergence(adapted.log_probabilities, merged.log_probabilities)
+    pairs = zip(merged.completions, adapted.completions, strict=True)
+    similarities = [EDIT_SIMILARITY.of_pair(ours, theirs)[0] for ours, theirs in pairs]
+    return {
+        "kl_to_adapter": distance,
+        "top1_agreement": agreement,
+        "edit_similarity": sum(similarities) / len(similarities),
+    }
 
 
 def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes: int) -> None:
-    """Say how near the merged model came, in each type it was saved in."""
-    console.show(f"the adapter moves its base by {effect:.2e} nats (KL, {probes} prompts); the merged model may lose")
-    console.show(f"{allowed:.2e} of it:\n")
+    """Print how close the merged model is to the adapter, for each dtype that was tried."""
+    console.show(f"KL divergence of the adapter from its base: {effect:.2e} nats ({probes} prompts); the merged")
+    console.show(f"model may diverge from the adapter by {allowed:.2e} nats:\n")
     rows = [
         (
             row["dtype"],
@@ -285,43 +311,25 @@ def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes
     console.show(console.table(rows, header))
 
 
-# ---------------------------------------------------------------------------------------------- the story
-
-
-def settings_of(flags: Mapping[str, Any], is_whole: bool) -> MergeSettings:
-    """Return what the flags ask for; a whole model is not merged, and its GGUF files go next to it."""
-    name = flags["hf_repository"]
-    return MergeSettings(
-        name=name,
-        base=flags["model_name_or_path"],
-        output=flags["output_dir"] or (Path(name) if is_whole else default_output(name)),
-        max_shard_size=flags["max_shard_size"],
-        gguf=() if flags["gguf"] is None else tuple(flags["gguf"] or KINDS[:1]),
-        push=flags["push"],
-        private=flags["private"],
-        scores=flags["scores"],
-        overwrite=flags["overwrite"],
-        dry_run=flags["dry_run"],
-        flags=flags,
-    )
+# ---------------------------------------------------------------------------------------------- the stage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Plan, merge, verify, export, push."""
-    flags = vars(build_parser().parse_args(argv))
+    """Plan, merge, check, export, push."""
+    args = build_parser().parse_args(argv)
 
     from codefit.modeling import hub_files
 
-    name = flags["hf_repository"]
+    name = args.hf_repository
     is_whole = not hub_files.is_adapter(name) and hub_files.is_whole(name)
-    settings = settings_of(flags, is_whole)
+    settings = MergeSettings.of(args, is_whole)
     if is_whole:
-        return without_merge(settings)
+        return export_full_model(settings)
     plan = make_plan(name, settings.base)
-    settle(settings, plan)
+    check_plan(settings, plan)
     if settings.dry_run:
         return None
-    output, weights = settings.output, sha256(plan.adapter / "adapter_model.safetensors")
+    output, weights = settings.output, sha256(plan.adapter / ADAPTER_WEIGHTS)
     done = None if settings.overwrite or not output.is_dir() else read_manifest(output).get("adapter_sha256")
     if done == weights:
         console.show("already merged and verified; nothing to do.")
@@ -337,7 +345,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def export(settings: MergeSettings, model: Path, repository: str | None) -> None:
-    """Write the GGUF files of a whole model next to the output."""
+    """Write the GGUF files of a full model next to the output."""
     from codefit.publishing import folder
 
     folder.write(
@@ -350,10 +358,9 @@ def export(settings: MergeSettings, model: Path, repository: str | None) -> None
     )
 
 
-def settle(settings: MergeSettings, plan: Plan) -> None:
-    """Say what will happen, and refuse before any work what cannot succeed."""
-    if settings.output.resolve() == plan.adapter.resolve():
-        raise UserError("--output_dir is the adapter itself; name another folder.")
+def check_plan(settings: MergeSettings, plan: Plan) -> None:
+    """Print the plan, and raise UserError before any work if it cannot succeed."""
+    outputs.refuse_own_inputs(settings.output, [plan.adapter, plan.base, settings.scores])
     console.show(f"adapter  {settings.name}\nbase     {plan.base}" + (", dequantised" if plan.load_in_4bit else ""))
     console.show(f"output   {settings.output}")
     if settings.push and not plan.repository:
@@ -378,25 +385,25 @@ def settle(settings: MergeSettings, plan: Plan) -> None:
 
 
 def scores_of(settings: MergeSettings, plan: Plan) -> "list[cards.BenchmarkRow]":
-    """Return the rows of --scores; none without it."""
+    """Return the benchmark results of --scores, [] without that flag."""
     from codefit.publishing import cards
 
     names = {settings.name, str(plan.adapter), str(settings.output), plan.repository or settings.name}
     return cards.read_scores(settings.scores, names) if settings.scores else []
 
 
-def without_merge(settings: MergeSettings) -> None:
-    """Export a whole model, in which there is nothing to merge."""
+def export_full_model(settings: MergeSettings) -> None:
+    """Export a full model, which needs no merge."""
     from codefit.publishing import folder, gguf
 
     model = Path(settings.name)
     if not settings.gguf or settings.push or settings.scores:
         raise UserError(
-            f"{settings.name} is a whole model, so there is nothing to merge; benchmark it or serve it as it is, "
-            "or give --gguf alone for editors."
+            f"{settings.name} is a full model, not an adapter, so there is nothing to merge; use it as it is, or give "
+            "--gguf without --push and --scores to export it for editors."
         )
     if not model.is_dir():
-        raise UserError(f"{settings.name} is not on this machine; fetch it with `hf download`, name its folder.")
+        raise UserError(f"{settings.name} is not on this machine; download it with `hf download` and give the folder.")
     gguf.refuse(gguf.read_config(model), model)
     folder.refuse(settings.output, settings.overwrite)
     console.show(f"model    {model}\noutput   {folder.beside(settings.output)}")
@@ -405,7 +412,7 @@ def without_merge(settings: MergeSettings) -> None:
 
 
 def run(settings: MergeSettings, plan: Plan, weights: str) -> None:
-    """Merge into a folder aside, and move it to its place only when it is proven."""
+    """Merge into a temporary folder, and move it to the output only after the check has passed."""
     manifest = Manifest(settings.flags)
     with outputs.new_directory(settings.output, settings.overwrite) as work:
         manifest.update(
@@ -417,7 +424,7 @@ def run(settings: MergeSettings, plan: Plan, weights: str) -> None:
             max_prompt_tokens=plan.max_prompt_tokens,
             merge=merge(plan, work, settings.max_shard_size),
         )
-        for name in ("trainer_state.json", "loss.png"):
+        for name in (run_folder.STATE, run_folder.LOSS_CURVE):
             if (plan.adapter / name).is_file():
                 shutil.copy(plan.adapter / name, work / name)
         manifest.write(work)
@@ -426,7 +433,7 @@ def run(settings: MergeSettings, plan: Plan, weights: str) -> None:
 
 
 def write_card(settings: MergeSettings, plan: Plan, work: Path) -> None:
-    """Put a card into the merged folder, for whoever finds it; a push writes it anew, with the licence of the base."""
+    """Write a model card into the merged folder; a push writes it again, with the licence of the base."""
     from codefit.publishing import cards
 
     text = cards.merged_card(work, plan.repository or settings.output.name, scores_of(settings, plan), "", plan.adapter)
@@ -434,7 +441,7 @@ def write_card(settings: MergeSettings, plan: Plan, work: Path) -> None:
 
 
 def push(settings: MergeSettings, plan: Plan) -> None:
-    """Push the merged model with its adapter, and the GGUF files to a repository of their own."""
+    """Push the merged model with its adapter, and the GGUF files to their own repository."""
     from codefit.publishing import folder, push
 
     repository, private = str(plan.repository), settings.private or None
@@ -449,7 +456,7 @@ def push(settings: MergeSettings, plan: Plan) -> None:
 
 
 def default_output(name: str) -> Path:
-    """Return where the merged model of an adapter goes: beside a local one, under outputs/ for one of the Hub."""
+    """Return the default folder of a merged model: next to a local adapter, under outputs/ for one from the Hub."""
     return Path(name).parent / "merged" if Path(name).is_dir() else Path("outputs") / name.split("/")[-1] / "merged"
 
 

@@ -1,4 +1,4 @@
-"""Turn repositories into documents: one record for every source file, and one for every file that was left out.
+"""Turn repositories into documents: one record per source file, and one per rejected file with the reason.
 
     python parse_data.py --repository path/to/project --language python --output data/python_raw.jsonl
 
@@ -11,9 +11,9 @@
         --output data/kotlin_many_raw.jsonl
 
 A source is a git URL (or owner/name on GitHub), a local repository, a git bundle, a .tar.gz, .tgz, .zip or .whl
-archive, or a folder. Git is read from its object store and archives in place: nothing of a source is ever run.
-Next to the documents lie `*.rejected.jsonl`, which names every other file of the languages with the reason why it was
-left out, and `*.manifest.json`. GITHUB_TOKEN in the environment is for --github_search.
+archive, or a folder. Git is read from its object store, archives are read in place, and no code of a source is ever
+run. `*.rejected.jsonl`, next to the documents, lists all other files of the languages with the reason why each was
+rejected; `*.manifest.json` records the run. --github_search reads GITHUB_TOKEN from the environment.
 """
 
 import argparse
@@ -40,7 +40,7 @@ PARQUET_ROWS = 512
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What a run of this stage is asked for: the flags, with the sources that are meant where none are named."""
+    """The settings of a run: the flags, with the default source where none is given."""
 
     sources: Sequence[str]
     query: str | None
@@ -52,10 +52,10 @@ class Request:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Request":
-        """Return what a command line asks for.
+        """Return the settings that a command line gives.
 
         Raises:
-            UserError: the name of the output says no format.
+            UserError: the file name of the output has no known format.
         """
         if args.output.suffix not in {".jsonl", ".parquet"}:
             raise UserError(f"--output {args.output} must end in .jsonl or .parquet.")
@@ -78,17 +78,19 @@ def build_parser() -> cli.Parser:
         metavar="SOURCE",
         help=f"one or more sources, read in this order (default: {DEFAULT_REPOSITORY})",
     )
-    parser.add_argument("--github_search", metavar="QUERY", help="all repositories that this search on GitHub finds")
+    parser.add_argument("--github_search", metavar="QUERY", help="read all repositories that this GitHub search finds")
     parser.add_argument("--revision", help="branch, tag or commit of a git source (default: its HEAD)")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=["kotlin"], help="languages to keep")
     parser.add_argument(
         "--code_blocks",
         action="store_true",
-        help="instead of files: the code blocks of Markdown, RST and HTML pages, and the files that these include",
+        help="read code blocks of Markdown, RST and HTML pages, and the files they include, instead of source files",
     )
     parser.add_argument("--output", type=Path, default=Path("data/kotlin_code_raw.jsonl"), help=".jsonl or .parquet")
-    parser.add_argument("--max_bytes", type=cli.number(int, 1), default=1_000_000, help="largest file to keep")
-    parser.add_argument("--min_bytes", type=cli.number(int, 0), default=1, help="smallest file to keep")
+    parser.add_argument(
+        "--max_bytes", type=cli.number(int, 1), default=1_000_000, help="largest file to keep, in bytes"
+    )
+    parser.add_argument("--min_bytes", type=cli.number(int, 0), default=1, help="smallest file to keep, in bytes")
     cli.add_output_flags(parser)
     return parser
 
@@ -97,11 +99,11 @@ def build_parser() -> cli.Parser:
 
 
 def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, request: Request) -> None:
-    """Write what became of every file of the sources that the journal does not hold yet.
+    """Write the outcome of every file of the sources that are not in the journal yet.
 
     Args:
-        searched: the names of sources that a search found. One of them that is gone is counted, and the others go on;
-            one that the user named has to be there.
+        searched: the names of sources that a search found. If one of them cannot be read, it is counted and the run
+            continues; a source that the user named must be readable.
     """
     left = places[len(journal.tallies) :]
     with opened(left, request.revision, request.selection, journal.seen) as sources:
@@ -128,18 +130,20 @@ def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, 
             journal.finish(tally)
 
 
-# ------------------------------------------------------------------------------------------- what is said about it
+# ------------------------------------------------------------------------------------------- messages and tables
 
 
 def refuse_empty(tallies: Sequence[Tally], languages: Sequence[str]) -> None:
-    """Raise UserError if no source gave a document, and say what the sources hold instead."""
+    """Raise UserError if the sources contain no document to keep; the message says what they contain instead."""
     if any(tally.documents for tally in tallies):
         return
     names, asked = " and ".join(tally.place.name for tally in tallies), " or ".join(languages)
     reasons = sum((tally.rejections for tally in tallies), Counter())
     if reasons:
         listed = ", ".join(f"{count} {rule}" for rule, count in reasons.most_common(4))
-        raise UserError(f"every {asked} file of {names} was rejected ({listed}); choose another source or limit.")
+        raise UserError(
+            f"every {asked} file of {names} was rejected ({listed}); change the limits, or choose another source."
+        )
     suffixes = sum((tally.suffixes for tally in tallies), Counter())
     known = [(suffix, count) for suffix, count in suffixes.most_common() if suffix in BY_SUFFIX][:3]
     if not known:
@@ -170,17 +174,17 @@ def summary(tallies: Sequence[Tally]) -> str:
 
 
 def places_of(texts: Sequence[str], found: Sequence[Place]) -> list[Place]:
-    """Return the sources in order; two of the same name could not be told apart in what follows."""
+    """Return the sources in order. Raises UserError for two of the same name: their files could not be told apart."""
     places = [locate(text) for text in texts]
     named = {place.name for place in places}
     places += [place for place in found if place.name not in named]
     for name, count in Counter(place.name for place in places).items():
         if count > 1:
-            raise UserError(f"{count} sources are called {name}; rename one, so that their files can be told apart.")
+            raise UserError(f"{count} sources have the name {name}; rename one so that their files can be told apart.")
     return places
 
 
-def say_what_would_happen(request: Request) -> None:
+def print_dry_run(request: Request) -> None:
     """Print the sources, the slices of the search and the output."""
     if places := places_of(request.sources, []):
         console.show(console.table([[p.name, p.kind, p.where] for p in places], ["source", "kind", "where"]))
@@ -195,7 +199,7 @@ def say_what_would_happen(request: Request) -> None:
 
 
 def write_output(request: Request, manifest: Manifest) -> list[Tally]:
-    """Search, read all sources and make the output. What a failure leaves is what the next run can go on with."""
+    """Search, read all sources and write the output. After a failure, the next run continues from the journal."""
     found: list[Place] = []
     state = outputs.workspace(request.output) / "search"
     if request.query:
@@ -203,7 +207,7 @@ def write_output(request: Request, manifest: Manifest) -> list[Tally]:
 
         found, counted = github_search.search(request.query, state, console.show)
         manifest.update(github_search={"query": request.query, "counted": counted, "found": len(found)})
-        console.show(f"GitHub counts {counted:,} repositories and lists {len(found):,}")
+        console.show(f"GitHub reports {counted:,} repositories and returned {len(found):,}")
     places = places_of(request.sources, found)
     chosen = {"revision": request.revision, **dataclasses.asdict(request.selection)}
     command = {**chosen, "toolkit": toolkit_commit(), "places": [dataclasses.asdict(place) for place in places]}
@@ -234,7 +238,7 @@ def write_output(request: Request, manifest: Manifest) -> list[Tally]:
 
 
 def finish(journal: Journal, output: Path, manifest: Manifest) -> None:
-    """Make the output of what the journal holds."""
+    """Turn a complete journal into the output."""
     aside = outputs.partial(output)
     if output.suffix == ".parquet":
         write_parquet(aside, records.read_jsonl(journal.documents, Document), PARQUET_ROWS)
@@ -246,14 +250,14 @@ def finish(journal: Journal, output: Path, manifest: Manifest) -> None:
 
 
 def rejected_of(output: Path) -> Path:
-    """Return where the files that were left out are listed."""
+    """Return the path of the list of rejected files."""
     return output.with_name(output.name + ".rejected.jsonl")
 
 
 def refuse_output(output: Path, overwrite: bool) -> None:
     """Raise UserError if the output, its list of rejections or its manifest may not be written."""
     outputs.refuse_existing(output, overwrite, is_file=True)
-    written_before = outputs.manifest_of(output).is_file()  # then all three are ours
+    written_before = outputs.manifest_of(output).is_file()  # then codefit wrote all three
     for place in (rejected_of(output), outputs.manifest_of(output)):
         outputs.refuse_existing(place, overwrite or written_before, is_file=True)
 
@@ -263,15 +267,15 @@ def main(argv: list[str] | None = None) -> None:
     request, manifest = Request.of(args), Manifest(vars(args))
     output = request.output
     if request.dry_run:
-        say_what_would_happen(request)
+        print_dry_run(request)
         return
     refuse_output(output, request.overwrite)
     try:
         with outputs.alone(output):
             refuse_output(output, request.overwrite)
-            temporary.remove_left()  # a source that is finished opens none, and would leave what a kill left
+            temporary.remove_left()  # reading a source does this too, but finished sources are not read again
             tallies = write_output(request, manifest)
-    except OSError as error:  # what goes wrong with a source is stated where it is read
+    except OSError as error:  # errors of a source are raised as UserError where it is read
         raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
     console.show(summary(tallies))
     console.show(f"\nwrote {output}, {rejected_of(output).name} and {outputs.manifest_of(output).name}")

@@ -1,4 +1,4 @@
-"""Turn documents into curated, split training pairs: clean, drop what teaches nothing, split, then build the pairs.
+"""Turn documents into training pairs: clean, filter, deduplicate, split, then build the pairs.
 
     python preprocess_data.py --input data/python_raw.jsonl --output data/python_prepared
 
@@ -8,9 +8,9 @@
 
     python preprocess_data.py --output data/kotlin_prepared_dataset --verify
 
-The output folder holds train.jsonl, validation.jsonl, test.jsonl, rejected.jsonl (every document that was left out and
-why) and manifest.json. Files are split before pairs are built, exact duplicates are removed, and no train file is a
-near-duplicate of an evaluation file; `--verify` computes that again from the input of an existing output.
+The output folder holds train.jsonl, validation.jsonl, test.jsonl, rejected.jsonl (every rejected document with the
+reason) and manifest.json. Files are split before pairs are built, exact duplicates are removed, and no train file is a
+near-duplicate of a held-out file; `--verify` checks this for an existing output, starting again from its input.
 """
 
 import argparse
@@ -26,8 +26,7 @@ from typing import Any
 from codefit import cli, console, outputs, records
 from codefit.code.languages import LANGUAGES
 from codefit.curation.corpus import Corpus, RejectionLog
-from codefit.curation.curate import CurationOptions as Curation
-from codefit.curation.curate import batched, curate_all
+from codefit.curation.curate import CurationOptions, batched, curate_all
 from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.neighbours import Neighbours
 from codefit.curation.split import UNITS, Splitting, moment
@@ -48,49 +47,61 @@ def build_parser() -> cli.Parser:
         nargs="+",
         default=["data/kotlin_code_raw.jsonl"],
         metavar="DOCUMENTS",
-        help="document files (.jsonl, .parquet) or data sets on the Hub",
+        help="document files (.jsonl, .parquet) or Hub data sets",
     )
-    parser.add_argument("--output", type=Path, default=Path("data/kotlin_prepared_dataset"), help="folder to write")
+    parser.add_argument("--output", type=Path, default=Path(records.PREPARED), help="folder to write")
     add_task_flags(parser)
     add_curation_flags(parser)
     add_split_flags(parser)
-    parser.add_argument("--engine", choices=ENGINES, default="local", help="what runs it: docs/scaling.md")
-    parser.add_argument("--num_workers", type=cli.number(int, 1), help="processes (default: one a processor)")
-    parser.add_argument("--ray_address", help="with --engine ray: the cluster (default: one on this machine)")
-    parser.add_argument("--verify", action="store_true", help="check that no split of --output leaks into another")
-    parser.add_argument("--hf_repository", help="data set on the Hub to push the output to")
-    parser.add_argument("--private", action="store_true", help="push only to a private one; a new one is made private")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="local", help="where curation and pair building run (see docs/scaling.md)"
+    )
+    parser.add_argument(
+        "--num_workers", type=cli.number(int, 1), help="number of processes (default: one per processor)"
+    )
+    parser.add_argument(
+        "--ray_address", help="with --engine ray: address of the cluster (default: start one on this machine)"
+    )
+    parser.add_argument("--verify", action="store_true", help="check an existing --output for leaks between its splits")
+    parser.add_argument("--hf_repository", help="Hub data set to push the output to")
+    parser.add_argument("--private", action="store_true", help="push only to a private data set; a new one is private")
     cli.add_output_flags(parser)
     return parser
 
 
 def add_task_flags(parser: cli.Parser) -> None:
-    """Add what pairs are built, and how large they are."""
-    parser.add_argument("--task", choices=TASKS, default="completion", help="which pairs to build")
+    """Add the flags of the task: which pairs are built, and how long they are."""
+    parser.add_argument("--task", choices=TASKS, default="completion", help="the kind of pairs to build")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, help="keep only these languages (default: all)")
-    parser.add_argument("--model_name_or_path", default="microsoft/phi-1_5", help="model whose tokenizer counts")
     parser.add_argument(
-        "--max_prompt_tokens", type=cli.number(int, 16), default=MAX_PROMPT_TOKENS, help="longest prompt"
+        "--model_name_or_path", default="microsoft/phi-1_5", help="model whose tokenizer counts the tokens"
     )
-    parser.add_argument("--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion")
+    parser.add_argument(
+        "--max_prompt_tokens", type=cli.number(int, 16), default=MAX_PROMPT_TOKENS, help="longest prompt, in tokens"
+    )
+    parser.add_argument(
+        "--max_completion_tokens", type=cli.number(int, 1), default=64, help="longest completion, in tokens"
+    )
     parser.add_argument(
         "--repository_context",
         type=cli.number(int, 0),
         default=0,
         metavar="N",
-        help="task completion: tokens of the prompt for other files of the repository",
+        help="task completion: tokens of each prompt to fill with other files of the repository",
     )
-    parser.add_argument("--window_step", type=cli.number(int, 1), default=128, help="tokens between two cuts")
-    parser.add_argument("--max_pairs_per_file", type=cli.number(int, 1), default=40, help="cuts in one file")
-    parser.add_argument("--lines_before", type=cli.number(int, 1), default=15, help="task line: lines that are known")
+    parser.add_argument("--window_step", type=cli.number(int, 1), default=128, help="tokens between two cut points")
+    parser.add_argument("--max_pairs_per_file", type=cli.number(int, 1), default=40, help="most cut points in a file")
     parser.add_argument(
-        "--lines_after", type=cli.number(int, 0), default=10, help="task line: the same behind the line"
+        "--lines_before", type=cli.number(int, 1), default=15, help="task line: lines of context before the target line"
+    )
+    parser.add_argument(
+        "--lines_after", type=cli.number(int, 0), default=10, help="task line: lines of context after the target line"
     )
     parser.add_argument(
         "--prompt_format",
         choices=PROMPT_FORMATS,
         default="plain",
-        help="tasks line, naming and summary: how a model is asked",
+        help="tasks line, naming and summary: the prompt format",
     )
     parser.add_argument(
         "--codexglue", action="store_true", help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue"
@@ -98,19 +109,19 @@ def add_task_flags(parser: cli.Parser) -> None:
 
 
 def add_curation_flags(parser: cli.Parser) -> None:
-    """Add what is dropped and what is changed before pairs are built."""
-    parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the rules are")
+    """Add the flags of curation: what is rejected and what is changed before pairs are built."""
+    parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the filter rules are")
     parser.add_argument(
         "--rule",
         nargs="+",
         type=rule,
         default=[],
         metavar="NAME=VALUE",
-        help="limits of single rules, e.g. long_line=2000 few_letters=off",
+        help="change the limit of single rules, e.g. long_line=2000 few_letters=off",
     )
-    parser.add_argument("--format", action="store_true", help="format Python with ruff before anything else")
-    parser.add_argument("--strip_comments", action="store_true", help="take comments out")
-    parser.add_argument("--strip_docstrings", action="store_true", help="take docstrings out of Python")
+    parser.add_argument("--format", action="store_true", help="format Python with ruff first")
+    parser.add_argument("--strip_comments", action="store_true", help="remove comments")
+    parser.add_argument("--strip_docstrings", action="store_true", help="remove Python docstrings")
     parser.add_argument(
         "--redact",
         action=argparse.BooleanOptionalAction,
@@ -120,16 +131,18 @@ def add_curation_flags(parser: cli.Parser) -> None:
 
 
 def add_split_flags(parser: cli.Parser) -> None:
-    """Add what is trained on and what is held out."""
-    parser.add_argument("--split_by", choices=UNITS, default="file", help="what is never divided between splits")
+    """Add the flags of the split and of decontamination."""
+    parser.add_argument(
+        "--split_by", choices=UNITS, default="file", help="the unit that is never divided between splits"
+    )
     parser.add_argument(
         "--validation_since",
         type=date,
         metavar="DATE",
-        help="with --split_by time: files committed since then are validation",
+        help="with --split_by time: files committed since then go to validation",
     )
     parser.add_argument(
-        "--test_since", type=date, metavar="DATE", help="with --split_by time: files committed since then are test"
+        "--test_since", type=date, metavar="DATE", help="with --split_by time: files committed since then go to test"
     )
     parser.add_argument(
         "--decontaminate",
@@ -137,15 +150,17 @@ def add_split_flags(parser: cli.Parser) -> None:
         type=Path,
         default=[],
         metavar="FILE",
-        help="benchmarks (.jsonl, .parquet, text) of which no document may hold a piece",
+        help="benchmarks (.jsonl, .parquet, text): documents that contain a piece of one are rejected",
     )
-    parser.add_argument("--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
-    parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the cuts")
+    parser.add_argument(
+        "--validation_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units in validation"
+    )
+    parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units in test")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split and the cut points")
 
 
 def rule(text: str) -> str:
-    """Return a `NAME=VALUE` that names a rule and a limit for it; as a type of argparse."""
+    """Argparse type: a `NAME=VALUE` with the name of a rule and its limit, unchanged."""
     try:
         parsed_rule(text)
     except ValueError as error:
@@ -154,51 +169,106 @@ def rule(text: str) -> str:
 
 
 def date(text: str) -> str:
-    """Return an ISO 8601 date as it is; as a type of argparse."""
+    """Argparse type: an ISO 8601 date, unchanged."""
     if moment(text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2020-01-31")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2020-01-31")
     return text
 
 
-def checked(parser: cli.Parser, args: argparse.Namespace) -> argparse.Namespace:
-    """Exit with 2 where flags contradict each other."""
-    since = [args.validation_since, args.test_since]
-    if any(since) and args.split_by != "time":
-        parser.error("--validation_since and --test_since need --split_by time")
-    if any(since) and not all(since):
-        parser.error("--validation_since and --test_since go together")
-    if all(since) and since != sorted(since, key=lambda since: str(moment(since))):
-        parser.error("--validation_since must not be later than --test_since")
-    if args.ray_address and args.engine != "ray":
-        parser.error("--ray_address needs --engine ray")
-    if args.repository_context and args.task != "completion":
-        parser.error("--repository_context needs --task completion")
-    if args.repository_context > args.max_prompt_tokens - MIN_PROMPT_TOKENS:
-        parser.error(f"--repository_context is a part of --max_prompt_tokens; leave {MIN_PROMPT_TOKENS} for the prompt")
-    if args.codexglue and (args.task != "method" or "python" not in (args.language or ["python"])):
-        parser.error("--codexglue needs --task method and Python, since its format has no other")
-    return args
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What a run of this stage is asked for.
+
+    Attributes:
+        inputs: document files, or data sets on the Hub.
+        output: the folder to write, or to verify.
+        task: one of TASKS.
+        tokenizer: the model whose tokenizer counts.
+        limits: of the pairs.
+        codexglue: whether the pairs are also written in CodeXGLUE's format.
+        curation: what is done to documents.
+        splitting: how they are divided.
+        decontaminate: benchmarks of which no document may hold a piece.
+        engine: what runs the batches.
+        verify: whether an output is only checked.
+        hf_repository: data set on the Hub to push to.
+        private: whether only to a private one.
+        overwrite: whether an output that is there is replaced.
+        dry_run: whether nothing is done.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    task: str
+    tokenizer: str
+    limits: TaskOptions
+    codexglue: bool
+    curation: CurationOptions
+    splitting: Splitting
+    decontaminate: tuple[Path, ...]
+    engine: Engine
+    verify: bool
+    hf_repository: str | None
+    private: bool
+    overwrite: bool
+    dry_run: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Request":
+        """Return what a command line asks for."""
+        since = args.test_since or "", args.validation_since or ""
+        return cls(
+            inputs=tuple(args.input),
+            output=args.output,
+            task=args.task,
+            tokenizer=args.model_name_or_path,
+            limits=TaskOptions(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TaskOptions)}),
+            codexglue=args.codexglue,
+            curation=CurationOptions.of(vars(args)),
+            splitting=Splitting(args.split_by, args.test_share, args.validation_share, args.seed, *since),
+            decontaminate=tuple(args.decontaminate),
+            engine=Engine(args.engine, args.num_workers, args.ray_address),
+            verify=args.verify,
+            hf_repository=args.hf_repository,
+            private=args.private,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+        )
+
+    def contradiction(self) -> str | None:
+        """Return a sentence about flags that contradict each other; None where none do."""
+        validation, test = self.splitting.validation_since, self.splitting.test_since
+        if (validation or test) and self.splitting.by != "time":
+            return "--validation_since and --test_since need --split_by time"
+        if bool(validation) != bool(test):
+            return "--validation_since and --test_since need each other; give both"
+        if test and str(moment(validation)) > str(moment(test)):
+            return "--validation_since must not be later than --test_since"
+        if self.engine.ray_address and self.engine.name != "ray":
+            return "--ray_address needs --engine ray"
+        if self.limits.repository_context and self.task != "completion":
+            return "--repository_context needs --task completion"
+        if self.limits.repository_context > self.limits.max_prompt_tokens - MIN_PROMPT_TOKENS:
+            return f"--repository_context counts towards --max_prompt_tokens; leave {MIN_PROMPT_TOKENS} for the prompt"
+        if self.codexglue and (self.task != "method" or "python" not in (self.curation.language or ["python"])):
+            return "--codexglue needs --task method and Python, the only language of its format"
+        return None
 
 
 # ------------------------------------------------------------------------------------------- documents
 
 
-def engine_of(args: argparse.Namespace) -> Engine:
-    """Return what runs the batches, as the flags say."""
-    return Engine(args.engine, args.num_workers, args.ray_address)
-
-
-def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
-    """Fill the corpus from the inputs and return what was counted."""
+def read_and_curate(request: Request, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
+    """Fill the corpus from the inputs and return the counts."""
     from codefit.curation.dedup import content_id
 
-    options = Curation.of(vars(args))
     counts = Counter(documents_in=0, licence_headers_removed=0)
     redacted: Counter[str] = Counter()
     names: set[tuple[str, str]] = set()
     taken: set[str] = set()
-    documents = (document for source in args.input for document in records.read_documents(source, taken))
-    for document, curated in curate_all(console.progress(documents, "curate", unit="file"), options, engine_of(args)):
+    documents = (document for source in request.inputs for document in records.read_documents(source, taken))
+    reading = console.progress(documents, "curate", unit="file")
+    for document, curated in curate_all(reading, request.curation, request.engine):
         outcome = curated.outcome
         counts.update(curated.counts, documents_in=1)
         name = document.repository, document.path
@@ -211,26 +281,18 @@ def read_and_curate(args: argparse.Namespace, corpus: Corpus, log: RejectionLog)
             names.add(name)
             corpus.add(outcome, content_id(outcome.content))
             redacted += curated.redacted
-    return {**counts, "redacted" if args.redact else "not_redacted": redacted}
+    return {**counts, "redacted" if request.curation.redact else "not_redacted": redacted}
 
 
-def select(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
-    """Reject duplicates and benchmark items, give every other document its split, and return what was decided."""
+def select(request: Request, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
+    """Reject duplicates and contaminated documents, assign the others to splits, and return facts for the manifest."""
     from codefit.curation import selection
 
     decided: dict[str, Any] = {}
     selection.remove_exact_duplicates(corpus, log)
-    if args.decontaminate:
-        decided["boilerplate"] = selection.remove_benchmarks(corpus, log, args.decontaminate)
-    splitting = Splitting(
-        args.split_by,
-        args.test_share,
-        args.validation_share,
-        args.seed,
-        args.test_since or "",
-        args.validation_since or "",
-    )
-    decided["boundaries"] = selection.split_corpus(corpus, log, splitting)
+    if request.decontaminate:
+        decided["boilerplate"] = selection.remove_benchmarks(corpus, log, request.decontaminate)
+    decided["boundaries"] = selection.split_corpus(corpus, log, request.splitting)
     selection.remove_near_duplicates(corpus, log)
     return decided
 
@@ -238,10 +300,9 @@ def select(args: argparse.Namespace, corpus: Corpus, log: RejectionLog) -> dict[
 # ------------------------------------------------------------------------------------------- pairs
 
 
-def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
-    """Write the pairs of one split and return what was counted."""
-    options = TaskOptions(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TaskOptions)})
-    settings = {"task": args.task, "tokenizer": tokenizer, "options": options}
+def build_split(request: Request, corpus: Corpus, split: str, tokenizer: Any, file: Path) -> dict[str, Any]:
+    """Write the pairs of one split and return the counts."""
+    settings = {"task": request.task, "tokenizer": tokenizer, "options": request.limits}
     skipped: Counter[str] = Counter()
     syntax_errors: Counter[str] = Counter()
     counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0, unread_functions=0)
@@ -249,10 +310,10 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
         numbers = console.progress(corpus.of_split(split), f"pairs for {split}", unit="file")
         batches: Iterable[Any] = batched(map(corpus.document, numbers))
         build: Callable[..., Built] = build_batch
-        if args.repository_context:
-            near = Neighbours(corpus, split, args.repository_context).of
+        if request.limits.repository_context:
+            near = Neighbours(corpus, split, request.limits.repository_context).of
             batches, build = ((batch, list(map(near, batch))) for batch in batches), build_in_repository
-        for _, built in engine_of(args).run(functools.partial(build, **settings), batches):
+        for _, built in request.engine.run(functools.partial(build, **settings), batches):
             lines.write(built.lines)
             counts.update(built.counts)
             skipped.update(built.skipped)
@@ -261,7 +322,7 @@ def build_split(args: argparse.Namespace, corpus: Corpus, split: str, tokenizer:
 
 
 def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[str, Any]:
-    """Move the test pairs that train holds already, and return the counts of the test split after that."""
+    """Move test pairs that also occur in train out of the test split, and return its new counts."""
     from codefit.curation.overlap import move_overlap
 
     moved = move_overlap(folder, map(corpus.text, corpus.of_split("train")))
@@ -270,27 +331,28 @@ def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[
 
 
 def export_codexglue(folder: Path) -> Counter[str]:
-    """Write the pairs of a data set in CodeXGLUE's format, and return what became of them."""
+    """Write the pairs of a data set in CodeXGLUE's format, and return the count of each outcome."""
     from codefit.evaluation.benchmarks import codexglue_export
 
     return codexglue_export.export(folder, folder / "codexglue")
 
 
-# ------------------------------------------------------------------------------------------- what is said about it
+# ------------------------------------------------------------------------------------------- messages and tables
 
 
-def dry_run(args: argparse.Namespace) -> None:
-    for source in args.input:
+def say_what_would_happen(request: Request) -> None:
+    for source in request.inputs:
         path = Path(source)
         if path.is_file():
             console.show(f"{source}: {path.stat().st_size / 1e6:.1f} MB")
         elif path.suffix or source.count("/") != 1:
-            raise UserError(f"{source} is not there; run parse_data.py first, or check --input.")
+            raise UserError(f"{source} does not exist; run parse_data.py first, or check --input.")
         else:
-            console.show(f"{source}: a data set on the Hub")
-    counted = f", counted with the tokenizer of {args.model_name_or_path}" if load_task(args.task).NEEDS_TOKENS else ""
+            console.show(f"{source}: a Hub data set")
+    counted = f", counted with the tokenizer of {request.tokenizer}" if load_task(request.task).NEEDS_TOKENS else ""
     console.show(
-        f"would build pairs of the task {args.task}{counted}, split by {args.split_by}, and write them to {args.output}"
+        f"would build pairs of the task {request.task}{counted}, split by {request.splitting.by}, "
+        f"and write them to {request.output}"
     )
 
 
@@ -308,42 +370,45 @@ def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[st
 
 
 def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield what else was counted, one sentence each."""
+    """Yield further counts, one line each."""
     skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
     if skipped:
-        yield "cuts without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+        yield "cut points without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
     if broken := sum((c["syntax_errors"] for c in splits.values()), Counter[str]()):
         languages = ", ".join(f"{count} {language}" for language, count in broken.most_common())
         unread = sum(c["unread_functions"] for c in splits.values())
-        yield f"files with syntax errors: {languages}; the task could not see {unread} functions of them"
+        yield f"files with syntax errors: {languages}; {unread} of their functions could not be parsed"
     if with_context := sum(c.get("pairs_with_context", 0) for c in splits.values()):
-        yield f"{with_context} pairs begin with other files of their repository and split"
+        yield f"{with_context} pairs begin with repository context: other files of their repository and split"
     if moved := splits["test"]["pairs_moved_to_test_overlap"]:
         yield f"{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
     if counts.get("boundaries"):
         flags = " ".join(f"--{name} {since}" for name, since in counts["boundaries"].items())
-        yield f"to split later data at the same dates: {flags}"
+        yield f"to split later data at the same dates, add {flags}"
     if counts.get("boilerplate"):
-        yield f"{len(counts['boilerplate'])} runs of words are in too many documents to be pieces of a benchmark"
+        yield f"{len(counts['boilerplate'])} n-grams occur in too many documents to show contamination and were ignored"
     for name, done in (("not_formatted", "formatted"), ("not_stripped", "stripped")):
         if counts.get(name):
             yield f"{counts[name]} files do not parse and were not {done}"
     if exported := counts.get("codexglue"):
         left = ", ".join(f"{count} {reason}" for reason, count in exported.most_common() if reason != "exported")
-        yield f"in CodeXGLUE's format: {exported['exported']} methods" + (f"; left out: {left}" if left else "")
+        yield f"exported in CodeXGLUE's format: {exported['exported']} methods" + (
+            f"; left out: {left}" if left else ""
+        )
     for name in ("redacted", "not_redacted"):
         if kinds := counts.get(name):
             listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
             yield f"{name.replace('_', ' ')}: {listed}"
 
 
-def refuse_output(args: argparse.Namespace) -> None:
+def refuse_output(request: Request) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
-    outputs.refuse_existing(args.output, args.overwrite)
-    if args.hf_repository:
+    outputs.refuse_own_inputs(request.output, [*request.inputs, request.tokenizer, *request.decontaminate])
+    outputs.refuse_existing(request.output, request.overwrite)
+    if request.hf_repository:
         from codefit.publishing import push
 
-        push.check_repository(args.hf_repository, "dataset", private=args.private or None)
+        push.check_repository(request.hf_repository, "dataset", private=request.private or None)
 
 
 def refuse_empty(count: int, reasons: Counter[str]) -> None:
@@ -355,50 +420,54 @@ def refuse_empty(count: int, reasons: Counter[str]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser()
-    args = checked(parser, parser.parse_args(argv))
-    if args.verify:
+    args = parser.parse_args(argv)
+    request = Request.of(args)
+    if problem := request.contradiction():
+        parser.error(problem)
+    if request.verify:
         from codefit.curation.leaks import verify
 
-        console.show(verify(args.output))
+        console.show(verify(request.output))
         return
-    if args.dry_run:
-        dry_run(args)
+    if request.dry_run:
+        say_what_would_happen(request)
         return
-    refuse_output(args)
+    refuse_output(request)
     manifest = Manifest(vars(args))
     tokenizer = None
-    if load_task(args.task).NEEDS_TOKENS:
+    if load_task(request.task).NEEDS_TOKENS:
         from codefit.tasks.token_offsets import load_tokenizer
 
-        tokenizer = load_tokenizer(args.model_name_or_path)
+        tokenizer = load_tokenizer(request.tokenizer)
 
     with (
-        outputs.new_directory(args.output, args.overwrite) as folder,
+        outputs.new_directory(request.output, request.overwrite) as folder,
         contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
     ):
         corpus = Corpus(folder)
-        counts = read_and_curate(args, corpus, log)
+        counts = read_and_curate(request, corpus, log)
         refuse_empty(len(corpus.entries), log.files)
-        counts.update(select(args, corpus, log))
-        splits = {name: build_split(args, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
+        counts.update(select(request, corpus, log))
+        splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
         splits["test"] = without_overlap(splits["test"], folder, corpus)
-        if args.codexglue:
+        if request.codexglue:
             counts["codexglue"] = export_codexglue(folder)
         kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
-        for source in filter(lambda source: Path(source).is_file(), [*args.input, *args.decontaminate]):
-            manifest.add_input(Path(source))
+        for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
+            manifest.add_input(path)
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
     console.show(
-        f"\nwrote {args.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
+        f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
     )
-    if args.hf_repository:
+    if request.hf_repository:
         from codefit.publishing import push
 
-        console.show(f"pushed to {push.push_dataset(args.output, args.hf_repository, private=args.private or None)}")
+        url = push.push_dataset(request.output, request.hf_repository, private=request.private or None)
+        console.show(f"pushed to {url}")
 
 
 if __name__ == "__main__":

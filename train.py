@@ -4,7 +4,7 @@ The smallest command fits microsoft/phi-1_5 to data/kotlin_prepared_dataset, in 
 
     python train.py
 
-The same on the embedded base model, and what it would do:
+The same with the bundled base model; a dry run; a preview of three examples:
 
     python train.py --dataset data/kotlin_prepared_dataset --model_name_or_path data/base \\
         --output_dir outputs/kotlin/adapter --max_steps 300 --learning_rate 2e-3
@@ -38,37 +38,41 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--dataset", default="data/kotlin_prepared_dataset", help="folder of preprocess_data.py, or a Hub data set")
+    add("--dataset", default=records.PREPARED, help="folder of preprocess_data.py, or a Hub data set")
     add("--model_name_or_path", default="microsoft/phi-1_5", help="base model: a folder or a Hub id")
     add("--revision", help="commit, tag or branch of the base model on the Hub")
-    add("--output_dir", type=Path, default=Path("outputs/kotlin/adapter"), help="where the adapter or model goes")
+    add("--output_dir", type=Path, default=Path(run_folder.OUTPUT), help="folder for the adapter or model")
     add("--hf_repository", help="Hub repository to push the result to; without it nothing leaves this machine")
-    add("--private", action="store_true", help="push only to a private repository; a new one is made private")
-    add("--seed", type=cli.number(int, 0), default=0, help="seed of initialisation, order and dropout")
+    add("--private", action="store_true", help="push only to a private repository; a new one is created private")
+    add("--seed", type=cli.number(int, 0), default=0, help="seed for initialisation, data order and dropout")
     add("--full_finetuning", action="store_true", help="train all weights instead of an adapter")
-    add("--replay", help="prepared data set of general code, mixed in so that the base's language is not forgotten")
-    add("--replay_ratio", type=cli.number(float, 0, 0.9), default=0.1, help="its share of the tokens; 0 only measures")
-    add("--preview", type=cli.number(int, 1), metavar="N", help="print N examples token by token, and stop")
+    add("--replay", help="prepared data set of general code, mixed in so that the base's abilities are not forgotten")
+    add("--replay_ratio", type=cli.number(float, 0, 0.9), default=0.1, help="share of replay tokens; 0 only measures")
+    add("--preview", type=cli.number(int, 1), metavar="N", help="print N examples token by token, and exit")
     cli.add_output_flags(parser)
     _add_adapter_flags(parser.add_argument_group("adapter"))
-    _add_schedule_flags(parser.add_argument_group("schedule (the Trainer's own names)"))
-    _add_watching_flags(parser.add_argument_group("what is watched"))
+    _add_schedule_flags(parser.add_argument_group("schedule (named as in the Hugging Face Trainer)"))
+    _add_watching_flags(parser.add_argument_group("logging, validation and checkpoints"))
     scratch_flags.add(parser.add_argument_group("from scratch"))
-    scratch_flags.add_search(parser.add_argument_group("hyper-parameter search"))
+    scratch_flags.add_search(parser.add_argument_group("hyperparameter search"))
     return parser
 
 
 def _add_adapter_flags(group: Any) -> None:
     add, positive = group.add_argument, cli.number(int, 1)
     add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="QLoRA; when absent: on if there is a GPU")
-    add("--lora_r", type=positive, default=16, help="rank")
-    add("--lora_alpha", type=cli.number(float, 1e-3), default=32, help="scale is alpha / rank")
-    add("--lora_dropout", type=cli.number(float, 0, 0.9), default=0.0, help="dropout in front of the adapter")
+    add("--lora_r", type=positive, default=16, help="rank of the adapter")
+    add("--lora_alpha", type=cli.number(float, 1e-3), default=32, help="the scale is alpha / rank")
+    add("--lora_dropout", type=cli.number(float, 0, 0.9), default=0.0, help="dropout on the adapter's input")
     add("--lora_target_modules", nargs="+", default=["all-linear"], help="names of modules, or all-linear")
-    add("--use_rslora", action="store_true", help="scale is alpha / sqrt(rank): for ranks of 64 and more")
-    add("--use_dora", action="store_true", help="direction and magnitude apart: better at low ranks, half as fast")
-    add("--init_lora_weights", choices=INITS, default="default", help="how the adapter begins; loftq is for 4 bits")
-    add("--loraplus_lr_ratio", type=cli.number(float, 1), help="LoRA+: the second matrix learns faster by this; try 16")
+    add("--use_rslora", action="store_true", help="the scale is alpha / sqrt(rank): for ranks of 64 and more")
+    add("--use_dora", action="store_true", help="DoRA: better at low ranks, half as fast")
+    add(
+        "--init_lora_weights", choices=INITS, default="default", help="initialisation of the adapter; loftq: for 4 bits"
+    )
+    add(
+        "--loraplus_lr_ratio", type=cli.number(float, 1), help="LoRA+: learning rate of matrix B over that of A; try 16"
+    )
 
 
 def _add_schedule_flags(group: Any) -> None:
@@ -76,58 +80,73 @@ def _add_schedule_flags(group: Any) -> None:
     add(
         "--max_prompt_tokens",
         type=cli.number(int, 8),
-        help="a longer prompt is cut on the left; when absent: as in the data",
+        help="longer prompts are cut on the left; when absent: the value that the data was prepared with",
     )
-    add("--max_length", type=positive, help=f"tokens in a row, into which examples are packed (default: {ROW_TOKENS}, "
-        "or the context of the model if that is shorter)")  # fmt: skip
-    add("--per_device_train_batch_size", type=positive, default=4, help="rows in a forward pass")
-    add("--gradient_accumulation_steps", type=positive, default=4, help="forward passes in an optimizer step")
+    add(
+        "--max_length",
+        type=positive,
+        help=f"tokens per row, into which examples are packed (default: {ROW_TOKENS}, "
+        "or the model's context window if that is shorter)",
+    )
+    add("--per_device_train_batch_size", type=positive, default=4, help="rows per forward pass")
+    add("--gradient_accumulation_steps", type=positive, default=4, help="forward passes per optimizer step")
     add(
         "--num_train_epochs",
         type=cli.number(float, 1e-3),
         default=1.0,
-        help="passes over the data, if --max_steps is absent",
+        help="passes over the data, unless --max_steps is given",
     )
-    add("--max_steps", type=positive, help="optimizer steps")
+    add("--max_steps", type=positive, help="number of optimizer steps")
     add("--learning_rate", type=cli.number(float, 1e-12), default=2e-4, help="peak learning rate")
-    add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="how the learning rate goes down")
-    add("--warmup_steps", type=ratio, default=0.03, help="steps of warm-up; under 1 a share of all steps")
+    add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="learning-rate schedule")
+    add("--warmup_steps", type=ratio, default=0.03, help="warm-up steps; below 1: a share of all steps")
     add("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
     add("--max_grad_norm", type=ratio, default=1.0, help="gradients are clipped to this norm")
-    add("--activation_checkpointing", action="store_true", help="less memory, a third more time")
-    add("--torch_compile", action="store_true", help="compile the model; pays in long runs with rows of one shape")
+    add("--activation_checkpointing", action="store_true", help="needs less memory and a third more time")
+    add("--torch_compile", action="store_true", help="compile the model; pays off in long runs with rows of one shape")
 
 
 def _add_watching_flags(group: Any) -> None:
     add, positive = group.add_argument, cli.number(int, 1)
-    add("--logging_steps", type=positive, default=10, help="steps between two lines of the log")
+    add("--logging_steps", type=positive, default=10, help="steps between two log entries")
     add("--eval_steps", type=positive, default=50, help="steps between two validations")
-    add("--save_steps", type=positive, help="steps between two checkpoints (default: 200, or --eval_steps with "
-        "--load_best_model_at_end)")  # fmt: skip
-    add("--save_minutes", type=cli.number(float, 0), default=5.0, help="minutes after which there is a checkpoint too")
-    add("--validation_samples", type=positive, default=256, help="a fixed sample of the validation split")
-    add("--eval_predictions", type=cli.number(int, 0), default=128, metavar="N", help="of these, prompts that the "
-        "model completes at each validation, for edit similarity, exact match and next line; 0 is none")  # fmt: skip
+    add(
+        "--save_steps",
+        type=positive,
+        help="steps between two checkpoints (default: 200, or --eval_steps with --load_best_model_at_end)",
+    )
+    add("--save_minutes", type=cli.number(float, 0), default=5.0, help="also save when the last checkpoint is this old")
+    add("--validation_samples", type=positive, default=256, help="size of the fixed sample of the validation split")
+    add(
+        "--eval_predictions",
+        type=cli.number(int, 0),
+        default=128,
+        metavar="N",
+        help="validation prompts that the "
+        "model completes at each validation, for edit similarity, exact match and next line; 0: none",
+    )
     add("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
-    add("--metric_for_best_model", choices=BEST, default="loss", help="what is best, in validation")
-    add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations that were not better")
-    add("--report_to", nargs="+", choices=flag_checks.REPORT_TO, default=["none"], help="where else the log goes")
+    add("--metric_for_best_model", choices=BEST, default="loss", help="validation metric that decides what is best")
+    add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations without improvement")
+    add(
+        "--report_to", nargs="+", choices=flag_checks.REPORT_TO, default=["none"], help="experiment tracker for the log"
+    )
 
 
-# ---------------------------------------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------------------------------------- the command
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """A command of train.py, when all that can be known without a model is checked and settled.
+    """A command of train.py after every check that needs no model, with all open settings decided.
 
     Attributes:
-        flags: by name, with what was settled.
-        settings: of the flags.
-        settled: what they left open.
-        sources: where settled values came from.
-        dataset: folder of prepared data.
-        replay: the same of general code.
+        flags: values of the flags by name, including those that were decided.
+        settings: the flags as typed settings.
+        settled: the settings that the command left open.
+        sources: where each of those values came from.
+        dataset: folder of the prepared data.
+        replay: folder of the prepared replay data, or None.
     """
 
     flags: Mapping[str, Any]
@@ -139,12 +158,12 @@ class Command:
 
     @property
     def datasets(self) -> list[Path]:
-        """The folders of data, that of the training first."""
+        """The folders of data, the training data first."""
         return [self.dataset, *([self.replay] if self.replay else [])]
 
 
 def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> Command:
-    """Refuse what cannot work, and settle what was left open from what the data set, the base and the machine say."""
+    """Check the command, and decide open settings from the data set, the base model and the machine."""
     output = settings.output
     flag_checks.refuse(settings, given, parser.group("from scratch"), parser.group("adapter"))
     outputs.refuse_existing(output.output_dir, output.overwrite or output.only_looks)
@@ -169,7 +188,7 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
 
 
 def base_of(settings: TrainSettings) -> tuple[str, str | None]:
-    """Return name and revision of the base."""
+    """Return name and revision of the base model."""
     return settings.model_name_or_path, settings.revision
 
 
@@ -177,7 +196,7 @@ def base_of(settings: TrainSettings) -> tuple[str, str | None]:
 
 
 def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
-    """Return tokenizer and model of a base, with what is trained of it."""
+    """Return the base's tokenizer, and its model with the weights to be trained."""
     import torch
 
     from codefit.modeling import adapters, loading, sentinels
@@ -196,7 +215,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
         place=torch.device("meta") if looking else None,
     )
     if new:
-        console.show(f"{name} has no fill-in-the-middle sentinels: new tokens are trained, {' '.join(new)}")
+        console.show(f"{name} has no fill-in-the-middle sentinels; they are added as new tokens: {' '.join(new)}")
     new_tokens = sentinels.add(tokenizer, model, new) if new else []
     loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), name)
     if settings.full_finetuning:
@@ -214,9 +233,9 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
         new_tokens=new_tokens,
     )
     if lora.init_lora_weights == "loftq" and not looking:
-        adapters.begin_with_loftq(model, name, revision)
+        adapters.initialise_with_loftq(model, name, revision)
     if lora.changes_base and not looking and distributed.is_first_process():
-        adapters.keep_beginning(model, work / run_folder.BEGINNING)
+        adapters.save_initial_matrices(model, work / run_folder.BEGINNING)
     return tokenizer, model
 
 
@@ -229,16 +248,17 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
 
     shape, context = asked.settings.new_model, asked.settled.max_length
     torch.manual_seed(asked.settings.seed)
-    # the others make the same tokenizer, and never read one that is being written
+    # other processes train the same tokenizer themselves, and never read one that is being written
     writes = distributed.is_first_process() and not asked.settings.output.only_looks
-    if not (writes and (work / "tokenizer.json").is_file()):  # of the run that is being continued
+    kept = work / run_folder.NEW_TOKENIZER
+    if not (writes and kept.is_dir()):  # of the run that is being continued
         texts = (pair.completion for pair in records.read_jsonl(asked.dataset / "train.jsonl", Pair))
         reading = console.progress(texts, "train tokenizer", unit="document")
         tokenizer = scratch.train_tokenizer(reading, shape.vocab_size, context, shape.tokenizer_type)
         if writes:
-            tokenizer.save_pretrained(work)
+            run_folder.keep_tokenizer(tokenizer, work)
     if writes:  # read back, so that a resumed run has the same one
-        tokenizer = loading.load_tokenizer(str(work))
+        tokenizer = loading.load_tokenizer(str(kept))
     model = scratch.new_model(
         tokenizer,
         hidden_size=shape.hidden_size,
@@ -254,7 +274,7 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
 
 
 def save(settings: TrainSettings, work: Path, trainer: Any, tokenizer: Any) -> None:
-    """Leave in the folder what a reader of the result needs, and nothing of the way there."""
+    """Write the result into the folder: model or adapter, tokenizer, trainer state and loss curve."""
     import torch
 
     from codefit.modeling import adapters
@@ -264,19 +284,19 @@ def save(settings: TrainSettings, work: Path, trainer: Any, tokenizer: Any) -> N
     if not distributed.is_first_process():
         return
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    if settings.whole:  # what was fitted keeps the small steps that bfloat16 would lose
+    if settings.whole:  # a fine-tuned model stays in float32, since bfloat16 would round small updates away
         dtype = torch.bfloat16 if settings.from_scratch else torch.float32
         adapters.save_whole(model, tokenizer, work, dtype, weights)
     else:
         beginning = work / run_folder.BEGINNING if settings.lora.changes_base else None
         adapters.save(model, work, *base_of(settings), beginning, weights)
         tokenizer.save_pretrained(work)
-    trainer.state.save_to_json(str(work / "trainer_state.json"))
-    plots.loss_curve(trainer.state.log_history, work / "loss.png")
+    trainer.state.save_to_json(str(work / run_folder.STATE))
+    plots.loss_curve(trainer.state.log_history, work / run_folder.LOSS_CURVE)
 
 
 def hand_on(asked: Command, manifest: Manifest) -> None:
-    """Put into the manifest what merge_lora.py and benchmarking.py need to know."""
+    """Add to the manifest what merge_lora.py and benchmarking.py read from it."""
     from codefit.modeling import hardware
 
     settings = asked.settings
@@ -295,7 +315,12 @@ def hand_on(asked: Command, manifest: Manifest) -> None:
 
 
 def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> None:
-    """Encode, train, save, push; or search, with one such run a trial, in which callbacks are watching."""
+    """Encode, train, save and push; or run a search, in which every trial is such a run.
+
+    Args:
+        argv: the words of the command.
+        watching: callbacks to add to the trainer.
+    """
     parser = build_parser()
     flags = vars(parser.parse_args(argv))
     settings, given = of_flags(flags), parser.given(argv)
@@ -315,24 +340,29 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
 
 @contextlib.contextmanager
 def claimed(asked: Command) -> Iterator[None]:
-    """Hold the lock of the output, from here until the result has its place, and the folder that it is built in."""
+    """Hold the lock of the output until the result is in place, and claim the folder that it is built in."""
     output = asked.settings.output
     if output.only_looks or not distributed.is_first_process():
         yield
         return
     with outputs.alone(output.output_dir):
         outputs.refuse_existing(output.output_dir, output.overwrite)  # again: another run may have ended since
-        run_folder.claim(asked.flags, output.overwrite, asked.datasets, outputs.partial(output.output_dir))
-        yield
+        work = outputs.partial(output.output_dir)
+        run_folder.claim(asked.flags, output.overwrite, asked.datasets, work)
+        try:
+            yield
+        except BaseException:
+            run_folder.remove_if_nothing_is_saved(work)
+            raise
 
 
 def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[Any]) -> None:
-    """Encode, train and save; or show what would be."""
+    """Encode, train and save; or show a preview or a dry run."""
     manifest = Manifest(asked.flags)
 
     from codefit import encoding
     from codefit.modeling import loading
-    from codefit.training import curriculum, estimate, isolation, packing, samples, trainer_settings
+    from codefit.training import curriculum, estimate, packing, sample_isolation, samples, trainer_settings
     from codefit.training.trainer import wait_for_others
 
     settings, settled, output = asked.settings, asked.settled, asked.settings.output
@@ -348,7 +378,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
         return
     order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
-        found.train, settled.max_length, encoder.pad_id, order, isolates=isolation.may_pack(model)
+        found.train, settled.max_length, encoder.pad_id, order, isolates=sample_isolation.may_pack(model)
     )
     estimate.describe(schedule, model, packed, found.ledger, output.output_dir)
     estimate.refuse_full_disk(output.output_dir, settings.lora, model)
@@ -374,11 +404,11 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     manifest.write(work)
     run_folder.put_away(work)
     outputs.commit(work, output.output_dir)
-    report(settings, trainer, result, final, estimate.size(peak))
+    report(settings, trainer, result, final, console.size(peak))
 
 
 def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:
-    """Run the trials of a hyperparameter search, or show what one of them would be."""
+    """Run the trials of a hyperparameter search, or show a preview or dry run of one."""
     from codefit.training import search
 
     plan, output = search.plan_search(settings, flags, parser), settings.output
@@ -395,7 +425,7 @@ def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Pa
 def build_trainer(
     asked: Command, work: Path, model: Any, encoder: Any, packed: Any, found: Any, *, resumed: bool
 ) -> Any:
-    """Return the trainer of the samples that were found."""
+    """Return the trainer for the encoded samples."""
     from codefit.training import packing
     from codefit.training.heldout_eval import HeldOut
     from codefit.training.trainer import make_trainer
@@ -415,7 +445,7 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
     """Train to the end, from a checkpoint if there is one; return the Trainer's result and the last validation.
 
     Raises:
-        UserError: it was stopped by a signal; a checkpoint is saved.
+        UserError: training was stopped by a signal, after a checkpoint was saved.
     """
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
@@ -425,28 +455,28 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.stop.received and result.global_step < trainer.state.max_steps:
         raise UserError(
-            f"stopped at step {result.global_step} of {trainer.state.max_steps}, all of them saved; "
+            f"stopped after step {result.global_step} of {trainer.state.max_steps}, with a checkpoint; "
             f"continue with: {command()}"
         )
-    for tracker in get_reporting_integration_callbacks(trainer.args.report_to):  # it would open a second run for this
+    for tracker in get_reporting_integration_callbacks(trainer.args.report_to):  # it would start a second run
         trainer.remove_callback(tracker)
     return result, trainer.evaluate()
 
 
 def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, float], peak: str) -> None:
-    """Say what came out, how much memory it took at the peak, and what to run next."""
+    """Print the results, the peak memory and the next command."""
     output = settings.output.output_dir
     took = console.duration(result.metrics["train_runtime"])
-    console.show(f"trained {result.global_step} steps in {took}, {peak} at the peak:")
+    console.show(f"trained {result.global_step} steps in {took}, peak memory {peak}:")
     console.show(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
     console.show(
-        f"perplexity {final['eval_perplexity']:.4g}, next token right in {final['eval_accuracy']:.1%}, "
-        f"among the first five in {final['eval_top_5_accuracy']:.1%}"
+        f"perplexity {final['eval_perplexity']:.4g}, next-token accuracy {final['eval_accuracy']:.1%}, "
+        f"top-5 accuracy {final['eval_top_5_accuracy']:.1%}"
     )
     if trainer.held_out:
-        console.show(f"completing {len(trainer.held_out.pairs)} validation prompts, ", end="")
+        console.show(f"completions of {len(trainer.held_out.pairs)} validation prompts ", end="")
         console.show(
-            f"{console.duration(trainer.predicting_seconds)} in all: {final['eval_edit_similarity']:.1f} % edit ",
+            f"({console.duration(trainer.predicting_seconds)} in total): {final['eval_edit_similarity']:.1f} % edit ",
             end="",
         )
         console.show(f"similarity, {final['eval_exact_match']:.1f} % exact, next line {final['eval_next_line']:.1f} %")
@@ -455,9 +485,9 @@ def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, 
         console.show(f"forgetting: replay loss {before:.4f} -> {final['eval_replay_loss']:.4f} nats")
     if trainer.state.best_model_checkpoint and settings.watch.load_best_model_at_end:
         console.show(
-            f"kept:    step {trainer.state.best_global_step}, the best by {settings.watch.metric_for_best_model}"
+            f"kept:    step {trainer.state.best_global_step}, the best in {settings.watch.metric_for_best_model}"
         )
-    console.show(f"curve:   {output / 'loss.png'}")
+    console.show(f"curve:   {output / run_folder.LOSS_CURVE}")
     console.show(f"output:  {output}")
     if settings.full_finetuning:
         console.show(f"next:    python benchmarking.py --hf_repository {output}")

@@ -1,4 +1,4 @@
-"""The argument parser of every script, flag types, and how a script ends."""
+"""The argument parser of all scripts, flag types, and the exit of a script."""
 
 import argparse
 import difflib
@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from codefit import console, private_apis
+from codefit.disk_errors import no_room
 from codefit.distributed import is_first_process
 from codefit.errors import UserError
-from codefit.outputs import no_room
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that takes `--flag-name` for `--flag_name` and suggests the flag that was meant."""
+    """An argparse parser that accepts `--flag-name` for `--flag_name` and suggests a flag for a misspelled one."""
 
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=private_apis.HelpFormatter, allow_abbrev=False)
@@ -32,13 +32,13 @@ class Parser(argparse.ArgumentParser):
         super().error(console.printable(console.masked(message)))
 
     def given(self, args: Sequence[str] | None = None) -> set[str]:
-        """Return the names of the flags that stand in a command, whatever their values."""
+        """Return the names of the flags that occur in a command, whatever their values."""
         unset = object()
         values = argparse.Namespace(**{action.dest: unset for action in private_apis.actions_of(self)})
         return {name for name, value in vars(self.parse_args(args, values)).items() if value is not unset}
 
     def group(self, title: str) -> set[str]:
-        """Return the names of the flags of a group, by the beginning of its title."""
+        """Return the names of the flags in the group whose title begins with `title`."""
         groups = private_apis.groups_of(self).items()
         return {action.dest for name, actions in groups if name.startswith(title) for action in actions}
 
@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         return [flag for action in private_apis.actions_of(self) for flag in action.option_strings]
 
     def _spelled(self, word: str) -> str:
-        """Return a flag as it was added, however it was spelled, and any other word as it is."""
+        """Return a flag in the spelling in which it was added, and any other word unchanged."""
         name, equals, value = word.partition("=")
         flags = {_underscored(flag): flag for flag in self._flags()}
         return flags.get(_underscored(name), name) + equals + value
@@ -64,7 +64,7 @@ def _underscored(name: str) -> str:
 
 
 def number(kind: type, minimum: float, maximum: float = float("inf")) -> Callable[[str], Any]:
-    """Return an argparse type: a finite int or float between minimum and maximum, both included."""
+    """Return an argparse type: a finite int or float between minimum and maximum, inclusive."""
 
     def parse(text: str) -> Any:
         try:
@@ -82,28 +82,28 @@ def number(kind: type, minimum: float, maximum: float = float("inf")) -> Callabl
 
 
 def named(text: str) -> str:
-    """Argparse type of a folder or Hub id, which cannot be empty: an empty path would be the current folder."""
+    """Argparse type: a folder or Hub id that is not empty, since an empty path would be the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the name is empty; give a folder or a Hub id")
     return text
 
 
 def add_output_flags(parser: Parser) -> None:
-    """Add the flags that mean the same in every stage that writes an output."""
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that is already there")
-    parser.add_argument("--dry_run", action="store_true", help="say what would happen, and do nothing")
+    """Add the flags that all stages with an output share."""
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    parser.add_argument("--dry_run", action="store_true", help="only print what would happen")
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
-    """Run a script's main and exit: 0 done, 1 a stated problem in one line, 130 stopped by the user."""
+    """Run a script's main and exit: 0 for success, 1 for a UserError (printed in one line), 130 for Ctrl-C."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     others = "" if is_first_process() else f"process {os.environ['RANK']}: "
     if others:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends
     try:
         code = main()
-        sys.stdout.flush()  # here, where a reader that went away can still be dealt with
+        sys.stdout.flush()  # flushed here, where a closed pipe can still be handled
         sys.exit(code)
     except UserError as error:
         _state(f"{others}error: {error}")
@@ -111,7 +111,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output (head, less) went away
+    except BrokenPipeError:  # the reader of our output (head, less) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
@@ -127,7 +127,7 @@ def _state(sentence: str) -> None:
 
 
 def _of_the_disk(error: Exception) -> str | None:
-    """Return the sentence about a full disk or a place that cannot be used; None for any other error."""
+    """Return the message for a full disk or a path that cannot be used; None for any other error."""
     name = getattr(error, "filename", None)
     place = f" {os.fsdecode(name)}" if isinstance(name, str | bytes | os.PathLike) else ""
     if reason := no_room(error):

@@ -1,10 +1,10 @@
-"""Which process of a distributed launch (accelerate, torchrun) this is."""
+"""The place of this process in a distributed launch (accelerate, torchrun)."""
 
 import os
 
 
 def processes() -> int:
-    """Return how many processes `accelerate launch` or torchrun started for this command."""
+    """Return the number of processes that `accelerate launch` or torchrun started for this command."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -1,16 +1,15 @@
-"""Pairs to token ids, and samples to packed rows. Pure Python and numpy, no torch.
+"""Encoding of pairs to token ids, and packing of samples into rows. Pure Python and numpy, no torch.
 
-Training, benchmarking and `complete.py` build prompt ids with the same `Encoder.prompt_ids`, so that what is trained is
-what is served. Prompt and completion are tokenised apart, as they are at inference; tokenised together, their border
-would move in most rows. A prompt is cut on the left, a completion is never cut, and end-of-sequence is added only where
-the completion has come to its natural end. Where labels begin is known from lengths, never from the pad id.
+Training, benchmarking and `complete.py` all build prompt ids with `Encoder.prompt_ids`, so that training and serving
+agree. Prompt and completion are tokenised separately, as at inference; tokenised together, the token boundary between
+them would move in most samples. A prompt is cut on the left, a completion is never cut, and end-of-sequence is added
+only if the completion has reached its natural end. The start of the labels is known from lengths, not from the pad id.
 """
 
 import bisect
 import collections
 import dataclasses
 import functools
-import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,18 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from codefit import bounded, console, exact_text, fim
+from codefit import chat_template, console, fim, tokenization
 from codefit.errors import UserError, first_line
 from codefit.records import Pair
 
-IGNORE = -100  # the label that the loss leaves out
+IGNORE = -100  # the label that the loss ignores
 
-# What ends a completion besides end-of-sequence: the infill of CodeLlama, and the turns of chat models.
+# Tokens that end a completion besides end-of-sequence: infill in CodeLlama, and turns in chat models.
 ENDS = (
     *("▁<EOT>", "<EOT>", "<|EOT|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>"),
     *("<|end_of_text|>", "<end_of_turn>", "<turn|>", "<|return|>"),
 )
-MARK = "codefit asks"  # stands for the message while a chat template is laid out; no template escapes letters
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,9 +36,9 @@ class Sample:
 
     Attributes:
         ids: shape (length,), int32: prompt, completion and, at a natural end, end-of-sequence.
-        start: index of the first token that is trained.
-        cut: tokens of the prompt that the limit removed on the left.
-        nbytes: UTF-8 bytes of the trained text, for bits per byte.
+        start: index of the first token with a label.
+        cut: number of prompt tokens cut on the left.
+        nbytes: UTF-8 bytes of the completion, for bits per byte.
     """
 
     ids: np.ndarray
@@ -50,19 +48,19 @@ class Sample:
 
 
 class Encoder:
-    """Turns text into ids with one tokenizer, under one limit for the prompt.
+    """Encodes text with one tokenizer and one limit for the prompt.
 
-    `prompt_only` leaves the text behind the cursor out: for a base without sentinels beside a model that learned them.
+    `prompt_only` ignores the suffix: for a base without sentinels that is compared with a model that has learned them.
 
-    `eos_id` is the end that is trained; `eos_ids` are all tokens at which a completion ends, that one first: what the
-    model's generation_config.json names (`ends`), and those of chat models and of CodeLlama's infill.
+    `eos_id` is the end-of-sequence token used in training. `eos_ids` are all tokens that end a completion, that one
+    first: those in the model's generation_config.json (`ends`), and those of chat models and of CodeLlama's infill.
     """
 
     def __init__(
         self, tokenizer: Any, max_prompt_tokens: int, prompt_only: bool = False, ends: Iterable[int] = ()
     ) -> None:
         self.tokenizer = tokenizer
-        self.codec = exact_text.codec(_backend(tokenizer), tokenizer.name_or_path or "the model")
+        self.codec = tokenization.codec(_backend(tokenizer), tokenizer.name_or_path or "the model")
         self.max_prompt_tokens = max_prompt_tokens
         self.prompt_only = prompt_only
         vocabulary = tokenizer.get_vocab()
@@ -77,26 +75,26 @@ class Encoder:
         self.head = self._head()
 
     def _head(self) -> list[int]:
-        """Return what the tokenizer itself puts in front of every text: the BOS of Llama, nothing for GPT-2's kin."""
+        """Return the ids that the tokenizer puts before every text: BOS for Llama, nothing for GPT-2 and the like."""
         bos = self.tokenizer.bos_token_id
         first = self.tokenizer("a").input_ids[:1]
         return [bos] if bos is not None and first == [bos] else []
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text that continues another: a completion, a message, what is after the cursor.
+        """Return the ids of each text that continues another text: a completion, a message, a suffix.
 
-        There are no special tokens among them; `<|endoftext|>` written in code stays plain text.
+        They contain no special tokens; `<|endoftext|>` written in code stays plain text.
         """
         return self._encoded(self.codec.ids, texts)
 
     def first_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text that a model reads first: of a prompt."""
+        """Return the ids of each text that a model reads first, such as a prompt."""
         return self._encoded(self.codec.first_ids, texts)
 
     def _encoded(self, encode: Callable[[list[str]], list[list[int]]], texts: Sequence[str]) -> list[list[int]]:
         try:
             return encode(list(texts))
-        except Exception as error:  # the tokenizers in Rust raise a bare one
+        except Exception as error:  # the Rust tokenizers raise a bare Exception
             raise UserError(_why_no_ids(texts, error)) from None
 
     def completion_ids(self, text: str) -> list[int]:
@@ -104,46 +102,48 @@ class Encoder:
         return self.ids([text])[0]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of generated ids, byte for byte: no clean-up of spaces, special tokens left out."""
+        """Return the text of generated ids, byte for byte: no clean-up of spaces, no special tokens."""
         return self.codec.decode(ids)
 
     def pair_ids(self, pair: Pair) -> list[int]:
-        """Return the ids a model is asked with for a pair.
+        """Return the prompt ids of a pair.
 
         Raises:
-            UserError: the model does not know fill-in-the-middle, or has no chat template, and the pair needs it.
+            UserError: the pair needs fill-in-the-middle or a chat template, and the model has none.
         """
         if pair.prompt_format == "chat":
             return self._chat(self.ids([pair.prompt])[0])[0]
         return self.prompt_ids(pair.prompt, self._suffix(pair))
 
     def _suffix(self, pair: Pair) -> str | None:
-        """Return what the model is told of the text behind the cursor."""
+        """Return the suffix that the model gets."""
         return None if self.prompt_only else pair.suffix
 
     def prompt_ids(self, prompt: str, suffix: str | None = None) -> list[int]:
-        """Return the ids a model is asked with.
+        """Return the ids of a prompt, with its suffix if given.
 
         Raises:
-            UserError: a suffix is given and the model knows no fill-in-the-middle.
+            UserError: a suffix is given and the model has no fill-in-the-middle.
         """
         (prefix_ids,) = self.first_ids([prompt])
         return self._prompt(prefix_ids, self.ids([suffix])[0] if suffix is not None else None)[0]
 
     def _prompt(self, prefix: list[int], suffix: list[int] | None, suffix_first: bool = False) -> tuple[list[int], int]:
-        """Return prompt ids within the limit, and how many tokens were cut."""
+        """Return prompt ids within the limit, and the number of tokens cut."""
         if suffix is None:
             room = self._room(len(self.head))
             kept = prefix[-room:]
-            # a model needs one token to start from: an empty prompt is the border between two documents
+            # a model needs one token to start from: an empty prompt starts at a document boundary
             return self.head + kept or [self.eos_id], len(prefix) - len(kept)
         if self.fim is None:
             raise UserError(
-                "this base model has no fill-in-the-middle sentinels; leave the suffix out, "
-                "or take a base that has them (StarCoder2, Qwen2.5-Coder, CodeLlama, DeepSeek-Coder, data/base)."
+                "this base model has no fill-in-the-middle sentinels; omit the suffix, or choose "
+                "a base that has them (StarCoder2, Qwen2.5-Coder, CodeLlama, DeepSeek-Coder, data/base)."
             )
         room = self._room(len(self.head) + len(self.special))
-        tail = suffix[: max(room // 4, room - len(prefix))]  # text before the cursor says more than text behind it
+        tail = suffix[
+            : max(room // 4, room - len(prefix))
+        ]  # the text before the cursor is more informative than the text after it
         kept = prefix[len(prefix) - min(len(prefix), room - len(tail)) :]
         pieces = {"prefix": kept, "suffix": tail}
         ids = list(self.head)
@@ -152,52 +152,36 @@ class Encoder:
         return ids, len(prefix) + len(suffix) - len(kept) - len(tail)
 
     def _chat(self, message: list[int]) -> tuple[list[int], int]:
-        """Return the ids of a user's message in the model's chat template, and how many tokens of it were cut.
+        """Return the ids of a user message in the model's chat template, and the number of its tokens cut.
 
-        Only the template's own special tokens are special: one that is written in the message stays text.
+        Only special tokens of the template are special; one written in the message stays text.
         """
-        if not getattr(self.tokenizer, "chat_template", None):
-            raise UserError(
-                "the tokenizer of this base model has no chat template; prepare the data with --prompt_format plain, "
-                "or take a base that is made for chat."
-            )
         head, tail = self._chat_layout
         kept = message[-self._room(len(head) + len(tail)) :]
         return [*head, *kept, *tail], len(message) - len(kept)
 
     @functools.cached_property
     def _chat_layout(self) -> tuple[list[int], list[int]]:
-        """The ids before and after a user's message in the model's chat template."""
-        try:
-            template = self.tokenizer.get_chat_template()
-        except ValueError as error:  # several templates, and none is the default
-            raise UserError(f"the tokenizer has no default chat template ({first_line(error)}); set one.") from None
-        special = json.dumps(self.tokenizer.special_tokens_map, default=str)
-        parts = bounded.render_chat(template, MARK, special).split(MARK)
-        if len(parts) != 2:
-            raise UserError(
-                f"the chat template of the tokenizer shows a message {len(parts) - 1} times, not once; prepare the "
-                "data with --prompt_format plain, or take another base."
-            )
-        return list(self.tokenizer(parts[0], add_special_tokens=False).input_ids), self.codec.template_ids(parts[1])
+        """The ids before and after a user message in the model's chat template."""
+        return chat_template.around_message(self.tokenizer, self.codec)
 
     def _room(self, fixed: int) -> int:
-        """Return how many tokens of text a prompt has room for next to those that it always holds.
+        """Return how many tokens of text a prompt has room for besides the fixed ones.
 
         Raises:
-            UserError: for none.
+            UserError: there is no room.
         """
         if self.max_prompt_tokens <= fixed:
             raise UserError(
-                f"a prompt of at most {self.max_prompt_tokens} tokens has no room for text next to the {fixed} that it "
-                "always holds; raise --max_prompt_tokens, or lower --max_new_tokens where the model's context is full."
+                f"a prompt of at most {self.max_prompt_tokens} tokens has no room for text besides its {fixed} fixed "
+                "tokens; raise --max_prompt_tokens, or lower --max_new_tokens if the context window is full."
             )
         return self.max_prompt_tokens - fixed
 
     def samples(self, pairs: Sequence[Pair], both_orders: bool = False) -> Iterator[Sample]:
         """Yield the sample of each pair, in order.
 
-        With `both_orders` the id of a pair decides whether its suffix comes first, for a family that knows both orders.
+        With `both_orders`, the id of a pair decides whether its suffix comes first, for models that know both orders.
         """
         both_orders = both_orders and self.fim is not None and self.fim.both
         prompts = self.first_ids([pair.prompt for pair in pairs])
@@ -217,25 +201,25 @@ class Encoder:
 
 
 def _backend(tokenizer: Any) -> Any:
-    """Return the `tokenizers.Tokenizer` in a tokenizer of Transformers."""
+    """Return the `tokenizers.Tokenizer` of a Transformers tokenizer."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError(
-            f"the tokenizer of {tokenizer.name_or_path} has no tokenizer.json (a fast tokenizer); take another base."
+            f"the tokenizer of {tokenizer.name_or_path} has no tokenizer.json; choose a base with a fast tokenizer."
         )
     return backend
 
 
 def _why_no_ids(texts: Sequence[str], error: Exception) -> str:
-    """Return the sentence for texts that a tokenizer does not take."""
+    """Return the error message for texts that a tokenizer cannot encode."""
     for text in texts:
         if half := re.search("[\ud800-\udfff]", text):
             around = text[max(half.start() - 20, 0) : half.end() + 20]
             return (
-                f"a text holds half of a surrogate pair, which is no Unicode ({around!a}): bytes that were no "
-                "UTF-8, or an escape that was cut in two; repair or remove it."
+                f"a text contains a lone surrogate (not valid Unicode: {around!a}), from bytes that were not "
+                "UTF-8 or an escape that was cut in two; repair or remove it."
             )
-    return f"the tokenizer does not take a text ({first_line(error)}); get the tokenizer again, or take another base."
+    return f"the tokenizer cannot encode a text ({first_line(error)}); get the tokenizer again, or choose another base."
 
 
 def encode(
@@ -245,17 +229,17 @@ def encode(
     enough_tokens: float = float("inf"),
     both_orders: bool = False,
 ) -> tuple[list[Sample], dict[str, int]]:
-    """Encode pairs and keep the ledger of rows: read = trained + dropped by reason.
+    """Encode pairs and count what becomes of them: read = trained + dropped by reason.
 
     Args:
         pairs: the examples.
         encoder: the tokenizer and its limit.
-        max_length: rows longer than this are dropped, with a count: cutting one would lose the end of its completion.
-        enough_tokens: stop encoding once the samples hold this many tokens; what is left is counted as not needed.
-        both_orders: see `Encoder.samples`; for what is trained, since a model is asked in one order.
+        max_length: longer samples are dropped and counted, since cutting one would lose the end of its completion.
+        enough_tokens: stop encoding once the samples have this many tokens; further pairs are counted as not needed.
+        both_orders: see `Encoder.samples`; only for training, since prompts at inference have one order.
 
     Returns:
-        The samples and the ledger.
+        The samples and the counts.
     """
     ledger = dict.fromkeys(("read", "trained", "cut", "too long", "empty completion", "not needed"), 0)
     samples: list[Sample] = []
@@ -290,7 +274,7 @@ def _chunks(items: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Return rows of sample indices whose lengths sum to at most capacity: best fit, the longest first.
+    """Return rows of sample indices whose lengths sum to at most capacity (best-fit decreasing).
 
     Raises:
         ValueError: a length is over the capacity.
@@ -311,11 +295,11 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def arrange(lengths: Sequence[int], capacity: int, hidden_size: int) -> tuple[int, list[list[int]]]:
-    """Return the width, at most capacity, and the rows of indices in which samples of these lengths cost least.
+    """Return the width (at most capacity) and the rows of indices for which samples of these lengths cost least.
 
-    Attention multiplies a sample with its whole row and masks the others afterwards, so that a wide row costs more;
-    a narrow one is filled less well. In a layer of width h a token takes 24 h^2 operations for the matrices and 4 h w
-    for attention over a row of w tokens: in proportion 6 h + w.
+    Attention is computed over the whole row and masked afterwards, so a wide row costs more, but a narrow one is
+    filled less well. In a layer of hidden size h, a token takes 24 h^2 operations for the matrices and 4 h w for
+    attention over a row of w tokens, which is proportional to 6 h + w.
     """
     longest = max(lengths, default=1)
     widths = sorted({min(capacity, longest * halves // 2) for halves in (2, 3, 4, 6, 8)} | {capacity})
@@ -324,7 +308,7 @@ def arrange(lengths: Sequence[int], capacity: int, hidden_size: int) -> tuple[in
 
 
 def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, np.ndarray]:
-    """Lay samples side by side in one row.
+    """Put samples next to each other in one row.
 
     Returns:
         Arrays of shape (capacity,), int64: `input_ids`; `labels`, already shifted (labels[i] is the token to predict
@@ -347,7 +331,7 @@ def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, 
 
 
 def preview(sample: Sample, encoder: Encoder, colour: bool) -> str:
-    """Return a sample as text: every token in brackets, those that are trained marked; for people to check."""
+    """Return a sample as text for inspection: every token in brackets, tokens with labels marked."""
     tokenizer = encoder.codec.tokenizer
     pieces = [console.printable(tokenizer.decode([int(i)], skip_special_tokens=False)) for i in sample.ids]
     prompt = "".join(f"[{piece}]" for piece in pieces[: sample.start])
@@ -358,7 +342,7 @@ def preview(sample: Sample, encoder: Encoder, colour: bool) -> str:
 
 
 def counts(samples: Sequence[Sample]) -> dict[str, int]:
-    """Return how many samples, tokens and trained tokens there are."""
+    """Return the numbers of samples, tokens and labels."""
     total: collections.Counter[str] = collections.Counter()
     for sample in samples:
         total.update(samples=1, tokens=len(sample.ids), label_tokens=len(sample.ids) - max(sample.start, 1))

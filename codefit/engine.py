@@ -1,11 +1,11 @@
-"""Run a pure function over batches, here or on a cluster; the results come in the order of the batches.
+"""Run a pure function over batches, locally or on a cluster; the results come in the order of the batches.
 
-- `local`: processes of this machine, with nothing to install;
+- `local`: processes on this machine, with nothing to install;
 - `daft`: Daft on this machine;
-- `ray`: Daft on a Ray cluster, whose machines have the packages of requirements.txt and get codefit sent.
+- `ray`: Daft on a Ray cluster, whose machines need the packages of requirements.txt; codefit itself is sent to them.
 
-What is made does not depend on the engine or on the number of processes: the function sees the same batches everywhere,
-and every result keeps its place. Only a few batches are in memory at a time, however many there are.
+The result does not depend on the engine or the number of processes: the function gets the same batches everywhere, and
+results keep their order. Only a few batches are in memory at a time, however many there are.
 """
 
 import functools
@@ -27,22 +27,22 @@ from codefit.manifest import ROOT
 
 ENGINES = ("local", "daft", "ray")
 INSTALL = "pip install --no-deps daft==0.7.26 && pip install ray==2.60.0"
-WAITING = 3  # batches a process, so that none waits for work
-PER_QUERY = 32  # batches a processor that Daft gets at once
-PULSE = 0.5  # seconds between two looks whether the parent lives
+WAITING = 3  # queued batches per process, so that none waits for work
+PER_QUERY = 32  # batches per processor in one query of Daft
+PULSE = 0.5  # seconds between checks whether the parent process is alive
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What runs the batches: one of `ENGINES`, processes (None: one a processor), the address of a Ray cluster."""
+    """The engine: one of `ENGINES`, the number of processes (None: one per processor), the address of a Ray cluster."""
 
     name: str = "local"
     num_workers: int | None = None
@@ -52,28 +52,28 @@ class Engine:
         """Yield each batch with its result, in order.
 
         Args:
-            function: a function of a module, or a `functools.partial` of one; it and its results can be pickled.
+            function: a module-level function, or a `functools.partial` of one; it and its results must be picklable.
 
         Raises:
-            UserError: Daft or Ray is not installed, no cluster answers, or a process was killed.
+            UserError: Daft or Ray is not installed, the cluster cannot be reached, or a process was killed.
         """
         workers = self.num_workers or processors()
         if self.name != "local":
             return _on_daft(_daft(self.name, self.ray_address), function, batches, workers)
         batches = iter(batches)
         first = list(itertools.islice(batches, 2))
-        if workers == 1 or len(first) < 2:  # one batch is done before a process has started
+        if workers == 1 or len(first) < 2:  # a single batch is done before a process has started
             return ((batch, function(batch)) for batch in itertools.chain(first, batches))
         return _on_processes(function, itertools.chain(first, batches), workers)
 
 
 # ------------------------------------------------------------------------------------------- this machine
 
-_function: Callable[[Any], Any]  # of a worker process
+_function: Callable[[Any], Any]  # in a worker process
 
 
 def _begin(function: Callable[[Any], Any], parent: int) -> None:
-    """Prepare a worker: it ends when its parent does, leaves Ctrl-C to it, and starts no threads of its own."""
+    """Prepare a worker: it exits with its parent, leaves Ctrl-C to it, and keeps the tokenizer single-threaded."""
     global _function
     _function = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -118,13 +118,13 @@ def _on_processes(
 
 @functools.cache
 def _daft(name: str, address: str | None) -> Any:
-    """Return the package, told where to run; it can be told once in a process."""
+    """Return the daft package with its runner set, which is possible only once in a process."""
     os.environ |= {"DO_NOT_TRACK": "true", "DAFT_ANALYTICS_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
     try:
         import daft
     except ImportError:
-        raise UserError(f"--engine {name} needs packages of its own; run: {INSTALL}") from None
+        raise UserError(f"--engine {name} needs further packages; run: {INSTALL}") from None
     if name == "daft":
         daft.set_runner_native()
     else:
@@ -138,7 +138,7 @@ def _connect(address: str | None) -> None:
     try:
         import ray
     except ImportError:
-        raise UserError(f"--engine ray needs packages of its own; run: {INSTALL}") from None
+        raise UserError(f"--engine ray needs further packages; run: {INSTALL}") from None
     if ray.is_initialized():
         return
     sent = {"py_modules": [str(ROOT / "codefit")], "env_vars": {"TOKENIZERS_PARALLELISM": "false"}}
@@ -153,7 +153,7 @@ def _connect(address: str | None) -> None:
 def _on_daft(
     daft: Any, function: Callable[[Batch], Result], batches: Iterable[Batch], workers: int
 ) -> Iterator[tuple[Batch, Result]]:
-    """Give Daft some batches at a time, so that memory stays flat; a column holds one batch a row."""
+    """Give Daft a few batches at a time, so that memory stays flat; a row of the column holds one batch."""
     python = daft.DataType.python()
 
     class Worker:

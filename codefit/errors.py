@@ -1,4 +1,4 @@
-"""Stated errors: a problem that the user can solve, in one sentence."""
+"""Errors for the user: a problem that the user can solve, in one sentence."""
 
 
 class UserError(Exception):
@@ -6,5 +6,5 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a library says of an error, as a part of a sentence: its first line without the full stop."""
+    """Return the message of a library's error as part of a sentence: its first line without the full stop."""
     return " ".join(str(error).strip().split("\n")[0].split()).rstrip(".") or type(error).__name__

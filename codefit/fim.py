@@ -1,12 +1,12 @@
-"""The one table of fill-in-the-middle sentinels, used by data, training, benchmark, cards and editor files.
+"""The table of fill-in-the-middle sentinels, used for data, training, benchmarks, cards and editor files.
 
-PSM feeds the prefix, then the suffix, then asks for the middle; SPM feeds the suffix first. The spellings are those of
-the model cards: bigcode/starcoder2-7b, codellama/CodeLlama-7b-hf, deepseek-ai/deepseek-coder-6.7b-base,
+PSM gives the prefix, the suffix, then the middle; SPM gives the suffix first. The spellings are from the model cards:
+bigcode/starcoder2-7b, codellama/CodeLlama-7b-hf, deepseek-ai/deepseek-coder-6.7b-base,
 Qwen/Qwen2.5-Coder-7B, google/codegemma-7b, mistralai/Codestral-22B-v0.1. Phi, CodeGen and plain Llama have none.
 
-StarCoder and CodeLlama saw half of their examples in either order (arXiv 2305.06161, 2308.12950), and so they do in
-training here: each order helps the other (arXiv 2207.14255). They are served with the prefix first. Every other family
-is trained in the one order in which it is served.
+StarCoder and CodeLlama were trained with half of the examples in each order (arXiv 2305.06161, 2308.12950), and codefit
+does the same, because each order helps the other (arXiv 2207.14255). They are served with the prefix first. Every other
+family is trained in the order in which it is served.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from collections.abc import Container
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FimFormat:
-    """Sentinels of one family of models.
+    """Sentinels of a model family.
 
-    `middle` is "" where the family marks the middle with nothing; `both` says that it knows both orders.
+    `middle` is "" if the family has no sentinel for the middle; `both` means that it is trained with both orders.
     """
 
     name: str
@@ -30,7 +30,7 @@ class FimFormat:
     def parts(self, prefix: str, suffix: str, suffix_first: bool = False) -> list[tuple[str, str]]:
         """Return the prompt as ("token", sentinel) and ("text", code) parts, in the order in which it is served.
 
-        `suffix_first` gives the other order of a family that knows both: the middle goes on where the prefix ends.
+        `suffix_first` gives the other order of a family trained with both: the middle follows the prefix.
         """
         before, behind = [("token", self.prefix), ("text", prefix)], [("token", self.suffix), ("text", suffix)]
         middle = [("token", self.middle)] if self.middle else []
@@ -52,7 +52,7 @@ FORMATS = (
     FimFormat("codestral", "[PREFIX]", "[SUFFIX]", "", order="SPM"),
 )
 
-BASE = FORMATS[0]  # the embedded base model uses StarCoder's spelling, which llama.cpp and the editors recognise
+BASE = FORMATS[0]  # data/base uses StarCoder's spelling, which llama.cpp and the editors recognise
 
 
 def detect(vocabulary: Container[str]) -> FimFormat | None:
@@ -61,5 +61,5 @@ def detect(vocabulary: Container[str]) -> FimFormat | None:
 
 
 def named(name: str | None) -> FimFormat | None:
-    """Return the format of a name, None for no name."""
+    """Return the format of this name, None for no name."""
     return next((row for row in FORMATS if row.name == name), None)

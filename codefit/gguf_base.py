@@ -1,7 +1,7 @@
-"""A GGUF file as a base model: dequantised once into an ordinary model folder, which everything else then uses.
+"""GGUF files as base models: dequantised once into an ordinary model folder, which everything else then uses.
 
-Users of Ollama, LM Studio and llama.cpp have such files on their disks. The folder lies in codefit's cache, under the
-sha256 of the file. The work is done in a process of its own, so that a stage without torch stays without torch.
+Users of Ollama, LM Studio and llama.cpp already have such files. The folder is in codefit's cache, named by the sha256
+of the file. The conversion runs in a separate process, so that stages without torch do not import it.
 """
 
 import os
@@ -18,23 +18,23 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def cache_folder() -> Path:
-    """Return the folder of everything that codefit can make again: $CODEFIT_CACHE, or `codefit` in the user's cache."""
+    """Return codefit's cache folder: $CODEFIT_CACHE, or `codefit` in the user's cache."""
     place = os.environ.get("CODEFIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "codefit"
     return Path(place).expanduser()
 
 
 def gguf_file(name: str) -> Path | None:
-    """Return the GGUF file that a name means: the file itself, or the only one in a folder without a config.json.
+    """Return the GGUF file that a name refers to: the file itself, or the only one in a folder without a config.json.
 
     Raises:
-        UserError: the folder holds several, or the file is one part of several.
+        UserError: the folder contains several, or the file is one part of a split file.
     """
     path = Path(name).expanduser()
     if path.is_dir() and not (path / "config.json").exists():
         found = sorted(path.glob(f"*{SUFFIX}"))
         if len(found) > 1:
             names = ", ".join(file.name for file in found)
-            raise UserError(f"{path} holds several GGUF files ({names}); name one of them.")
+            raise UserError(f"{path} contains several GGUF files ({names}); give one of them.")
         path = found[0] if found else path
     if path.suffix.lower() != SUFFIX or not path.is_file():
         return None
@@ -44,10 +44,10 @@ def gguf_file(name: str) -> Path | None:
 
 
 def local_model(name: str) -> str:
-    """Return the name of an ordinary model: that of the dequantised folder for a GGUF file, any other name as it is.
+    """Return the name of an ordinary model: the dequantised folder for a GGUF file, any other name unchanged.
 
     Raises:
-        UserError: the file cannot be read, or is of an architecture or tokenizer that cannot be converted.
+        UserError: the file cannot be read, or its architecture or tokenizer cannot be converted.
     """
     file = gguf_file(name)
     if file is None:
@@ -59,7 +59,7 @@ def local_model(name: str) -> str:
 
 
 def _convert(file: Path, folder: Path) -> None:
-    """Dequantise a file into a folder in another process, which prints what it does."""
+    """Dequantise a file into a folder in another process, which prints its progress."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if not sys.stderr.isatty():
@@ -72,4 +72,4 @@ def _convert(file: Path, folder: Path) -> None:
     if done.returncode:
         said = (done.stderr or b"").decode("utf-8", "replace").strip().splitlines()
         reason = said[-1].removeprefix("error: ") if said and said[-1].startswith("error: ") else ""
-        raise UserError(reason or f"cannot read {file} as a model; get it again, or name a folder with safetensors.")
+        raise UserError(reason or f"cannot read {file} as a model; get it again, or give a folder with safetensors.")

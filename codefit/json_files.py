@@ -1,18 +1,19 @@
-"""JSON files that others wrote: read, and checked against types that are stated once for each kind of file.
+"""Reading of JSON files from outside codefit, checked against types that are defined once per kind of file.
 
-What is wrong becomes one sentence that names the file, the field, what is expected there, and what to do.
+An error becomes one sentence with the file, the field, what is expected there, and what to do.
 """
 
 import json
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from codefit.errors import UserError
 
 Kind = TypeVar("Kind")
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 WORDS = {
     "int": "a whole number",
@@ -25,12 +26,12 @@ WORDS = {
 
 
 def read(path: Path, kind: type[Kind], remedy: str) -> Kind:
-    """Return the content of a JSON file as what it must be; fields that a kind does not name are ignored.
+    """Return the content of a JSON file as an instance of a type; fields that the type does not have are ignored.
 
     Args:
         path: the file.
         kind: a msgspec struct, or another type that msgspec can convert to.
-        remedy: what to do when the file is damaged, the end of a sentence.
+        remedy: what to do if the file is damaged, as the end of a sentence.
 
     Raises:
         UserError: the file cannot be read, is not JSON, or a field is missing or of the wrong type.
@@ -39,7 +40,7 @@ def read(path: Path, kind: type[Kind], remedy: str) -> Kind:
 
 
 def load(path: Path, remedy: str) -> Any:
-    """Return the content of a JSON file, whatever it is; NaN and Infinity are read as Python writes them.
+    """Return the content of any JSON file; NaN and Infinity are allowed, as Python writes them.
 
     Raises:
         UserError: the file cannot be read or is not JSON.
@@ -48,7 +49,7 @@ def load(path: Path, remedy: str) -> Any:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
         if "\\ud" in text.lower() and _holds_half_a_pair(content):
-            raise ValueError("a text in it holds half of a surrogate pair, which is no Unicode")
+            raise ValueError("a text in it contains a lone surrogate (not valid Unicode)")
         return content
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; {remedy}.") from None
@@ -67,10 +68,10 @@ def _holds_half_a_pair(content: Any) -> bool:
 
 
 def checked(content: Any, kind: type[Kind], place: str, remedy: str) -> Kind:
-    """Return what was read as what it must be.
+    """Return content as an instance of a type.
 
     Raises:
-        UserError: a field is missing or of the wrong type; `place` says where.
+        UserError: a field is missing or of the wrong type; the message names `place`.
     """
     try:
         return msgspec.convert(content, kind)
@@ -81,7 +82,7 @@ def checked(content: Any, kind: type[Kind], place: str, remedy: str) -> Kind:
 
 
 def _in_words(message: str) -> str:
-    """Return what msgspec says of a value, as "Expected `int`, got `str` - at `$.r`", in words."""
+    """Return a message of msgspec, such as "Expected `int`, got `str` - at `$.r`", in plain words."""
     what, _, where = message.partition(" - at ")
     field = where.strip("`").removeprefix("$").removeprefix(".")
     subject = f'the field "{field}"' if field else "the file"
@@ -91,4 +92,4 @@ def _in_words(message: str) -> str:
         expected = " or ".join(WORDS.get(word, word) for word in found[1].split(" | "))
         got = f", not {WORDS.get(found[3], found[3])}" if found[3] else ""
         return f"{subject} must be {expected}{found[2]}{got}"
-    return f"{subject} has a value that is not known ({what})"
+    return f"{subject} has an invalid value ({what})"

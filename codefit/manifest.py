@@ -1,4 +1,4 @@
-"""The manifest of every output: what produced it, from what, with which versions."""
+"""The manifest of every output: the command, inputs, versions and counts that produced it."""
 
 import contextlib
 import hashlib
@@ -17,21 +17,21 @@ from msgspec import Meta
 
 from codefit import git_command, json_files
 from codefit.console import masked
+from codefit.json_files import Count
 from codefit.outputs import MANIFEST, manifest_of, write_whole
 
-Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Name = Annotated[str, Meta(pattern=r"^[\w.-]*$")]  # that becomes a part of a file's name
+Name = Annotated[str, Meta(pattern=r"^[\w.-]*$")]  # part of a file name
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def command() -> str:
-    """Return the command that is running, to be run again."""
+    """Return the running command in a form that can be run again."""
     return shlex.join(["python", sys.argv[0], *map(masked, sys.argv[1:])])
 
 
 class Arguments(msgspec.Struct):
-    """What later stages read of the arguments of an earlier one."""
+    """The arguments of an earlier stage that later stages read."""
 
     hf_repository: str | list[str] | None = None
     max_prompt_tokens: Count | None = None
@@ -51,13 +51,13 @@ class Source(msgspec.Struct):
 
 
 class Split(msgspec.Struct):
-    """What was left out of a split, by rule."""
+    """What was skipped in a split, by reason."""
 
     skipped: dict[str, int] = {}
 
 
 class Validation(msgspec.Struct):
-    """The last validation of a training."""
+    """The last validation of a training run."""
 
     eval_loss: float | None = None
 
@@ -71,7 +71,7 @@ class Model(msgspec.Struct):
 
 
 class Benchmark(msgspec.Struct):
-    """What was asked in a benchmark, and how, by role."""
+    """The prompts and settings of a benchmark, by role."""
 
     title: str
     format: Name = "pairs"
@@ -80,7 +80,7 @@ class Benchmark(msgspec.Struct):
 
 
 class ManifestFile(msgspec.Struct):
-    """What later stages read of a manifest; one of another stage or version has other facts, or none of these."""
+    """The fields of a manifest that later stages read; a manifest of another stage or version may lack them."""
 
     command: list[str] = []
     arguments: Arguments = msgspec.field(default_factory=Arguments)
@@ -111,7 +111,7 @@ class ManifestFile(msgspec.Struct):
 
 
 class Manifest:
-    """What produced an output: started with the command, filled along the way, written with the output."""
+    """The record of a run: started with the command, updated along the way, written with the output."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self.started = time.monotonic()
@@ -124,7 +124,7 @@ class Manifest:
         }
 
     def add_input(self, path: Path) -> None:
-        """Record a file that was read, with its sha256."""
+        """Record an input file with its sha256."""
         self.content["inputs"][str(path)] = sha256(path)
 
     def update(self, **facts: Any) -> None:
@@ -139,7 +139,7 @@ class Manifest:
 
 
 def read_manifest(output: Path) -> dict[str, Any]:
-    """Return the manifest of an output of an earlier stage, or {} if the output came from elsewhere."""
+    """Return the manifest of an output of an earlier stage, or {} if the output is not from codefit."""
     path = manifest_of(output)
     if not path.is_file():
         return {}
@@ -159,7 +159,7 @@ def sha256(path: Path) -> str:
 
 
 def toolkit_commit() -> str | None:
-    """Return the commit of this toolkit, with "-dirty" when its files differ from it; None outside git."""
+    """Return the commit of codefit, with "-dirty" if its files differ from it; None outside git."""
     try:
         head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
@@ -168,7 +168,7 @@ def toolkit_commit() -> str | None:
 
 
 def _git(*words: str) -> str:
-    # A toolkit without a repository of its own must not be taken for a part of the one it was unpacked in.
+    # Without a repository of its own, codefit must not be taken as part of the one it was unpacked in.
     ours = git_command.environment(GIT_CEILING_DIRECTORIES=str(ROOT.parent))
     command = ["git", "-C", str(ROOT), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=ours).stdout
@@ -176,7 +176,7 @@ def _git(*words: str) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that can change a result."""
-    import importlib.metadata  # not cheap, and --help needs none of it
+    import importlib.metadata  # slow to import, and not needed for --help
 
     found = {"python": platform.python_version()}
     for name in ("torch", "transformers", "peft", "bitsandbytes", "datasets", "tokenizers", "sacrebleu", "RapidFuzz"):

@@ -1,7 +1,7 @@
-"""The files of a model, an adapter and a tokenizer: what types their fields must have, stated here once.
+"""The types of the fields in the files of a model, an adapter and a tokenizer.
 
-Only fields that codefit reads, or that make a library behind it fail, hang or fill the memory, are named. Libraries
-check the rest themselves.
+Only fields that codefit reads, or that could make a library fail, hang or fill the memory, are listed. The libraries
+check the rest.
 """
 
 from pathlib import Path
@@ -15,24 +15,26 @@ from codefit.errors import UserError
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
-INDEX = "model.safetensors.index.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 SPECIAL_TOKENS, ADDED_TOKENS = "special_tokens_map.json", "added_tokens.json"
-# Files without which there is no tokenizer: one of them holds the vocabulary.
+# A tokenizer needs one of these files, which contains the vocabulary.
 VOCABULARIES = (TOKENIZER, "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
 
-AGAIN = "get the files again from where they came"
+GGUF_KINDS = ("q8_0", "f16")  # kinds of GGUF files on offer; f32 is for comparisons
 
-Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+AGAIN = "get the files again from their source"
+
+Size = json_files.Count
 Sizes = Size | list[Size] | None
-TokenId = Annotated[int, Meta(ge=-1, le=2**31 - 1)]  # some write -1 for "none"
+TokenId = Annotated[int, Meta(ge=-1, le=2**31 - 1)]  # some files have -1 for "none"
 Row = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class ModelConfig(msgspec.Struct):
-    """config.json. An architecture has only some of the sizes, and names them in its own way."""
+    """config.json. Each architecture has only some of the sizes, under its own names."""
 
     model_type: str
     architectures: list[str] | None = None
@@ -82,7 +84,7 @@ WIDTHS = (
 
 
 class GenerationConfig(msgspec.Struct):
-    """generation_config.json, of which only the ends count: codefit decodes as its own flags say."""
+    """generation_config.json, of which only the special tokens are used: decoding follows codefit's flags."""
 
     bos_token_id: TokenId | list[TokenId] | None = None
     eos_token_id: TokenId | list[TokenId] | None = None
@@ -90,13 +92,13 @@ class GenerationConfig(msgspec.Struct):
 
 
 class WeightIndex(msgspec.Struct):
-    """model.safetensors.index.json: which file holds a weight."""
+    """model.safetensors.index.json: the file of each weight."""
 
     weight_map: dict[str, str]
 
 
 class AdapterConfig(msgspec.Struct):
-    """adapter_config.json of PEFT, as it and other tools write it."""
+    """PEFT's adapter_config.json, as PEFT and other tools write it."""
 
     peft_type: str | None = None
     base_model_name_or_path: str | None = None
@@ -120,11 +122,11 @@ class AdapterConfig(msgspec.Struct):
     lora_bias: bool | None = None
     fan_in_fan_out: bool | None = None
     init_lora_weights: bool | str | None = None
-    layer_replication: None = None  # it would make a model of any size
-    megatron_config: None = None  # it would import a module that the file names
+    layer_replication: None = None  # it could create a model of any size
+    megatron_config: None = None  # it would import a module named in the file
 
     def patterns(self) -> list[str]:
-        """Return what PEFT will match against the names of modules as regular expressions."""
+        """Return the texts that PEFT will match against module names as regular expressions."""
         texts = (self.target_modules, self.exclude_modules, self.layers_pattern)
         found = [text for text in texts if isinstance(text, str) and text != "all-linear"]
         found += self.layers_pattern if isinstance(self.layers_pattern, list) else []
@@ -140,7 +142,7 @@ class AddedToken(msgspec.Struct):
 
 
 class Step(msgspec.Struct):
-    """A step that splits text, or several."""
+    """A pre-tokenizer, or a sequence of them."""
 
     type: str | None = None
     pretokenizers: "list[Step]" = []
@@ -152,7 +154,7 @@ class Step(msgspec.Struct):
 
 
 class Normalizer(msgspec.Struct):
-    """What is done to a text before it is split."""
+    """A normalizer, which changes a text before it is split."""
 
     type: str | None = None
 
@@ -177,7 +179,7 @@ class TokenizerFile(msgspec.Struct):
 
 
 class TokenText(msgspec.Struct):
-    """A special token that is written with its properties."""
+    """A special token given with its properties."""
 
     content: str
 
@@ -222,16 +224,16 @@ class SpecialTokens(msgspec.Struct):
     additional_special_tokens: list[Token] | dict[str, Token] | None = None
 
 
-# ---------------------------------------------------------------------------------------------- the doors
+# ---------------------------------------------------------------------------------------------- reading and checks
 
 
 def adapter_config(path: Path) -> AdapterConfig:
-    """Return the content of an adapter_config.json. Raises UserError if it cannot be one."""
+    """Return the content of an adapter_config.json. Raises UserError if it is not valid."""
     return json_files.read(path, AdapterConfig, "train again, or get the adapter again")
 
 
 def model_config(path: Path) -> dict[str, Any]:
-    """Return the content of a config.json, whose types are right. Raises UserError if it cannot be one."""
+    """Return the content of a config.json after a check of its types. Raises UserError if it is not valid."""
     content = json_files.load(path, AGAIN)
     _check_config(content, path)
     return dict(content)
@@ -246,7 +248,7 @@ def _check_config(content: Any, path: Path) -> None:
     elif content.get("text_config") is not None:
         raise UserError(f'{path}: the field "text_config" must be an object; {AGAIN}.')
     if _holds_nan(content):
-        raise UserError(f"{path} holds a value that is not a number (NaN); {AGAIN}.")
+        raise UserError(f"{path} contains a value that is not a number (NaN); {AGAIN}.")
 
 
 def _holds_nan(value: Any) -> bool:
@@ -256,17 +258,17 @@ def _holds_nan(value: Any) -> bool:
 
 
 def generation_ends(path: Path) -> list[int]:
-    """Return the tokens that end a text by a generation_config.json or config.json; [] if it names none.
+    """Return the end-of-sequence tokens in a generation_config.json or config.json; [] if it names none.
 
     Raises:
-        UserError: it names something else.
+        UserError: the value is not a token id or a list of them.
     """
     ends = json_files.read(path, GenerationConfig, AGAIN).eos_token_id
     return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None and end >= 0]
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Raise UserError where a file of a tokenizer in a folder cannot be what its name says."""
+    """Raise UserError if a tokenizer file in a folder is not valid."""
     kinds: tuple[tuple[str, Any], ...] = (
         (TOKENIZER, TokenizerFile),
         (TOKENIZER_CONFIG, TokenizerConfig),
@@ -279,10 +281,10 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def check_model(folder: Path) -> None:
-    """Raise UserError where the files of a whole model in a folder cannot be what their names say, or one is missing.
+    """Raise UserError if a file of the full model in a folder is missing or not valid.
 
-    A layer has a tensor at least, and a width is a dimension of one: a config.json that asks for more than the files
-    hold would fill the memory, or never end, before anything could be compared.
+    Every layer has at least one tensor, and every width is a dimension of a tensor. A config.json with larger values
+    than the weights would fill the memory, or hang, before anything could be compared.
     """
     config = model_config(folder / CONFIG)
     if (folder / GENERATION_CONFIG).is_file():
@@ -292,14 +294,14 @@ def check_model(folder: Path) -> None:
         return
     for part in (config, config.get("text_config") or {}):
         limits = dict.fromkeys(LAYERS, len(shapes))
-        # packed and quantised weights hold up to eight numbers in one
+        # an element of packed or quantised weights holds up to eight numbers
         limits |= dict.fromkeys(WIDTHS, 8 * max(sum(_product(shape) for shape in shapes.values()), 1))
         for name, limit in limits.items():
             asked = part.get(name)
             if max(asked if isinstance(asked, list) else [asked or 0], default=0) > limit:
                 raise UserError(
-                    f'{folder / CONFIG}: the field "{name}" asks for {asked}, more than the weights of the model '
-                    f"hold; {AGAIN}."
+                    f'{folder / CONFIG}: the field "{name}" is {asked}, more than the weights of the model '
+                    f"have; {AGAIN}."
                 )
 
 
@@ -311,28 +313,28 @@ def _product(shape: list[int]) -> int:
 
 
 def weights_of(folder: Path) -> dict[str, list[int]]:
-    """Return the shape of every tensor in the safetensors files of a whole model; {} where it has none.
+    """Return the shape of every tensor in the safetensors files of a full model; {} if it has none.
 
     Raises:
         UserError: the index is damaged, or a file that it names is missing or damaged.
     """
     if not (folder / INDEX).is_file():
-        return shapes_in(folder / "model.safetensors") if (folder / "model.safetensors").is_file() else {}
+        return shapes_in(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else {}
     index = json_files.read(folder / INDEX, WeightIndex, AGAIN)
     found: dict[str, list[int]] = {}
     for file in sorted(set(index.weight_map.values())):
         if Path(file).name != file:
             raise UserError(f"{folder / INDEX} names a file outside the folder ({file}); {AGAIN}.")
         if not (folder / file).is_file():
-            raise UserError(f"{folder} lacks {file}, which holds a part of the weights; {AGAIN}.")
+            raise UserError(f"{folder} lacks {file}, which has a part of the weights; {AGAIN}.")
         found |= shapes_in(folder / file)
     if absent := sorted(set(index.weight_map) - set(found)):
-        raise UserError(f"{folder / INDEX} names weights that no file holds ({absent[0]}); {AGAIN}.")
+        raise UserError(f"{folder / INDEX} names weights that are in no file ({absent[0]}); {AGAIN}.")
     return found
 
 
 def shapes_in(path: Path) -> dict[str, list[int]]:
-    """Return the shape of every tensor in a safetensors file, by name; no tensor is read.
+    """Return the shape of every tensor in a safetensors file, by name, without reading the tensors.
 
     Raises:
         UserError: the file is damaged.

@@ -1,8 +1,7 @@
-"""Outputs that are whole or absent: where they are built, what may be replaced, locks, and temporary folders.
+"""Outputs that are complete or absent: workspaces, atomic replacement, and locks.
 
-Everything that belongs to an unfinished output lies in one hidden folder next to it, `.OUTPUT.codefit`. A file in it,
-`codefit-lock`, is both the lock that keeps a second run away and the mark by which the folder is known to be ours;
-a folder without it is never touched.
+Everything that belongs to an unfinished output is in one hidden folder next to it, the workspace `.OUTPUT.codefit`. Its
+file `codefit-lock` is the lock that keeps other runs out, and the mark without which a folder is never touched.
 """
 
 import contextlib
@@ -12,13 +11,15 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codefit.disk_errors import cannot_write, write_errors
 from codefit.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 LOCK = "codefit-lock"
-PLAN = "commit.json"  # in a workspace: the moves that make a finished output visible
+PLAN = "commit.json"  # in a workspace: the planned moves of a finished output
 MARK = "This folder belongs to a run of codefit; it is removed when the run has finished.\n"
 PATIENCE = 3  # seconds to wait for a lock: the workers of a killed run may need a moment to end
+SCRIPTS = {"parse_data.py", "preprocess_data.py", "train.py", "merge_lora.py", "benchmarking.py"}
 LONGEST_NAME = 255  # bytes, on every common file system
 
 
@@ -36,14 +38,14 @@ LONGEST_NAME = 255  # bytes, on every common file system
 
 
 def manifest_of(output: Path) -> Path:
-    """Return where the manifest of an output lies: in a folder, or next to a file."""
+    """Return the path of an output's manifest: inside a folder, next to a file."""
     return output / MANIFEST if output.is_dir() else output.with_name(output.name + ".manifest.json")
 
 
 def refuse_existing(output: Path, overwrite: bool, is_file: bool = False) -> None:
-    """Raise UserError if an output cannot be written, or if something is there that may not be replaced.
+    """Raise UserError if an output cannot be written, or if something exists there that may not be replaced.
 
-    With --overwrite a folder is replaced if it is empty or holds a manifest of codefit, and a file if it is a regular
+    With --overwrite a folder is replaced if it is empty or has a manifest of codefit, and a file if it is a regular
     file. Links, mount points, devices, FIFOs and sockets are never replaced.
 
     Args:
@@ -53,7 +55,7 @@ def refuse_existing(output: Path, overwrite: bool, is_file: bool = False) -> Non
     """
     if output.name in {"", ".."}:
         raise UserError(f"{output} cannot be an output; name a new file or folder in it.")
-    longest = f"{output}.rejected.jsonl" if is_file else output  # what lies next to a file has a longer name
+    longest = f"{output}.rejected.jsonl" if is_file else output  # files next to an output file have longer names
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(longest).parts):
         raise UserError(f"cannot write {output}: File name too long; choose another place.")
     recover(output)
@@ -61,10 +63,24 @@ def refuse_existing(output: Path, overwrite: bool, is_file: bool = False) -> Non
         _refuse_kind(output, overwrite, is_file)
 
 
+def refuse_own_inputs(output: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise UserError if an output is, or holds, what the run reads: replacing the one would destroy the other.
+
+    Args:
+        output: the folder that a stage is to write.
+        inputs: files and folders; names that are none of these, such as Hub ids, are passed over.
+    """
+    place = output.resolve()
+    for source in [Path(name) for name in inputs if name]:
+        if source.exists() and source.resolve().is_relative_to(place):
+            holds = "" if source.resolve() == place else f"holds {source}, which "
+            raise UserError(f"{output} {holds}is read by this run; name another folder for the output.")
+
+
 def _refuse_kind(output: Path, overwrite: bool, is_file: bool) -> None:
-    """Raise UserError unless what is there may be replaced."""
+    """Raise UserError if what exists there may not be replaced."""
     mode = _mode(output) or 0
-    kind = next((words for is_kind, words in KINDS if is_kind(mode)), "no file or folder")
+    kind = next((words for is_kind, words in KINDS if is_kind(mode)), "neither a file nor a folder")
     wanted = KINDS[0][1] if is_file else KINDS[1][1]
     if kind != wanted:
         raise UserError(f"{output} is {kind}, and this stage writes {wanted}; choose another place.")
@@ -72,8 +88,12 @@ def _refuse_kind(output: Path, overwrite: bool, is_file: bool) -> None:
         raise UserError(f"{output} is a mount point and cannot be replaced; name a new file or folder inside it.")
     if not is_file and any(listed(output)) and not _has_our_manifest(output):
         raise UserError(f"{output} was not written by codefit and is not replaced; choose another place.")
+    if (script := _other_script(output)) and not is_file:
+        raise UserError(f"{output} was written by {script}, and only that replaces it; choose another place.")
     if not overwrite:
-        raise UserError(f"{output} is already there and complete; add --overwrite to replace it.")
+        raise UserError(f"{output} already exists and is complete; add --overwrite to replace it.")
+    if _belongs_to_another(output):
+        raise UserError(f"{output} belongs to another user and cannot be replaced; choose another place.")
 
 
 KINDS = (
@@ -88,7 +108,7 @@ KINDS = (
 
 
 def _mode(path: Path) -> int | None:
-    """Return the type and permissions of a path, links not followed; None if nothing is there."""
+    """Return type and permissions of a path without following links; None if nothing is there."""
     try:
         return path.lstat().st_mode
     except FileNotFoundError:
@@ -105,7 +125,7 @@ def listed(folder: Path) -> list[str]:
 
 
 def _has_our_manifest(folder: Path) -> bool:
-    """Return whether a folder holds a manifest of codefit; a damaged one counts, that of another program does not."""
+    """Return whether a folder has a manifest of codefit; a damaged one counts, one of another program does not."""
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except OSError:
@@ -115,17 +135,34 @@ def _has_our_manifest(folder: Path) -> bool:
     return not isinstance(content, dict) or not content or "toolkit_commit" in content
 
 
+MOUNTS = Path("/proc/self/mountinfo")  # the kernel's table; absent on some systems
+
+
+def _other_script(folder: Path) -> str | None:
+    """Return which script of codefit wrote a folder, None if it is the one that is running, or not known."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        words = shlex.split(content["command"])[1:2]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    script = Path(words[0]).name if words else ""
+    return script if script in SCRIPTS - {Path(sys.argv[0]).name} else None
+
+
+def _belongs_to_another(path: Path) -> bool:
+    """Return whether the sticky bit of a shared folder, such as /tmp, keeps us from replacing what is there."""
+    folder, me = path.parent.stat(), os.geteuid()
+    return bool(folder.st_mode & stat.S_ISVTX) and me not in {0, folder.st_uid, path.lstat().st_uid}
+
+
 def _is_mount_point(path: Path) -> bool:
-    """Return whether something is mounted here; a bind mount shows only in the kernel's table."""
+    """Return whether a path is a mount point; bind mounts are only in the kernel's table."""
     with contextlib.suppress(OSError):
-        table = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        table = MOUNTS.read_bytes().splitlines()
         place = os.fsencode(path.parent.resolve() / path.name)
-        return any(_unescaped(line.split(b" ")[4]) == place for line in table)
+        names = (re.sub(rb"\\([0-7]{3})", lambda it: bytes([int(it[1], 8)]), row.split(b" ")[4]) for row in table)
+        return place in names
     return os.path.ismount(path)
-
-
-def _unescaped(name: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), name)
 
 
 # ---------------------------------------------------------------------------------------------- building an output
@@ -140,16 +177,16 @@ def workspace(output: Path) -> Path:
 
 
 def partial(output: Path) -> Path:
-    """Return where an output is built before it moves to its final place."""
+    """Return the path at which an output is built before it moves to its final place."""
     return workspace(output) / "partial"
 
 
 @contextlib.contextmanager
 def alone(output: Path) -> Iterator[None]:
-    """Keep other runs away from an output and its workspace. A killed run keeps nobody away.
+    """Keep other runs away from an output and its workspace. The lock of a killed run does not count.
 
-    What a kill left in the middle of a commit is repaired first. The workspace goes away at the end unless something
-    is left in it that a later run can continue from.
+    A commit that a kill interrupted is finished first. The workspace is removed at the end, unless it contains
+    something from which a later run can continue.
 
     Raises:
         UserError: another run is writing the output, nothing can be written there, or the disk is full.
@@ -173,10 +210,10 @@ def alone(output: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_directory(output: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty folder to fill; when the block ends well it is fsynced and becomes `output`.
+    """Yield an empty folder to fill; if the block succeeds, it is fsynced and becomes `output`.
 
-    A killed run leaves only its workspace, so an output that exists is a complete one. A run that ends with an
-    error, or is stopped with Ctrl-C, leaves nothing.
+    A killed run leaves only its workspace, so an output that exists is complete. A run that fails, or is stopped with
+    Ctrl-C, leaves nothing.
     """
     aside = partial(output)
     with alone(output):
@@ -187,14 +224,14 @@ def new_directory(output: Path, overwrite: bool = False) -> Iterator[Path]:
                 yield aside
                 commit(aside, output)
         except BaseException:
-            if _mode(workspace(output) / PLAN) is None:  # otherwise it is finished, and the next run moves it
+            if _mode(workspace(output) / PLAN) is None:  # otherwise the output is finished, and the next run moves it
                 with contextlib.suppress(OSError):
                     _remove(aside)
             raise
 
 
 def make_folder(folder: Path, empty: bool = False) -> None:
-    """Make a folder and its parents; raise UserError where that cannot be. `empty` removes what was in it."""
+    """Make a folder and its parents; raise UserError if that fails. `empty` removes its content."""
     try:
         if folder.parent.name.endswith(".codefit"):
             _mark(folder.parent)
@@ -206,28 +243,28 @@ def make_folder(folder: Path, empty: bool = False) -> None:
 
 
 def commit(aside: Path, output: Path) -> None:
-    """Flush a finished folder to disk and move it to its final place, replacing an output that was there.
+    """Flush a finished folder to disk and move it to its final place, replacing an existing output.
 
-    The plan of the move is written first, so that a run after a kill finishes it.
+    The plan of the move is written first, so that the next run can finish it after a kill.
     """
     for file in [path for path in aside.rglob("*") if path.is_file()]:
         fsync(file)
     if _mode(output) is not None:
-        _refuse_kind(output, overwrite=True, is_file=False)  # it may have come while we worked
+        _refuse_kind(output, overwrite=True, is_file=False)  # it may have appeared in the meantime
     plan = {"folder": aside.name, "inode": aside.stat().st_ino}
     write_whole(workspace(output) / PLAN, json.dumps(plan))
     _finish(output)
 
 
 def commit_file(output: Path, parts: Mapping[Path, Path]) -> None:
-    """Move a finished file to its final place, with its manifest and what else lies next to it.
+    """Move a finished file to its final place, with its manifest and other files that belong to it.
 
-    The plan of the moves is written first, so that a run after a kill finishes them. Without a manifest a file claims
-    nothing, so the old manifest goes first and the new one comes last.
+    The plan of the moves is written first, so that the next run can finish them after a kill. The old manifest is
+    removed first and the new one moved last, so that no manifest ever describes another file.
 
     Args:
         output: the file; it was built in `partial(output)`, and its manifest in `workspace(output) / MANIFEST`.
-        parts: where other files that belong to it were built, in the workspace, by their final places.
+        parts: other files that belong to it: their paths in the workspace, by their final paths.
     """
     folder = workspace(output)
     moves = {**parts, output: partial(output), manifest_of(output): folder / MANIFEST}
@@ -239,7 +276,7 @@ def commit_file(output: Path, parts: Mapping[Path, Path]) -> None:
 
 
 def _finish(output: Path) -> None:
-    """Do what is left of a planned move, and remove the rest of the workspace but the lock."""
+    """Do the rest of a planned move, and remove everything else in the workspace except the lock."""
     folder = workspace(output)
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     if "files" in plan:
@@ -264,24 +301,24 @@ def _move_files(output: Path, moves: Mapping[str, str]) -> None:
 
 
 def _move_folder(output: Path, aside: Path, inode: int) -> None:
-    """Move a folder, known by its inode, to its final place unless it is there already."""
+    """Move a folder, identified by its inode, to its final place unless it is already there."""
     mode = _mode(output)
     if _mode(aside) is None or (mode is not None and output.stat().st_ino == inode):
         return
     if mode is None:
         aside.rename(output)
     elif not _exchange(aside, output):
-        output.rename(aside.with_name("old"))  # a kill between these two is repaired by the next run
+        output.rename(aside.with_name("old"))  # if killed between these two, the next run finishes the move
         aside.rename(output)
 
 
 def recover(output: Path) -> None:
-    """Finish what a kill left in the middle of a commit, unless another run is at work there."""
+    """Finish a commit that a kill interrupted, unless another run is active there."""
     folder = workspace(output)
     with contextlib.suppress(OSError):
         if not folder.is_dir():
             return
-        if not listed(folder):  # killed at its last step
+        if not listed(folder):  # a run was killed in its last step
             folder.rmdir()
             return
     try:
@@ -296,7 +333,7 @@ def recover(output: Path) -> None:
 
 
 def _repair(output: Path) -> None:
-    """Finish a planned move; without a plan nothing of an earlier run has begun to move."""
+    """Finish a planned move; without a plan, no move has begun."""
     try:
         if _mode(workspace(output) / PLAN) is not None:
             _finish(output)
@@ -307,7 +344,7 @@ def _repair(output: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; return False where the system or its file system cannot."""
+    """Exchange two paths atomically; return False if the system or file system cannot do that."""
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -332,7 +369,7 @@ def _remove(path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a run after a kill, finds the old text or the new one, never a part."""
+    """Write a text file atomically: a reader, or the next run after a kill, finds either the old or the new text."""
     aside = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.codefit")
     try:
         with aside.open("w", encoding="utf-8", newline="\n") as file:
@@ -356,86 +393,17 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-# Libraries in other languages give only the text of an error.
-NO_ROOM = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EFBIG: "a file would exceed the limit on file sizes; raise it with ulimit -f and run the same command again",
-}
-BROKEN_PLACE = {
-    errno.EIO,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENXIO,
-    errno.ESTALE,
-    errno.EMFILE,
-    errno.ENFILE,
-}
-SHORT_WRITE = re.compile(r"requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs")
-
-
-def no_room(error: BaseException) -> str | None:
-    """Return what is used up, and what to do, if an error of any library says so; otherwise None."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return NO_ROOM.get(error.errno)
-    said = str(error)
-    for code, words in NO_ROOM.items():
-        if os.strerror(code) in said:
-            return words
-    return (
-        "not all of a file could be written; free some space, and check ulimit -f" if SHORT_WRITE.search(said) else None
-    )
-
-
-def cannot_write(place: Path | str, error: OSError) -> UserError:
-    """Return the sentence that says why something cannot be written."""
-    if place and Path(place).name == "partial" and Path(place).parent.name.endswith(".codefit"):
-        place = Path(place).parent.with_name(Path(place).parent.name.removeprefix(".").removesuffix(".codefit"))
-    return UserError(f"cannot write {place}: {no_room(error) or f'{error.strerror}; choose another place'}.")
-
-
-@contextlib.contextmanager
-def write_errors(output: Path) -> Iterator[None]:
-    """Turn errors of the file system, from whatever library, into one sentence that names the place."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        reason = no_room(error)
-        if reason is None and isinstance(error, OSError) and error.errno in BROKEN_PLACE:
-            place = error.filename
-            if isinstance(place, str) and not Path(place).is_relative_to(output.parent):
-                raise UserError(
-                    f"cannot use {place}: {error.strerror}; check it and run the same command again."
-                ) from None
-            reason = f"{error.strerror}; check the disk and its permissions, or choose another place"
-        if reason is None:
-            raise
-        raise UserError(f"cannot write {_full(output)}: {reason}.") from None
-
-
-def _full(output: Path) -> Path:
-    """Return the output, or the folder for temporary files if it is that which has no room."""
-    with contextlib.suppress(OSError):
-        temporary = Path(tempfile.gettempdir())
-        if temporary.stat().st_dev != output.parent.stat().st_dev and not shutil.disk_usage(temporary).free:
-            return temporary
-    return output
-
-
 # ---------------------------------------------------------------------------------------------- folders of our own
 
 
 def lock_folder(folder: Path, patience: float) -> "BaseFileLock | None":
-    """Make a folder of our own and lock it; return None if another run holds it.
+    """Make a folder of codefit's own and lock it; return None if another run holds the lock.
 
     Raises:
-        UserError: there is such a folder, and it is not ours.
+        UserError: the folder exists and is not codefit's.
         OSError: nothing can be written there.
     """
-    from filelock import FileLock, Timeout  # not cheap, and --help needs none of it
+    from filelock import FileLock, Timeout  # slow to import, and not needed for --help
 
     lock = FileLock(folder / LOCK, mode=0o600, thread_local=False)
     while True:
@@ -452,6 +420,10 @@ def lock_folder(folder: Path, patience: float) -> "BaseFileLock | None":
             if not folder.parent.is_dir() or folder.is_file():
                 raise
         except BaseException:
+            if lock.is_locked:
+                _leave(folder)
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing could be written in it
             lock.release()
             raise
 
@@ -460,12 +432,11 @@ def _mark(folder: Path) -> None:
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        if not file.tell():
-            file.write(MARK)
+        file.write(MARK[file.tell() :])  # the rest of a mark that a kill left unfinished
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise UserError for a folder that is not ours. Another run may make, mark or remove it while we look."""
+    """Raise UserError for a folder that is not codefit's. Another run may make, mark or remove it meanwhile."""
     if _mode(folder) is None or is_ours(folder):
         return
     try:
@@ -477,23 +448,23 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    mode = _mode(path)
-    return mode is not None and stat.S_ISDIR(mode)
+    return stat.S_ISDIR(_mode(path) or 0)
 
 
 def is_ours(folder: Path, begun: bool = True) -> bool:
-    """Return whether a folder carries our mark; `begun` counts the empty one that a kill can leave, too."""
+    """Return whether a folder carries our mark; `begun` also counts the unfinished mark that a kill can leave."""
     try:
         mark = folder / LOCK
         if not is_folder(folder) or not stat.S_ISREG(mark.lstat().st_mode) or mark.stat().st_size > len(MARK):
             return False
-        return mark.read_text(encoding="utf-8") in ({MARK, ""} if begun else {MARK})
+        text = mark.read_text(encoding="utf-8")
+        return text == MARK or (begun and MARK.startswith(text))
     except (OSError, ValueError):
         return False
 
 
 def _leave(folder: Path) -> None:
-    """Remove a folder of our own in which nothing is left."""
+    """Remove a folder of codefit's own if nothing is left in it."""
     with contextlib.suppress(OSError):
         if os.listdir(folder) == [LOCK]:
             (folder / LOCK).unlink()

@@ -1,4 +1,4 @@
-"""The style that all plots share, and how a figure is written."""
+"""The common style of all plots, and the writing of figures."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ COLOURS = (
     "#b3541e",
     "#6d3fb8",
     "#17692f",
-)  # of the models, the base first
+)  # colours of the models, the base first
 
 MARKERS = "osD^v"
 
 STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same letters
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that plots look the same on every machine
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlecolor": "#1c2128",
@@ -45,7 +45,7 @@ def new_figure(width: float, height: float) -> Any:
 def style() -> Any:
     import matplotlib.style
 
-    return matplotlib.style.context(["default", STYLE])  # not what the user's matplotlibrc says
+    return matplotlib.style.context(["default", STYLE])  # independent of the user's matplotlibrc
 
 
 def save(figure: Any, path: Path) -> None:

@@ -1,15 +1,18 @@
-"""Every use of what a library keeps to itself, because it offers no public way; each has a test of its own.
+"""All uses of private APIs of libraries, for which there is no public alternative; each has its own test.
 
-Libraries are handed in, not imported: what needs no torch stays without it. An upgrade that takes one of these away
-fails in tests/test_private_apis.py, with what it was for.
+Libraries are passed in, not imported, so that code without torch stays without it. If an upgrade removes one of these
+APIs, tests/test_private_apis.py fails and says what it was for. The private methods of the Trainer that
+training/trainer.py overrides or calls are listed here and stay there.
 """
 
 import argparse
 from typing import Any
 
+TRAINER_METHODS = {"_save_checkpoint": ["self", "model", "trial"], "_prepare_inputs": ["self", "inputs"]}
+
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keep the docstring's layout and show every default that is a value."""
+    """Keep the docstring's layout, and show every default that is a value."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         help_text = action.help or ""
@@ -22,42 +25,75 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Return the flags of a parser, in the order in which they were added."""
+    """Return the flags of a parser in the order in which they were added."""
     return list(parser._actions)
 
 
 def groups_of(parser: argparse.ArgumentParser) -> dict[str, list[argparse.Action]]:
-    """Return the flags of each group of a parser, by its title."""
+    """Return the flags of each group of a parser, by title."""
     return {group.title or "": list(group._group_actions) for group in parser._action_groups}
 
 
 def attention_of(model: Any) -> str:
-    """Return the name of the attention that a Transformers model computes with: "sdpa", "eager" and so on."""
+    """Return the attention implementation of a Transformers model: "sdpa", "eager" and so on."""
     return str(model.config._attn_implementation)
 
 
 def storage_number(tensor: Any) -> int:
-    """Return what identifies the storage of a tensor, on the meta device too, where all addresses are 0."""
+    """Return an identifier of a tensor's storage, also on the meta device, where all addresses are 0."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def tensors_without_values(torch: Any) -> Any:
-    """Return a context in which new tensors have a shape, a dtype and a device, and no values."""
+    """Return a context in which new tensors have a shape, dtype and device, but no values."""
     return torch._subclasses.fake_tensor.FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def use_one_gpu(options: Any) -> None:
-    """Make a Trainer with these TrainingArguments use one GPU of this process."""
+    """Make a Trainer with these TrainingArguments use only one GPU in this process."""
     options._n_gpu = 1
 
 
+def sums_of_losses(trainer: Any) -> dict[str, float]:
+    """Return what a Trainer has summed up of its losses and does not keep in a checkpoint.
+
+    `since_log` is the mean over all processes, which must all ask; `logged` is the sum that was logged up to `step`.
+    """
+    since_log = trainer.accelerator.reduce(trainer._tr_loss.clone(), "mean").item()
+    return {"since_log": since_log, "logged": trainer._total_loss_scalar, "step": trainer._globalstep_last_logged}
+
+
+def continue_losses(trainer: Any, sums: dict[str, float]) -> None:
+    """Make a Trainer that begins go on with the sums of another; its mean loss is then that of all steps."""
+    trainer._tr_loss += sums["since_log"]
+    trainer._total_loss_scalar = sums["logged"]
+    trainer._globalstep_last_logged = sums["step"]
+    trainer._initial_global_step = 0
+
+
+def file_if_there(hub: Any, name: str, file: str, revision: str | None) -> str | None:
+    """Return the path of a file of a model, from its folder, the cache or the Hub; None where the model has none.
+
+    Args:
+        hub: the module transformers.utils.hub.
+        name: folder or Hub id of the model.
+        file: name of the file.
+        revision: commit, tag or branch on the Hub.
+
+    Raises:
+        OSError: the model does not exist, or the Hub does not answer.
+    """
+    found: str | None = hub.cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+    return found
+
+
 def number_in_storage(trial: Any) -> int:
-    """Return the number under which a study's storage keeps a trial of Optuna."""
+    """Return the number of an Optuna trial in the study's storage."""
     return int(trial._trial_id)
 
 
 def default_http_client() -> Any:
-    """Return the HTTP client that huggingface_hub makes for itself."""
+    """Return the default HTTP client of huggingface_hub."""
     from huggingface_hub.utils._http import default_client_factory
 
     return default_client_factory()

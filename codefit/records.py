@@ -1,7 +1,7 @@
 """The three records that pass between the stages, and their files: JSONL, or Parquet for documents.
 
-A broken line is reported with its file and line number. Unknown fields are ignored, so that data sets of others
-(JetBrains/KStack, TRL's prompt-completion rows) can be read as they are.
+A broken line is reported with its file and line number. Unknown fields are ignored, so that third-party data sets
+(JetBrains/KStack, TRL's prompt-completion rows) can be read unchanged.
 """
 
 import dataclasses
@@ -23,13 +23,13 @@ import orjson
 from codefit import console
 from codefit.errors import UserError, first_line
 
-TYPES: dict[str, tuple[Any, str]] = {  # of fields that are no texts
+TYPES: dict[str, tuple[Any, str]] = {  # types of the fields that are not text
     "scores": (dict[str, float], "an object of numbers"),
     "context": (list[dict[str, Any]], "a list of objects"),
 }
 
-# What data sets of code call the fields of a document: The Stack v1 and v2, StarCoderData, github-code, KStack, and
-# CodeSearchNet, as it was published and as the Hub has it. The first column that is there counts.
+# Column names for the fields of a document in data sets of code: The Stack v1 and v2, StarCoderData, github-code,
+# KStack, and CodeSearchNet, as published and as on the Hub. The first column that exists is used.
 COLUMNS = {
     "content": ("content", "code", "whole_func_string", "func_code_string", "original_string"),
     "path": ("path", "max_stars_repo_path", "func_path_in_repository", "file_path"),
@@ -40,12 +40,14 @@ COLUMNS = {
     "license": ("license", "max_stars_repo_licenses", "detected_licenses", "licenses"),
     "blob": ("blob", "blob_id", "hexsha"),
 }
-OWNER, NAME = "owner", "name"  # of a repository, where they are two columns
-FUNCTION = "func_name"  # where a row is one function of a file
-ADDRESSES = ("func_code_url", "url")  # of a function, with its lines
+OWNER, NAME = "owner", "name"  # of a repository, if they are two columns
+FUNCTION = "func_name"  # if a row is one function of a file
+ADDRESSES = ("func_code_url", "url")  # URLs of a function, with its lines
 
+PREPARED = "data/kotlin_prepared_dataset"  # where preprocess_data.py writes and later stages read, unless told
 SPLITS = ("train", "validation", "test")
-MAX_PROMPT_TOKENS = 512  # of a prompt, where neither a flag nor the data or the model says otherwise
+OVERLAP = "test_overlap"  # test pairs whose completion is also in train; they are measured separately
+MAX_PROMPT_TOKENS = 512  # of a prompt, unless a flag, the data or the model says otherwise
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,10 +68,10 @@ class Document:
 class Pair:
     """One training or test example.
 
-    `finish_reason` is "stop" when the completion runs to its natural end, where a model should stop too, and "length"
-    when the limit cut it. `suffix` is the text behind the cursor, for fill-in-the-middle. `prompt_format` is "chat"
-    where the prompt is the message of a user, to be laid out with the model's chat template. `context` lists the other
-    files that the prompt begins with: `path`, `start` and `characters` of each.
+    `finish_reason` is "stop" if the completion reaches its natural end, where a model should also stop, and "length" if
+    the limit cut it. `suffix` is the text after the cursor, for fill-in-the-middle. `prompt_format` is "chat" if the
+    prompt is a user message, to be laid out with the model's chat template. `context` lists the other files that the
+    prompt begins with: `path`, `start` and `characters` of each.
     """
 
     id: str
@@ -89,7 +91,7 @@ class Pair:
 class Prediction:
     """What a model wrote for one pair. `finish_reason`: "stop" (it emitted end-of-sequence) or "length" (the limit).
 
-    `scores` holds the values per item, by metric name; `reference_finish_reason`, `task`, `language` and `repository`
+    `scores` has the values of the item by metric name; `reference_finish_reason`, `task`, `language` and `repository`
     are those of the pair.
     """
 
@@ -122,10 +124,10 @@ def read_jsonl(path: Path, kind: type[Record]) -> Iterator[Record]:
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the objects of a JSONL file, gzipped or not, each with its place "file:line" for the sentences of errors.
+    """Yield the objects of a JSONL file, gzipped or not, each with its place "file:line" for error messages.
 
     Raises:
-        UserError: the file is missing, not UTF-8 or no whole gzip, or a line is not a JSON object.
+        UserError: the file is missing, not UTF-8 or an incomplete gzip file, or a line is not a JSON object.
     """
     try:
         opening: Any = gzip.open if path.suffix == ".gz" else open
@@ -139,10 +141,12 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     yield f"{path}:{number}", _object(line, f"{path}:{number}")
         except UnicodeDecodeError as error:
             if error.start == 0 and error.object.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise UserError(f"{path} is UTF-16 text; a JSONL file is UTF-8: write it again as that.") from None
-            raise UserError(f"{path} is not UTF-8 text; a JSONL file is needed.") from None
+                raise UserError(
+                    f"{path} is UTF-16 text, but a JSONL file must be UTF-8; convert it to UTF-8."
+                ) from None
+            raise UserError(f"{path} is not UTF-8 text; give a JSONL file.") from None
         except (gzip.BadGzipFile, EOFError, zlib.error):
-            raise UserError(f"{path} is not a whole gzip file; get it again.") from None
+            raise UserError(f"{path} is a damaged or incomplete gzip file; get it again.") from None
 
 
 def _object(line: str, place: str) -> dict[str, Any]:
@@ -151,19 +155,19 @@ def _object(line: str, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: not valid JSON ({error}); repair or remove the line.") from None
     if not isinstance(row, dict):
-        raise UserError(f"{place}: a JSON object is needed, not {type(row).__name__}; repair or remove the line.")
+        raise UserError(f"{place}: not a JSON object but of type {type(row).__name__}; repair or remove the line.")
     return row
 
 
 def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], place: str) -> Record:
-    """Build a record from a dict, checking that the needed fields are there and that texts are texts."""
+    """Build a record from a dict, checking that required fields are present and all have the right type."""
     known = _known(row) if kind is Document and not row.keys() >= fields.keys() else row
     values = {name: known[name] for name in fields if known.get(name) is not None}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
             have = ", ".join(list(row)[:8]) or "nothing"
-            raise UserError(f'{place}: the field "{name}" of a {kind.__name__} is missing (it has {have}).')
+            raise UserError(f'{place}: the field "{name}" of a {kind.__name__} is missing (it has {have}); add it.')
         if name in values and not isinstance(values[name], str):
             wanted, words = TYPES.get(name, (str, "text"))
             try:
@@ -173,15 +177,17 @@ def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], pl
                 raise UserError(f'{place}: the field "{name}" must be {words}, not {kind_found}.') from None
         elif name in TYPES and name in values:
             raise UserError(f'{place}: the field "{name}" must be {TYPES[name][1]}, not str.')
-        elif name in values and kind is not Document and _holds_half_a_pair(values[name]):  # documents have a rule
+        elif (
+            name in values and kind is not Document and _holds_half_a_pair(values[name])
+        ):  # curation rejects such documents
             raise UserError(
-                f'{place}: the field "{name}" holds half of a surrogate pair, which is no Unicode; repair or remove it.'
+                f'{place}: the field "{name}" contains a lone surrogate (not valid Unicode); repair or remove it.'
             )
     return kind(**values)
 
 
 def _known(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of a data set of others with the names that a document has."""
+    """Return a row of a third-party data set with the field names of a document."""
     known = dict(row)
     for field, columns in COLUMNS.items():
         texts = (_text(row.get(column)) for column in columns)
@@ -196,7 +202,7 @@ def _known(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """Return a text, several (a file can have more than one licence) as one, a date as ISO 8601; None for the rest."""
+    """Return a text; several texts (such as licences) as one, a date as ISO 8601, None for other values."""
     if isinstance(value, datetime.datetime):
         return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).isoformat()
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
@@ -213,7 +219,7 @@ def _holds_half_a_pair(text: str) -> bool:
 
 
 def write_jsonl(path: Path, records: Iterable[Document | Pair | Prediction | dict[str, Any]]) -> int:
-    """Write records, one JSON object a line, and return how many. Fields that are None are left out."""
+    """Write records, one JSON object per line, and return their number. Fields that are None are left out."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for record in records:
@@ -223,11 +229,11 @@ def write_jsonl(path: Path, records: Iterable[Document | Pair | Prediction | dic
 
 
 def to_line(record: Document | Pair | Prediction | dict[str, Any]) -> str:
-    """Return a record as one line of JSONL, its newline included."""
+    """Return a record as one line of JSONL, with its newline."""
     row = record if isinstance(record, dict) else {name: getattr(record, name) for name in record.__slots__}
     try:
         fields = [f"{_key(key)}: {_json(value)}" for key, value in row.items() if value is not None]
-    except orjson.JSONEncodeError:  # half a surrogate pair is no Unicode
+    except orjson.JSONEncodeError:  # a lone surrogate is not valid Unicode
         line = json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False)
         return line.encode("utf-8", "backslashreplace").decode() + "\n"
     return "{" + ", ".join(fields) + "}\n"
@@ -239,19 +245,19 @@ def _key(name: str) -> str:
 
 
 def _json(value: Any) -> str:
-    """Return a value as `json.dumps` does; texts, which are most of every file, by a library that is faster at it."""
+    """Return a value like `json.dumps`; texts, which are most of every file, with a faster library."""
     return orjson.dumps(value).decode() if type(value) is str else json.dumps(value, ensure_ascii=False)
 
 
 def read_documents(source: str, taken: set[str] | None = None) -> Iterator[Document]:
-    """Yield the documents of a JSONL or Parquet file, or of a Hub data set; COLUMNS has the names of columns.
+    """Yield the documents of a JSONL or Parquet file or of a Hub data set; COLUMNS has the column names.
 
-    Documents that name no repository cannot be told apart by their path: all but the first of a path lie in a folder
-    that is called after their row.
+    Documents without a repository may share a path: all but the first with a path are put into a folder named after
+    their row.
 
     Args:
         source: a local path, or the id of a Hub data set such as `JetBrains/KStack`.
-        taken: the paths of documents without a repository in the sources before this one; it grows.
+        taken: paths of documents without a repository so far; extended here.
     """
     taken = set() if taken is None else taken
     said = False
@@ -261,12 +267,15 @@ def read_documents(source: str, taken: set[str] | None = None) -> Iterator[Docum
             continue
         if not said:
             said = True
-            console.show(f"note: {source} names no repository: files of the same path are kept apart", file=sys.stderr)
+            console.show(
+                f"note: {source} has no repository names; files with the same path are kept apart by row",
+                file=sys.stderr,
+            )
         yield dataclasses.replace(document, path=_free(document.path, number, taken))
 
 
 def _free(path: str, row: int, taken: set[str]) -> str:
-    """Return a path that is not taken yet, and take it."""
+    """Return a path that is not in `taken`, and add it."""
     names = itertools.chain([path, f"row-{row}/{path}"], (f"row-{row}-{again}/{path}" for again in itertools.count(2)))
     free = next(name for name in names if name not in taken)
     taken.add(free)
@@ -291,17 +300,17 @@ def _checked(rows: Iterable[dict[str, Any]], place: str) -> Iterator[Document]:
 
 
 def rows_of_parquet(path: Path, wanted: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a Parquet file, with the wanted columns only if the first of these is there.
+    """Yield the rows of a Parquet file; only the wanted columns, if the first of these exists.
 
     Raises:
-        UserError: the file is missing or no Parquet.
+        UserError: the file is missing or not a Parquet file.
     """
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
         names = file.schema_arrow.names
-        # Without the text, all columns are read, so that the error can say which there are.
+        # Without the text column, all columns are read, so that the error can list them.
         columns = [name for name in wanted if name in names] if wanted and wanted[0] in names else None
         for batch in file.iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()
@@ -315,17 +324,17 @@ def _rows_of_hub(name: str) -> Iterator[dict[str, Any]]:
     try:
         for row in datasets.load_dataset(name, split="train", streaming=True):
             yield dict(row)
-    except Exception as error:  # the client raises a dozen unrelated types, here or while it streams
+    except Exception as error:  # the client raises a dozen unrelated types, here or while streaming
         raise UserError(
             f"cannot read the data set {name} from the Hub ({first_line(error)}); give a local file instead."
         ) from None
 
 
 def dataset_folder(name: str) -> Path:
-    """Return the folder of a prepared data set: a local one, or a Hub data set that is downloaded.
+    """Return the folder of a prepared data set: a local one, or a downloaded Hub data set.
 
     Raises:
-        UserError: there is no such folder or Hub data set, or it holds no train.jsonl.
+        UserError: there is no such folder or Hub data set, or it has no train.jsonl.
     """
     folder = Path(name)
     if not folder.exists() and name.count("/") == 1:
@@ -340,7 +349,7 @@ def _download(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl", "manifest.json"]))
-    except Exception as error:  # OSError, ValueError and bare transport errors, all for "cannot be had"
+    except Exception as error:  # OSError, ValueError and bare transport errors, all for "not available"
         raise UserError(
             f"{name} is neither a local folder nor a data set on the Hub ({first_line(error)}); "
             "write one with preprocess_data.py."
@@ -349,7 +358,7 @@ def _download(name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why something did not go through: the name of the rule, and the value that broke it."""
+    """The reason for leaving something out: the name of the rule, and the value that broke it."""
 
     rule: str
     value: Any = None

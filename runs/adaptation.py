@@ -3,7 +3,7 @@
     python -m runs.adaptation history outputs/adaptation 0.10.0 0.14.0 0.21.2
     python -m runs.adaptation compare outputs/adaptation 256
 
-A file belongs to the release that added its path; what later releases did to it is left out. Predictions are cut to the
+A file belongs to the release that added its path; later changes to it are ignored. Predictions are cut to the
 lines of their reference, for all models alike, so that nothing is gained by stopping. Intervals are 95 %, paired over
 the prompts that all models were asked, over files.
 """
@@ -34,7 +34,7 @@ def released(wheel: Path) -> datetime:
 
 
 def history(folder: Path, releases: Sequence[str]) -> None:
-    """Write history.jsonl: every file as the release had it that added it, with the date of that release."""
+    """Write history.jsonl: every file as in the release that added it, with the date of that release."""
     documents: dict[str, Document] = {}
     for release in releases:
         (wheel,) = (folder / "wheels").glob(f"*-{release}-*.whl")
@@ -50,7 +50,7 @@ def history(folder: Path, releases: Sequence[str]) -> None:
 
 
 def predictions(folder: Path, context: str) -> dict[str, list[Prediction]]:
-    """Return what each model wrote, its predictions cut, for the prompts that all were asked, in one order."""
+    """Return the cut predictions of each model for the prompts that all models share, in the same order."""
     found: dict[str, dict[str, Prediction]] = {}
     for name in MODELS:
         shown = context if "context" in name else "0"
@@ -65,7 +65,7 @@ def predictions(folder: Path, context: str) -> dict[str, list[Prediction]]:
 
 
 def compare(folder: Path, context: str) -> None:
-    """Print the scores and the differences that the study asks about, and draw them."""
+    """Print and plot the scores and the differences of the study."""
     found = predictions(folder, context)
     metrics = {metric.name: metric for metric in task_metrics.metrics("completion")}
     files = [item.path for item in found["base"]]
@@ -95,8 +95,8 @@ def shown(value: float, low: float, high: float, sign: str = "") -> str:
     return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
-def draw(scored: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw each metric in a panel of its own: a model a row, its score as a dot on its interval."""
+def draw(scored: Mapping[str, dict[str, Any]], path: Path) -> None:
+    """Draw a panel per metric with a row per model: its score as a dot on its interval."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -116,9 +116,9 @@ def draw(scored: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("step", choices=("history", "compare"), help="what is to be done")
-    parser.add_argument("folder", type=Path, help="where runs/adaptation.sh writes")
-    parser.add_argument("of", nargs="+", help="the releases, oldest first; or the tokens of context")
+    parser.add_argument("step", choices=("history", "compare"), help="the step to run")
+    parser.add_argument("folder", type=Path, help="output folder of runs/adaptation.sh")
+    parser.add_argument("of", nargs="+", help="releases, oldest first; or the number of context tokens")
     args = parser.parse_args()
     if args.step == "history":
         history(args.folder, args.of)

@@ -1,24 +1,24 @@
 #!/bin/sh
-# A project and its own past: how much does fitting a model to a project help with the files that come later, and how much
-# does it help to show the model other files of the project instead, or as well?
+# Adapting to a project's past: how much does fitting a model to a project help with its later files, and how much does
+# repository context help instead, or in addition?
 #
-# The project is PEFT, from its releases on PyPI: the files of the first one train, those that a later one added validate,
-# those that the last one added are the test. Four models are asked the same prompts: the base and an adapter, each with
-# and without the beginnings of near files in front. The packages are opened as archives: nothing of them is run.
+# The project is PEFT, from its releases on PyPI: the files of the first release are the training split, files added by
+# the second are validation, files added by the third are the test. Four models get the same prompts: the base and an
+# adapter, each with and without repository context. The packages are read as archives; nothing in them is run.
 #
-#   sh runs/adaptation.sh                     the embedded base, twenty minutes on one CPU core
+#   sh runs/adaptation.sh                     the embedded base; twenty minutes on one CPU core
 #   BASE=Qwen/Qwen2.5-Coder-0.5B OWN=512 CONTEXT=1024 sh runs/adaptation.sh --max_steps 400
 #
-# OUT is where everything goes; further arguments go to both trainings.
+# OUT is the output folder. Further arguments go to both calls of train.py.
 set -eu
 cd "$(dirname "$0")/.."
 
 BASE=${BASE:-data/base}
 OUT=${OUT:-outputs/adaptation}
-# tokens before the cursor, and of other files where they are shown
+# tokens of the prompt's own file, and of repository context
 OWN=${OWN:-160}
 CONTEXT=${CONTEXT:-256}
-# the days are those on which the second and the third were packed
+# the days on which the second and the third release were packed
 RELEASES="0.10.0 0.14.0 0.21.2"
 SECOND=2024-12-06
 THIRD=2026-10-01

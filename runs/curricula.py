@@ -1,4 +1,4 @@
-"""The table of runs/curricula.sh: what each order of the documents came to, over its seeds.
+"""The table of runs/curricula.sh: the results of each document order over its seeds.
 
     python -m runs.curricula outputs/curricula
 
@@ -6,7 +6,6 @@ A difference is that of runs with the same seed, against random order; its inter
 says what another seed would do, and nothing about other documents.
 """
 
-import math
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -14,10 +13,9 @@ from pathlib import Path
 from codefit import cli, console
 from codefit.errors import UserError
 from codefit.manifest import read_manifest
+from runs.over_seeds import interval
 
 CONTROL = "random"
-# 97.5 % quantiles of Student's t by degrees of freedom (any table of it)
-QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
 def validations(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
@@ -31,18 +29,9 @@ def validations(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
     return found
 
 
-def interval(differences: list[float], digits: int = 4) -> str:
-    """Return the mean of differences with its 95 % interval, as text; of one seed without."""
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return f"{mean:+.{digits}f}"
-    half = QUANTILES[len(differences) - 1] * statistics.stdev(differences) / math.sqrt(len(differences))
-    return f"{mean:+.{digits}f} [{mean - half:+.{digits}f}, {mean + half:+.{digits}f}]"
-
-
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("folder", type=Path, help="where runs/curricula.sh wrote")
+    parser.add_argument("folder", type=Path, help="output folder of runs/curricula.sh")
     found = validations(parser.parse_args().folder)
     rows = []
     for order, seeds in sorted(found.items(), key=lambda item: item[0] != CONTROL):
@@ -54,7 +43,7 @@ def main() -> None:
         against = "" if order == CONTROL else interval(differences)
         each = " ".join(f"{value:.4f}" for value in bits)
         rows.append([order, each, f"{statistics.fmean(bits):.4f}", f"{perplexity:.1f}", f"{top_5:.1%}", against])
-    print(console.table(rows, ["order", "bits/byte, a seed each", "mean", "perplexity", "top 5", f"against {CONTROL}"]))
+    print(console.table(rows, ["order", "bits/byte by seed", "mean", "perplexity", "top 5", f"against {CONTROL}"]))
 
 
 if __name__ == "__main__":

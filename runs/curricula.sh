@@ -1,13 +1,13 @@
 #!/bin/sh
-# Does the order of the documents matter? A small model from scratch in random order and in each curriculum, several seeds,
-# the same documents, tokenizer flags, steps and rows for all; then a table with intervals over the seeds.
-# The documents: Python files of 1 to 100 KB from the installed packages, formatted, without duplicates.
+# Does the order of the documents matter? Trains a small model from scratch in random order and with each curriculum,
+# for several seeds, with the same documents, tokenizer flags, steps and rows, and prints a table with intervals over
+# the seeds. The documents are Python files of 1 to 100 KB from installed packages, formatted, without duplicates.
 #
 #   sh runs/curricula.sh                      half an hour on one CPU core
 #   SEEDS="0 1 2 3 4" BY=loss sh runs/curricula.sh --max_steps 300
 #
-# Before them, a search shows what a learning rate is worth beside an order. OUT is where everything goes; further
-# arguments go to every train.py.
+# A search before these runs shows how much the learning rate matters in comparison. OUT is the output folder. Further
+# arguments go to every call of train.py.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,16 +1,16 @@
 #!/bin/sh
-# The whole path on what is already on the disk, in under five minutes on two CPU cores: the embedded base model is
-# fitted to the source of PEFT, an installed package that it was never trained on. `make demo` runs this.
+# All stages on data that is already on disk, in under five minutes on two CPU cores: fits the embedded base model to
+# the source of PEFT, an installed package that it was never trained on. `make demo` runs this.
 set -eu
 cd "$(dirname "$0")/.."
 
 out=outputs/demo
 source=$(python -c 'import importlib.util; print(importlib.util.find_spec("peft").submodule_search_locations[0])')
 
-# 1. sources -> documents: one record a file, or a line in raw.rejected.jsonl that says why not
+# 1. sources -> documents: one record per file, or a line in raw.rejected.jsonl that says why not
 python parse_data.py --repository "$source" --language python --output $out/raw.jsonl --overwrite
 
-# 2. documents -> curated pairs, split by file before any pair is built; the base's own tokenizer counts
+# 2. documents -> curated pairs, split by file before pairs are built; the base model's tokenizer counts tokens
 python preprocess_data.py --input $out/raw.jsonl --language python --output $out/pairs \
     --model_name_or_path data/base --max_prompt_tokens 128 --window_step 64 --test_share 0.1 --overwrite
 

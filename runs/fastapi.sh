@@ -1,15 +1,15 @@
 #!/bin/sh
-# Line prediction on the code of a documentation: FastAPI's pages and the examples they include; every line is asked
-# with the 15 lines before it and the 10 behind it. LoRA of rank 8; 80 % train, 10 % validate, 10 % test: of the folders,
-# since the examples of a documentation come in variants, and those of one page lie in one folder. SPLIT_BY=file divides them.
+# Line prediction on documentation code: FastAPI's pages and the examples they include. A prompt is the 15 lines before
+# the target line and the 10 lines after it. LoRA of rank 8. The split is 80/10/10 by folder, because the examples of
+# one page are variants of each other in one folder; SPLIT_BY=file would divide them.
 #
 #   sh runs/fastapi.sh                                          Salesforce/codegen-350M-mono, with a network
 #   BASE=data/base FORMAT=plain PROMPT=384 SOURCE=fastapi.bundle sh runs/fastapi.sh --learning_rate 2e-3
 #                                                               the embedded base, on a CPU without a network
 #
-# CodeGen knows no fill-in-the-middle: FORMAT=verbose shows it the lines behind as a comment above. A base with sentinels
-# takes FORMAT=plain. The curves of loss, gradient norm and accuracy of the trained tokens are in adapter/loss.png.
-# SOURCE is whatever parse_data.py reads; OUT is where everything goes. Further arguments go to train.py.
+# CodeGen has no fill-in-the-middle sentinels: FORMAT=verbose shows it the lines after the target line as a comment
+# above. A base with sentinels takes FORMAT=plain. Loss, gradient norm and accuracy on label tokens are plotted in
+# adapter/loss.png. SOURCE is any source of parse_data.py; OUT is the output folder. Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
 

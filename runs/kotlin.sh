@@ -1,12 +1,12 @@
 #!/bin/sh
 # Fit a model to Kotlin: JetBrains/kotlin, sliding-window pairs, LoRA, merge, scores on held-out files and CodeXGLUE.
-# Python from the disk is mixed in, so that it is not forgotten; whether it was is measured.
+# Python from installed packages is replayed to prevent forgetting, and forgetting is measured.
 #
 #   sh runs/kotlin.sh                                        microsoft/phi-1_5 in 4 bits, on a GPU with a network
 #   BASE=data/base SOURCE=kotlin.bundle BENCHMARKS=heldout sh runs/kotlin.sh --full_finetuning
 #                                                            the embedded base, on a CPU without a network
 #
-# SOURCE is whatever parse_data.py reads; OUT is where everything goes. Further arguments go to train.py.
+# SOURCE is any source of parse_data.py; OUT is the output folder. Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -30,7 +30,7 @@ python preprocess_data.py --input "$OUT/python.jsonl" --output "$OUT/python-pair
 python train.py --dataset "$OUT/pairs" --replay "$OUT/python-pairs" --replay_ratio 0.2 \
     --model_name_or_path "$BASE" --output_dir "$OUT/adapter" "$@"
 
-if [ -f "$OUT/adapter/adapter_config.json" ]; then # --full_finetuning leaves a whole model, with nothing to merge
+if [ -f "$OUT/adapter/adapter_config.json" ]; then # --full_finetuning leaves a complete model: nothing to merge
     python merge_lora.py --hf_repository "$OUT/adapter"
 fi
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# The names of functions from their code, Python and Java: LoRA beside QLoRA, each merged, both against the base.
-# Exact match, precision, recall and F1 of the parts of names; benchmark/naming-errors-heldout.md says what went wrong.
+# Names of Python and Java functions from their code: LoRA and QLoRA, each merged and compared with the base. Exact
+# match, precision, recall and F1 of the parts of names; benchmark/naming-errors-heldout.md lists the errors.
 #
 #   sh runs/naming.sh                                           codellama/CodeLlama-7b-Instruct-hf, on a GPU with a network
 #   BASE=data/base FORMAT=plain PROMPT=192 SOURCE="airflow.tar.gz kotlin.bundle" sh runs/naming.sh --learning_rate 3e-3
 #                                                               the embedded base, on a CPU without a network
 #
-# SOURCE is whatever parse_data.py reads, several with blanks between; a base without a chat template takes FORMAT=plain.
-# OUT is where everything goes. Further arguments go to train.py.
+# SOURCE is any source of parse_data.py, or several separated by spaces. A base without a chat template takes
+# FORMAT=plain. OUT is the output folder. Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# The embedded base model, data/base: a new tokenizer and a new decoder, trained on whole Python files with
-# fill-in-the-middle in the mix. data/README.md says what came out. Takes an hour and a half on one CPU core.
+# The embedded base model, data/base: a new tokenizer and a new decoder, trained on whole Python files, half of them as
+# fill-in-the-middle. data/README.md describes the result. Takes an hour and a half on one CPU core.
 #
-# The packages are wheels of fixed versions, opened as archives: nothing of them is installed or run.
+# The packages are wheels of fixed versions, read as archives: nothing in them is installed or run.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,4 @@
-"""The table of runs/summary.sh: greedy answers beside drawn ones over several seeds, simple and verbose prompts.
+"""The table of runs/summary.sh: greedy and sampled completions over several seeds, for simple and verbose prompts.
 
     python -m runs.summary outputs/summary
 
@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curricula import cli, interval
+from codefit import cli, console
+from runs.over_seeds import interval
 
 METRICS = ("chrf", "rouge_l")
 
@@ -29,7 +30,7 @@ def value(row: dict[str, Any], role: str) -> float:
 
 
 def table(folder: Path) -> Iterator[list[str]]:
-    """Yield a row for each way to ask, metric and way to answer."""
+    """Yield a row for each prompt style, metric and kind of decoding."""
     for style in ("plain", "verbose"):
         greedy = scores(folder / style / "benchmark")
         drawn = [scores(path) for path in sorted((folder / style).glob("drawn-*"))]
@@ -46,9 +47,9 @@ def table(folder: Path) -> Iterator[list[str]]:
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("folder", type=Path, help="where runs/summary.sh wrote")
+    parser.add_argument("folder", type=Path, help="output folder of runs/summary.sh")
     rows = list(table(parser.parse_args().folder))
-    print(cli.table(rows, ["prompt", "metric", "answers", "base", "adapted", "gain"]))
+    print(console.table(rows, ["prompt", "metric", "answers", "base", "adapted", "gain"]))
 
 
 if __name__ == "__main__":

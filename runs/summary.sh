@@ -1,14 +1,14 @@
 #!/bin/sh
-# The documentation of classes from their code, Apache Airflow: asked simply, and verbosely in words. LoRA of rank 16 on
-# the attention, eight steps accumulated, three epochs; chrF and ROUGE-L. Two fifths of the files are the test. Answers are
-# greedy, and then drawn from the nucleus with each of SEEDS.
+# Docstrings of Apache Airflow's classes from their code, with a simple and a verbose prompt. LoRA of rank 16 on the
+# attention projections, 8 accumulation steps, three epochs; chrF and ROUGE-L. Two fifths of the files are the test
+# split. Predictions are greedy, then sampled (top-p) with each of SEEDS.
 #
 #   sh runs/summary.sh                                          meta-llama/Llama-3.2-1B, with a network
 #   BASE=data/base PROMPT=384 SOURCE=airflow.tar.gz sh runs/summary.sh --learning_rate 3e-3
 #                                                               the embedded base, on a CPU without a network
 #
-# SOURCE is whatever parse_data.py reads; without it, the source distribution of Airflow 2.10.5 comes from PyPI by pip,
-# which asks the package's build backend for its metadata. OUT is where everything goes. Further arguments go to train.py.
+# SOURCE is any source of parse_data.py. Without it, pip downloads the source distribution of Airflow 2.10.5 from PyPI,
+# which runs the package's build backend for its metadata. OUT is the output folder. Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
 

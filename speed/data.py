@@ -1,4 +1,4 @@
-"""Stages 1 and 2 against what they replace, on a git bundle: paired, in one run, with alternating repeats.
+"""Stages 1 and 2 compared with alternatives, on a git bundle: paired, in one run, with alternating repeats.
 
     pip install langchain-text-splitters==1.1.3
     python -m speed.data --bundle kotlin.bundle --language kotlin --repeats 5
@@ -22,7 +22,7 @@ The splitter takes long, so `build_pairs` and it share a seeded sample of the do
 ratios within a repeat, where all ways meet the same noise; the spread is its range.
 """
 
-import argparse
+import dataclasses
 import functools
 import os
 import random
@@ -57,8 +57,10 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="git bundle with one branch")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=["kotlin"], help="languages to read")
-    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="times that every way is gone")
-    parser.add_argument("--sample", type=cli.number(int, 1), default=500, help="documents that LangChain splits")
+    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="repeats of every method")
+    parser.add_argument(
+        "--sample", type=cli.number(int, 1), default=500, help="number of documents that LangChain splits"
+    )
     return parser
 
 
@@ -78,35 +80,44 @@ def wanted(path: str, languages: list[str]) -> bool:
     return row is not None and row.name in languages
 
 
-def stage_1(folder: Path, args: argparse.Namespace) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A git bundle, its branch, and the languages that are read of it."""
+
+    bundle: Path
+    branch: str
+    languages: list[str]
+
+
+def stage_1(folder: Path, source: Source) -> None:
     output = folder / "raw.jsonl"
-    script("parse_data.py", "--repository", args.bundle, "--language", *args.language, "--output", output)
+    script("parse_data.py", "--repository", source.bundle, "--language", *source.languages, "--output", output)
 
 
-def worktree(folder: Path, args: argparse.Namespace) -> None:
-    git("clone", "-q", "-b", args.branch, args.bundle, folder / "clone")
+def worktree(folder: Path, source: Source) -> None:
+    git("clone", "-q", "-b", source.branch, source.bundle, folder / "clone")
     for place, folders, files in os.walk(folder / "clone"):
         folders[:] = [name for name in folders if name != ".git"]
         for name in files:
-            if wanted(name, args.language):
+            if wanted(name, source.languages):
                 Path(place, name).read_bytes()
 
 
-def bare(folder: Path, args: argparse.Namespace) -> None:
-    git("clone", "-q", "--bare", args.bundle, folder / "clone")
-    lines = git("-C", folder / "clone", "ls-tree", "-r", "-z", args.branch).decode().split("\0")[:-1]
+def bare(folder: Path, source: Source) -> None:
+    git("clone", "-q", "--bare", source.bundle, folder / "clone")
+    lines = git("-C", folder / "clone", "ls-tree", "-r", "-z", source.branch).decode().split("\0")[:-1]
     rows = (line.partition("\t") for line in lines)
-    ids = [facts.split()[2] for facts, _, path in rows if wanted(path, args.language)]
+    ids = [facts.split()[2] for facts, _, path in rows if wanted(path, source.languages)]
     (folder / "ids").write_text("".join(f"{blob}\n" for blob in ids))
     with (folder / "ids").open() as file:
         command = ["git", "-C", str(folder / "clone"), "cat-file", "--batch", "--buffer"]
         subprocess.run(command, stdin=file, stdout=subprocess.DEVNULL, check=True)
 
 
-def sources(args: argparse.Namespace) -> dict[str, Way]:
+def sources(source: Source) -> dict[str, Way]:
     """Return the ways of stage 1, the own one first."""
     ways = {"parse_data.py": stage_1, "worktree clone + read": worktree, "bare clone + cat-file": bare}
-    return {name: functools.partial(way, args=args) for name, way in ways.items()}
+    return {name: functools.partial(way, source=source) for name, way in ways.items()}
 
 
 # ------------------------------------------------------------------------------------------- stage 2
@@ -187,10 +198,11 @@ def report(title: str, seconds: dict[str, list[float]]) -> None:
 def main() -> None:
     args = build_parser().parse_args()
     heads = git("bundle", "list-heads", args.bundle).decode().split()[1::2]
-    args.branch = next(name for name in heads if name.startswith("refs/heads/")).removeprefix("refs/heads/")
-    report("stage 1", measure(sources(args), args.repeats))
+    branch = next(name for name in heads if name.startswith("refs/heads/")).removeprefix("refs/heads/")
+    source = Source(args.bundle, branch, args.language)
+    report("stage 1", measure(sources(source), args.repeats))
     with tempfile.TemporaryDirectory(prefix="codefit-speed-") as folder:
-        stage_1(Path(folder), args)
+        stage_1(Path(folder), source)
         raw = Path(folder) / "raw.jsonl"
         report("stage 2", measure(preprocess(raw), args.repeats))
         report("windows over files", measure(windows(raw, args.sample), args.repeats))

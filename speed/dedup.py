@@ -27,7 +27,7 @@ CACHED_SETS = 4096  # as many as stage 2 holds
 
 
 def gathered(count: int, seed: int) -> list[str]:
-    """Return so many different Python texts: installed ones, then mutations of them."""
+    """Return the given number of different Python texts: installed files, then mutations of them."""
     chance = random.Random(seed)
     folders = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
     paths = sorted({path for folder in folders for path in Path(folder).rglob("*.py")})
@@ -51,7 +51,7 @@ def mutated(text: str, share: float, chance: random.Random) -> str:
 
 
 def codefit(texts: list[str]) -> int:
-    """Return how many files stay."""
+    """Return how many files are kept."""
     shingles_of = functools.lru_cache(CACHED_SETS)(lambda number: shingles(texts[number]))
     keys, sizes = sketch(shingles_of(number) for number in range(len(texts)))
     return len(texts) - sum(1 for _ in near_duplicates(keys, sizes, shingles_of))
@@ -106,8 +106,8 @@ def measured(run: Callable[[list[str]], int], texts: list[str]) -> tuple[float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=20_000, help="how many (default: 20000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice and the mutations (default: 0)")
+    parser.add_argument("--files", type=int, default=20_000, help="number of files (default: 20000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the selection and the mutations (default: 0)")
     parser.add_argument("--peers", nargs="*", choices=["datasketch", "datatrove"], default=["datasketch", "datatrove"])
     args = parser.parse_args()
     texts = gathered(args.files, args.seed)

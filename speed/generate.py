@@ -1,4 +1,4 @@
-"""How fast are predictions made? codefit against transformers, on the same prompts with the same model, in one run.
+"""How fast is generation? codefit compared with Transformers, on the same prompts with the same model, in one run.
 
     make demo                     # makes the adapter and the pairs
     python -m speed.generate  # all sides in turn in one process
@@ -14,7 +14,6 @@ is checked for every prompt. Times are of this process on the wall and on the CP
 the latter says more.
 """
 
-import argparse
 import copy
 import random
 import time
@@ -34,25 +33,25 @@ def build_parser() -> cli.Parser:
     """Return the parser of this program."""
     parser = cli.Parser(__doc__)
     positive = cli.number(int, 1)
-    parser.add_argument("--hf_repository", default="outputs/demo/adapter", help="adapter or model that is asked")
+    parser.add_argument("--hf_repository", default="outputs/demo/adapter", help="adapter or model to generate with")
     parser.add_argument("--dataset", type=Path, default=Path("outputs/demo/pairs"), help="prepared data set")
     parser.add_argument(
         "--prompts",
         type=positive,
         default=500,
-        help="drawn by seed; the test split comes first",
+        help="number of prompts, sampled by seed; from the test split first",
     )
-    parser.add_argument("--slow_prompts", type=positive, default=30, help="prompts that the loop is measured on")
-    parser.add_argument("--max_new_tokens", type=positive, default=64, help="where a prediction is cut")
+    parser.add_argument("--slow_prompts", type=positive, default=30, help="number of prompts for the slow loop")
+    parser.add_argument("--max_new_tokens", type=positive, default=64, help="limit of new tokens")
     return parser
 
 
-def prompts_of(args: argparse.Namespace, encoder: encoding.Encoder) -> list[list[int]]:
+def prompts_of(dataset: Path, count: int, encoder: encoding.Encoder) -> list[list[int]]:
     """Return the ids of a seeded sample of held-out prompts in file order."""
-    splits = [list(records.read_jsonl(args.dataset / f"{name}.jsonl", records.Pair)) for name in records.SPLITS]
+    splits = [list(records.read_jsonl(dataset / f"{name}.jsonl", records.Pair)) for name in records.SPLITS]
     train, validation, test = splits
-    pairs = [*test, *validation, *train][: max(args.prompts, len(test))]
-    drawn = sorted(random.Random(0).sample(range(len(pairs)), args.prompts))
+    pairs = [*test, *validation, *train][: max(count, len(test))]
+    drawn = sorted(random.Random(0).sample(range(len(pairs)), count))
     return [encoder.prompt_ids(pairs[at].prompt, pairs[at].suffix) for at in drawn]
 
 
@@ -95,7 +94,7 @@ def main() -> None:
 
     tokenizer, model = loading.load(args.hf_repository)
     encoder = encoding.Encoder(tokenizer, min(CONTEXT, loading.context_of(model)) - SLOW_TOKENS)
-    prompts = prompts_of(args, encoder)
+    prompts = prompts_of(args.dataset, args.prompts, encoder)
     model.generation_config.eos_token_id = None  # `generate` then stops only where it is told to
 
     copies = [copy.deepcopy(model) for _ in range(2)]  # merging changes a model, and the others ask it as it is
@@ -133,7 +132,9 @@ def main() -> None:
         assert differ == 0, f"{differ} completions differ from transformers"
     stopped = sum(row.finish_reason == "stop" for row in found["codefit"][0])
     print(f"\n{args.hf_repository}, {torch.get_num_threads()} threads: {len(prompts)} prompts of at most", end=" ")
-    print(f"{encoder.max_prompt_tokens} tokens, {sum(map(len, written))} tokens written, {stopped} stop by themselves")
+    print(
+        f"{encoder.max_prompt_tokens} tokens, {sum(map(len, written))} tokens generated, {stopped} stop by themselves"
+    )
     scale = {"the loop": len(prompts) / len(slow)}
     times = {name: (wall * scale.get(name, 1), cpu * scale.get(name, 1)) for name, (_, wall, cpu) in found.items()}
     ours = [(times["codefit"][kind] + times["codefit again"][kind]) / 2 for kind in (0, 1)]

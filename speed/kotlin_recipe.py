@@ -11,7 +11,6 @@ five modules; learning rate 2e-4 with a cosine. What it takes from codefit: the 
 are timed first, so that the schedule ends when the given seconds are over.
 """
 
-import argparse
 import itertools
 import random
 import time
@@ -75,18 +74,18 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="folder of preprocess_data.py")
     parser.add_argument("--model_name_or_path", default="data/base", help="base model")
     parser.add_argument(
-        "--seconds", type=cli.number(float, 1), required=True, help="training time of what it is beside"
+        "--seconds", type=cli.number(float, 1), required=True, help="training time of the run it is compared with"
     )
-    parser.add_argument("--output_dir", type=Path, required=True, help="where the adapter goes")
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder for the adapter")
     parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of the order and of the adapter")
-    args: argparse.Namespace = parser.parse_args()
+    args = parser.parse_args()
 
     tokenizer = loading.load_tokenizer(args.model_name_or_path)
     tokenizer.pad_token = tokenizer.eos_token
     warm_up = rows(args.dataset, tokenizer, BATCH * TIMED_STEPS, args.seed)
     a_step = train(adapter(args.model_name_or_path, args.seed), tokenizer, warm_up, TIMED_STEPS, args.output_dir)
     steps = int(args.seconds / (a_step / TIMED_STEPS))
-    print(f"{a_step / TIMED_STEPS:.2f} s a step: {steps} steps in {args.seconds:.0f} s")
+    print(f"{a_step / TIMED_STEPS:.2f} s per step: {steps} steps in {args.seconds:.0f} s")
 
     data = rows(args.dataset, tokenizer, BATCH * steps, args.seed)
     data = list(itertools.islice(itertools.cycle(data), BATCH * steps))

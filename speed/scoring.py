@@ -25,7 +25,7 @@ def build_parser() -> cli.Parser:
 
 
 def answers(references: list[str], right: float, seed: int) -> list[Prediction]:
-    """Return predictions of which a share is right, and the others are right about something else."""
+    """Return predictions of which a share is right; the others are references of other prompts."""
     draw = random.Random(seed)
     return [
         Prediction(

@@ -1,4 +1,4 @@
-"""Secrets: how many of planted ones are found, how many files of real code are hit, and how long it takes.
+"""Secret detection: recall on planted secrets, false positives in real code, and time.
 
     python -m speed.secrets --files path/to/site-packages path/to/npm --count 10000 --seed 0
 
@@ -7,7 +7,6 @@ escape; half of them only a name gives away. detect-secrets, with its default pl
 real code that is hit counts as a false hit: `--show` prints what was hit, so that true ones can be told.
 """
 
-import argparse
 import random
 import string
 import tempfile
@@ -45,7 +44,7 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--count", type=cli.number(int, 1), default=10_000, help="files of real code to read")
     parser.add_argument("--planted", type=cli.number(int, 1), default=2000, help="secrets to plant")
     parser.add_argument("--seed", type=int, default=0, help="seed of the planted secrets and of the choice of files")
-    parser.add_argument("--show", action="store_true", help="print the lines of real code that are hit")
+    parser.add_argument("--show", action="store_true", help="print the flagged lines of real code")
     return parser
 
 
@@ -73,7 +72,7 @@ def private_key(chance: random.Random) -> str:
 
 
 def shaped(chance: random.Random) -> str:
-    """Return a secret whose shape says what it is."""
+    """Return a secret that can be recognised by its format."""
     makers: list[Callable[[], str]] = [
         lambda: "AKIA" + word(chance, 16, "ABCDEFGHJKLMNPQRSTUV234567"),
         lambda: "ghp_" + word(chance, 36),
@@ -93,7 +92,7 @@ def shaped(chance: random.Random) -> str:
 
 
 def named(chance: random.Random) -> str:
-    """Return a random value that only its name gives away."""
+    """Return a random value that can be recognised only by its variable name."""
     symbols = chance.choice(["", "", "!@#$%^*-_+"])
     value = ""
     while not any(map(str.isdigit, value)) or not any(map(str.isalpha, value)):
@@ -129,7 +128,7 @@ def real_files(folders: list[Path], count: int, seed: int) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args: argparse.Namespace = build_parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     rows = []
     texts = list(planted(args.planted, args.seed))
     files = [(path, path.read_text("utf-8", "replace")) for path in real_files(args.files, args.count, args.seed)]

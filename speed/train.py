@@ -1,4 +1,4 @@
-"""A LoRA training against what one would use instead: paired, in one run, with alternating repeats.
+"""LoRA training compared with alternatives: paired, in one run, with alternating repeats.
 
     pip install trl==1.16.0
     python -m speed.train --dataset outputs/pairs --model data/base
@@ -18,7 +18,7 @@ of a training. A ratio is the median of the ratios within a repeat, where all wa
 its range.
 """
 
-import argparse
+import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -47,12 +47,22 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--dataset", type=Path, required=True, help="folder of preprocess_data.py")
     parser.add_argument("--model", default=str(BASE), help="folder of a model, or phi")
     parser.add_argument("--rows", type=cli.number(int, 1), default=4, help=f"rows of {ROW_TOKENS} tokens in a step")
-    parser.add_argument("--steps", type=cli.number(int, 1), default=2, help="steps of a repeat")
-    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="times that every way is gone")
+    parser.add_argument("--steps", type=cli.number(int, 1), default=2, help="steps per repeat")
+    parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="repeats of every method")
     return parser
 
 
 # ---------------------------------------------------------------------------------------------- what all have
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What every way trains: a model (a folder, or phi) on so many rows in each of so many steps."""
+
+    dataset: Path
+    model: str
+    rows: int
+    steps: int
 
 
 def new_model(name: str) -> Any:
@@ -63,7 +73,12 @@ def new_model(name: str) -> Any:
 
     torch.manual_seed(0)
     if name == "phi":
-        shape = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 8}
+        shape: dict[str, Any] = {
+            "hidden_size": 512,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 8,
+        }
         config = transformers.PhiConfig(**shape, vocab_size=8192, bos_token_id=None, eos_token_id=0, pad_token_id=1)
         model = transformers.AutoModelForCausalLM.from_config(config)
     else:
@@ -71,22 +86,22 @@ def new_model(name: str) -> Any:
     return adapters.add_lora(model, r=16, alpha=32, dropout=0.0, targets="all-linear")
 
 
-def read_samples(args: argparse.Namespace) -> list[Any]:
+def read_samples(job: Job) -> list[Any]:
     """Return as many examples, drawn by seed, as the rows of all steps hold when they are packed."""
     from codefit import encoding
     from codefit.modeling import loading
     from codefit.records import Pair, read_jsonl
 
-    pairs = list(read_jsonl(args.dataset / "train.jsonl", Pair))
+    pairs = list(read_jsonl(job.dataset / "train.jsonl", Pair))
     random.Random(0).shuffle(pairs)
     encoder = encoding.Encoder(loading.load_tokenizer(str(BASE)), 100)
-    rows = args.rows * args.steps
+    rows = job.rows * job.steps
     samples = encoding.encode(pairs, encoder, ROW_TOKENS, rows * ROW_TOKENS)[0]
     lengths = [len(sample.ids) for sample in samples]
-    while len(encoding.pack(lengths, ROW_TOKENS)) > rows or len(lengths) % args.steps:
+    while len(encoding.pack(lengths, ROW_TOKENS)) > rows or len(lengths) % job.steps:
         lengths.pop()
     if len(encoding.pack(lengths, ROW_TOKENS)) < rows:
-        raise UserError(f"{args.dataset} does not fill {rows} rows; prepare more files, or take fewer --steps.")
+        raise UserError(f"{job.dataset} does not fill {rows} rows; prepare it from more files, or use fewer --steps.")
     return samples[: len(lengths)]
 
 
@@ -140,32 +155,32 @@ def timed(trainer: Any, counting: Counting) -> tuple[float, int, int]:
 # ---------------------------------------------------------------------------------------------- the ways
 
 
-def own_trainer(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> Any:
+def own_trainer(job: Job, samples: list[Any], seed: int, folder: str) -> Any:
     import train
     from codefit.training import packing
     from codefit.training.settings import of_flags
     from codefit.training.trainer import make_trainer
 
-    words = ["--model_name_or_path", args.model, "--output_dir", folder, "--max_steps", args.steps, "--seed", seed]
-    words += ["--per_device_train_batch_size", args.rows, "--gradient_accumulation_steps", 1]
+    words = ["--model_name_or_path", job.model, "--output_dir", folder, "--max_steps", job.steps, "--seed", seed]
+    words += ["--per_device_train_batch_size", job.rows, "--gradient_accumulation_steps", 1]
     flags = train.build_parser().parse_args([*map(str, words), "--eval_steps", "1000"])
     settings = of_flags(vars(flags))
     rows = packing.PackedRows(samples, ROW_TOKENS, 1)
     validation = packing.PackedRows(samples[:1], ROW_TOKENS, 1)
-    return make_trainer(settings, 1000, Path(folder), new_model(args.model), rows, validation)
+    return make_trainer(settings, 1000, Path(folder), new_model(job.model), rows, validation)
 
 
-def own(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
-    trainer = own_trainer(args, samples, seed, folder)
-    return timed(trainer, Counting(trainer.data_collator, args.steps))
+def own(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+    trainer = own_trainer(job, samples, seed, folder)
+    return timed(trainer, Counting(trainer.data_collator, job.steps))
 
 
-def bare(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+def bare(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
     import torch
 
-    trainer = own_trainer(args, samples, seed, folder)
-    counting = trainer.data_collator = Counting(trainer.data_collator, args.steps)
-    batches = list(itertools.islice(trainer.get_train_dataloader(), args.steps))
+    trainer = own_trainer(job, samples, seed, folder)
+    counting = trainer.data_collator = Counting(trainer.data_collator, job.steps)
+    batches = list(itertools.islice(trainer.get_train_dataloader(), job.steps))
     model = trainer.model.train()
     inner = model.get_base_model()
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -188,13 +203,13 @@ def listed(samples: list[Any]) -> list[dict[str, list[int]]]:
     return [{"input_ids": ids, "labels": [-100] * start + ids[start:]} for ids, start in rows]
 
 
-def settings(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> dict[str, Any]:
-    count = len(samples) // args.steps
-    common = {"max_steps": args.steps, "learning_rate": 2e-4, "seed": seed, "report_to": [], "save_strategy": "no"}
+def settings(job: Job, samples: list[Any], seed: int, folder: str) -> dict[str, Any]:
+    count = len(samples) // job.steps
+    common = {"max_steps": job.steps, "learning_rate": 2e-4, "seed": seed, "report_to": [], "save_strategy": "no"}
     return common | {"output_dir": folder, "per_device_train_batch_size": count, "use_cpu": True, "bf16": False}
 
 
-def padded(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+def padded(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
     import torch
     from transformers import Trainer, TrainingArguments
 
@@ -205,34 +220,32 @@ def padded(args: argparse.Namespace, samples: list[Any], seed: int, folder: str)
         mask = [[1] * len(row["input_ids"]) + [0] * (PADDED - len(row["input_ids"])) for row in rows]
         return {"input_ids": fill("input_ids", 1), "labels": fill("labels", -100), "attention_mask": torch.tensor(mask)}
 
-    options = TrainingArguments(**settings(args, samples, seed, folder))
-    trainer = Trainer(model=new_model(args.model), args=options, train_dataset=listed(samples))
-    return timed(trainer, Counting(collate, args.steps))
+    options = TrainingArguments(**settings(job, samples, seed, folder))
+    trainer = Trainer(model=new_model(job.model), args=options, train_dataset=listed(samples))
+    return timed(trainer, Counting(collate, job.steps))
 
 
-def trl(
-    args: argparse.Namespace, samples: list[Any], seed: int, folder: str, packing: bool = False
-) -> tuple[float, int, int]:
+def trl(job: Job, samples: list[Any], seed: int, folder: str, packing: bool = False) -> tuple[float, int, int]:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     from codefit.modeling import loading
 
     # its own default, gradient checkpointing, saves memory for a third more time; none of the others does it
-    options = settings(args, samples, seed, folder) | {"gradient_checkpointing": False}
+    options = settings(job, samples, seed, folder) | {"gradient_checkpointing": False}
     if packing:
-        options |= {"packing": True, "per_device_train_batch_size": args.rows}
+        options |= {"packing": True, "per_device_train_batch_size": job.rows}
     trainer = SFTTrainer(
-        model=new_model(args.model),
+        model=new_model(job.model),
         args=SFTConfig(**options, max_length=ROW_TOKENS),
         train_dataset=Dataset.from_list(listed(samples)),
         processing_class=loading.load_tokenizer(str(BASE)),
     )
-    return timed(trainer, Counting(trainer.data_collator, args.steps))
+    return timed(trainer, Counting(trainer.data_collator, job.steps))
 
 
-def trl_packed(args: argparse.Namespace, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
-    return trl(args, samples, seed, folder, packing=True)
+def trl_packed(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+    return trl(job, samples, seed, folder, packing=True)
 
 
 WAYS: dict[str, Callable[..., tuple[float, int, int]]] = {
@@ -247,18 +260,18 @@ WAYS: dict[str, Callable[..., tuple[float, int, int]]] = {
 # ---------------------------------------------------------------------------------------------- measuring
 
 
-def work(way: str, args: argparse.Namespace, samples: list[Any], seed: int, pipe: Any) -> None:
+def work(way: str, job: Job, samples: list[Any], seed: int, pipe: Any) -> None:
     """Go one way; say seconds, tokens, labels, and the megabytes of memory that were not there before."""
     quiet = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(quiet, stream)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory(prefix="codefit-speed-") as folder:
-        found = WAYS[way](args, samples, seed, folder)
+        found = WAYS[way](job, samples, seed, folder)
     pipe.send((*found, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000))
 
 
-def measure(args: argparse.Namespace) -> dict[str, list[tuple[float, int, int, float]]]:
+def measure(job: Job, repeats: int) -> dict[str, list[tuple[float, int, int, float]]]:
     """Return (seconds, tokens, labels, megabytes) of each way, one a repeat; who begins changes."""
     import peft  # noqa: F401  # these once, for all processes that are forked from this one
     import torch
@@ -268,12 +281,12 @@ def measure(args: argparse.Namespace) -> dict[str, list[tuple[float, int, int, f
     from codefit.training import trainer  # noqa: F401
 
     torch.set_num_threads(1)
-    samples = read_samples(args)
+    samples = read_samples(job)
     context = multiprocessing.get_context("fork")
     found: dict[str, list[tuple[float, int, int, float]]] = {way: [] for way in WAYS}
-    for way, repeat in console.progress(list(turns(args.repeats)), "repeats"):
+    for way, repeat in console.progress(list(turns(repeats)), "repeats"):
         here, there = context.Pipe()
-        process = context.Process(target=work, args=(way, args, samples, repeat, there))
+        process = context.Process(target=work, args=(way, job, samples, repeat, there))
         process.start()
         there.close()
         found[way].append(here.recv())
@@ -291,7 +304,7 @@ def turns(repeats: int) -> Iterator[tuple[str, int]]:
 
 def main() -> None:
     args = build_parser().parse_args()
-    found = measure(args)
+    found = measure(Job(args.dataset, args.model, args.rows, args.steps), args.repeats)
     rows = []
     for way, repeats in found.items():
         tokens = [count / seconds for seconds, count, _, _ in repeats]

@@ -16,13 +16,14 @@ from codefit.manifest import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("errors", "git_command", "json_files", "private_apis", "distributed", "console", "outputs", "temporary"),
-    *("manifest", "cli", "gguf_base", "bounded", "model_files", "exact_text"),
+    *("errors", "git_command", "json_files", "private_apis", "distributed", "console"),
+    *("disk_errors", "outputs", "temporary"),
+    *("manifest", "cli", "gguf_base", "limited_process", "model_files", "tokenization", "chat_template"),
     *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )
 # Rooms in which torch may be imported, and the parts of them that must do without it.
-TORCH_ROOMS = {"bounded", "modeling", "generation", "training", "evaluation"}
+TORCH_ROOMS = {"limited_process", "modeling", "generation", "training", "evaluation"}
 WITHOUT_TORCH_IN_THEM = {
     "modeling": {"pre_tokenizers"},
     "training": {"flag_checks", "run_folder", "scratch_flags", "settings", "plots"},
@@ -43,6 +44,7 @@ def module_name(path: Path) -> str:
 
 
 SCRIPTS = {path.stem: path for path in sorted(ROOT.glob("*.py"))}
+PROGRAMS = [*SCRIPTS.values(), *(path for room in ("runs", "speed", "torture") for path in (ROOT / room).glob("*.py"))]
 PARTS = {module_name(path): path for path in sorted((ROOT / "codefit").rglob("*.py"))}
 MODULES = {**SCRIPTS, **PARTS}
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -179,6 +181,88 @@ def test_no_part_takes_the_flags_of_a_script(name: str) -> None:
     assert "Namespace" not in PARTS[name].read_text(encoding="utf-8")
 
 
+def private_uses(source: str) -> list[str]:
+    """Return the underscore names of a source that belong to something else: attributes, arguments and modules."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "super()"):
+            found.append(node.attr)
+        elif isinstance(node, ast.keyword):
+            found.append(node.arg or "")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            found += [part for name in names for part in name.split(".")]
+    return [name for name in found if re.match(r"_[a-z]", name) and name != "_exit"]  # os._exit is documented
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("model._parameters['a'] = 1", ["_parameters"]),
+        ("f(x, _raise=False)", ["_raise"]),
+        ("from a._b import c, _d\nimport e._f", ["_b", "_d", "_f"]),
+        ("x.y._z()", ["_z"]),
+        ("self._x(cls._y, super()._z(), x.__name__)\nos._exit(1)\n_f(a_b=_c)\nfrom __future__ import a", []),
+    ],
+)
+def test_private_names_of_others_are_seen(source: str, found: list[str]) -> None:
+    assert private_uses(source) == found
+
+
+@pytest.mark.parametrize("path", [*PROGRAMS, *PARTS.values()], ids=lambda path: str(path.relative_to(ROOT)))
+def test_private_names_of_others_are_used_in_one_module(path: Path) -> None:
+    """What a library or another module keeps to itself is used in private_apis.py alone, where each use has a test."""
+    assert path.stem == "private_apis" or private_uses(path.read_text(encoding="utf-8")) == []
+
+
+def own_private_names(source: str) -> list[str]:
+    """Return the private names of codefit's modules that a test calls or replaces."""
+    tree = ast.parse(source)
+    modules = {
+        alias.asname or alias.name.split(".")[-1]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and (getattr(node, "module", None) or node.names[0].name).split(".")[0] in {"codefit", *SCRIPTS}
+        for alias in node.names
+    }
+    used = [
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and len(node.args) > 1 and isinstance(node.args[0], ast.Name):
+            used += [(node.args[0].id, it.value) for it in node.args[1:2] if isinstance(it, ast.Constant)]
+    return [str(name) for module, name in used if module in modules and re.match(r"_[a-z]", str(name))]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from codefit.a import b\nb._c(b.d)", ["_c"]),
+        ("import train\npatch.setattr(train, '_c', 1)\nother._d()", ["_c"]),
+        ("from codefit import b as e\nself._x = e.__name__, torch._y", []),
+    ],
+)
+def test_private_names_in_tests_are_seen(source: str, found: list[str]) -> None:
+    assert own_private_names(source) == found
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_are_of_behaviour(path: Path) -> None:
+    """What a module keeps to itself can change without a test that fails."""
+    assert own_private_names(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_flags_of_a_script_become_one_typed_request(path: Path) -> None:
+    """At most one function takes the namespace of argparse: what turns it into a dataclass."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    arguments = [argument for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in node.args]
+    assert sum("Namespace" in ast.unparse(it.annotation) for it in arguments if it.annotation) <= 1
+    assert not [it.lineno for it in arguments if it.arg == "args" and not it.annotation]
+
+
 # ---------------------------------------------------------------------------------------------- torch
 
 
@@ -218,6 +302,52 @@ def functions(source: str) -> dict[str, int]:
     """Return the functions of a source by name, and the lines of each."""
     found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in found}
+
+
+def unshaped(source: str) -> list[str]:
+    """Return the functions that take or return arrays or tensors and do not say of what shape.
+
+    A function inside another one need not say it; __init__ may leave it to the docstring of its class.
+    """
+    found = []
+
+    def look(owner: ast.AST, inherited: str) -> None:
+        for node in ast.iter_child_nodes(owner):
+            if isinstance(node, ast.ClassDef):
+                look(node, ast.get_docstring(node) or "")
+            elif isinstance(node, ast.FunctionDef):
+                said = (ast.get_docstring(node) or "") + inherited * (node.name == "__init__")
+                annotations = [it.annotation for it in (*node.args.args, *node.args.kwonlyargs)] + [node.returns]
+                if ARRAY.search(" ".join(ast.unparse(it) for it in annotations if it)) and "shape" not in said.lower():
+                    found.append(node.name)
+
+    look(ast.parse(source), "")
+    return found
+
+
+ALIAS = re.compile(r"^(\w+) = NDArray\[", re.M)
+ALIASES = {name for path in PARTS.values() for name in ALIAS.findall(path.read_text(encoding="utf-8"))}
+ARRAY = re.compile(rf"\b(ndarray|NDArray|Tensor|{'|'.join(sorted(ALIASES))})\b")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def f(x: torch.Tensor) -> None:\n    'Do it.'", ["f"]),
+        ("def f(n: int) -> 'NDArray[np.float64] | None': ...", ["f"]),
+        ("class C:\n    def f(self, *, x: np.ndarray) -> int: ...", ["f"]),
+        ("def f(x: Tensor) -> None:\n    'Take x of shape (rows, 2).'", []),
+        ("class C:\n    'x has shape (n,).'\n    def __init__(self, x: Tensor) -> None: ...", []),
+        ("def f(x: int) -> str:\n    def g(x: Tensor) -> None: ...", []),
+    ],
+)
+def test_arrays_without_a_shape_are_seen(source: str, found: list[str]) -> None:
+    assert unshaped(source) == found
+
+
+@pytest.mark.parametrize("path", [*PROGRAMS, *PARTS.values()], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_array_has_a_shape_in_words(path: Path) -> None:
+    assert unshaped(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("name", MODULES)

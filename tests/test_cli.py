@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from codefit import cli, console
+from codefit import cli, console, private_apis
 from codefit.errors import UserError, first_line
 from codefit.manifest import ROOT
 
@@ -341,7 +341,7 @@ def test_help_explains_every_flag_and_shows_its_default(name: str, monkeypatch: 
     monkeypatch.setenv("COLUMNS", "400")  # so that no value is broken at a hyphen
     script_parser = importlib.import_module(name).build_parser()
     text = script_parser.format_help()
-    for action in script_parser._actions:
+    for action in private_apis.actions_of(script_parser):
         assert action.help, f"{action.option_strings} has no help text"
         shown = entry(text, action.option_strings[-1])
         default = action.default

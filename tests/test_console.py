@@ -31,3 +31,10 @@ def test_no_cell_ends_a_table_of_markdown(cell, written):
     assert len(lines) == 3
     assert lines[2].split(" | ")[0].strip("| ") == written
     assert r"head\|er" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (999_600, "1 MB"), (5.31e9, "5.31 GB"), (2e15, "2e+03 TB")]
+)
+def test_bytes_as_people_say_them(count, text):
+    assert console.size(count) == text

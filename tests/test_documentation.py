@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from codefit import private_apis
 from codefit.cli import Parser
 from codefit.manifest import ROOT
 from codefit.records import Document, Pair, Prediction, from_row
@@ -219,7 +220,8 @@ def underscored(flag: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_flags_that_are_named_exist(page: Path) -> None:
-    known = {underscored(flag) for script in SCRIPTS for flag in parser_of(script)._option_string_actions}
+    actions = [action for script in SCRIPTS for action in private_apis.actions_of(parser_of(script))]
+    known = {underscored(flag) for action in actions for flag in action.option_strings}
     named = {underscored(flag) for flag in flags(page.read_text(encoding="utf-8"))}
     foreign = {underscored(flag) for flag in FOREIGN_FLAGS}
     assert named - known - foreign == set()

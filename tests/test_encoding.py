@@ -137,7 +137,7 @@ def test_steps_need_the_tokens_of_all_processes(monkeypatch, processes, tokens):
 def test_infill_without_sentinels_names_the_way_out(tiny_tokenizer):
     encoder = Encoder(tiny_tokenizer, 24)
     encoder.fim = None
-    with pytest.raises(UserError, match="no fill-in-the-middle sentinels; leave the suffix out"):
+    with pytest.raises(UserError, match="no fill-in-the-middle sentinels; omit the suffix"):
         encoder.prompt_ids("a", "b")
 
 

@@ -31,7 +31,7 @@ class Shape(msgspec.Struct):
             b'{"size": \xff}',
             "is not valid JSON ('utf-8' codec can't decode byte 0xff in position 9: invalid start byte)",
         ),
-        (b'{"size": 3, "names": ["\\ud800"]}', "half of a surrogate pair, which is no Unicode"),
+        (b'{"size": 3, "names": ["\\ud800"]}', "lone surrogate (not valid Unicode)"),
         (b"[" * 100_000, "it is nested too deeply; get it again."),
     ],
 )
@@ -56,10 +56,10 @@ def test_a_file_that_is_right_is_read_and_other_fields_are_ignored(tmp_path):
     ("changes", "said"),
     [
         ({"hidden_size": 0}, 'the field "hidden_size" must be a whole number'),
-        ({"vocab_size": 10**9}, 'the field "vocab_size" asks for 1000000000, more than the weights of the model hold'),
-        ({"num_hidden_layers": 10**6}, 'the field "num_hidden_layers" asks for 1000000, more than the weights'),
+        ({"vocab_size": 10**9}, 'the field "vocab_size" is 1000000000, more than the weights of the model have'),
+        ({"num_hidden_layers": 10**6}, 'the field "num_hidden_layers" is 1000000, more than the weights'),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps"),
-        ({"initializer_range": float("nan")}, "holds a value that is not a number (NaN)"),
+        ({"initializer_range": float("nan")}, "contains a value that is not a number (NaN)"),
         ({"text_config": 3}, 'the field "text_config" must be an object'),
         ({"eos_token_id": ["a"]}, 'the field "eos_token_id'),
     ],

@@ -1,6 +1,7 @@
 """Outputs that are whole or absent, and what may be replaced."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -17,13 +18,9 @@ from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.outputs import manifest_of
 from codefit.temporary import temporary_folder
-from tests.support.files import fill
+from tests.support.files import files_of, fill
 
 # ---------------------------------------------------------------------------------------------- outputs
-
-
-def files_of(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 def socket_at(path: Path) -> None:
@@ -74,7 +71,7 @@ def test_a_folder_of_codefit_or_an_empty_one_is_replaced_when_asked(
     outputs.refuse_existing(tmp_path / "out", overwrite=False)
     make(tmp_path / "out")
     outputs.refuse_existing(tmp_path / "out", overwrite=True)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite to replace it"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite to replace it"):
         outputs.refuse_existing(tmp_path / "out", overwrite=False)
 
 
@@ -111,7 +108,7 @@ def test_what_is_no_plain_file_or_folder_is_never_replaced(
     output = tmp_path / "out"
     if kind == "mount":
         output.mkdir() if not is_file else output.touch()
-        monkeypatch.setattr(outputs, "_is_mount_point", output.__eq__)
+        monkeypatch.setattr(outputs, "MOUNTS", mounts(tmp_path / "table", str(output)))
     else:
         ODD[kind](output)
     before = output.lstat()
@@ -135,10 +132,24 @@ def test_a_file_and_a_folder_never_replace_each_other(tmp_path: Path, overwrite:
         assert "--overwrite" not in str(caught.value)
 
 
-def test_a_mount_point_is_found_in_the_table_of_the_kernel(tmp_path: Path) -> None:
-    assert outputs._is_mount_point(Path("/proc"))
-    assert not outputs._is_mount_point(tmp_path)
-    assert outputs._unescaped(rb"/a\040b\134c") == rb"/a b\c"
+def mounts(table: Path, *places: str) -> Path:
+    """Write a table of mounts as the kernel does."""
+    rows = (f"36 35 98:0 / {place} rw,noatime master:1 - ext3 /dev/root rw" for place in ("/", "/proc", *places))
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+def test_a_mount_point_is_found_in_the_table_of_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output, other = ours(tmp_path / "a b\\c"), ours(tmp_path / "other")
+    monkeypatch.setattr(outputs, "MOUNTS", mounts(tmp_path / "table", rf"{tmp_path}/a\040b\134c"))
+    with pytest.raises(UserError, match="is a mount point and cannot be replaced"):
+        outputs.refuse_existing(output, overwrite=True)
+    outputs.refuse_existing(other, overwrite=True)
+
+
+def test_without_a_table_of_mounts_an_output_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "MOUNTS", tmp_path / "absent")
+    outputs.refuse_existing(ours(tmp_path / "out"), overwrite=True)
 
 
 # ---------------------------------------------------------------------------------------------- what lies next to it
@@ -189,7 +200,7 @@ def test_an_output_that_came_in_the_meantime_is_not_replaced(tmp_path: Path) -> 
 
 def test_existence_is_asked_again_under_the_lock(tmp_path: Path) -> None:
     ours(tmp_path / "out")
-    with pytest.raises(UserError, match="is already there"), outputs.new_directory(tmp_path / "out"):
+    with pytest.raises(UserError, match="already exists"), outputs.new_directory(tmp_path / "out"):
         pytest.fail("the block must not start")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
@@ -322,7 +333,7 @@ def test_commit_replaces_what_was_there(
     tmp_path: Path, had: bool, in_one_step: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_one_step:
-        monkeypatch.setattr(outputs, "_exchange", lambda *paths: False)
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())  # a system without renameat2
     output = tmp_path / "output"
     if had:
         ours(output)
@@ -434,30 +445,3 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert files_of(tmp_path) == {"record.json": "old"}
     outputs.write_whole(file, "new ä\n")
     assert files_of(tmp_path) == {"record.json": "new ä\n"}
-
-
-# ---------------------------------------------------------------------------------------------- temporary folders
-
-
-@pytest.mark.parametrize("name", ["codefit-results", f"codefit-{'0' * 32}", f"codefit-{'0' * 32}.lock", "codefit-0"])
-@pytest.mark.parametrize("mark", [None, "", "mine"])
-def test_only_temporary_folders_with_our_name_and_mark_are_removed(
-    tmp_path: Path, name: str, mark: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    fill(tmp_path / name, {"model.safetensors": "weights"} | ({} if mark is None else {outputs.LOCK: mark}))
-    fill(tmp_path / f"{name}.lock", "")
-    before = files_of(tmp_path)
-    with temporary_folder() as folder:
-        assert list(folder.iterdir()) == []
-    assert files_of(tmp_path) == before
-
-
-def test_no_place_for_temporary_files_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none" / "file"))
-    (tmp_path / "none").touch()
-    message = (
-        r"^cannot write temporary files: no folder for temporary files can be written; set TMPDIR to one that can\.$"
-    )
-    with pytest.raises(UserError, match=message), temporary_folder():
-        pytest.fail("the block must not start")

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ IN_THE_WAY = {
 
 def everything(folder):
     return sorted(
-        (str(path.relative_to(folder)), path.read_text() if path.is_file() else path.lstat().st_mode)
+        (str(path.relative_to(folder)), path.read_bytes() if path.is_file() else path.lstat().st_mode)
         for path in folder.rglob("*")
     )
 
@@ -129,6 +130,38 @@ def test_a_file_of_the_right_kind_is_replaced_only_when_asked(run, tmp_path, sta
     assert run(stage, output, "--overwrite")[0] == 0
     names = [output.name, f"{output.name}.manifest.json", f"{output.name}.rejected.jsonl"]
     assert sorted(path.name for path in output.parent.iterdir()) == names
+
+
+FOLDER_STAGES = [stage for stage in STAGES if stage not in STAGES_OF_FILES]
+
+
+@pytest.mark.parametrize("stage", FOLDER_STAGES)
+def test_a_stage_replaces_no_output_of_another(run, tmp_path, stage, monkeypatch):
+    output = tmp_path / "place"
+    output.mkdir()
+    (output / "weights").write_text("hours of work")
+    (output / "manifest.json").write_text(json.dumps({"command": "python a/parse_data.py -x", "toolkit_commit": "0"}))
+    before = everything(output)
+    code, said = run(stage, output, "--overwrite")
+    assert code == 1
+    assert f"{output} was written by parse_data.py, and only that replaces it" in sentence(said)
+    assert everything(output) == before
+    monkeypatch.setattr(sys, "argv", ["somewhere/parse_data.py"])  # as if it were the script that wrote it
+    assert run(stage, output, "--overwrite")[0] == 0
+    assert not (output / "weights").exists()
+
+
+@pytest.mark.parametrize("stage", FOLDER_STAGES)
+@pytest.mark.parametrize("holds", [False, True], ids=["is", "holds"])
+def test_an_output_is_never_what_the_run_reads(run, made, source, prepared, tmp_path, stage, holds):
+    read = {"preprocess_data": source, "merge_lora": made / "adapter", "benchmarking": made / "adapter"}
+    place = Path(read.get(stage, prepared))
+    place = place.parent if holds or place.is_file() else place
+    before = everything(place)
+    code, said = run(stage, place, "--overwrite")
+    assert code == 1
+    assert "is read by this run; name another folder for the output" in sentence(said)
+    assert everything(place) == before
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -182,7 +215,7 @@ def test_a_limit_on_files_is_one_sentence_and_nothing_is_half_written(run, tmp_p
     if code == 0:
         assert stage == "parse_data to parquet"  # it is compressed to less
     else:
-        assert "could be written" in sentence(said) or "limit on file sizes" in sentence(said)
+        assert "written in part" in sentence(said) or "limit on file sizes" in sentence(said)
         assert str(output) in sentence(said)
         assert not output.exists()
         assert not list(output.parent.glob("out*"))

@@ -1,13 +1,17 @@
 """What codefit uses of libraries without their promise is still there; an upgrade that took it is named."""
 
 import argparse
+import inspect
 
 import optuna
 import pytest
 import torch
 import transformers
 
-from codefit import private_apis
+from codefit import cli, private_apis
+from codefit.generation import kv_cache
+from codefit.training import callbacks, scratch
+from codefit.training.trainer import CodeTrainer
 
 
 def of(what, use):
@@ -83,8 +87,73 @@ def test_the_http_client_of_the_hub():
     client.close()
 
 
-@pytest.mark.parametrize("name", ["_save_checkpoint", "_prepare_inputs"])
-def test_the_trainer_has_what_ours_overrides_or_calls(name):
-    assert callable(getattr(transformers.Trainer, name, None)), (
-        f"Trainer has no {name} any more: see training/trainer.py"
+@pytest.mark.parametrize(("name", "arguments"), private_apis.TRAINER_METHODS.items())
+def test_the_trainer_has_what_ours_overrides_or_calls(name, arguments):
+    method = of(f"Trainer.{name}", lambda: getattr(transformers.Trainer, name))
+    assert [*inspect.signature(method).parameters] == arguments, (
+        f"{name} takes other arguments: see training/trainer.py"
     )
+
+
+def own_private_names(kind):
+    return {name for name in vars(kind) if name.startswith("_") and not name.startswith(("__", "_abc_"))}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "meant"),
+    [
+        (CodeTrainer, transformers.Trainer, {"_save_checkpoint"}),
+        (callbacks.Narrator, transformers.ProgressCallback, set()),
+        (scratch.Muon, torch.optim.Muon, set()),
+        (scratch.MuonWithAdamW, torch.optim.Optimizer, set()),
+        (kv_cache.ReservedLayer, transformers.cache_utils.DynamicLayer, set()),
+        (cli.Parser, argparse.ArgumentParser, set()),
+    ],
+)
+def test_our_private_names_hide_none_of_a_library(ours, theirs, meant):
+    """A name that a later version uses for something else would change what it does, and nobody would see it."""
+    assert own_private_names(ours) & {*dir(theirs)} == meant
+
+
+def test_the_sums_of_losses_of_a_trainer_are_continued(tmp_path):
+    """Two steps that go on from the sums of two others report the mean loss of all four."""
+
+    def trained(sums=None):
+        torch.manual_seed(0)
+        options = transformers.TrainingArguments(
+            output_dir=str(tmp_path), use_cpu=True, max_steps=2, save_strategy="no", report_to=[], learning_rate=1e-9
+        )
+        trainer = transformers.Trainer(model=Square(), args=options, train_dataset=[{"x": torch.ones(1)}] * 32)
+        if sums:
+            continues = transformers.TrainerCallback()
+            continues.on_train_begin = lambda *_, **__: private_apis.continue_losses(trainer, sums)
+            trainer.add_callback(continues)
+        return trainer, trainer.train().training_loss
+
+    trainer, alone = trained()
+    sums = of("Trainer._tr_loss", lambda: private_apis.sums_of_losses(trainer))
+    assert {*sums} == {"since_log", "logged", "step"}
+    earlier = {"since_log": 0.0, "logged": 10.0, "step": 0}
+    _, both = trained(earlier)
+    assert both == pytest.approx(alone + 10.0 / 2, rel=1e-4)
+
+
+class Square(torch.nn.Module):
+    """A model whose loss is its weight's square."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return {"loss": (self.weight**2 * x).mean()}
+
+
+def test_a_file_of_a_model_may_be_absent(tiny_base):
+    there = of("cached_file(_raise_exceptions_for_missing_entries)", lambda: find(tiny_base, "config.json"))
+    assert there == str(tiny_base / "config.json")
+    assert find(tiny_base, "model.safetensors.index.json") is None
+
+
+def find(folder, name):
+    return private_apis.file_if_there(transformers.utils.hub, str(folder), name, None)

@@ -108,9 +108,12 @@ def test_what_others_write_is_read(tmp_path: Path, content: bytes) -> None:
         (GOOD + b'{"content": "a"\n', "a.jsonl:2: not valid JSON (Expecting"),
         (b"\n\n" + GOOD + b"half\n" + GOOD, "a.jsonl:4: not valid JSON ("),
         (b'{"content": "a", "path": "a.py"} {}\n', "a.jsonl:1: not valid JSON (Extra data"),
-        ('{"content": "a"}'.encode("utf-16"), "a.jsonl is UTF-16 text; a JSONL file is UTF-8: write it again as that."),
+        (
+            '{"content": "a"}'.encode("utf-16"),
+            "a.jsonl is UTF-16 text, but a JSONL file must be UTF-8; convert it to UTF-8.",
+        ),
         (b"[" * 200_000 + b"\n", "a.jsonl:1: not valid JSON ("),
-        (GOOD + b"[1]\n", "a.jsonl:2: a JSON object is needed, not list; repair or remove the line."),
+        (GOOD + b"[1]\n", "a.jsonl:2: not a JSON object but of type list; repair or remove the line."),
         (GOOD + b"null\n", "a.jsonl:2: a JSON object is needed, not NoneType; repair or remove the line."),
         (b"{}\n", 'a.jsonl:1: the field "content" of a Document is missing (it has nothing).'),
         (GOOD + b'{"content": "a"}\n', 'a.jsonl:2: the field "path" of a Document is missing (it has content).'),
@@ -125,8 +128,8 @@ def test_what_others_write_is_read(tmp_path: Path, content: bytes) -> None:
             'a.jsonl:1: the field "license" must be text, not list.',
         ),
         (b'{"content": "a", "path": "p", "blob": false}\n', 'a.jsonl:1: the field "blob" must be text, not bool.'),
-        (GOOD + b'{"content": "\xff", "path": "p"}\n', "a.jsonl is not UTF-8 text; a JSONL file is needed."),
-        (b"PAR1\x00\x80\x81", "a.jsonl is not UTF-8 text; a JSONL file is needed."),
+        (GOOD + b'{"content": "\xff", "path": "p"}\n', "a.jsonl is not UTF-8 text; give a JSONL file."),
+        (b"PAR1\x00\x80\x81", "a.jsonl is not UTF-8 text; give a JSONL file."),
     ],
 )
 def test_a_broken_line_is_named_with_its_place(tmp_path: Path, content: bytes, said: str) -> None:
@@ -409,7 +412,10 @@ def test_files_without_a_repository_are_kept_apart_and_that_is_said_once(
     assert paths[:3] == ["src/Main.kt", "row-2/src/Main.kt", "row-3/src/Main.kt"]
     assert len(set(paths)) == 6
     assert all(path.endswith("/src/Main.kt") for path in paths[1:])
-    assert capsys.readouterr().err == f"note: {source} names no repository: files of the same path are kept apart\n" * 2
+    assert (
+        capsys.readouterr().err
+        == f"note: {source} has no repository names; files with the same path are kept apart\n" * 2
+    )
 
 
 def test_a_half_of_a_surrogate_pair_is_written_as_an_escape(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_stage_is_killed_at_the_change_that_was_named(tmp_path: Path) -> None:
     "words",
     [
         ["torture.kills", "--only", "parse_data to JSON Lines", "--most", "5"],
-        ["torture.faults", "--only", "parse_data to JSON Lines", "--errors", "ENOSPC", "--most", "2"],
+        ["torture.faults", "--only", "parse_data to JSON Lines", "--most", "1"],
         ["torture.together", "--only", "parse_data to JSON Lines", "--pairs", "1"],
         ["torture.mutations", "--only", "zip", "--number", "20"],
     ],
@@ -165,9 +165,8 @@ def test_a_table_counts_what_survived(capsys: pytest.CaptureFixture[str], tmp_pa
     row = tables.Row("train")
     row.add([], "change 1")
     row.add(["left over: x"], "change 2")
-    args = tables.argparse.Namespace(markdown=tmp_path / "table.md")
     row.show()
-    assert tables.finish([row], "Killed", args) == 1
+    assert tables.finish([row], "Killed", tmp_path / "table.md") == 1
     assert "left over: x\n    first at change 2" in capsys.readouterr().out
     assert "| train | 2 | 1 |" in (tmp_path / "table.md").read_text()
-    assert tables.finish([tables.Row("train", 2, 2)], "Killed", args) == 0
+    assert tables.finish([tables.Row("train", 2, 2)], "Killed", tmp_path / "table.md") == 0

@@ -1,4 +1,4 @@
-"""Has the changes that a stage makes to the file system fail, one after the other.
+"""Makes a stage's file-system operations fail, one after the other.
 
     python -m torture.faults
     python -m torture.faults --only merge_lora --errors ENOSPC EIO --most 500
@@ -24,8 +24,8 @@ IMPOSSIBLE = {"ENOSPC": WITHOUT_SPACE, "EDQUOT": WITHOUT_SPACE, "EACCES": ON_OPE
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--errors", nargs="+", choices=server.ERRORS, default=list(server.ERRORS), help="what fails")
-    add("--most", type=cli.number(int, 1), default=6, help="failures of one scene with one error")
+    add("--errors", nargs="+", choices=server.ERRORS, default=list(server.ERRORS), help="the errors to inject")
+    add("--most", type=cli.number(int, 1), default=6, help="maximum failures per scene and error")
     tables.add_flags(parser)
     return parser
 
@@ -52,7 +52,7 @@ def trial(stage: scenes.Stage, trap: server.Trap) -> list[str]:
 
 
 def fail(machine: server.Server, scene: scenes.Scene, errors: list[str], most: int, seed: int) -> tables.Row:
-    """Return what became of one scene."""
+    """Return the results of one scene."""
     stage, row = scenes.Stage(machine, scene), tables.Row(scene.name)
     for error in errors:
         for trap in traps(stage.changes, error, most, seed):
@@ -69,7 +69,7 @@ def main() -> None:
     machine = scenes.prepared(server.enter("torture.faults"), {scene.stage for scene in found})
     most = 1 if args.quick else args.most
     rows = [fail(machine, scene, args.errors, most, args.seed) for scene in found]
-    sys.exit(tables.finish(rows, "Failed calls", args))
+    sys.exit(tables.finish(rows, "Failed calls", args.markdown))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Kills every stage with SIGKILL at its changes of the file system, and runs it again.
+"""Kills every stage with SIGKILL at its file-system operations, and runs it again.
 
     python -m torture.kills
     python -m torture.kills --only "train, resume" --most 1000 --seed 3
@@ -21,7 +21,12 @@ from torture import scenes, server, tables
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--most", type=cli.number(int, 1), default=125, help="kills of one scene; all changes if fewer")
+    parser.add_argument(
+        "--most",
+        type=cli.number(int, 1),
+        default=125,
+        help="maximum kills per scene; all operations if there are fewer",
+    )
     tables.add_flags(parser)
     return parser
 
@@ -44,7 +49,7 @@ def trial(stage: scenes.Stage, number: int) -> list[str]:
 
 
 def kill(machine: server.Server, scene: scenes.Scene, most: int, seed: int) -> tables.Row:
-    """Return what became of one scene."""
+    """Return the results of one scene."""
     stage, row = scenes.Stage(machine, scene), tables.Row(scene.name)
     if stage.faults_without_trap:
         row.add(stage.faults_without_trap, "an uninterrupted run")
@@ -62,7 +67,7 @@ def main() -> None:
     machine = scenes.prepared(server.enter("torture.kills"), {scene.stage for scene in found})
     most = 4 if args.quick else args.most
     rows = [kill(machine, scene, most, args.seed) for scene in found]
-    sys.exit(tables.finish(rows, "Killed", args))
+    sys.exit(tables.finish(rows, "Killed", args.markdown))
 
 
 if __name__ == "__main__":

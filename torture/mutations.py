@@ -99,16 +99,16 @@ def kinds() -> list[Kind]:
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--number", type=cli.number(int, 1), default=1000, help="mutations of each kind of file")
+    parser.add_argument("--number", type=cli.number(int, 1), default=1000, help="mutations per kind of file")
     parser.add_argument("--first", type=cli.number(int, 0), default=0, help="number of the first mutation")
-    parser.add_argument("--limit", type=cli.number(int, 1), default=30, help="seconds that a stage may take")
-    parser.add_argument("--show", action="store_true", help="print what each stage said")
+    parser.add_argument("--limit", type=cli.number(int, 1), default=30, help="time limit of a stage in seconds")
+    parser.add_argument("--show", action="store_true", help="print the output of each stage")
     tables.add_flags(parser)
     return parser
 
 
 def add_stopped_training(machine: server.Server) -> None:
-    """Put what a training leaves that was killed on its way into the inputs."""
+    """Add the files of a killed training run to the inputs."""
     words = [*inputs.TRAINING, "--max_steps", "1", "--output_dir", "out"]
     machine.run("train", words, log=True)
     changes = machine.changes()
@@ -139,7 +139,7 @@ def files_of(machine: server.Server, kind: Kind) -> list[str]:
 
 
 def trial(machine: server.Server, kind: Kind, file: str, damaged: bytes, command: Command, show: bool) -> list[str]:
-    """Run a stage on a damaged file, and return what is wrong with its end."""
+    """Run a stage on a damaged file, and return what is wrong with its outcome."""
     place = machine.trial / "inputs" / file
     if kind.copied:
         trees.copy(machine.trial / "inputs" / kind.copied, machine.trial / "work")
@@ -186,7 +186,7 @@ def main() -> None:
         add_stopped_training(machine)
     number = 20 if args.quick else args.number
     rows = [mutate_kind(machine, kind, range(args.first, args.first + number), args.seed, args.show) for kind in found]
-    sys.exit(tables.finish(rows, "Damaged", args))
+    sys.exit(tables.finish(rows, "Damaged", args.markdown))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The runs that are tortured: every stage, as a first run, over a finished output, and continuing a stopped one."""
+"""The scenes: every stage as a first run, over a finished output, and continuing a stopped run."""
 
 import shutil
 from dataclasses import dataclass
@@ -171,7 +171,7 @@ class Stage:
             trees.copy(self.machine.trial / name, self.saved / name)
 
     def reset(self) -> None:
-        """Put the folders back as they were before the first run."""
+        """Restore the folders to their state before the first run."""
         for name in ("work", "tmp", "cache"):
             trees.copy(self.saved / name, self.machine.trial / name)
 
@@ -188,10 +188,14 @@ class Stage:
     def tree(self) -> trees.Tree:
         """Return what lies in the folders of the trial now, without the inputs and the predictions that are kept."""
         found = trees.tree(self.machine.trial)
-        return {path: what for path, what in found.items() if path.startswith(("work/", "tmp/"))}
+        return {
+            path: what
+            for path, what in found.items()
+            if path.startswith(("work/", "tmp/")) and not trees.is_probe_of_python(path, what)
+        }
 
     def harm(self, found: trees.Tree) -> list[str]:
-        """Return what of the user's own is changed or gone."""
+        """Return which of the user's files were changed or removed."""
         return [
             f"the user's {path} was changed"
             for path, what in self.users.items()
@@ -199,7 +203,7 @@ class Stage:
         ]
 
     def halves(self, found: trees.Tree) -> list[str]:
-        """Return which outputs that can be seen are neither the old nor the new one."""
+        """Return which visible outputs are neither the old nor the new one."""
         wrong = []
         for group in self.scene.groups:
             names = tuple(f"work/{name}" for name in group.names)
@@ -234,9 +238,9 @@ class Stage:
 
     def ends_right(self) -> list[str]:
         """Run the command again, and return what is wrong with its end and with what lies there then."""
-        complete = all(f"work/{group.names[0]}" in self.tree() for group in self.scene.groups)
         outcome = self.run()
-        refused = complete and outcome.code == 1 and "already there" in outcome.stderr
+        complete = all(f"work/{group.names[0]}" in self.tree() for group in self.scene.groups)
+        refused = complete and outcome.code == 1 and "already exists" in outcome.stderr
         wrong = [] if outcome.code == 0 or refused else [f"the next run: {self._failed(outcome)}"]
         if complaint := outcome.complaint():
             wrong.append(f"the next run: {complaint}")

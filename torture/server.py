@@ -41,7 +41,7 @@ class Trap:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended: exit code (negative: the signal; None: the time limit), its words, and what it took."""
+    """How a stage ended: exit code (negative: the signal; None: the time limit), output and resources."""
 
     code: int | None
     stdout: str
@@ -51,7 +51,7 @@ class Outcome:
     trapped: bool
 
     def complaint(self) -> str | None:
-        """Return what is wrong with this end, None for success or exit 1 with one sentence."""
+        """Return what is wrong with this outcome; None for success, or exit code 1 with one sentence."""
         text = (self.stderr + self.stdout).replace(CURSOR_UP, "")
         if self.code is None:
             return "did not end within the time limit"
@@ -117,7 +117,7 @@ class Server:
         self.known: set[str] = set()
 
     def _settle_what_never_changes(self) -> None:
-        """Ask git and the package metadata once, not in every trial."""
+        """Read git and package metadata once, not in every trial."""
         commit, versions = manifest.toolkit_commit(), manifest.versions()
         for module in [manifest, *self.stages.values()]:
             if hasattr(module, "toolkit_commit"):
@@ -166,7 +166,7 @@ class Server:
         os._exit(code)
 
     def _become(self, stage: str, words: list[str], said: list[Path]) -> None:
-        """Make of this child what a shell would have started."""
+        """Set this child process up as a shell would start it."""
         os.setsid()
         for number, path in enumerate([Path(os.devnull), *said]):
             file = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -193,13 +193,13 @@ class Server:
                 os.kill(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
         counter, _, _, _, _, reached, *_ = LAYOUT.unpack(self.state[:])
-        texts = [path.read_text(errors="replace") if path.exists() else "" for path in said or self.said]
+        stdout, stderr = (path.read_text(errors="replace") if path.exists() else "" for path in said or self.said)
         code = os.waitstatus_to_exitcode(status) if ended else None
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Outcome(code, *texts, max(0, usage.ru_maxrss * 1024 - held), counter, bool(reached))
+        return Outcome(code, stdout, stderr, max(0, usage.ru_maxrss * 1024 - held), counter, bool(reached))
 
     def run(self, stage: str, words: list[str], trap: Trap | None = None, **more: Any) -> Outcome:
-        """Run a stage to its end, or to its trap."""
+        """Run a stage until it ends or reaches its trap."""
         outcome = self.wait(self.start(stage, words, trap, **more), more.get("said"))
         self.state[:] = bytes(LAYOUT.size)
         return outcome

@@ -1,6 +1,5 @@
-"""What was tried and what survived, as a table on the terminal and in Markdown."""
+"""Tables of trials and survivals, on the terminal and in Markdown."""
 
-import argparse
 import datetime
 import os
 import platform
@@ -43,19 +42,19 @@ class Row:
 
 def add_flags(parser: cli.Parser) -> None:
     """Add the flags of all scripts here."""
-    parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of what is drawn")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only the rows whose name holds this")
-    parser.add_argument("--quick", action="store_true", help="a small part, in about a minute")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as Markdown")
+    parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of the random choices")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this text")
+    parser.add_argument("--quick", action="store_true", help="run a small part, in about a minute")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to this file as Markdown")
 
 
-def finish(rows: list[Row], title: str, args: argparse.Namespace) -> int:
-    """Print the table and what was wrong; return 1 if anything was."""
+def finish(rows: list[Row], title: str, file: Path | None) -> int:
+    """Print the table, write it to a file as Markdown if one is named, and return 1 if anything was wrong."""
     total = Row("all", sum(row.tried for row in rows), sum(row.survived for row in rows))
     cells = [[row.name, row.tried, row.survived] for row in [*rows, total]]
     print("\n" + console.table(cells, ["", "tried", "survived"]))
-    if args.markdown:
-        args.markdown.write_text(markdown(cells, title, rows), encoding="utf-8")
+    if file:
+        file.write_text(markdown(cells, title, rows), encoding="utf-8")
     return int(total.tried != total.survived)
 
 

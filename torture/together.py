@@ -1,4 +1,4 @@
-"""Starts two runs on one output at once, at random moments of each other.
+"""Starts two runs on one output at the same time, with random offsets.
 
     python -m torture.together
     python -m torture.together --pairs 200 --only train --seed 4
@@ -18,7 +18,7 @@ from torture import scenes, server, tables, trees
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--pairs", type=cli.number(int, 1), default=10, help="pairs of runs in each scene")
+    parser.add_argument("--pairs", type=cli.number(int, 1), default=10, help="pairs of runs per scene")
     tables.add_flags(parser)
     return parser
 
@@ -80,7 +80,7 @@ def others(scene: scenes.Scene) -> tuple[str, ...]:
 
 
 def run(machine: server.Server, scene: scenes.Scene, pairs: int, seed: int) -> tables.Row:
-    """Return what became of the pairs of one scene."""
+    """Return the results of the pairs of one scene."""
     pair, row, chance = Pair(machine, scene, others(scene)), tables.Row(scene.name), random.Random(seed)
     for number in range(pairs):
         offset = chance.random() ** 2 * pair.seconds * 1.2
@@ -96,7 +96,7 @@ def main() -> None:
     found = [scene for scene in scenes.all_scenes() if args.only in scene.name and not scene.stopped]
     machine = scenes.prepared(server.enter("torture.together"), {scene.stage for scene in found})
     rows = [run(machine, scene, 2 if args.quick else args.pairs, args.seed) for scene in found]
-    sys.exit(tables.finish(rows, "Two at once", args))
+    sys.exit(tables.finish(rows, "Two at once", args.markdown))
 
 
 if __name__ == "__main__":

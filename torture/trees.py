@@ -1,4 +1,4 @@
-"""What lies in a folder, compared without what may differ between two runs: times, and memory at the peak."""
+"""The content of a folder, compared without what may differ between runs: times and peak memory."""
 
 import hashlib
 import json
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 OF_TIME = re.compile(r"seconds|runtime|_per_second|peak_memory")
+PROBE_NAME = re.compile(r"tmp/[a-z0-9_]{8}")
+PROBE_CONTENTS = {hashlib.sha256(b"blat"[:length]).hexdigest() for length in range(5)}
 
 Tree = dict[str, str]
 
@@ -26,6 +28,11 @@ def tree(folder: Path) -> Tree:
         else:
             found[name] = "special"
     return found
+
+
+def is_probe_of_python(path: str, what: str) -> bool:
+    """Return whether a kill left the file by which Python's tempfile tests the folder for temporary files."""
+    return bool(PROBE_NAME.fullmatch(path)) and what in PROBE_CONTENTS
 
 
 def part(found: Tree, names: tuple[str, ...]) -> Tree:

@@ -1,4 +1,4 @@
-"""One row a programming language: suffixes, comment syntax, strings, how a block is written, and its grammar."""
+"""The table of programming languages: suffixes, comment syntax, strings, block syntax and grammar of each."""
 
 import dataclasses
 import posixpath
@@ -7,18 +7,18 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grammar:
-    """The tree-sitter grammar of a language: its package, and its node types for what the tasks look for.
+    """The tree-sitter grammar of a language: its package, and the node types that the tasks need.
 
     Attributes:
         package: the Python package that holds the grammar.
-        functions: node types of functions; more of a query's pattern can follow the type: `"method body: (_)"`.
-        classes: the same for classes.
-        bodies: node types of bodies. A definition with neither one of them nor a field `body` is abstract.
+        functions: node types of functions; the rest of a query pattern may follow the type: `"method body: (_)"`.
+        classes: node types of classes, written in the same way.
+        bodies: node types of bodies. A definition that has neither such a node nor a field `body` is abstract.
         comments: node types of comments.
-        parameters: the node type of a parameter list, by which a function is seen where the tree is broken.
-        dictated: names that the language or its test frameworks give a function, whatever it does.
-        wrappers: node types that hold a definition with its decorators or keywords.
-        attributes: node types of siblings before a definition that belong to it.
+        parameters: node type of a parameter list, used to recognise functions where the tree is broken.
+        dictated: function names that the language or its test frameworks prescribe, whatever the function does.
+        wrappers: node types that wrap a definition together with its decorators or keywords.
+        attributes: node types of siblings that precede a definition and belong to it.
         entry: the function of the package that returns the grammar.
     """
 
@@ -36,19 +36,19 @@ class Grammar:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Language:
-    """What the toolkit knows of a language.
+    """What codefit knows about a language.
 
     Attributes:
-        name: as the flags call it.
-        suffixes: of its files.
+        name: as used by the flags.
+        suffixes: suffixes of its files.
         line_comments: what opens a comment that ends with the line.
-        block_comments: what opens and what closes a comment.
+        block_comments: pairs of what opens and what closes a block comment.
         strings: the string delimiters, the longest first.
-        blocks: "indent" where indentation makes a block, "braces" where `{` `}` do, "end" where a line `end` does.
-        grammar: of its files.
-        raw_strings: the delimiters between which a backslash escapes nothing.
-        long_strings: the delimiters of one character between which a line end may stand.
-        literals: regular expressions of other literals; what their group `code...` matches is code, the rest a string.
+        blocks: how a block is marked: "indent" by indentation, "braces" by `{` `}`, "end" by a line `end`.
+        grammar: the grammar of its files.
+        raw_strings: delimiters of strings without backslash escapes.
+        long_strings: delimiters of one character whose strings may contain line ends.
+        literals: regular expressions of other literals; what a group `code...` matches is code, the rest is a string.
         nested_comments: whether a block comment can hold another one.
         dialects: suffixes whose files have another grammar.
         aliases: names that data sets give the language, in lower case.
@@ -149,7 +149,7 @@ _C = Grammar(
 _CPP = dataclasses.replace(
     _C,
     package="tree_sitter_cpp",
-    functions=("function_definition type: (_)",),  # constructors and destructors have none
+    functions=("function_definition type: (_)",),  # constructors and destructors have no type
     classes=("class_specifier body: (_)", *_C.classes),
     dictated=(*_C.dictated, "SetUp", "TearDown"),
     wrappers=("template_declaration", "type_definition"),
@@ -220,8 +220,8 @@ _SCALA = Grammar(
     dictated=("main", "toString", "hashCode", "equals", "apply", "unapply", "clone", "finalize"),
 )
 
-# A slash begins a regular expression where an operator, a bracket or a keyword says that a value must follow. Text
-# between two tags is JSX where a quote or two slashes stand in it; of code, only `</` says the same.
+# A slash starts a regular expression after an operator, a bracket or a keyword that must be followed by a value. What
+# contains a quote or two slashes between two tags is JSX text, not code.
 _JAVASCRIPT_LITERALS = (
     r"(?P<code_before>[=(,:\[!&|?{;+*%~^>\n-]\s*+|\b(?:return|case|typeof)[ \t]++)(?=/[^*/>\s])"
     r"/(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*",
@@ -370,5 +370,5 @@ BY_SUFFIX = {suffix: row for row in LANGUAGES.values() for suffix in row.suffixe
 
 
 def language_of(path: str, name: str = "") -> Language | None:
-    """Return the language by the name that a record gives, else by the path's suffix; None if the table has no row."""
+    """Return the language by the name in a record, else by the path's suffix; None if the table lacks it."""
     return BY_NAME.get(name.lower()) or BY_SUFFIX.get(posixpath.splitext(path)[1].lower())

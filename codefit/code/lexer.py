@@ -1,8 +1,8 @@
-"""A small scanner that tells code from comments and strings, built from a row of the language table.
+"""A small scanner that separates code from comments and strings, built from the language table.
 
-One regular expression a language, one pass a file. Unterminated text ends at the line end (strings of one line) or at
-the end of the file. Not handled: quotes inside the `${...}` of a string template beyond their parity, and names in
-backticks with an apostrophe.
+One regular expression per language, one pass per file. An unterminated literal ends at the line end (single-line
+strings) or at the end of the file. Not handled: unbalanced quotes inside the `${...}` of a string template, and names
+in backticks that contain an apostrophe.
 """
 
 import functools
@@ -16,16 +16,18 @@ BLOCK_COMMENT = re.compile(r"/\*|\*/")
 
 
 Piece = tuple[int, int, bool]  # start, end, and whether it is a comment; otherwise a string or another literal
-IDENTIFIER = re.compile(r"[^\W\d]\w*")  # of any language: a letter or underscore, then letters, digits, underscores
+IDENTIFIER = re.compile(
+    r"[^\W\d]\w*"
+)  # an identifier in any language: a letter or underscore, then letters, digits, underscores
 
 
 @functools.cache
 def _scanner(language: Language) -> re.Pattern[str]:
-    """Return a pattern whose every match is one comment (group 1), one string (group 2) or another literal."""
+    """Return a pattern that matches one comment (group 1), one string (group 2) or one other literal at a time."""
     comments = [re.escape(opening) + r"[^\n]*" for opening in language.line_comments]
     comments += [rf"{re.escape(left)}(?s:.*?)(?:{re.escape(right)}|\Z)" for left, right in language.block_comments]
     strings = [_string(quote, language) for quote in language.strings]
-    # what begins with the mark of a comment and is none, as `#[` in PHP, comes before the comments
+    # literals come first: some start like a comment, such as `#[` in PHP
     return re.compile("|".join([*language.literals, f"({'|'.join(comments)})", f"({'|'.join(strings)})"]), re.M)
 
 
@@ -35,7 +37,7 @@ def _string(quote: str, language: Language) -> str:
         return rf"{mark}(?s:.*?)(?:{mark}|\Z)"
     if len(quote) == 1 and quote not in language.long_strings:
         return rf"{mark}(?>(?:[^{mark}\\\n]|\\(?s:.))*){mark}?"
-    # an atomic group, not a possessive repeat: Python before 3.11.4 loses matches of a possessive group
+    # an atomic group, not a possessive quantifier: Python before 3.11.4 loses matches of a possessive group
     return rf"{mark}(?>(?:[^{quote[0]}\\]|\\(?s:.)|(?!{mark}){quote[0]})*)(?:{mark}|\\?\Z)"
 
 
@@ -54,7 +56,7 @@ def pieces(text: str, language: Language) -> Iterator[Piece]:
                 if language.nested_comments and text.startswith("/*", begin) and text.find("/*", begin + 2, end) >= 0:
                     at = _end_of_nested(text, begin)
                     yield begin, at, True
-                    break  # and scan on behind it
+                    break  # and continue scanning after it
                 yield begin, end, True
             else:
                 if match.lastgroup and match.lastgroup.startswith("code"):
@@ -64,7 +66,7 @@ def pieces(text: str, language: Language) -> Iterator[Piece]:
 
 
 def _end_of_nested(text: str, start: int) -> int:
-    """Return where a block comment ends that holds others."""
+    """Return the end of a block comment that may contain nested ones."""
     depth = 0
     for mark in BLOCK_COMMENT.finditer(text, start):
         depth += 1 if mark[0] == "/*" else -1
@@ -74,10 +76,10 @@ def _end_of_nested(text: str, start: int) -> int:
 
 
 def mask(text: str, language: Language) -> tuple[str, list[tuple[int, int]]]:
-    """Return a text of the same length in which comments are spaces and strings are quotes, and the long spans.
+    """Return the text with comments as spaces and strings as quotes (same length), and the long spans.
 
-    What the mask shows is code: a newline in it is a line end of the code. The long spans are (start, end) of the
-    comments and strings that go over more than one line, in order.
+    The rest of the mask is code, so that a newline in it ends a line of code. The long spans are the (start, end) of
+    comments and strings that span more than one line, in order.
     """
     masked: list[str] = []
     spans: list[tuple[int, int]] = []
@@ -91,17 +93,17 @@ def mask(text: str, language: Language) -> tuple[str, list[tuple[int, int]]]:
 
 
 def comment_length(text: str, language: Language) -> int:
-    """Return how many characters of comments a text holds, white space left out."""
+    """Return the number of characters in comments, without white space."""
     return sum(len("".join(text[start:end].split())) for start, end in comments(text, language))
 
 
 def comments(text: str, language: Language) -> Iterator[tuple[int, int]]:
-    """Yield where each comment starts and ends."""
+    """Yield the start and end of each comment."""
     return ((begin, end) for begin, end, is_comment in pieces(text, language) if is_comment)
 
 
 def leading_comments(text: str, language: Language, start: int) -> Iterator[tuple[int, int]]:
-    """Yield where each comment starts and ends that only blanks separate from a position."""
+    """Yield the start and end of the comments that follow a position with only white space in between."""
     scanner = _scanner(language)
     while match := scanner.match(text, BLANKS.match(text, start).end()):  # type: ignore[union-attr]
         if match.lastindex != scanner.groups - 1:

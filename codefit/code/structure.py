@@ -1,16 +1,16 @@
-"""Where a piece of code naturally ends, from its brackets and indentation; no grammar, so any text has an answer.
+"""Natural ends of pieces of code, from brackets and indentation; no grammar is needed, so it works for any text.
 
-Two kinds of piece are known, both functions of nothing but the text, so that a model can learn where to stop:
+There are two kinds of pieces, and both depend on the text alone, so that a model can learn where to stop:
 
-- from within a line: to the end of the logical line, which goes on while a `(` or `[` is open. In languages of
-  indentation an open `{` continues it too; in languages of braces a block is a world of its own.
-- from a line start: the statement there, to the line end where every bracket opened since is closed again, in
-  languages of indentation with the deeper lines that follow, and in Ruby with the `end` after these. Comments and
-  annotations at its head belong to it.
+- A piece that starts inside a line ends with the logical line, which continues while a `(` or `[` is open. In
+  indentation-based languages an open `{` continues it too; in languages with braces it does not.
+- A piece that starts at a line start is the statement there. It ends with the line that closes every bracket opened
+  since; in indentation-based languages the deeper lines that follow belong to it, and in Ruby also the `end` after
+  them. Comments and annotations before the statement belong to it.
 
-Inside a comment or string of several lines every line stands alone.
+Inside a multi-line comment or string, every line is a piece.
 
-The body of a function whose head is known is simpler still: see `end_of_body`.
+For the body of a function whose head is given, `end_of_body` has a simpler rule.
 """
 
 import bisect
@@ -30,7 +30,7 @@ ANNOTATION = re.compile(r"(?:@[\w.:]+(?:\((?:[^()]|\([^()]*\))*\))?\s*)+")
 
 
 class Structure:
-    """The lines of a text and how its brackets are nested; lines count from 0, positions are characters."""
+    """The lines of a text and the nesting of its brackets; lines count from 0, positions are characters."""
 
     def __init__(self, text: str, language: Language) -> None:
         self.text = text
@@ -42,7 +42,7 @@ class Structure:
         self._nest()
 
     def _nest(self) -> None:
-        """Record of every line its lowest and last depth, and whether the logical line ends with it."""
+        """Record for every line its lowest and last bracket depth, and whether a logical line ends there."""
         stack: list[str] = []
         self.lowest, self.last, self.complete = [], [], []
         depth, complete = 0, True
@@ -56,7 +56,7 @@ class Structure:
             self.complete.append(complete)
 
     def line_at(self, position: int) -> int:
-        """Return the line that holds a position."""
+        """Return the line of a position."""
         return bisect.bisect_right(self.starts, position) - 1
 
     def is_blank(self, line: int) -> bool:
@@ -64,7 +64,7 @@ class Structure:
         return not self.text[self.starts[line] : self.ends[line]].strip()
 
     def natural_end(self, position: int, limit: int) -> int | None:
-        """Return where the piece that starts at a position ends, or None if that lies behind the limit."""
+        """Return the end of the piece that starts at a position, or None if it is after the limit."""
         line = self.line_at(position)
         if self._inside_long_span(position):
             last: int | None = line
@@ -82,7 +82,7 @@ class Structure:
         return number >= 0 and position < self.long_spans[number][1]
 
     def _ends_code(self, line: int) -> bool:
-        """Return whether a line ends outside comments and strings, and is not continued by a backslash."""
+        """Return whether a line ends outside comments and strings and without a backslash that continues it."""
         end = self.ends[line]
         if end == len(self.text):
             return True
@@ -96,7 +96,7 @@ class Structure:
         return None
 
     def _end_of_brackets(self, line: int, limit: int) -> int | None:
-        """Return the first line, from this one on, that closes every bracket opened since its start."""
+        """Return the first line, from this one on, at whose end every bracket opened since its start is closed."""
         lowest = self.lowest[line]
         while line < len(self.starts) and self.starts[line] <= limit:
             lowest = min(lowest, self.lowest[line])
@@ -115,18 +115,18 @@ class Structure:
         return self._end_of_block(line, last, limit)
 
     def _is_head(self, first: int, last: int) -> bool:
-        """Return whether lines hold nothing but a comment or annotations."""
+        """Return whether the lines contain only a comment or annotations."""
         code = self.code[self.starts[first] : self.ends[last]].strip()
         return not code or ANNOTATION.fullmatch(code) is not None
 
     def _goes_on(self, line: int) -> bool:
-        """Return whether a statement can start in a line: it is there, not blank, and closes no bracket."""
+        """Return whether a statement can start in a line: the line exists, is not blank, and closes no bracket."""
         if line >= len(self.starts) or self.is_blank(line):
             return False
         return self.code[self.starts[line] : self.ends[line]].strip()[:1] not in OPENING
 
     def _end_of_block(self, line: int, last: int, limit: int) -> int | None:
-        """Return the last line of the block whose lines are indented deeper than a line."""
+        """Return the last line of the block that is indented deeper than a line."""
         margin, following = self._indentation(line), last + 1
         while following < len(self.starts):
             if not self.is_blank(following):
@@ -154,10 +154,10 @@ class Structure:
 
 
 def end_of_body(text: str) -> int | None:
-    """Return where a text that begins with a function's body leaves it, or None as long as it does not.
+    """Return where the function body at the beginning of a text ends, or None if it does not end in the text.
 
-    All lines of a body are indented, but for those that begin with a closing bracket. A `}` or a line `end` ends it,
-    unless its line opens a bracket again (`} else {`); any other line ends it before its beginning.
+    All lines of a body are indented, except those that start with a closing bracket. A `}` or a line `end` ends it,
+    unless its line opens a bracket again (`} else {`); any other unindented line ends the body before that line.
     """
     for line in NOT_INDENTED.finditer(text):
         if line[0].rstrip() == "end":
@@ -171,14 +171,14 @@ def end_of_body(text: str) -> int | None:
 
 
 def _after(stack: list[str], brackets: Sequence[str]) -> int:
-    """Open and close the brackets of a line; return the lowest depth on the way."""
+    """Apply the brackets of a line to the stack; return the lowest depth reached."""
     lowest = len(stack)
     for bracket in brackets:
         opening = OPENING.get(bracket)
         if opening is None:
             stack.append(bracket)
             continue
-        if stack and stack[-1] == opening:  # nearly always
+        if stack and stack[-1] == opening:  # the common case
             stack.pop()
         else:
             _close(stack, opening)
@@ -187,7 +187,7 @@ def _after(stack: list[str], brackets: Sequence[str]) -> int:
 
 
 def _close(stack: list[str], opening: str) -> None:
-    """Pop up to the matching bracket; a stray `)` or `]` closes no block, so that damage stays local."""
+    """Pop up to the matching bracket; a stray `)` or `]` closes no block, so that one error stays local."""
     for number in range(len(stack) - 1, -1, -1):
         if stack[number] == opening:
             del stack[number:]

@@ -1,6 +1,6 @@
-"""One parse of a file by tree-sitter, from which every task that needs syntax takes what it needs.
+"""One tree-sitter parse per file, shared by all tasks that need syntax.
 
-Positions are characters of the text. A text that does not parse has a tree too; `has_error` says so.
+Positions are characters of the text. A text with syntax errors has a tree too; `has_error` is set then.
 """
 
 import dataclasses
@@ -17,29 +17,30 @@ import numpy as np
 import tree_sitter
 
 from codefit.code.languages import Grammar, Language
+from codefit.code.lexer import BLOCK_COMMENT
 
 Span = tuple[int, int]
 
 STRING = re.compile(r"""[rRuUbB]{0,2}("{3}|'{3}|"|')(.*)\1""", re.DOTALL)
-COMMENT_MARK = re.compile(r"/\*|\*/")
 QUALIFIED = {"qualified_identifier"}
 NAMES = {"identifier", "field_identifier", "type_identifier", "operator_name", "destructor_name"}
 MARKS = re.compile(r"^/\*+!?|\*+/$|^[ \t]*(?:\*(?!/) ?|///?!? ?)", re.MULTILINE)
 
 HASHES = re.compile(r"^[ \t]*#+ ?", re.MULTILINE)
-XML_DOCUMENTATION = re.compile(r"</?(?:summary|remarks)>[ \t]*")  # around the words, in C#
+XML_DOCUMENTATION = re.compile(r"</?(?:summary|remarks)>[ \t]*")  # tags around the words, in C#
 
-# Kotlin's grammar looks for the end of every comment, nested ones too, and anew where there is none: in a file of open
-# comments for hours. Open comments times characters above this are not parsed; it allows a hundred in 200 kB.
+# Kotlin's grammar searches for the end of every comment, nested ones too, and starts again if there is none: a file of
+# open comments takes hours. Texts with more open comments times characters than this are not parsed; it allows a
+# hundred open comments in 200 kB.
 MOST_LOOKING = 20_000_000
 
-# Some grammars take quadratic time on text that is none of their language. Code takes 20 ms for 64 kB.
+# Some grammars take quadratic time on text in another language. Code takes 20 ms for 64 kB.
 PIECE = 1 << 16
-# Java's grammar cannot even be stopped in a type within types, `a<b<c<...`.
+# Java's grammar cannot be interrupted inside nested type arguments, `a<b<c<...`.
 DEEPEST_TYPE = 40
 NESTED_TYPES = re.compile(rf"(?:\b\w{{1,64}}\s?<\s?){{{DEEPEST_TYPE}}}")
-PARSE_SECONDS = 1.0  # of this processor, for a piece
-# Queries take quadratic time on a node of many children, which only a tree of many nodes can have.
+PARSE_SECONDS = 1.0  # processor time for a piece
+# Queries take quadratic time on a node with many children, which only a tree with many nodes can have.
 MOST_QUERIED = 20_000
 
 
@@ -49,11 +50,11 @@ class Definition:
 
     Attributes:
         name: its name.
-        span: all of it, with decorators and modifiers, without a comment above.
-        head: where it begins behind its decorators.
-        name_span: its name.
-        body: its body, braces included; None where it is abstract.
-        docstring: the string or comment that documents it, with its marks; None without one.
+        span: the whole definition, with decorators and modifiers, without a comment above it.
+        head: its start after the decorators.
+        name_span: the span of its name.
+        body: the span of its body with its braces; None if it is abstract.
+        docstring: the span of the docstring or comment that documents it, with its marks; None if there is none.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Definition:
 
 
 class Syntax:
-    """The tree of one text. The path decides about the grammar where a language has two, as for `.ts` and `.tsx`."""
+    """The tree of one text. The path selects the grammar if a language has two, such as `.ts` and `.tsx`."""
 
     def __init__(self, text: str, language: Language, path: str = "") -> None:
         self.text = text
@@ -73,31 +74,31 @@ class Syntax:
         self.grammar: Grammar = language.grammar_of(path)
         self._source = text.encode("utf-8", "surrogatepass")
         self._characters = None if len(self._source) == len(text) else _characters(self._source)
-        marks = Counter(COMMENT_MARK.findall(text))
+        marks = Counter(BLOCK_COMMENT.findall(text))
         hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
-        # Kotlin's grammar never comes to an end where an annotation below a class is the very end of the text.
+        # Kotlin's grammar does not terminate if the text ends with an annotation after a class.
         hopeless = hopeless or (text.count("<") > DEEPEST_TYPE and NESTED_TYPES.search(text) is not None)
         root = None if hopeless else _root(self.grammar, self._source + b"\n")
         self.root: Any = _root(self.grammar, b"") if root is None else root
         self.has_error: bool = root is None or root.has_error
 
     def span(self, node: Any) -> Span:
-        """Return the characters of a node."""
+        """Return the span of a node in characters."""
         return self._character(node.start_byte), self._character(node.end_byte)
 
     def _character(self, byte: int) -> int:
-        byte = min(byte, len(self._source))  # a node may hold the line end that the parser was given behind the text
+        byte = min(byte, len(self._source))  # a node may include the line end that was appended for the parser
         return byte if self._characters is None else int(self._characters[byte])
 
     def _byte(self, character: int) -> int:
         return character if self._characters is None else int(np.searchsorted(self._characters, character))
 
     def errors(self) -> int:
-        """Return how many places of the text the grammar cannot make sense of."""
+        """Return the number of places that the grammar cannot parse."""
         return len(self._nodes("ERROR", "MISSING"))
 
     def unread_functions(self) -> int:
-        """Return how many functions are not among `functions`, because the tree is broken in or around them."""
+        """Return how many functions are missing from `functions` because of syntax errors in or around them."""
         if not self.has_error:
             return 0
         nodes = self._nodes(*self.grammar.functions)
@@ -110,11 +111,11 @@ class Syntax:
         return [(start, start + len(self.text[start:end].rstrip("\n"))) for start, end in spans]
 
     def shape(self) -> str:
-        """Return the tree as an expression without its comments: equal for texts that mean the same."""
+        """Return the tree without comments as an expression; it is equal for texts that differ only in layout."""
         return re.sub(rf"\s*\((?:{'|'.join(self.grammar.comments)})\)", "", str(self.root))
 
     def _nodes(self, *patterns: str) -> list[Any]:
-        """Return the nodes of some types; a type may be followed by ` field: (_)` or ` (type of a child)`."""
+        """Return the nodes of the given types; ` field: (_)` or ` (type of a child)` may follow a type."""
         if self.root.descendant_count <= MOST_QUERIED:
             return list(_query(self.grammar, patterns).captures(self.root).get("found", []))
         wanted = {pattern.partition(" ")[0]: pattern.partition(" ")[2] for pattern in patterns}
@@ -122,7 +123,7 @@ class Syntax:
         return [node for node in found if _has(node, wanted.get(node.type, ""))]
 
     def nodes_at(self, character: int) -> Iterator[Any]:
-        """Yield the named nodes that hold a character, the smallest first."""
+        """Yield the named nodes that contain a character, the smallest first."""
         byte = self._byte(character)
         node = self.root.named_descendant_for_byte_range(byte, byte + 1)
         while node is not None:
@@ -133,11 +134,11 @@ class Syntax:
         return self.text.rfind("\n", 0, position) + 1
 
     def functions(self) -> list[Definition]:
-        """Return the functions of the text in order, nested ones too."""
+        """Return the functions of the text in order, including nested ones."""
         return self._definitions(self.grammar.functions)
 
     def classes(self) -> list[Definition]:
-        """Return the classes of the text in order, nested ones too."""
+        """Return the classes of the text in order, including nested ones."""
         return self._definitions(self.grammar.classes)
 
     def _definitions(self, types: Sequence[str]) -> list[Definition]:
@@ -165,7 +166,7 @@ class Syntax:
         )
 
     def _first_attribute(self, node: Any) -> Any:
-        """Return the first of the attributes that stand before a node, as `#[derive(...)]` in Rust, or the node."""
+        """Return the first attribute before a node, such as `#[derive(...)]` in Rust, or the node itself."""
         while (before := node.prev_named_sibling) is not None and before.type in self.grammar.attributes:
             node = before
         return node
@@ -180,7 +181,7 @@ class Syntax:
         return self.span(string) if string.type == "string" and STRING.fullmatch(string.text.decode()) else None
 
     def _comment_above(self, start: int) -> Span | None:
-        """Return the block comment, or the line comments, that end on the line above a position."""
+        """Return the block comment or line comments that end on the line above a position."""
         text, line = self.text, self._line_start(start)
         if line == 0 or text[line:start].strip():
             return None
@@ -196,17 +197,17 @@ class Syntax:
         return opened, end
 
     def members(self, definition: Definition) -> list[Span]:
-        """Return what the body of a class or function consists of, in order; comments between are left out."""
+        """Return the members in the body of a class or function, in order, without comments."""
         if definition.body is None:
             return []
         node = self.root.descendant_for_byte_range(*map(self._byte, definition.body))
         while node is not None and node.type not in self.grammar.bodies:
-            node = node.parent  # a member that is alone in its body lies where the body lies
+            node = node.parent  # a single member has the same span as the body
         children = [] if node is None else node.named_children
         return [self.span(child) for child in children if child.type not in self.grammar.comments]
 
     def documentation(self, definition: Definition) -> str:
-        """Return the words of a docstring or comment, without its marks and indentation; "" without one."""
+        """Return the text of a docstring or comment without its marks and indentation; "" if there is none."""
         if definition.docstring is None:
             return ""
         text = self.text[slice(*definition.docstring)]
@@ -218,7 +219,7 @@ class Syntax:
 
 
 def _name_of(node: Any) -> Any | None:
-    """Return the node of a definition's name; in C it lies inside declarators, and in C++ behind `Class::` too."""
+    """Return the node of a definition's name; in C it is inside declarators, and in C++ also after `Class::`."""
     while node is not None:
         name = node.child_by_field_name("name")
         if name is not None and name.type not in QUALIFIED:
@@ -233,7 +234,7 @@ def _name_of(node: Any) -> Any | None:
 
 
 def _walk(root: Any) -> Iterator[Any]:
-    """Yield the nodes of a tree in the order of the text."""
+    """Yield the nodes of a tree in text order."""
     cursor = root.walk()
     while True:
         yield cursor.node
@@ -245,7 +246,7 @@ def _walk(root: Any) -> Iterator[Any]:
 
 
 def _has(node: Any, part: str) -> bool:
-    """Return whether a node has the part of a pattern behind its type."""
+    """Return whether a node matches the part of a pattern after its type."""
     field, _, child = part.rpartition(": ")
     if field:
         return node.child_by_field_name(field) is not None
@@ -253,7 +254,7 @@ def _has(node: Any, part: str) -> bool:
 
 
 def _characters(source: bytes) -> Any:
-    """Return for each byte, and for the end, how many characters begin before it; shape (bytes + 1,)."""
+    """Return, for each byte and for the end, how many characters start before it; shape (bytes + 1,)."""
     begins = (np.frombuffer(source, np.uint8) & 0xC0) != 0x80
     return np.concatenate([[0], np.cumsum(begins)])
 
@@ -264,7 +265,7 @@ def _grammar(grammar: Grammar) -> tree_sitter.Language:
 
 
 def _root(grammar: Grammar, source: bytes) -> Any | None:
-    """Return the root of the tree of a source, or None where a grammar loses itself in its errors."""
+    """Return the root of the tree of a source, or None if the parser takes too long."""
     limit = time.thread_time() + PARSE_SECONDS * max(1, len(source) / PIECE)
     parser = tree_sitter.Parser(_grammar(grammar))
     try:
@@ -272,7 +273,7 @@ def _root(grammar: Grammar, source: bytes) -> Any | None:
             lambda start, _: source[start : start + PIECE],
             progress_callback=lambda *_: time.thread_time() > limit,
         )
-    except ValueError:  # how the parser says that it was stopped
+    except ValueError:  # the parser raises this when it was stopped
         return None
     return tree.root_node
 

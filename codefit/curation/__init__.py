@@ -1,1 +1,1 @@
-"""What stage 2 does to documents before pairs are built."""
+"""Curation: what stage 2 does to documents before pairs are built."""

@@ -1,4 +1,4 @@
-"""The documents that are kept, on disk so that memory stays flat, and the log of those that are not."""
+"""The documents that are kept, on disk so that memory stays flat, and the log of rejected ones."""
 
 import dataclasses
 import tempfile
@@ -11,7 +11,7 @@ from codefit import records
 from codefit.curation.dedup import Hashes, shingles
 from codefit.records import Document, Rejection
 
-CACHED_BYTES = 4 << 20  # of the shingle sets that are kept for comparisons, about 10 kB each
+CACHED_BYTES = 4 << 20  # shingle sets cached for comparisons, about 10 kB each
 
 
 class RejectionLog:
@@ -41,7 +41,7 @@ class RejectionLog:
 
 @dataclasses.dataclass(slots=True)
 class Entry:
-    """What is held in memory of a document; `length` is in bytes."""
+    """What is kept in memory for a document; `length` is in bytes."""
 
     repository: str
     path: str
@@ -58,12 +58,12 @@ class Entry:
 
 
 class Corpus:
-    """Documents by number. The texts lie in a file without a name, which is gone when the process is."""
+    """Documents by number. The texts are in an anonymous temporary file, which disappears with the process."""
 
     def __init__(self, folder: Path) -> None:
         self.texts = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the corpus
         self.entries: list[Entry] = []
-        self.sets: dict[int, Hashes] = {}  # of shingles, the one that was asked for last at the end
+        self.sets: dict[int, Hashes] = {}  # cached shingle sets, the most recently used last
         self.bytes_of_sets = 0
 
     def add(self, document: Document, content_id: bytes) -> None:
@@ -92,7 +92,7 @@ class Corpus:
         return Document(self.text(number), entry.path, entry.repository, language=entry.language)
 
     def shingles_of(self, number: int) -> Hashes:
-        """Return the shingle set of a document; those that were asked for last are at hand."""
+        """Return the shingle set of a document (sorted uint64 hashes, shape (shingles,)); recent ones are cached."""
         if (found := self.sets.pop(number, None)) is None:
             found = shingles(self.text(number))
             self.bytes_of_sets += found.nbytes
@@ -102,7 +102,7 @@ class Corpus:
         return found
 
     def forget_shingles(self) -> None:
-        """Give the memory of the shingle sets back."""
+        """Free the memory of the cached shingle sets."""
         self.sets.clear()
         self.bytes_of_sets = 0
 
@@ -110,12 +110,12 @@ class Corpus:
         return [number for number, entry in enumerate(self.entries) if entry.split == split]
 
     def by_preference(self, numbers: Sequence[int]) -> list[int]:
-        """Return documents in the order in which they should survive: the shortest path first, then by name."""
+        """Return documents in the order of preference for keeping them: the shortest path first, then by name."""
         entries = self.entries
         return sorted(numbers, key=lambda n: (len(entries[n].path), entries[n].path, entries[n].repository))
 
     def reject(self, log: RejectionLog, number: int, rule: str, value: str) -> None:
-        """Take a document out of every split and write down why."""
+        """Remove a document from its split and log the reason."""
         entry = self.entries[number]
         entry.split = "rejected"
         log.add(entry.repository, entry.path, entry.length, Rejection(rule, value))

@@ -1,4 +1,4 @@
-"""What stage 2 does to documents before pairs are built: cleaning, rules, redaction, duplicates, splits."""
+"""Curation of single documents: formatting, cleaning, filter rules and redaction."""
 
 import dataclasses
 import re
@@ -18,16 +18,16 @@ from codefit.engine import Engine
 from codefit.records import Document, Rejection
 
 CARRIAGE_RETURNS = re.compile(r"\r+\n?")
-BATCH = 1 << 18  # characters that are curated, or tokenised, at once
+BATCH = 1 << 18  # characters per batch of curation or tokenisation
 
 LOCAL = Engine()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Curated:
-    """A document as it will be trained on, or why it is left out, and counts of what was done to it.
+    """A curated document or its rejection, and counts of what was done to it.
 
-    `redacted` counts by kind what was replaced, or with `--no_redact` what would have been.
+    `redacted` counts by kind what was replaced, or with `--no_redact` what would have been replaced.
     """
 
     outcome: Document | Rejection
@@ -37,7 +37,7 @@ class Curated:
 
 @dataclasses.dataclass(frozen=True)
 class CurationOptions:
-    """What is done to documents, by the flags of their names. `language`: None keeps every language of the table."""
+    """The options of curation, named like their flags. `language`: None keeps every language of the table."""
 
     language: Sequence[str] | None = None
     profile: str = "standard"
@@ -49,7 +49,7 @@ class CurationOptions:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "CurationOptions":
-        """Return the options of a command line, or of the manifest that remembers one."""
+        """Return the options of a command line, or of the arguments in a manifest."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: arguments[name] for name in names if name in arguments})
 
@@ -78,13 +78,13 @@ def batched(documents: Iterable[Document]) -> Iterator[list[Document]]:
 def curate_all(
     documents: Iterable[Document], options: CurationOptions, engine: Engine = LOCAL
 ) -> Iterator[tuple[Document, Curated]]:
-    """Yield each document with what became of it; lists of documents do not depend on each other."""
+    """Yield each document with its result; batches do not depend on each other."""
     for batch, outcomes in engine.run(partial(curate_batch, options=options), batched(documents)):
         yield from zip(batch, outcomes, strict=True)
 
 
 def curate_batch(documents: Sequence[Document], options: CurationOptions) -> list[Curated]:
-    """Return what becomes of each document."""
+    """Return the result for each document."""
     if not options.format:
         return [curate(document, options) for document in documents]
     documents, unparsed = _formatted(documents)
@@ -95,7 +95,7 @@ def curate_batch(documents: Sequence[Document], options: CurationOptions) -> lis
 
 
 def _formatted(documents: Sequence[Document]) -> tuple[list[Document], list[int]]:
-    """Return the documents with their Python formatted, and the numbers of those that do not parse."""
+    """Return the documents with formatted Python, and the indices of those that do not parse."""
     python = [number for number, document in enumerate(documents) if _language(document) is LANGUAGES["python"]]
     texts = formatted([with_line_feeds(documents[number].content) for number in python])
     results = dict(zip(python, texts, strict=True))
@@ -106,13 +106,13 @@ def _formatted(documents: Sequence[Document]) -> tuple[list[Document], list[int]
 
 
 def with_line_feeds(text: str) -> str:
-    """Return a text whose lines end with LF alone, without a byte order mark."""
+    """Return a text with LF line ends and without a byte order mark."""
     text = text.removeprefix("\ufeff")
     return CARRIAGE_RETURNS.sub(_line_feeds, text) if "\r" in text else text
 
 
 def _line_feeds(match: re.Match[str]) -> str:
-    """Return one line end for CR LF and CR CR LF, and one for every CR that stands alone."""
+    """Return one line end for CR LF and CR CR LF, and one for every single CR."""
     return "\n" if match[0].endswith("\n") else "\n" * len(match[0])
 
 
@@ -121,7 +121,7 @@ def _language(document: Document) -> Language | None:
 
 
 def curate(document: Document, options: CurationOptions) -> Curated:
-    """Clean a document that is formatted already, ask the rules about it, and redact it."""
+    """Clean a document that is already formatted, apply the filter rules, and redact it."""
     language = _language(document)
     if language is None:
         return Curated(Rejection("unknown language", document.language or PurePosixPath(document.path).suffix))
@@ -144,7 +144,7 @@ def curate(document: Document, options: CurationOptions) -> Curated:
 
 
 def _stripped(text: str, path: str, language: Language, options: CurationOptions, counts: Counter[str]) -> str:
-    """Return a text without what `--strip_docstrings` and `--strip_comments` name, as far as it stays valid."""
+    """Return a text without docstrings and comments, if the flags ask for that and the text stays valid."""
     for wanted, stripped in (
         (options.strip_docstrings and language.name == "python", without_docstrings),
         (options.strip_comments, lambda text: without_comments(text, language, path)),

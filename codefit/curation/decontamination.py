@@ -1,8 +1,8 @@
-"""Documents that hold a piece of a benchmark, so that no model is tested on what it was trained on.
+"""Decontamination: reject documents that contain a piece of a benchmark.
 
-A piece is a run of ten words (DeepSeek-Coder, arXiv 2401.14196, section 2), or a whole benchmark text of three to nine
-words that a document holds to the letter, white space left out (StarCoder2, arXiv 2402.19173). A run that stands in
-more than ten documents, and in more than one of a thousand, is boilerplate such as a block of imports, and no piece.
+A piece is a 10-gram of words (DeepSeek-Coder, arXiv 2401.14196, section 2), or a whole benchmark text of three to nine
+words that occurs in a document exactly, ignoring white space (StarCoder2, arXiv 2402.19173). A 10-gram that occurs in
+more than ten documents, and in more than one of a thousand, is boilerplate such as a block of imports and is ignored.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ Item = tuple[str, str]
 
 
 def read_items(path: Path) -> Iterator[Item]:
-    """Yield "file:line" and text of every text in a JSONL or Parquet file; any other file is one text.
+    """Yield ("file:line", text) for every text in a JSONL or Parquet file; any other file is one text.
 
     Raises:
         UserError: the file cannot be read.
@@ -65,11 +65,11 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 class Benchmarks:
-    """The pieces of benchmark items, to look for in documents."""
+    """The pieces of benchmark items, indexed to search for them in documents."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self.names: list[str] = []
-        self.short: dict[int, str] = {}  # the whole text, white space left out, of a piece of fewer than ten words
+        self.short: dict[int, str] = {}  # for pieces of fewer than ten words: the whole text without white space
         owners: dict[int, int] = {}
         self.lengths: set[int] = set()
         for name, text in items:
@@ -87,7 +87,7 @@ class Benchmarks:
         self.owners = [owners[piece] for piece in self.pieces.tolist()]
 
     def found_in(self, text: str) -> NDArray[np.int64]:
-        """Return which pieces a document holds, as their numbers in order."""
+        """Return the numbers of the pieces that a document contains, sorted; shape (pieces found,), int64."""
         words = word_hashes(text)
         found: set[int] = set()
         for length in self.lengths if len(self.pieces) else ():
@@ -97,7 +97,7 @@ class Benchmarks:
         return np.array(sorted(n for n in found if self.short.get(int(self.pieces[n]), "") in squeezed), np.int64)
 
     def name(self, piece: int) -> str:
-        """Return the first item that holds a piece."""
+        """Return the name of the first item that contains a piece."""
         return self.names[self.owners[piece]]
 
 
@@ -109,23 +109,23 @@ def load_benchmarks(files: Sequence[Path]) -> Benchmarks:
     """Return the pieces of benchmark files.
 
     Raises:
-        UserError: a file cannot be read, or none of them holds a text of three words.
+        UserError: a file cannot be read, or none of them contains a text of three words.
     """
     benchmarks = Benchmarks(item for file in files for item in read_items(file))
     if not len(benchmarks.pieces):
         listed = ", ".join(map(str, files))
-        raise UserError(f"{listed} hold no text of at least {SHORTEST} words; check --decontaminate.")
+        raise UserError(f"{listed} contain no text of at least {SHORTEST} words; check --decontaminate.")
     return benchmarks
 
 
 def contaminated(
     benchmarks: Benchmarks, found: Sequence[NDArray[np.int64]], boilerplate: Hashes | None = None
 ) -> tuple[dict[int, int], Hashes]:
-    """Return which documents hold a piece, {document: piece}, and the pieces that are boilerplate.
+    """Return the contaminated documents, {document: piece}, and the pieces that are boilerplate.
 
     Args:
-        found: the pieces of each document, by `Benchmarks.found_in`.
-        boilerplate: the pieces that do not count; None to see from the documents which these are.
+        found: the pieces of each document, by `Benchmarks.found_in`; shape (pieces found,), int64.
+        boilerplate: hashes of the pieces to ignore, shape (pieces,), uint64; None to find them from the documents.
     """
     if boilerplate is None:
         everything = np.concatenate([*found, np.zeros(0, np.int64)])

@@ -1,15 +1,15 @@
-"""Duplicate and near-duplicate files, found with numpy alone.
+"""Detection of duplicate and near-duplicate files, with numpy alone.
 
-Two files are near-duplicates when the sets of their 5-grams of words (of any script, case kept) have a Jaccard
-similarity of at least 0.7 (the choice of SantaCoder and StarCoder2, arXiv 2402.19173). A file of fewer than 10 words
-has too few 5-grams to compare and counts only as an exact duplicate.
+Two files are near-duplicates if their sets of word 5-grams (any script, case-sensitive) have a Jaccard similarity of at
+least 0.7 (the choice of SantaCoder and StarCoder2, arXiv 2402.19173). A file of fewer than 10 words has too few 5-grams
+to compare and can only be an exact duplicate.
 
-- `Evaluation` finds the train files that are near-duplicates of evaluation files, exactly: no sketch, no misses.
+- `Evaluation` finds the train files that are near-duplicates of held-out files. It is exact: no sketch, no misses.
 - `sketch` and `similar_groups` find candidates inside the train split with one-permutation MinHash (Li, Owen and
-  Zhang 2012) of 256 bins in 32 bands of 8 rows. `jaccard` decides about every candidate: no unverified pair counts.
+  Zhang 2012) of 256 bins in 32 bands of 8 rows. Every candidate is verified with the exact `jaccard`.
 
-The words of a file are hashed without a loop: the hash of a word is its bytes as a polynomial modulo 2**64, read off
-the running sums over the file.
+Shingles are the 5-grams of a file as 64-bit hashes. The words are hashed without a Python loop: the hash of a word is a
+polynomial of its bytes modulo 2**64, computed from cumulative sums over the file.
 """
 
 import functools
@@ -21,20 +21,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Hashes = NDArray[np.uint64]
+Hashes = NDArray[np.uint64]  # of words, of runs of words, or of band keys
 
 THRESHOLD = 0.7
 GRAM = 5
 MIN_WORDS = 10
 BINS, BANDS, ROWS = 256, 32, 8
 SKETCHED_TOGETHER = 512
-BLOCK = 1 << 16  # bytes whose words are hashed at once
+BLOCK = 1 << 16  # bytes hashed at once
 COUNTERS = 1 << 22
-ATTEMPTS = 48  # draws of another bin for an empty one, before its neighbour is taken
+ATTEMPTS = 48  # random draws of a bin to copy into an empty one, before the next bin is taken
 
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 NO_WORD = re.compile(r"[^\w\x00-\x7f]+")
-# Thai, Lao, Burmese, Khmer, kana, Chinese characters: each character is taken for a word
+# Thai, Lao, Burmese, Khmer, kana, Chinese characters: each character counts as a word
 WRITTEN_WITHOUT_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
@@ -44,7 +44,7 @@ EMPTY = np.uint64(2**64 - 1)
 
 
 def content_id(text: str) -> bytes:
-    """Return a digest that two texts share when they differ in nothing but line ends and blanks before them."""
+    """Return a digest that is equal for two texts that differ only in line ends and trailing white space."""
     lines = "\n".join(line.rstrip() for line in text.rstrip().split("\n"))
     return hashlib.blake2b(lines.encode(), digest_size=16).digest()
 
@@ -53,6 +53,7 @@ def content_id(text: str) -> bytes:
 
 
 def _values_of_bytes() -> Hashes:
+    """Return what each byte counts in the hash of a word, shape (256,), uint64; 0 for what is no part of a word."""
     values = np.zeros(256, np.uint64)
     words = [ord(c) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"] + list(range(128, 256))
     values[words] = _mixed(np.array(words, np.uint64))
@@ -60,7 +61,7 @@ def _values_of_bytes() -> Hashes:
 
 
 def _mixed(hashes: Hashes) -> Hashes:
-    """Return the hashes with every bit depending on every bit (the finaliser of splitmix64)."""
+    """Return hashes of the same shape (uint64) in which every bit depends on every bit (splitmix64's finaliser)."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * MIX_1
     hashes = (hashes ^ (hashes >> np.uint64(27))) * MIX_2
     return hashes ^ (hashes >> np.uint64(31))
@@ -71,20 +72,21 @@ VALUES = _values_of_bytes()
 
 @functools.lru_cache(2)
 def _powers(base: int, count: int) -> Hashes:
+    """Return the powers base**0 to base**(count - 1) modulo 2**64, shape (count,), uint64."""
     powers = np.full(count, base, np.uint64)
     powers[0] = 1
     return np.multiply.accumulate(powers)
 
 
 def word_hashes(text: str) -> Hashes:
-    """Return the hash of every word of a text, in order; shape (words,), uint64."""
+    """Return the hash of every word of a text, in order; shape (words,), dtype uint64."""
     if not text.isascii():
         text = WRITTEN_WITHOUT_SPACES.sub(r" \g<0> ", NO_WORD.sub(" ", text))
     return np.concatenate([np.zeros(0, np.uint64), *map(_hashes_of_words, _blocks(text.encode()))])
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:
-    """Yield whole lines at a time, so that what is computed beside them stays small."""
+    """Yield blocks of whole lines, so that the temporary arrays stay small."""
     start = 0
     while start < len(data):
         end = data.rfind(b"\n", start, start + BLOCK) + 1 or data.find(b"\n", start + BLOCK) + 1 or len(data)
@@ -93,6 +95,7 @@ def _blocks(data: bytes) -> Iterator[bytes]:
 
 
 def _hashes_of_words(data: bytes) -> Hashes:
+    """Return the hash of every word of a UTF-8 text, in order; shape (words,), uint64."""
     values = VALUES[np.frombuffer(data, np.uint8)]
     inside = np.concatenate(([False], values != 0, [False]))
     edges = np.flatnonzero(inside[1:] != inside[:-1])
@@ -104,7 +107,7 @@ def _hashes_of_words(data: bytes) -> Hashes:
 
 
 def shingles(text: str) -> Hashes:
-    """Return the set of a text's 5-grams as sorted hashes; empty for a text of fewer than 10 words."""
+    """Return the shingles of a text, sorted and unique; shape (shingles,), uint64; empty for fewer than 10 words."""
     words = word_hashes(text)
     if len(words) < MIN_WORDS:
         return np.zeros(0, np.uint64)
@@ -113,7 +116,7 @@ def shingles(text: str) -> Hashes:
 
 
 def grams(words: Hashes, length: int) -> Hashes:
-    """Return the hash of every run of so many words, in order; empty if there are fewer words."""
+    """Return the hash of every n-gram of `length` words, in order: from shape (words,) to (n-grams,), uint64."""
     count = max(0, len(words) - length + 1)
     hashes = words[:count].copy()
     for offset in range(1, length):
@@ -122,7 +125,7 @@ def grams(words: Hashes, length: int) -> Hashes:
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
-    """Return the exact Jaccard similarity of two sets of shingles; 0 if one of them is empty."""
+    """Return the exact Jaccard similarity of two sets of shingles, each shape (n,), uint64; 0 if one is empty."""
     small, large = sorted((one, other), key=len)
     if not len(small):
         return 0.0
@@ -131,24 +134,29 @@ def jaccard(one: Hashes, other: Hashes) -> float:
 
 
 def is_in(keys: Hashes, wanted: Hashes) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return for each wanted hash whether the sorted keys, at least one, hold it, and where it is or would be."""
+    """Return, for each wanted hash, whether it is among the sorted keys, and the position where it is or would be.
+
+    Args:
+        keys: sorted hashes, at least one, shape (keys,), uint64.
+        wanted: shape (n,), uint64; the results are bool and int64 of the same shape.
+    """
     places = np.searchsorted(keys, wanted)
     return keys[np.minimum(places, len(keys) - 1)] == wanted, places
 
 
-# ------------------------------------------------------------------------------------------- against evaluation
+# ------------------------------------------------------------------------------------------- against held-out files
 
 
 class Evaluation:
-    """The shingle sets of the evaluation files, indexed to find every file that is similar to one of them.
+    """The shingle sets of the held-out files, indexed to find every file that is similar to one of them.
 
-    A file similar to an evaluation file e holds at least 0.7 |e| of its shingles, so it holds one of any
-    |e| - ceil(0.7 |e|) + 1 of them. Only that many are indexed, the rarest ones. How rare they are is only estimated,
-    by counters that shingles share: it makes the search fast and changes no result.
+    A file similar to a held-out file e contains at least 0.7 |e| of its shingles, and so at least one of any
+    |e| - ceil(0.7 |e|) + 1 of them. Only that many are indexed, the rarest ones. Their frequency is estimated with
+    counters that shingles share, which affects only the speed, not the result.
 
     Args:
-        count: how many evaluation files there are.
-        shingles_of: returns the shingles of one, as often as it is asked for.
+        count: number of held-out files.
+        shingles_of: returns the shingles of one of them, shape (shingles,), uint64; called more than once per file.
     """
 
     def __init__(self, count: int, shingles_of: Callable[[int], Hashes]) -> None:
@@ -170,7 +178,11 @@ class Evaluation:
         self.owners = np.concatenate(owners)[order]
 
     def most_similar(self, shingle_set: Hashes) -> tuple[int, float] | None:
-        """Return the evaluation file most similar to a file and their similarity, or None if none reaches 0.7."""
+        """Return the held-out file most similar to a file and their similarity, or None if none reaches 0.7.
+
+        Args:
+            shingle_set: the shingles of the file, shape (shingles,), uint64.
+        """
         if not len(self.keys) or not len(shingle_set):
             return None
         known, places = is_in(self.keys, shingle_set)
@@ -186,11 +198,11 @@ class Evaluation:
 
 
 def sketch(shingle_sets: Iterable[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
-    """Return the band keys of each file, shape (files, 32), and the sizes of the sets, shape (files,).
+    """Return the band keys of each file, shape (files, 32), uint64, and the sizes of the sets, shape (files,), int64.
 
-    Two similar files share a key with high probability. The top 8 bits of a shingle choose its bin, and the smallest
-    shingle of a bin is kept. A bin that got none copies another one that is drawn at random, the same draw for every
-    file (densification, Shrivastava and Li 2014).
+    Two similar files share a key with high probability. The top 8 bits of a shingle select its bin, and the smallest
+    shingle of each bin is kept. An empty bin copies a randomly drawn one, with the same draws for every file
+    (densification, Shrivastava and Li 2014).
     """
     keys, sizes = [np.zeros((0, BANDS), np.uint64)], [0]
     signed = ((_smallest_by_bin(shingle_set), len(shingle_set)) for shingle_set in shingle_sets)
@@ -201,6 +213,7 @@ def sketch(shingle_sets: Iterable[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
 
 
 def _band_keys(signatures: Hashes) -> Hashes:
+    """Return a key for each band of signatures of shape (files, 256); shape (files, 32), uint64 both."""
     bands = _without_empty_bins(signatures).reshape(-1, BANDS, ROWS)
     keys = np.broadcast_to(np.arange(BANDS, dtype=np.uint64), bands.shape[:2])
     for row in range(ROWS):
@@ -209,22 +222,29 @@ def _band_keys(signatures: Hashes) -> Hashes:
 
 
 def _smallest_by_bin(shingle_set: Hashes) -> Hashes:
+    """Return the signature of a set: the smallest shingle of each bin, or EMPTY; shape (256,), uint64."""
     signature = np.full(BINS, EMPTY)
     bins = (shingle_set >> np.uint64(56)).astype(np.int64)
-    first = np.flatnonzero(np.diff(bins, prepend=-1))  # the set is sorted, so a bin's first is its smallest
+    first = np.flatnonzero(
+        np.diff(bins, prepend=-1)
+    )  # the set is sorted, so the first shingle of a bin is its smallest
     signature[bins[first]] = shingle_set[first]
     return signature
 
 
 @functools.cache
 def _draws() -> NDArray[np.int64]:
-    """Return for each attempt and bin the bin to copy from; the last attempts walk to the next bins in order."""
+    """Return the bin to copy from, shape (attempts, bins), int64; the last attempts take the next bins in order."""
     generator = np.random.Generator(np.random.PCG64(0))
     random = np.stack([generator.permutation(BINS) for _ in range(ATTEMPTS)])
     return np.concatenate([random, (np.arange(BINS) + np.arange(1, BINS)[:, None]) % BINS])
 
 
 def _without_empty_bins(signatures: Hashes) -> Hashes:
+    """Return signatures, shape (files, 256), uint64, with their empty bins filled from others.
+
+    One in which all bins are empty stays as it is.
+    """
     filled = signatures.copy()
     rows, bins = np.nonzero((signatures == EMPTY) & (signatures != EMPTY).any(axis=1)[:, None])
     for attempt, sources in enumerate(_draws(), 1):
@@ -240,15 +260,15 @@ def _without_empty_bins(signatures: Hashes) -> Hashes:
 def near_duplicates(
     keys: Hashes, sizes: NDArray[np.int64], shingles_of: Callable[[int], Hashes]
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield (file, survivor, similarity) for every file that is similar to one that survives.
+    """Yield (file, kept file, similarity) for every file that is similar to a kept one.
 
-    The files come in the order in which they should survive: one survives if no survivor before it shares a band key
-    and is similar to it. A file is thus never removed for the sake of one that is itself removed.
+    The files come in the order of preference: a file is kept if no earlier kept file shares a band key and is similar
+    to it. So no file is removed because of one that is itself removed.
 
     Args:
-        keys: band keys, shape (files, 32).
-        sizes: number of shingles of each file, shape (files,).
-        shingles_of: returns the shingles of a file.
+        keys: band keys, shape (files, 32), uint64.
+        sizes: number of shingles of each file, shape (files,), int64.
+        shingles_of: returns the shingles of a file, shape (shingles,), uint64.
     """
     flat = np.sort(keys, axis=None)
     shared = np.unique(flat[1:][flat[1:] == flat[:-1]])
@@ -266,9 +286,12 @@ def near_duplicates(
 def _first_similar(
     file: int, candidates: Sequence[int], sizes: NDArray[np.int64], shingles_of: Callable[[int], Hashes]
 ) -> tuple[int, float] | None:
+    """Return the first candidate that a file is similar to, and their similarity; the arguments are those of
+    near_duplicates, sizes of shape (files,), int64.
+    """
     for other in candidates:
         small, large = sorted((sizes[file], sizes[other]))
-        if small >= THRESHOLD * large:  # otherwise the sizes alone rule it out
+        if small >= THRESHOLD * large:  # otherwise the sizes alone rule similarity out
             similarity = jaccard(shingles_of(file), shingles_of(other))
             if similarity >= THRESHOLD:
                 return other, similarity

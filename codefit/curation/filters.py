@@ -1,9 +1,9 @@
-"""The rules that tell a useful file from data, generated code and noise: one table, three profiles.
+"""The filter rules against data, generated code and noise: one table, three profiles.
 
 Thresholds: StarCoder2 (arXiv 2402.19173, section 3) for line lengths, letters, encoded data and generated markers;
-OpenCoder (arXiv 2411.04905) for duplicate lines, damaged characters and what only the strict profile asks; refact for
-digits; BigCode for XML headers and the comment share. The giant values are this project's own. Every rule returns the
-value that broke it, and every limit can be given on the command line.
+OpenCoder (arXiv 2411.04905) for duplicate lines, damaged characters and the rules of the strict profile; refact for
+digits; BigCode for XML headers and the comment share. The limits of the "giant" rules are codefit's own. Every rule
+returns the value that broke it, and every limit can be set on the command line.
 """
 
 import difflib
@@ -27,14 +27,14 @@ BASE64 = re.compile(rb"[A-Za-z0-9+/=\n]{64,}+")
 BASE64_CHARACTER = re.compile(rb"[A-Za-z0-9+/=\n]")
 HEX_BYTES = re.compile(rb"(?:\b(?:0x|\\x)?[0-9A-Fa-f]{2}(?:,\s*+|\b\s*+)){8,}")
 ESCAPES = re.compile(rb"(?:\\u[0-9A-Fa-f]{4}){8,}+")
-HEX_RUN = b"h" * 16  # what 8 hexadecimal bytes leave once their separators are gone
+HEX_RUN = b"h" * 16  # characters of 8 hexadecimal bytes without separators
 HEX_CLASSES = bytes(ord("h") if chr(byte) in "0123456789abcdefABCDEF" else ord(".") for byte in range(256))
 BASE64_RUN = b"b" * 64
 BASE64_CLASSES = bytes(ord("b") if BASE64_CHARACTER.match(bytes([byte])) else ord(".") for byte in range(256))
 DIGIT_CLASSES = bytes(ord("d") if byte in DIGITS else ord(".") for byte in range(256))
 HEX_SEPARATORS = b" \t\r\n\f\v,x\\"
-ENCODED_LENGTH = 1024  # characters of one match
-# what a comment says of its file; prose that speaks of generated things is none, so a sentence must begin with it
+ENCODED_LENGTH = 1024  # most characters of one match
+# a comment's statement about its own file; it must begin a sentence, unlike prose about generated code
 _BEGIN = r"(?:^|[.!?:;,(]\s*|\s-+\s*)"
 GENERATED = re.compile(
     r"(?-i:\bDO NOT (?:EDIT|MODIFY)\b)|@generated\b|"
@@ -52,7 +52,7 @@ CODE_LINE = re.compile(r"(?:package|import|from|use|using|require|namespace|modu
 COMMENT_SIGNS = re.compile(r"[\s/*#;<!=\"'-]+|%+")
 GENERATED_LINES = 5
 MOST_SENTENCES = 10_000  # characters; a declaration is short
-# a comment that says so of the class behind licence and imports, as Kotlin's generators of tests write it
+# a comment after licence and imports that says so about the class, as Kotlin's test generators write it
 GENERATED_COMMENT = re.compile(r"^\s*(?:/\*+|\*|//|#)\s*this (?:class|file|code) (?:is|was) generated\b", re.I | re.M)
 GENERATED_COMMENT_LINES = 40
 VENDORED = re.compile(
@@ -71,7 +71,7 @@ PASS = re.compile(r"pass\b")
 ASSERT = re.compile(r"(?:self\.)?assert")
 PRINT = re.compile(r"(?:System\.out\.|fmt\.|console\.)?(?:print|log\()", re.I)
 TODO = re.compile(r"\b(?:TODO|FIXME)\b|your code here", re.I)
-# SPDX ids; the permissive licences that The Stack is made of (arXiv 2211.15533, appendix), the most frequent ones
+# SPDX ids; the most frequent permissive licences of The Stack (arXiv 2211.15533, appendix)
 PERMISSIVE = (
     *(
         "0BSD",
@@ -91,7 +91,7 @@ PERMISSIVE = (
 
 @dataclass(frozen=True)
 class File:
-    """A file as the rules see it."""
+    """A file with the measurements that the rules need."""
 
     text: str
     path: str
@@ -112,20 +112,20 @@ class File:
 
     @cached_property
     def solid(self) -> int:
-        """How many bytes are not blank; at least 1."""
+        """Number of bytes that are not white space; at least 1."""
         return len(self.data.translate(None, BLANKS)) or 1
 
     def share(self, kept: bytes) -> float:
-        """Return the share of bytes, blanks left out, that belong to a class."""
+        """Return the share of bytes, without white space, that belong to a class."""
         return (len(self.data) - len(self.data.translate(None, kept))) / self.solid
 
     @cached_property
     def comments(self) -> float:
-        """The length of the comments as a share of what is not blank."""
+        """The length of the comments as a share of all bytes that are not white space."""
         return comment_length(self.text, self.language) / self.solid
 
     def share_of_lines(self, pattern: re.Pattern[str]) -> float:
-        """Return the share of lines, blank ones left out, that begin with a pattern."""
+        """Return the share of non-blank lines that begin with a pattern."""
         return sum(map(bool, map(pattern.match, self.full_lines))) / max(1, len(self.full_lines))
 
 
@@ -148,14 +148,14 @@ def _under(measure: Callable[[File], float]) -> Rule:
 
 def _generated(file: File, _: Any) -> str | None:
     head = file.lines[:GENERATED_LINES]
-    said = GENERATED_WORD.search("\n".join(head))  # cheap, and rarely there
+    said = GENERATED_WORD.search("\n".join(head))  # a cheap check that rarely matches
     match = GENERATED.search(_sentences(head)) if said else None
     match = match or GENERATED_COMMENT.search("\n".join(file.lines[:GENERATED_COMMENT_LINES]))
     return match[0].strip(" .:;,(-!?") if match else None
 
 
 def _sentences(lines: Iterable[str]) -> str:
-    """Return the words of lines; a line that goes on with the sentence of the line above is joined to it."""
+    """Return the text of lines; a line that continues the sentence of the previous line is joined to it."""
     text = ""
     for line in lines:
         words = line[match.end() :] if (match := COMMENT_SIGNS.match(line)) else line
@@ -181,7 +181,7 @@ def _xml(file: File, _: Any) -> str | None:
 
 def _encoded(file: File, limit: float) -> str | None:
     """A match of more than 1,024 characters, or matches that make up more than `limit` of the file."""
-    possible = {  # a cheap look before each slow expression
+    possible = {  # a cheap check before each slow expression
         BASE64: BASE64_RUN in file.data.translate(BASE64_CLASSES),
         ESCAPES: b"\\u" in file.data,
         HEX_BYTES: HEX_RUN in file.data.translate(HEX_CLASSES, HEX_SEPARATORS),
@@ -201,13 +201,13 @@ def _long_digits(file: File, limit: int) -> str | None:
 
 
 def _share_of_duplicates(file: File) -> float:
-    """The share of lines that occur before; lines of up to three characters, mostly brackets, do not count."""
+    """The share of lines that occurred before; lines of up to three characters, mostly brackets, are ignored."""
     lines = [line for line in file.full_lines if len(line) > 3]
     return 1 - len(set(lines)) / max(1, len(lines))
 
 
 def _share_of_duplicate_grams(file: File, length: int) -> float:
-    """The share of runs of so many words that occur before."""
+    """The share of n-grams of `length` words that occurred before."""
     words = WORD.findall(file.text)
     grams = list(zip(*(words[start:] for start in range(length)), strict=False))
     return 1 - len(set(grams)) / max(1, len(grams))
@@ -218,13 +218,13 @@ def _share_of_todos(file: File) -> float:
 
 
 def _python(measure: Callable[[File], float]) -> Rule:
-    """Return a rule for Python alone: other languages import more, and write no `pass`."""
+    """Return a rule for Python only: other languages import more, and have no `pass`."""
     over = _over(measure)
     return lambda file, limit: over(file, limit) if file.language.name == "python" else None
 
 
 def _licence(file: File, allowed: Iterable[str]) -> str | None:
-    known = {licence.lower() for licence in allowed}  # several that hold at once are joined by AND
+    known = {licence.lower() for licence in allowed}  # licences that all apply are joined by AND
     return None if all(part.lower() in known for part in file.license.split(" AND ")) else file.license or "unknown"
 
 
@@ -235,7 +235,7 @@ def _secrets(file: File, limit: int) -> int | None:
     return count if count > limit else None
 
 
-# name: rule, its limit in the light, the standard and the strict profile; None switches it off.
+# name: rule, and its limits in the light, standard and strict profile; None turns it off.
 RULES: dict[str, tuple[Rule, Any, Any, Any]] = {
     "vendored or minified path": (_vendored, True, True, True),
     "generated path": (_generated_path, True, True, True),
@@ -274,7 +274,7 @@ def parsed_rule(text: str) -> tuple[str, Any]:
     """Return the name and the limit of `NAME=VALUE`; `off` is None, and `on` is the limit of the strict profile.
 
     Raises:
-        ValueError: there is no such rule, or the value is none for it; the text says what would be.
+        ValueError: there is no such rule, or the value is not valid for it; the message says what is valid.
     """
     word, _, value = text.partition("=")
     names = {_plain(name): name for name in RULES}
@@ -315,10 +315,10 @@ def _plain(name: str) -> str:
 
 
 def limits_of(profile: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the limit of every rule that a profile asks, after the `NAME=VALUE` overrides.
+    """Return the limit of every rule that is on in a profile, after the `NAME=VALUE` overrides.
 
     Raises:
-        ValueError: an override names no rule, or its value is none for it.
+        ValueError: an override names no rule, or its value is not valid for it.
     """
     limits = {name: row[1 + PROFILES.index(profile)] for name, row in RULES.items()}
     limits |= dict(map(parsed_rule, overrides))
@@ -326,7 +326,7 @@ def limits_of(profile: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def rejected(file: File, limits: Mapping[str, Any]) -> Rejection | None:
-    """Return the first rule that a file breaks, or None if it passes them all."""
+    """Return the rejection by the first rule that a file breaks, or None if it passes all of them."""
     for name, limit in limits.items():
         value = RULES[name][0](file, limit)
         if value is not None:

@@ -1,4 +1,4 @@
-"""Python in one shape: many files at once through `ruff format`, which only reads them."""
+"""Formatting of Python: many files at once with `ruff format`."""
 
 import re
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from codefit.temporary import temporary_folder
 
-FAILED = re.compile(r"\b(\d+)\.py\b")  # in what ruff says about a file that it could not parse
+FAILED = re.compile(r"\b(\d+)\.py\b")  # in ruff's message about a file that it could not parse
 DONE, SOME_FAILED = 0, 2  # exit codes of ruff
 
 
 def formatted(texts: Sequence[str]) -> list[str | None]:
-    """Return Python texts as ruff's formatter lays them out by default; None for one that does not parse."""
+    """Return Python texts in ruff's default format; None for one that does not parse."""
     if not texts:
         return []
     with temporary_folder() as folder:
@@ -23,7 +23,7 @@ def formatted(texts: Sequence[str]) -> list[str | None]:
             failed = set(map(int, FAILED.findall(run.stderr.replace(str(folder), ""))))
             files = [folder / f"{number}.py" for number in range(len(texts))]
             return [None if n in failed else file.read_text(encoding="utf-8") for n, file in enumerate(files)]
-    if len(texts) == 1:  # the formatter itself broke, on nesting too deep for it
+    if len(texts) == 1:  # the formatter itself failed on code nested too deeply
         return [None]
     half = len(texts) // 2
     return formatted(texts[:half]) + formatted(texts[half:])

@@ -1,4 +1,4 @@
-"""The check that nothing leaks into train, computed from input and pairs alone and without a sketch."""
+"""`--verify`: check that nothing leaks into train, exactly, from the input and the pairs alone."""
 
 import collections
 import contextlib
@@ -25,12 +25,12 @@ from codefit.tasks.repository_context import pieces
 
 Texts = Callable[[], Iterator[tuple[str, str, str]]]
 
-Name = tuple[str, str]  # the repository and the path of a file: joined, two files could share one
+Name = tuple[str, str]  # repository and path of a file, not joined: two files could have the same joined name
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A train file that is a copy of an evaluation file, or a near-duplicate with that Jaccard similarity."""
+    """A train file that is a copy or a near-duplicate of a held-out file, with their Jaccard similarity."""
 
     train: str
     evaluation: str
@@ -38,10 +38,10 @@ class Leak:
 
 
 def find_leaks(texts: Texts) -> Iterator[Leak]:
-    """Yield every train file that resembles an evaluation file.
+    """Yield every train file that is a copy or a near-duplicate of a held-out file.
 
     Args:
-        texts: returns (split, name, text) of every file; it is called twice, so that train is never held in memory.
+        texts: returns (split, name, text) of every file; called twice, so that train is never held in memory.
     """
     names: list[str] = []
     sets: list[Hashes] = []
@@ -62,28 +62,30 @@ def find_leaks(texts: Texts) -> Iterator[Leak]:
 
 
 def verify(output: Path) -> str:
-    """Check a prepared data set against the documents it was made from, and return one sentence of success.
+    """Check a prepared data set against its input documents, and return a sentence that reports success.
 
     Raises:
-        UserError: a train file resembles an evaluation file; a unit lies in two splits; a file holds a piece of a
-            benchmark; train holds a completion of test; a pair holds what is not in its document; or the input is not
-            what it was.
+        UserError: a train file is a near-duplicate of a held-out file; a unit is in two splits; a file contains a
+            piece of a benchmark; train contains a completion of test; a pair contains text that is not in its document;
+            or the input has changed.
     """
     manifest = read_manifest(output)
     if "documents_kept" not in manifest:
-        raise UserError(f"{output} holds no manifest of prepared data; give the folder that was written as --output.")
+        raise UserError(f"{output} has no manifest of preprocess_data.py; give the folder of an earlier --output.")
     for path, digest in manifest["inputs"].items():
         if not Path(path).is_file() or sha256(Path(path)) != digest:
-            raise UserError(f"{path} is gone or has changed since {output} was made; restore it, or prepare again.")
+            raise UserError(
+                f"{path} is missing or has changed since {output} was made; restore it, or prepare the data again."
+            )
     prepared = Prepared(output, manifest)
     for reason in prepared.leaks():
-        raise UserError(f"{output} leaks: {reason}; prepare it again.")
+        raise UserError(f"{output} has a leak: {reason}; prepare the data again.")
     counts = Counter(prepared.splits.values())
-    return f"no leak: {counts['train']} train files against {counts['validation'] + counts['test']} evaluation files"
+    return f"no leak: {counts['train']} train files against {counts['validation'] + counts['test']} held-out files"
 
 
 class Prepared:
-    """A prepared data set, and the curated documents that it was made from."""
+    """A prepared data set and its curated documents."""
 
     def __init__(self, output: Path, manifest: dict[str, Any]) -> None:
         self.output = output
@@ -91,31 +93,35 @@ class Prepared:
         self.arguments = manifest["arguments"]
         self.completions: list[str] = []
         self.splits: dict[Name, str] = {}
-        self.places: dict[Name, list[tuple[Path, int]]] = defaultdict(list)  # of a file's pairs: where each line begins
+        self.places: dict[Name, list[tuple[Path, int]]] = defaultdict(
+            list
+        )  # the byte offsets of the lines with a file's pairs
         self.units: dict[str, str] = {}
-        self.taken: dict[Name, set[tuple[int, int, bytes]]] = {}  # of a file that is context: start, length and hash
+        self.taken: dict[
+            Name, set[tuple[int, int, bytes]]
+        ] = {}  # of the pieces of a file used as context: start, length and hash
 
     def leaks(self) -> Iterator[str]:
-        """Yield a sentence for each kind of leak that there is."""
+        """Yield a clause for each kind of leak that was found."""
         yield from self._divided_units()
         leaks = list(find_leaks(lambda: ((split, _shown(d), d.content) for split, d in self.documents())))
         if leaks:
             one = f"{leaks[0].train} resembles {leaks[0].evaluation} ({leaks[0].similarity:.2f})"
-            yield f"{len(leaks)} train files resemble evaluation files ({one})"
+            yield f"{len(leaks)} train files are near-duplicates of held-out files ({one})"
         yield from self._wrong_context()
         yield from self._misplaced_in_time()
         yield from self._benchmarks()
         foreign: list[str] = []
         train = self._train_texts(foreign)
         overlaps = int(overlapping(self.completions, train).sum())
-        collections.deque(train, maxlen=0)  # without a completion to look for, no text of train was asked for
+        collections.deque(train, maxlen=0)  # without completions to search for, the texts of train were not read
         if overlaps:
-            yield f"train holds {overlaps} completions of test"
+            yield f"train contains {overlaps} completions of test"
         if foreign:
-            yield f"{len(foreign)} pairs hold a text that is not in their document ({foreign[0]})"
+            yield f"{len(foreign)} pairs contain text that is not in their document ({foreign[0]})"
 
     def _train_texts(self, foreign: list[str]) -> Iterator[str]:
-        """Yield the texts of train; meet every document on the way, and note which of its pairs hold another text."""
+        """Yield the texts of train; check all documents, and add pairs with text not in their document to `foreign`."""
         with contextlib.ExitStack() as stack:
             files = {path: stack.enter_context(path.open("rb")) for path in self._pair_files()}
             for split, document in self.documents():
@@ -128,12 +134,12 @@ class Prepared:
                     yield document.content
 
     def _pair_files(self) -> list[Path]:
-        names = (f"{split}.jsonl" for split in (*records.SPLITS, "test_overlap"))
+        names = (f"{split}.jsonl" for split in (*records.SPLITS, records.OVERLAP))
         return [path for name in names if (path := self.output / name).is_file()]
 
     def _divided_units(self) -> Iterator[str]:
-        """Read the pairs, and yield what lies in more than one split."""
-        files = {split: self.output / f"{split}.jsonl" for split in (*records.SPLITS, "test_overlap")}
+        """Read the pairs, and yield the units that are in more than one split."""
+        files = {split: self.output / f"{split}.jsonl" for split in (*records.SPLITS, records.OVERLAP)}
         by = self.arguments.get("split_by", "file")
         for name, file in files.items():
             split = name.removesuffix("_overlap")
@@ -158,11 +164,11 @@ class Prepared:
             yield str(error)
 
     def _wrong_context(self) -> Iterator[str]:
-        """Yield the files of which a prompt holds something else than what stands in them."""
+        """Yield the files whose text differs from what a prompt contains as their text."""
         for _, document in self.documents() if self.taken else ():
             for start, length, found in self.taken.get(_name(document), ()):
                 if content_id(document.content[start : start + length]) != found:
-                    yield f"a prompt holds a text that is not in {_shown(document)}"
+                    yield f"a prompt contains text that is not in {_shown(document)}"
 
     def _misplaced_in_time(self) -> Iterator[str]:
         since = self.manifest.get("boundaries") or {}
@@ -178,10 +184,10 @@ class Prepared:
         boilerplate = np.array(self.manifest.get("boilerplate", []), np.uint64)
         hits, _ = contaminated(benchmarks, list(found.values()), boilerplate)
         for row, piece in hits.items():
-            yield f"{'/'.join(list(found)[row])} holds a piece of {benchmarks.name(piece)}"
+            yield f"{'/'.join(list(found)[row])} contains a piece of {benchmarks.name(piece)}"
 
     def documents(self) -> Iterator[tuple[str, records.Document]]:
-        """Yield split and curated document of every file that has a pair, read from the input again."""
+        """Yield (split, curated document) for every file that has a pair, read from the input again."""
         missing, taken = dict(self.splits), set[str]()
         for source in self.arguments["input"]:
             wanted = (document for document in records.read_documents(source, taken) if _name(document) in missing)
@@ -194,7 +200,7 @@ class Prepared:
 
 
 def _pairs_at(file: Path) -> Iterator[tuple[int, records.Pair]]:
-    """Yield the pairs of a file, each with the byte at which its line begins."""
+    """Yield the pairs of a file, each with the byte offset of its line."""
     pairs = records.read_jsonl(file, records.Pair)
     offset = 0
     with file.open("rb") if file.is_file() else io.BytesIO() as lines:

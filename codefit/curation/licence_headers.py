@@ -1,8 +1,8 @@
-"""Licence headers: what the comments at the top of a file say of copyright and licence, the same in every file.
+"""Removal of licence headers: the copyright and licence text in the comments at the top of a file.
 
-It is removed before anything else, because it teaches nothing, fills the first window of every file and makes
-different files look alike. A comment that only mentions a licence stays, and so do the paragraphs of a header that say
-something else, and what tools read: a shebang, an encoding line, `//go:build`, `# mypy:`, the metadata of PEP 723.
+They are removed first, because they teach nothing, fill the first window of every file and make different files look
+alike. A comment that only mentions a licence stays, and so do other paragraphs of a header and everything that tools
+read: a shebang, an encoding line, `//go:build`, `# mypy:`, the metadata of PEP 723.
 """
 
 import re
@@ -29,7 +29,7 @@ DIRECTIVE = re.compile(
     r"(?://|/\*+|\#)[ \t]*(?:go:|\+build\b|/[ \t]*<\w|@\w|!|-\*-|(?!https?:)[a-z][\w-]*:[ \t]*\S|eslint\b|global\b"
     r"|noqa\b|NOLINT|swift-tools-version|swiftlint\b|prettier-|clang-format|>[ \t]*using\b|export\b|typed:)"
 )
-LEGAL_WORDS = (  # of which one is in whatever LEGAL matches: much faster to look for
+LEGAL_WORDS = (  # every match of LEGAL contains one of these, which are much faster to find
     *(
         "copyright",
         "(c)",
@@ -46,14 +46,16 @@ LEGAL_WORDS = (  # of which one is in whatever LEGAL matches: much faster to loo
     ),
     *("terms", "subject", "endorse", "this file", "distributed"),
 )
-NOTICE = re.compile(r"[\s/*#@]*(?:copyright\b(?![ \t]+(?-i:[a-z]))|licen[cs]e[ \t]?:)", re.I)  # a line that begins so
+NOTICE = re.compile(
+    r"[\s/*#@]*(?:copyright\b(?![ \t]+(?-i:[a-z]))|licen[cs]e[ \t]?:)", re.I
+)  # beginnings of lines to keep
 SIGNS = re.compile(r"^[ \t]*(?:/?\*+|//+!?|#+)[ \t]*", re.M)
 METADATA, METADATA_END = re.compile(r"# /// [\w-]+$"), "# ///"
 BARE = re.compile(r"[\s/*#=!~_+-]*")
 
 
 def remove_licence_headers(text: str, language: Language) -> tuple[str, int]:
-    """Return the text without its licence headers, and of how many comments something was removed."""
+    """Return the text without licence headers, and the number of comments that changed."""
     kept = 0
     while match := KEPT_LINE.match(text, kept):
         kept = match.end()
@@ -66,12 +68,12 @@ def remove_licence_headers(text: str, language: Language) -> tuple[str, int]:
             parts += [text[position:start], shorter]
             position = end if shorter else len(text) - len(text[end:].lstrip(" \t\n"))
         elif not all(DIRECTIVE.match(line) for line in comment.split("\n")):
-            break  # it says what the file is about
+            break  # the rest is about the file itself
     return "".join([*parts, text[position:]]), removed
 
 
 def _leading_comments(text: str, language: Language, start: int) -> Iterator[tuple[int, int]]:
-    """Yield the comments before any code: block comments, and line comments on consecutive lines as one."""
+    """Yield the spans of comments before any code: block comments, and line comments on consecutive lines as one."""
     first, last = start, start
     for begin, end in leading_comments(text, language, start):
         between = text[last:begin]
@@ -85,7 +87,7 @@ def _leading_comments(text: str, language: Language, start: int) -> Iterator[tup
 
 
 def _without_legal_text(comment: str) -> str:
-    """Return a comment without its legal paragraphs; "" if nothing is left that says something."""
+    """Return a comment without its legal paragraphs; "" if no text is left."""
     left: list[str] = []
     for paragraph in _paragraphs(comment.split("\n")):
         legal = _is_legal(paragraph) and not METADATA.match(paragraph[0])
@@ -117,12 +119,12 @@ def _is_legal(paragraph: Sequence[str]) -> bool:
 
 
 def _is_kept(line: str) -> bool:
-    """Return whether a line of a legal paragraph stays: what a tool reads."""
+    """Return whether a line of a legal paragraph is kept because a tool reads it."""
     return bool(DIRECTIVE.match(line.strip())) and not _is_legal([line])
 
 
 def _paragraphs(lines: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the runs of lines between bare ones, each with the bare lines after it; metadata of PEP 723 is one run."""
+    """Yield paragraphs: lines up to an empty one, with the empty lines after them; PEP 723 metadata counts as one."""
     run: list[str] = []
     metadata = ended = False
     for line in lines:

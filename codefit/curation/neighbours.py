@@ -1,9 +1,9 @@
-"""Which files of a repository are near a file: of the same split and language, and never the file itself.
+"""Repository context: the files nearest to a file, from the same split and language and without the file itself.
 
-First the files that it imports, as far as an import names them (`import a.Reader` and `Reader.kt`, `from .reader import
-x` and `reader.py`), those that share most folders with it before others. Then those of its folder and below, those of
-the folder above and below that, and so on, by depth and path. So the same files are near whatever the engine is.
-What stands above the last import of a file says little about it, and is left out.
+First come the files that it imports, matched by name (`import a.Reader` and `Reader.kt`, `from .reader import x` and
+`reader.py`), those with the most folders in common first. Then come the files of its folder and subfolders, those of
+the parent folder, and so on, by depth and path, so that the order does not depend on the engine. The text up to the
+last import of a file says little about it and is left out.
 """
 
 import posixpath
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from codefit.curation.corpus import Corpus
 from codefit.records import Document
 
-CHARACTERS = 8  # that a token of code has at most, on average: more text than this is never looked at
+CHARACTERS = 8  # most characters per token of code, on average; no more text than this is read
 IMPORT = re.compile(r"^[ \t]*(?:import|from|export)\b.*|.*\brequire\(.*", re.MULTILINE)
 HEAD = re.compile(r"^(?:package|import|from)\b[^\n(]*(?:\([^)]*\))?[^\n]*(?:\n+|\Z)", re.MULTILINE)
 Key = tuple[str, str, str]
@@ -37,7 +37,7 @@ class Neighbours:
             self.called[entry.repository, entry.language, stem].append(number)
 
     def of(self, document: Document) -> list[tuple[str, int, str]]:
-        """Return the nearest files of a document, as many as could be of use: path, where the text begins, text."""
+        """Return the nearest files of a document, up to the token limit: path, start of the text in the file, text."""
         found: list[tuple[str, int, str]] = []
         room = self.characters
         for number in dict.fromkeys(self._ranked(document)):
@@ -69,7 +69,7 @@ class Neighbours:
 
 
 def _folders(path: str) -> Iterator[str]:
-    """Yield the folders that hold a path, the innermost first, the root as ""."""
+    """Yield the parent folders of a path, the innermost first, the root as ""."""
     while path:
         path = posixpath.dirname(path)
         yield path

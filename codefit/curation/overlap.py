@@ -1,8 +1,8 @@
-"""Test completions that train holds already: they move to `test_overlap.jsonl`, so that both can be measured.
+"""Test completions that also occur in train: they move to `test_overlap.jsonl`, so that both can be measured.
 
-A file of the test split is no near-duplicate of a train file, but single lines of it may well stand in train. The
-completion of a pair overlaps when more than half of its 10-grams of words stand in train texts; one of fewer than ten
-words has none and stays in test.
+A file of the test split is not a near-duplicate of a train file, but single lines of it may occur in train. A
+completion overlaps if more than half of its word 10-grams occur in train texts; one of fewer than ten words has none
+and stays.
 """
 
 from collections import Counter
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codefit.curation.dedup import Hashes, grams, is_in, word_hashes
-from codefit.records import Pair, read_jsonl, write_jsonl
+from codefit.records import OVERLAP, Pair, read_jsonl, write_jsonl
 
 GRAM = 10
 SHARE = 0.5
 
 
 def overlapping(completions: Sequence[str], train_texts: Iterable[str]) -> NDArray[np.bool_]:
-    """Return for each completion whether more than half of its 10-grams stand in train texts, shape (completions,).
+    """Return, for each completion, whether more than half of its 10-grams occur in train, shape (completions,), bool.
 
     Memory grows with the completions, not with train.
     """
@@ -34,18 +34,19 @@ def overlapping(completions: Sequence[str], train_texts: Iterable[str]) -> NDArr
 
 
 def _grams(text: str) -> Hashes:
+    """Return the hash of every run of 10 words of a text, shape (runs,), uint64."""
     return grams(word_hashes(text), GRAM)
 
 
 def move_overlap(folder: Path, train_texts: Iterable[str]) -> Counter[str]:
-    """Move the overlapping pairs of `test.jsonl` to `test_overlap.jsonl` and return counts of what left test."""
+    """Move the overlapping pairs of `test.jsonl` to `test_overlap.jsonl` and return counts of the moved pairs."""
     pairs = list(read_jsonl(folder / "test.jsonl", Pair))
     overlaps = overlapping([pair.completion for pair in pairs], train_texts).tolist()
     moved = [pair for pair, overlap in zip(pairs, overlaps, strict=True) if overlap]
     kept = [pair for pair, overlap in zip(pairs, overlaps, strict=True) if not overlap]
     if moved:
         write_jsonl(folder / "test.jsonl", kept)
-        write_jsonl(folder / "test_overlap.jsonl", moved)
+        write_jsonl(folder / f"{OVERLAP}.jsonl", moved)
     emptied = {(p.repository, p.path) for p in moved} - {(p.repository, p.path) for p in kept}
     ends = sum(pair.finish_reason == "stop" for pair in moved)
     return Counter(pairs=len(moved), natural_ends=ends, documents_without_pair=-len(emptied))

@@ -1,7 +1,7 @@
-"""Whether the texts of a pair stand in the document that it names: the check of every task's pairs.
+"""Check that the texts of a pair occur in its document, for every task.
 
-Most pairs are a piece of a document to the letter. Those of methods have lost their indentation, and those of names
-and classes are code inside an instruction, so white space does not count there.
+The texts of most pairs are exact pieces of the document. Methods have lost their indentation, and for names and classes
+the code is part of an instruction, so white space is ignored there.
 """
 
 import re
@@ -17,7 +17,7 @@ FENCED = re.compile(r"\n\n```\w+\n(.*)\n```\n", re.DOTALL)
 
 
 def foreign_text(pair: Pair, content: str) -> str | None:
-    """Return which field of a pair, its context left out, holds what is not in the document; None if all is there."""
+    """Return the field of a pair, without its context, whose text is not in the document; None if all texts are."""
     return CHECKS.get(pair.task, _literal)(pair, own_prompt(pair), content)
 
 
@@ -26,7 +26,7 @@ def _literal(pair: Pair, prompt: str, content: str) -> str | None:
 
 
 def _first_missing(content: str, *fields: tuple[str, str]) -> str | None:
-    """Return the first field that is not in a text, or "prompt" if the fields are there but not one after another."""
+    """Return the first field that is not in a text, or "prompt" if the fields do not follow each other there."""
     if "".join(text for _, text in fields) in content:
         return None
     return next((name for name, text in fields if text not in content), fields[0][0])
@@ -55,7 +55,7 @@ def _naming(pair: Pair, prompt: str, content: str) -> str | None:
 
 
 def _summary(pair: Pair, prompt: str, content: str) -> str | None:
-    """The documentation has lost its marks, and the code its documentation: both are found line by line."""
+    """Check line by line: the documentation has lost its marks, and the code its documentation."""
     squeezed = _squeezed(content)
     for name, text in (("prompt", _code(prompt)), ("completion", pair.completion)):
         if any(_squeezed(line) not in squeezed for line in text.split("\n")):
@@ -64,7 +64,7 @@ def _summary(pair: Pair, prompt: str, content: str) -> str | None:
 
 
 def _code(prompt: str) -> str:
-    """Return the code in an instruction, whatever its format."""
+    """Return the code in an instruction of any format."""
     fenced = FENCED.search(prompt)
     return fenced[1] if fenced else prompt.rpartition("\n\n")[0]
 

@@ -1,9 +1,9 @@
 """Replace what must not be learned: credentials by `<KEY>`, e-mail addresses by `<EMAIL>`, IP addresses by `<IP>`.
 
-The tokens are those of The Stack's redaction (arXiv 2305.06161, section 4). Addresses are looked for in strings and
-comments only, since `this@Outer.name` is Kotlin and `a@b.T` is Python. Left alone is what names nobody: the domains
-of RFC 2606, `git@` and `noreply@`; private, loopback, documentation and other addresses that are not global, public
-resolvers, versions, and numbers that begin with 0, 1 or 2, as object identifiers do.
+The placeholders are those of The Stack's redaction (arXiv 2305.06161, section 4). Addresses are searched only in
+strings and comments, since `this@Outer.name` is Kotlin and `a@b.T` is Python. Addresses that identify nobody are kept:
+the domains of RFC 2606, `git@` and `noreply@`; private, loopback, documentation and other non-global IP addresses,
+public resolvers, versions, and numbers that begin with 0, 1 or 2, as object identifiers do.
 """
 
 import ipaddress
@@ -18,13 +18,15 @@ from codefit.curation.secrets import find_secrets
 TOKENS = {"e-mail address": "<EMAIL>", "IP address": "<IP>"}
 KEY = "<KEY>"
 
-DOMAIN = re.compile(r"@(?:[A-Za-z0-9-]{1,63}\.)+([A-Za-z]{2,24})(?![\w@-])")  # with its literal first, so found fast
+DOMAIN = re.compile(
+    r"@(?:[A-Za-z0-9-]{1,63}\.)+([A-Za-z]{2,24})(?![\w@-])"
+)  # starts with a literal, so that the search is fast
 LOCAL_PART = re.compile(r"(?<![\w.%+-])(?=[\w.%+-]*[A-Za-z])[A-Za-z0-9][\w.%+-]{0,63}\Z", re.ASCII)
 NOBODY = re.compile(
     r"(?:git|hg|no-?reply|this|super|return|break|continue|user(?:name)?|e?mail|name|foo|you|me)\Z", re.I
 )
 RESERVED = re.compile(r"[@.](?:example|test|invalid|localhost|local)(?:\.(?:com|org|net|edu))?\Z", re.I)
-# the top-level domains that addresses have: all of two letters, and the frequent ones of more
+# top-level domains: all of two letters, and the frequent longer ones
 TOP_LEVEL_DOMAIN = re.compile(
     r"[a-z]{2}|com|org|net|edu|gov|mil|int|info|biz|name|pro|aero|coop|museum|mobi|asia|tel|jobs|cat|travel|post|arpa"
     r"|dev|app|tech|cloud|online|site|store|blog|xyz|top|club|live|life|world|group|agency|email|studio|design|digital"
@@ -49,12 +51,12 @@ VERSION = re.compile(
 )
 # a product (`Chrome/114.0.0.0`), a folder (`lib/5.10.20.30/`), a coordinate (`org.x:lib:12.4.55.6`)
 OF_A_PRODUCT = re.compile(r"[\w)]/\Z|[A-Za-z][\w.-]*:[\w.-]*[A-Za-z][\w.-]*:\Z|\w==?\Z")
-SMALL = 32  # four numbers below it are a version
+SMALL = 32  # four numbers below this are a version
 RESOLVERS = {"8.8.8.8", "8.8.4.4", "9.9.9.9", "4.4.4.4", "208.67.222.222", "208.67.220.220"}
 
 
 def redact(text: str, language: Language) -> tuple[str, Counter[str]]:
-    """Return a text without credentials and addresses, and how many of each kind were replaced."""
+    """Return a text with credentials and addresses replaced, and the count of each kind."""
     spans = [(secret.start, secret.end, secret.kind) for secret in find_secrets(text)]
     addresses = [*_emails(text), *_ip_addresses(text)]
     if addresses:
@@ -63,7 +65,7 @@ def redact(text: str, language: Language) -> tuple[str, Counter[str]]:
     pieces, position = [], 0
     counts: Counter[str] = Counter()
     for start, end, kind in sorted(spans):
-        if start < position:  # a part of what was replaced already
+        if start < position:  # inside something already replaced
             continue
         pieces += [text[position:start], TOKENS.get(kind, KEY)]
         counts[kind] += 1
@@ -82,7 +84,7 @@ def _emails(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _is_code(domain: re.Match[str], name: str, text: str) -> bool:
-    """Return whether what looks like an address is a product of matrices, a file, or a package with its version."""
+    """Return whether an apparent address is a matrix product, a file, or a package with its version."""
     if not TOP_LEVEL_DOMAIN.fullmatch(domain[1]) or domain[1].lower() in FILE_SUFFIXES:
         return True
     if CALL.match(text, domain.end()) or DIST_TAG.match(domain[0]):

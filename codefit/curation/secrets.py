@@ -1,8 +1,8 @@
-"""Find credentials in text by their shapes: those of detect-secrets, and those of issuers that it does not know.
+"""Find credentials in text by their format: the patterns of detect-secrets, and those of issuers that it lacks.
 
-Own shapes are those that their issuers document or that gitleaks 8 lists (github.com/gitleaks/gitleaks). A word that is
-made of few different characters, or says "example", is a placeholder and not reported; so is one that is a part of a
-longer word. What has no shape of its own is found by the name of its variable and its entropy: assignments.py.
+Our own patterns are documented by the issuers or listed by gitleaks 8 (github.com/gitleaks/gitleaks). A word with few
+different characters, or with "example" in it, is a placeholder and not reported, and neither is a part of a longer
+word. Secrets without a fixed format are found by variable name and entropy: see secret_assignments.py.
 """
 
 import dataclasses
@@ -13,17 +13,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from codefit.curation.assignments import NAMES, assigned_secrets
+from codefit.curation.secret_assignments import NAMES, assigned_secrets
 
-MIN_DISTINCT = 8  # characters; "xxxxxxxxxxxxxxxx" has 1, a random token of 20 has about 16
+MIN_DISTINCT = 8  # different characters; "xxxxxxxxxxxxxxxx" has 1, a random token of 20 has about 16
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 KEY_END = re.compile(r"-----END|-----BEGIN")
-KEY_LENGTH = 1 << 14  # characters from a header that are looked at for its key
-KEY_BEGINS = 400  # characters from a header, or from its end, in which a line of the key must stand
-# A run of base64. It can stand behind `\n`, whose n is no part of it.
+KEY_LENGTH = 1 << 14  # characters after a header that are searched for its key
+KEY_BEGINS = 400  # characters after a header, or before its end, within which a line of the key must occur
+# A run of base64. It may follow `\n`, whose n does not belong to it.
 KEY_RUN = re.compile(r"(?<![A-Za-z0-9+/=])(?:(?<=\\)[nrt])?([A-Za-z0-9+/=]{8,})")
 KEY_LINE = 24
-KEY_FIELD = re.compile(r"[A-Za-z-]+: [^\n\\]*")  # as `DEK-Info: AES-128-CBC,...`
+KEY_FIELD = re.compile(r"[A-Za-z-]+: [^\n\\]*")  # such as `DEK-Info: AES-128-CBC,...`
 ESCAPED = re.compile(r"(?:\\[abfnrtv0]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})\Z")
 AWS_SECRET = r"(?:aws|AWS)[\w .-]{0,20}(?i:key|pwd|pw|pass|token)[\w\"'\]: =>]{0,24}[\"'`]([A-Za-z0-9/+]{40})[\"'`]"
 JSON_WEB_TOKEN = r"eyJ[\w=-]{12,2000}+\.[\w=-]{12,8000}+\.[\w=-]{12,2000}+"
@@ -37,10 +37,10 @@ NO_PASSWORDS = re.compile(r"pass(?:word|wd|phrase)?\d*|pw?d|secret|token|user(?:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pattern:
-    """A kind of secret. `marks` are plain texts of which one must be there: looking for them first is fast.
+    """A kind of secret. `marks` are plain texts of which one must occur: searching for them first is fast.
 
-    `source` is a regular expression, or the plugin of detect-secrets that holds some. `group` is the group of the
-    expression that is the secret, where it has one.
+    `source` is a regular expression, or a plugin of detect-secrets with several. `group` is the group of the
+    expression that matches the secret, if it has one.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Pattern:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Secret:
-    """Where a secret stands in a text: characters start to end."""
+    """A secret in a text: its kind and its span in characters."""
 
     kind: str
     start: int
@@ -60,7 +60,7 @@ class Secret:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """Where a secret is; never what it is."""
+    """The place of a secret; never its value."""
 
     path: Path
     line: int
@@ -99,7 +99,7 @@ PATTERNS = (
 
 @functools.cache
 def _expressions(source: str) -> tuple[re.Pattern[str], ...]:
-    """Return the regular expressions of a pattern; a plugin is imported when its mark is first seen."""
+    """Return the regular expressions of a pattern; a plugin is imported when one of its marks is first found."""
     module, _, name = source.partition(".")
     if not name.endswith("Detector"):
         return (re.compile(source),)
@@ -131,7 +131,7 @@ def _is_secret(kind: str, text: str, start: int, end: int) -> bool:
 
 
 def _is_word_before(text: str, start: int) -> bool:
-    """Return whether a character before a position belongs to the same word, and not to an escape such as `\\n`."""
+    """Return whether the character before a position belongs to the same word, not to an escape such as `\\n`."""
     return start > 0 and _is_word(text[start - 1]) and not ESCAPED.search(text, max(0, start - 6), start)
 
 
@@ -140,10 +140,10 @@ def _is_word(character: str) -> bool:
 
 
 def _private_keys(text: str) -> Iterator[Secret]:
-    """Yield every line of the body of every private key, so that what stands between the lines is kept.
+    """Yield every line of the body of every private key, so that the text between the lines is kept.
 
-    A header alone may be a parser's constant: only one that the body of a key follows is a key. Comment signs, margins,
-    quotes and header fields may stand between the lines.
+    A header alone may be a constant of a parser; it counts only if the body of a key follows. Comment signs, margins,
+    quotes and header fields may come between the lines.
     """
     for header in PRIVATE_KEY.finditer(text):
         stop = KEY_END.search(text, header.end(), header.end() + KEY_LENGTH)
@@ -182,7 +182,7 @@ def kind_of_secret(text: str) -> str | None:
 
 
 def scan(folder: Path) -> Iterator[Finding]:
-    """Yield the lines with secrets of every file below a folder, in the order of their names."""
+    """Yield the lines with secrets in all files of a folder and its subfolders, sorted by name."""
     marks = ("PRIVATE KEY", *(mark for pattern in PATTERNS for mark in pattern.marks))
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
@@ -194,7 +194,7 @@ def scan(folder: Path) -> Iterator[Finding]:
 
 
 def _text(line: str) -> str:
-    """Return what a line says: the texts of a JSON record, and once more without the border that cut a pair in two."""
+    """Return the texts of a JSON record, and once more joined, to find a secret that the cut of a pair divides."""
     try:
         row = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which documents of a corpus stay, and in which split: the steps of stage 2 that look at all of them."""
+"""The steps of stage 2 that need all documents: deduplication, decontamination and the split."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from codefit.curation.split import Splitting, assign, assign_by_time, boundaries
 
 
 def remove_exact_duplicates(corpus: Corpus, log: RejectionLog) -> None:
-    """Keep of every group of equal texts the one with the shortest path."""
+    """Keep one document of every group of equal texts, the one with the shortest path."""
     first: dict[bytes, str] = {}
     for number in corpus.by_preference(range(len(corpus.entries))):
         entry = corpus.entries[number]
@@ -23,10 +23,10 @@ def remove_exact_duplicates(corpus: Corpus, log: RejectionLog) -> None:
 
 
 def remove_benchmarks(corpus: Corpus, log: RejectionLog, files: Sequence[Path]) -> list[int]:
-    """Take out the documents that hold a piece of a benchmark; return the pieces that are only boilerplate.
+    """Reject the documents that contain a piece of a benchmark; return the pieces that are only boilerplate.
 
     Raises:
-        UserError: a benchmark cannot be read or holds no text.
+        UserError: a benchmark cannot be read or contains no text.
     """
     benchmarks = load_benchmarks(files)
     numbers = corpus.of_split("")
@@ -38,10 +38,10 @@ def remove_benchmarks(corpus: Corpus, log: RejectionLog, files: Sequence[Path]) 
 
 
 def split_corpus(corpus: Corpus, log: RejectionLog, splitting: Splitting) -> dict[str, Any]:
-    """Give every document that is left its split; return the boundaries in time, if that is what divides.
+    """Assign every remaining document to a split; return the boundary dates of a split by time.
 
     Raises:
-        UserError: there is too little to divide.
+        UserError: there are too few units to split.
     """
     if splitting.by != "time":
         kept = [corpus.entries[number] for number in corpus.of_split("")]
@@ -61,7 +61,7 @@ def split_corpus(corpus: Corpus, log: RejectionLog, splitting: Splitting) -> dic
 
 
 def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:
-    """Evict train files that resemble an evaluation file, then those that resemble another train file."""
+    """Reject train files that are near-duplicates of a held-out file, then those of another train file."""
     entries = corpus.entries
     evaluation = [n for n, entry in enumerate(entries) if entry.split in {"validation", "test"}]
     index = Evaluation(len(evaluation), lambda row: corpus.shingles_of(evaluation[row]))

@@ -1,7 +1,7 @@
-"""Which split a file belongs to, by a rule that never moves old files when a repository is added.
+"""The split of a file, by a rule that never moves old files when a repository is added.
 
-By repository, directory or file: a keyed hash of that unit. By time: what was committed since a date. The dates are
-flags; without them they follow from the files, and the manifest says them so that they can be given the next time.
+By repository, directory or file: a keyed hash of that unit. By time: files committed since a date. The dates are flags;
+without them they are derived from the files and recorded in the manifest, so that they can be given the next time.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ MIN_UNITS = 3
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Splitting:
-    """How to divide. The dates count only where `by` is "time"; empty ones follow from the shares."""
+    """How to split. The dates are used only if `by` is "time"; empty ones are derived from the shares."""
 
     by: str
     test_share: float
@@ -29,14 +29,14 @@ class Splitting:
 
 
 def unit_of(repository: str, path: str, split_by: str) -> str:
-    """Return the unit that must not be divided: the repository, the folder a file lies in, or the file."""
+    """Return the unit that must not be divided: the repository, the folder of a file, or the file."""
     if split_by == "repository":
         return repository
     return f"{repository}/{path}" if split_by == "file" else f"{repository}/{path.rpartition('/')[0]}"
 
 
 def position(unit: str, seed: int) -> float:
-    """Return where a unit lies in [0, 1), the same on every machine and whatever else there is."""
+    """Return the position of a unit in [0, 1); it does not depend on the machine or on other units."""
     digest = hashlib.blake2b(f"{seed}\0{unit}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -44,11 +44,11 @@ def position(unit: str, seed: int) -> float:
 def assign(units: Sequence[str], splitting: Splitting) -> list[str]:
     """Return "train", "validation" or "test" for the unit of every file.
 
-    The lowest positions are the test split, the next ones validation. Where chance leaves a split without a unit, the
-    largest split gives it one (its last to train, else its first), so that a small project can be measured too.
+    The lowest positions are the test split, the next ones validation. If a split would have no unit, the largest split
+    gives it one (its last to train, else its first), so that a small project can be measured too.
 
     Raises:
-        UserError: there are fewer units than splits that are asked for, so that no honest split exists.
+        UserError: there are fewer units than requested splits.
     """
     test_share, validation_share = splitting.test_share, splitting.validation_share
     asked = 1 + (test_share > 0) + (validation_share > 0)
@@ -76,7 +76,7 @@ def _split_at(place: float, test_share: float, validation_share: float) -> str:
 
 
 def moment(date: str) -> datetime | None:
-    """Return an ISO 8601 date, with or without a time, as a moment; UTC where it names no zone. None if it is none."""
+    """Return an ISO 8601 date, with or without time, as a datetime, in UTC if it has no zone; None for other texts."""
     try:
         parsed = datetime.fromisoformat(date)
     except ValueError:
@@ -86,15 +86,15 @@ def moment(date: str) -> datetime | None:
 
 def _moment(date: str) -> datetime:
     parsed = moment(date)
-    assert parsed is not None, "dates are checked before"
+    assert parsed is not None, "dates are checked earlier"
     return parsed
 
 
 def boundaries(dates: Sequence[str], splitting: Splitting) -> dict[str, str]:
-    """Return since when files are validation and test: as given, or so that the newest shares of the files are.
+    """Return the dates since which files are validation and test: as given, or derived from the shares.
 
     Raises:
-        UserError: without given dates, there are fewer than three different ones to divide.
+        UserError: no dates are given, and the files have fewer than three different ones.
     """
     if splitting.test_since:
         return {"validation_since": splitting.validation_since, "test_since": splitting.test_since}
@@ -102,7 +102,7 @@ def boundaries(dates: Sequence[str], splitting: Splitting) -> dict[str, str]:
     newest = sorted(counts, reverse=True)
     if len(newest) < MIN_UNITS:
         raise UserError(
-            f"{len(newest)} commit date(s) cannot make three splits; give repositories of other dates, or another "
+            f"{len(newest)} commit date(s) cannot make three splits; give repositories with more dates, or another "
             "--split_by."
         )
     test = _newest(newest[:-2], counts, splitting.test_share * len(dates))
@@ -114,7 +114,7 @@ def boundaries(dates: Sequence[str], splitting: Splitting) -> dict[str, str]:
 
 
 def _newest(dates: Sequence[datetime], counts: Counter[datetime], wanted: float) -> int:
-    """Return how many of the dates, the newest first, hold about the wanted number of files; at least one."""
+    """Return how many of the dates, newest first, have about the wanted number of files; at least one."""
     files, taken = 0, 0
     while taken < len(dates) and (not taken or files + counts[dates[taken]] <= wanted):
         files += counts[dates[taken]]
@@ -134,8 +134,8 @@ def assign_by_time(dates: Sequence[str], since: dict[str, str]) -> list[str]:
             moments = sorted(map(_moment, dates))
             span = f"{moments[0].date()} to {moments[-1].date()}" if moments else "no date"
             raise UserError(
-                f"no file is left for {split} (the commits are of {span}); "
-                "give other dates with --validation_since and --test_since."
+                f"the {split} split has no file (the commits are from {span}); "
+                "change --validation_since and --test_since."
             )
     return splits
 

@@ -1,4 +1,4 @@
-"""Take comments and docstrings out of a text so that it stays valid; where that is not sure, it stays as it is."""
+"""Remove comments and docstrings from a text so that it stays valid; if that is not certain, it is left unchanged."""
 
 import ast
 import re
@@ -10,20 +10,20 @@ from codefit.code.lexer import comments
 from codefit.code.syntax import Span, Syntax
 from codefit.curation.licence_headers import KEPT_LINE
 
-MARK = "\0"  # stands where a comment was
+MARK = "\0"  # replaces a comment
 ALONE = re.compile(r"^(?:[ \t]*\0)+[ \t]*(?:\n|\Z)", re.M)
 BEHIND_CODE = re.compile(r"(?<![ \t\0])(?:[ \t]*\0)+[ \t]*$", re.M)
-NEEDLESS = re.compile(r"(?<=[ \t])\0|\0(?=[ \t])")  # a blank stands there already
+NEEDLESS = re.compile(r"(?<=[ \t])\0|\0(?=[ \t])")  # there is already a space
 DIRECTIVE = re.compile(r"//(?:go:|\s*\+build|/\s*<reference|export )")
 BLANK_REST = re.compile(r"[ \t]*(?:\n|\Z)")
 
 
 def without_comments(text: str, language: Language, path: str = "") -> str | None:
-    """Return a text without comments and the lines they leave empty; None if it cannot be told what is one.
+    """Return a text without comments and the lines they leave empty; None if comments cannot be recognised reliably.
 
-    A shebang, an encoding line, and comments that compilers read (`//go:build`) stay. Comments are what the grammar
-    and, where the grammar finds errors in the text, also the scanner take for one. The text without them must parse to
-    the same tree, or have fewer errors.
+    A shebang, an encoding line, and comments that compilers read (`//go:build`) stay. A comment is what the grammar
+    and, if the text has syntax errors, also the scanner recognise as one. The text without them must parse to the
+    same tree, or have fewer errors.
     """
     if MARK in text:
         return None
@@ -39,19 +39,19 @@ def without_comments(text: str, language: Language, path: str = "") -> str | Non
 
 
 def _is_worse(after: Syntax, before: Syntax) -> bool:
-    """Return whether a text without its comments means something else than with them."""
+    """Return whether removing comments changed the meaning of a text."""
     return after.shape() != before.shape() and after.errors() >= before.errors()
 
 
 def _without(text: str, spans: Sequence[Span]) -> str:
-    """Return a text without comments, given as (start, end) in order, and without the lines they leave empty."""
+    """Return a text without the comments at the given (start, end) spans, in order, and the lines they leave empty."""
     kept = 0
     while match := KEPT_LINE.match(text, kept):
         kept = match.end()
     pieces, position = [], 0
     for start, end in spans:
         if start >= kept and not DIRECTIVE.match(text, start):
-            # a comment over several lines ends a statement where a language ends one at a line end
+            # a multi-line comment ends a statement in languages where a line end does
             ends_line = "\n" in text[start:end] and not BLANK_REST.match(text, end)
             pieces += [text[position:start], MARK + "\n" if ends_line else MARK]
             position = end
@@ -75,7 +75,7 @@ def without_docstrings(text: str) -> str | None:
 
 def _parsed(text: str) -> ast.Module | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about escapes in the strings of others
+        warnings.simplefilter("ignore")  # warnings about escapes in third-party strings
         try:
             return ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -83,7 +83,7 @@ def _parsed(text: str) -> ast.Module | None:
 
 
 def _docstrings(tree: ast.Module, data: bytes, edges: list[int]) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the bytes to replace for each docstring, and by what."""
+    """Yield the byte span of each docstring, and its replacement."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue

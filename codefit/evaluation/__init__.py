@@ -1,1 +1,1 @@
-"""What the models are asked, how their answers are compared, and how this is reported."""
+"""Benchmarks: prompts, predictions, scores, comparison of models, and the report."""

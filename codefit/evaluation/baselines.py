@@ -1,7 +1,7 @@
-"""Floors and a ceiling next to every score: what answers get that no model wrote.
+"""Baselines without a model: floors and a ceiling for every score.
 
-Empty, constant and random answers show where a metric starts, and the nearest training item shows what a look-up gives.
-The references, encoded and decoded as predictions are, must score 100: less means that the pipeline loses text.
+Empty, constant and random answers show where a metric starts; the nearest training item shows what a look-up reaches.
+The references, encoded and decoded like predictions, must score 100: less means that the pipeline loses text.
 """
 
 import random
@@ -12,24 +12,24 @@ from codefit.evaluation.result_schema import Baseline
 from codefit.records import Prediction
 
 LABELS = {
-    "empty": "nothing at all",
+    "empty": "an empty answer",
     "random": "the reference of another prompt",
     "constant": "the most frequent training completion",
     "nearest": "the nearest training item",
     "references": "the references, through the tokenizer",
 }
 CEILING = "references"
-FLOORS = ("empty", "constant", "nearest")  # what anybody could answer; the references of other prompts nobody has
-STORED = ("constant", "nearest", CEILING)  # they need training data or a tokenizer, and are stored for --rescore
+FLOORS = ("empty", "constant", "nearest")  # not "random", which uses references
+STORED = ("constant", "nearest", CEILING)  # these need training data or a tokenizer, and are stored for --rescore
 
 
 def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> list[Baseline]:
     """Return the score of every baseline whose answers are known, the ceiling last.
 
     Args:
-        items: the predictions of any model, for their prompts and references.
-        stored: answers by baseline, as far as they are known.
-        seed: of the random references.
+        items: the predictions of any model, which hold prompts and references.
+        stored: known answers by baseline.
+        seed: seed of the random baseline.
     """
     found = answers(items, stored, seed)
     metrics = task_metrics.text_metrics(task_metrics.task_of(items))
@@ -44,7 +44,7 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
 
 
 def answers(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:
-    """Return what every baseline that is known answers, the ceiling last; the arguments are those of `rows`."""
+    """Return the answers of every known baseline, the ceiling last; the arguments are those of `rows`."""
     known: dict[str, Sequence[str]] = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
     if CEILING not in stored:
         known[CEILING] = [item.reference for item in items]
@@ -52,7 +52,7 @@ def answers(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], se
 
 
 def _others(items: Sequence[Prediction], seed: int) -> list[str]:
-    """Return for each item the reference of another one: of the previous item in a random ring."""
+    """Return for each item the reference of another one: that of the previous item in a random cyclic order."""
     order = list(range(len(items)))
     random.Random(seed).shuffle(order)
     answers = [""] * len(items)
@@ -62,7 +62,7 @@ def _others(items: Sequence[Prediction], seed: int) -> list[str]:
 
 
 def findings(table: Sequence[Baseline], task: str) -> list[str]:
-    """Return a sentence for every metric of a task's texts in which the references do not reach 100."""
+    """Return a sentence for every text metric in which the references do not reach 100."""
     ceiling = next(row.values for row in table if row.baseline == CEILING)
     labels = {metric.name: metric.label for metric in task_metrics.text_metrics(task)}
     return [

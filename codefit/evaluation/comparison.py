@@ -103,7 +103,7 @@ def compare(
     stored: Mapping[str, Sequence[str]],
     primary: str | None = None,
 ) -> BenchmarkResult:
-    """Return what one benchmark found about its models, except the forgetting check and the compat profile.
+    """Return the result of one benchmark, without the forgetting check and the compat profile.
 
     Args:
         by_model: predictions of the base, of the adapted model, and of any others.
@@ -207,13 +207,13 @@ def differing_settings(decoding: Mapping[str, GenerationSettings], key: str) -> 
 
 
 def _asked_differently(decoding: Mapping[str, GenerationSettings], key: str) -> list[str]:
-    """Return a sentence if two models were asked in different ways, which a paired comparison does not allow for."""
+    """Return a sentence if two models used different generation settings, which a paired comparison ignores."""
     differ = differing_settings(decoding, key)
     found = [msgspec.structs.asdict(decoding[each]) for each in (BASE, key) if differ]
     if not differ:
         return []
     ways = " and ".join(", ".join(f"{name} {facts[name]}" for name in differ) for facts in found)
-    return [f"The two models were asked in different ways ({ways}): a part of any difference may come from that."]
+    return [f"The two models used different settings ({ways}): a part of any difference may come from that."]
 
 
 def _clusters(items: Sequence[Prediction]) -> list[str]:
@@ -222,7 +222,7 @@ def _clusters(items: Sequence[Prediction]) -> list[str]:
 
 
 def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
-    """Return one metric of every model, signed by how it is counted and how the models were asked."""
+    """Return one metric of every model, with a signature of how it is computed and how predictions were generated."""
     clusters = _clusters(by_model[BASE])
     stats = {key: metric.of_items(items) for key, items in by_model.items()}
     return MetricRow(

@@ -1,6 +1,6 @@
-"""The models of a benchmark: what is known of them beforehand, and one at a time in memory to be asked.
+"""The models of a benchmark: their metadata, and loading them one at a time.
 
-They are kept by key, as result_schema.py says. An adapter is attached to the base that is loaded already.
+Models are stored under the keys of result_schema.py. An adapter is attached to the base that is already loaded.
 """
 
 import dataclasses
@@ -19,15 +19,14 @@ from codefit.evaluation.result_schema import Model, Role
 from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
 from codefit.generation import batched
 from codefit.modeling import hub_files, loading, merging
-from codefit.records import MAX_PROMPT_TOKENS
+from codefit.records import MAX_PROMPT_TOKENS, PREPARED
 
-DATASET = "data/kotlin_prepared_dataset"
 BASE, FEW_SHOT = "base", "few-shot"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contenders:
-    """The models of a benchmark, and what was settled from their metadata: which prompts they are asked, and how."""
+    """The models of a benchmark, with the settings of prompts and inference that were decided from their metadata."""
 
     models: dict[str, Model]
     questions: QuestionSettings
@@ -36,7 +35,7 @@ class Contenders:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Adapted:
-    """What is known of an adapted model: `made` is the manifest of the stage that made it."""
+    """Metadata of an adapted model: `made` is the manifest of the stage that wrote it."""
 
     name: str
     kind: str
@@ -52,10 +51,10 @@ class _Adapted:
 
 
 def resolve(asked: BenchmarkSettings) -> Contenders:
-    """Return the models, and the settings with what was left open taken from the first adapted model's metadata.
+    """Return the models, and the settings; those left open are taken from the first adapted model's metadata.
 
     Raises:
-        UserError: a model cannot be had, its base is not known, or two models were made from different bases.
+        UserError: a model cannot be found, its base is not known, or two models have different bases.
     """
     found = [_describe(name, asked.base) for name in asked.adapted]
     base, revision = _base(asked, found)
@@ -68,7 +67,7 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
     first = found[0]
     questions = QuestionSettings(
         benchmarks=asked.benchmarks,
-        dataset=asked.dataset or first.made.get("dataset") or DATASET,
+        dataset=asked.dataset or first.made.get("dataset") or PREPARED,
         split=asked.split,
         forgetting=asked.forgetting or _replayed(first.made.get("replay")),
         sample=asked.sample,
@@ -92,14 +91,14 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
 
 
 def _base(asked: BenchmarkSettings, found: Sequence[_Adapted]) -> tuple[str, str | None]:
-    """Return name and revision of the one base of all models."""
+    """Return name and revision of the base that all models share."""
     bases = {(adapted.base, adapted.revision) for adapted in found if adapted.base}
     names = {asked.base} if asked.base else {base for base, _ in bases if base}
     if not names:
         raise UserError(f"{asked.adapted[0]} does not name its base model; give it with --model_name_or_path.")
     if len(names) > 1:
         raise UserError(
-            f"these models have different bases ({', '.join(sorted(names))}); ask them one by one, "
+            f"these models have different bases ({', '.join(sorted(names))}); benchmark them one by one, "
             "and compare the runs with --compare."
         )
     base = names.pop()
@@ -112,15 +111,15 @@ def _tokens_that_fit(base: str, revision: str | None) -> int:
 
 
 def _replayed(replay: str | None) -> str | None:
-    """Return the data set that training mixed in against forgetting, where its held-out pairs are on this machine."""
+    """Return the replay data set of the training where its held-out pairs exist, else None with a note."""
     if not replay or (Path(replay) / "test.jsonl").is_file():
         return replay
-    console.show(f"note: {replay}, replayed in training, has no test.jsonl here: no forgetting check")
+    console.show(f"note: {replay}, replayed in training, has no test.jsonl, so forgetting is not checked")
     return None
 
 
 def _describe(name: str, given: str | None) -> _Adapted:
-    """Return what is known of an adapted model, a folder or Hub id; `given` is the base that was asked for."""
+    """Return the metadata of an adapted model, a folder or Hub id; `given` is the base named in the command."""
     is_adapter = hub_files.is_adapter(name)
     folder = hub_files.adapter_folder(name) if is_adapter else Path(name)
     made = hub_files.manifest_of(name)
@@ -131,8 +130,8 @@ def _describe(name: str, given: str | None) -> _Adapted:
 
 
 def _labels(found: Sequence[_Adapted]) -> list[str]:
-    """Return what the models are called in tables: by their kind where that tells them apart, else by what differs
-    in their names."""
+    """Return the labels of the models in tables: their kinds where those differ, else the parts of their names that
+    differ."""
     if len(found) == 1:
         return ["adapted"]
     for labels in ([model.kind for model in found], [Path(model.name).name for model in found]):
@@ -140,19 +139,19 @@ def _labels(found: Sequence[_Adapted]) -> list[str]:
             return labels
     columns = list(zip(*(Path(model.name).parts for model in found), strict=False))
     labels = ["/".join(parts) for parts in zip(*(column for column in columns if len(set(column)) > 1), strict=True)]
-    if len(set(labels)) == len(found):  # one/adapter and two/adapter are one and two
+    if len(set(labels)) == len(found):  # one/adapter and two/adapter become one and two
         return labels
     return [model.name for model in found]
 
 
 def encoders(models: Mapping[str, Model], max_prompt_tokens: int) -> tuple[dict[str, Encoder], dict[str, Model]]:
-    """Return what makes the prompts of each model, and the models, with labels that say how they are asked.
+    """Return the encoder of each model's prompts, and the models with their final labels.
 
-    Prompts are made with the base's tokenizer, or with a model's own where it learned sentinels. Next to such a model
-    the others are asked without the text after the cursor, and their labels say so.
+    Prompts are made with the base's tokenizer, or with a model's own where it learned sentinels. In a benchmark with
+    such a model the other models get no suffix, and their labels say "(prompt only)".
 
     Raises:
-        UserError: a merged model has other tokens than the base; asked with one tokenizer, it would answer nonsense.
+        UserError: a merged model has a different vocabulary than the base.
     """
     base = models[BASE]
     place = (base.name, base.revision)
@@ -183,8 +182,8 @@ def _own_tokenizer(model: Model, tokenizer: Any, base: str) -> Any:
         return None
     if {token: number for token, number in has.items() if token not in fim.BASE.sentinels} != wanted:
         raise UserError(
-            f"{model.name} has another vocabulary than {base} and was not made from it; "
-            "name its true base with --model_name_or_path."
+            f"{model.name} has a different vocabulary than {base}, so it was not made from it; "
+            "name its real base with --model_name_or_path."
         )
     return own
 
@@ -192,8 +191,8 @@ def _own_tokenizer(model: Model, tokenizer: Any, base: str) -> Any:
 def loaded(models: Mapping[str, Model], load_in_4bit: bool) -> Iterator[tuple[str, Any]]:
     """Yield (key, model) of every model, the base first; the previous model must not be used any more.
 
-    In float32 an adapter is merged: data/base with an adapter of rank 32 then writes 1.3 times as fast, and none of 500
-    completions changed. In fewer bits a merge would round, so the adapter is asked attached to its base.
+    In float32 an adapter is merged: data/base with an adapter of rank 32 then generates 1.3 times as fast, and none of
+    500 completions changed. With fewer bits a merge would round, so the adapter stays attached to its base.
     """
     base = models[BASE]
     load_base = functools.partial(loading.load_model, base.name, revision=base.revision, load_in_4bit=load_in_4bit)
@@ -212,10 +211,10 @@ def loaded(models: Mapping[str, Model], load_in_4bit: bool) -> Iterator[tuple[st
                 continue
             yield key, attached
             model = attached.unload()
-            if len(model.get_input_embeddings().weight) != rows:  # the next adapter knows no tokens of this one
+            if len(model.get_input_embeddings().weight) != rows:  # remove the tokens that this adapter added
                 model.resize_token_embeddings(rows)
     for key, facts in models.items():
         if facts.kind == "merged":
-            model = None  # gone before the next one comes
+            model = None  # freed before the next one is loaded
             model = loading.load_model(facts.name, load_in_4bit=load_in_4bit)
             yield key, model

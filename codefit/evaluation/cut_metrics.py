@@ -1,7 +1,7 @@
-"""Edit similarity and exact match when predictions and references are cut as an editor cuts.
+"""Edit similarity and exact match of predictions and references that are cut as an editor would cut them.
 
-They measure content and not stopping: a model that runs on is cut where an editor cuts it, and one that stops by itself
-gains nothing by that.
+They measure content and not stopping: a model that does not stop is cut where an editor cuts, so one that stops by
+itself has no advantage.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from codefit.scoring.statistics import Array
 
 
 class CutMetric(TextMetric):
-    """A metric of texts that are cut as an editor cuts."""
+    """A metric of texts that are cut as an editor would cut them."""
 
     def of_item(self, item: Prediction) -> tuple[float, ...]:
-        """Return the k statistics of one item, cut."""
+        """Return the k statistics of one item after the cut."""
         return self.of_pair(*(truncation.as_editor(item, text) for text in (item.prediction, item.reference)))
 
     def of_items(self, items: Sequence[Prediction], texts: Sequence[str] | None = None) -> Array:
-        """Return the statistics of n items, shape (n, k), float64, cut; `texts` are scored instead of predictions."""
+        """Return the statistics of n items after the cut, shape (n, k), float64; `texts` replace the predictions."""
         found = [item.prediction for item in items] if texts is None else texts
         cut = [truncation.as_editor(item, text) for item, text in zip(items, found, strict=True)]
         return self.of_texts(cut, [truncation.as_editor(item, item.reference) for item in items])
 
 
 class CutEditSimilarity(CutMetric, EditSimilarity):
-    """Edit similarity in percent of texts that are cut as an editor cuts."""
+    """Edit similarity, in percent, of texts that are cut as an editor would cut them."""
 
     name = "edit_similarity_cut"
     label = "Similarity, cut"
@@ -40,7 +40,7 @@ class CutEditSimilarity(CutMetric, EditSimilarity):
 
 
 class Accepted(CutMetric, ExactMatch):
-    """The share of predictions that an editor's user would accept as they are."""
+    """The share of predictions that the user of an editor could accept unchanged."""
 
     name = "accepted"
     label = "Accepted as is"

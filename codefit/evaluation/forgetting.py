@@ -1,7 +1,7 @@
-"""Was anything forgotten? A loss is looked for, and so is the proof that there is none above a stated margin.
+"""The forgetting check: is there a loss on unrelated code, or evidence that there is none above a stated margin?
 
-Two things have to be kept: the primary metric, cut alike, and the likelihood of the references (bits per byte), since a
-model that learned to stop can score better and find the code less likely all the same.
+Both the primary metric, with predictions cut the same way, and the likelihood of the references (bits per byte) have to
+be kept, since a model that learned to stop can score better and still find the code less likely.
 """
 
 from codefit.evaluation import task_metrics

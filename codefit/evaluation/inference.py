@@ -1,4 +1,4 @@
-"""What the models of a benchmark predict, greedily or sampled, and how likely each finds the references."""
+"""Generating the predictions of a benchmark's models, greedy or sampled, and the likelihood of the references."""
 
 import dataclasses
 import importlib.metadata
@@ -30,7 +30,7 @@ TRANSFORMERS = f"transformers {importlib.metadata.version('transformers')}"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelPredictions:
-    """What one model predicted for one benchmark, and the generation settings that can change it."""
+    """The predictions of one model for one benchmark, and the generation settings that can change them."""
 
     items: list[Prediction]
     settings: GenerationSettings
@@ -42,10 +42,10 @@ class Generated:
 
     Attributes:
         completions: one per prompt.
-        changed: how many of a sub-sample changed when decoded again in other batches.
-        again: the size of that sub-sample.
-        by: the library that wrote them, with its version.
-        dtype: of the arithmetic.
+        changed: how many completions of the batch check changed when decoded in other batches.
+        again: the sample size of the batch check.
+        by: the library that generated them, with its version.
+        dtype: dtype of the computation.
     """
 
     completions: list[Completion]
@@ -57,7 +57,7 @@ class Generated:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
-    """One benchmark as one model sees it: its pairs, the encoder of its prompts, and how completions are decoded."""
+    """One benchmark as it is given to one model: pairs, the encoder of the prompts, and how completions are decoded."""
 
     pairs: Sequence[Pair]
     encoder: Encoder
@@ -74,7 +74,7 @@ class Asked:
 def of_models(
     contenders: Contenders, asked: Sequence[Questions], encoders: Mapping[str, Encoder], training: TrainingData | None
 ) -> dict[str, dict[str, ModelPredictions]]:
-    """Return what every model predicts, by benchmark and model.
+    """Return the predictions of every model, by benchmark and model.
 
     Raises:
         UserError: a prompt is too long for a model, or a batch does not fit into the memory of the GPU.
@@ -97,7 +97,7 @@ def of_models(
 def by_vllm(
     contenders: Contenders, asked: Sequence[Questions], encoders: Mapping[str, Encoder], training: TrainingData | None
 ) -> dict[tuple[str, str], Generated]:
-    """Return the completions of every model by model and benchmark, one whole model in memory at a time."""
+    """Return the completions of every model, by model and benchmark; one base or merged model is loaded at a time."""
     models = contenders.models
     adapters = {key: str(model.folder) for key, model in models.items() if model.kind == "adapter"}
     base = (models[BASE].name, models[BASE].revision)
@@ -111,7 +111,7 @@ def by_vllm(
         backend = vllm_backend.VllmBackend(name, revision, [adapters[key] for key in keys if key in adapters])
         for key in keys:
             for each in asked:
-                console.show(f"{models[key].label} model by vLLM, {each.name}: {len(each.pairs)} prompts")
+                console.show(f"{models[key].label} model with vLLM, {each.name}: {len(each.pairs)} prompts")
                 shown = as_shown(contenders.inference, models[key], each, encoders[key], context, training)
                 found[key, each.name] = generate_by_vllm(backend, shown, adapters.get(key))
         backend.close()
@@ -126,7 +126,7 @@ def as_shown(
     context: int,
     training: TrainingData | None,
 ) -> Asked:
-    """Return a benchmark as one model sees it, with examples before its prompts where it is the few-shot base.
+    """Return a benchmark as it is given to one model; the few-shot base gets examples before its prompts.
 
     Raises:
         UserError: the context window of the model, `context` tokens, is too short for such prompts.
@@ -134,8 +134,8 @@ def as_shown(
     room = how.max_prompt_tokens
     if room + asked.new_tokens > context:
         raise UserError(
-            f"the {model.label} model reads {context} tokens, fewer than a prompt of {room} and "
-            f"{asked.new_tokens} new ones; set --max_prompt_tokens to at most {context - asked.new_tokens}."
+            f"the {model.label} model has a context window of {context} tokens, too short for a prompt of {room} and "
+            f"{asked.new_tokens} new tokens; set --max_prompt_tokens to at most {context - asked.new_tokens}."
         )
     pairs = asked.pairs
     if model.role is Role.FEW_SHOT and training is not None:
@@ -147,7 +147,7 @@ def as_shown(
 
 
 def ask(how: InferenceSettings, model: Any, asked: Asked, generated: Generated | None = None) -> ModelPredictions:
-    """Return what one model predicts, or has generated already.
+    """Return the predictions of one model, using completions that are `generated` already.
 
     Raises:
         UserError: a batch does not fit into the memory of the GPU.
@@ -156,7 +156,7 @@ def ask(how: InferenceSettings, model: Any, asked: Asked, generated: Generated |
         return predict(model, asked, how.tokens_per_batch, how.with_cache, generated)
     except torch.OutOfMemoryError:
         raise UserError(
-            f"a batch of {how.tokens_per_batch} tokens does not fit into the GPU; halve --tokens_per_batch."
+            f"a batch of {how.tokens_per_batch} tokens does not fit into GPU memory; halve --tokens_per_batch."
         ) from None
 
 
@@ -170,10 +170,10 @@ def nucleus_of(decoding: Decoding) -> Nucleus | None:
 def predict(
     model: Any, asked: Asked, tokens_per_batch: int, with_cache: bool = True, generated: Generated | None = None
 ) -> ModelPredictions:
-    """Return a prediction per pair, with the nats of its reference. A prediction never holds any of the prompt.
+    """Return a prediction per pair, with the nats of its reference. A prediction does not include the prompt.
 
-    With the cache, what this model was asked before is not asked again. What another backend has `generated` already is
-    taken as it is; the nats are always those of this model.
+    Batches in the cache are not computed again. Completions that another backend has `generated` are used unchanged;
+    the nats are always those of this model.
     """
     place = prediction_cache.folder() if with_cache else None
     cache = PredictionCache(fingerprint(model), place) if place else None
@@ -184,8 +184,8 @@ def predict(
     )
     encoder = asked.encoder
     measured = likelihood.completion_nats(model, encoder, asked.pairs, tokens_per_batch, cache, do_progress=True)
-    if cache and cache.found:
-        console.show(f"{cache.found} of {cache.asked} batches were asked before and are taken from {cache.place}")
+    if cache and cache.hits:
+        console.show(f"{cache.hits} of {cache.requests} batches are taken from the cache in {cache.place}")
     items = [
         Prediction(
             id=pair.id,
@@ -247,7 +247,7 @@ def generate_by_vllm(backend: vllm_backend.VllmBackend, asked: Asked, adapter: s
 
 
 def note_training(items: list[Prediction], training: TrainingData | None) -> list[Prediction]:
-    """Return the predictions with what is known of the training data: is the pair in them, are the names in them."""
+    """Return the predictions, with notes whether the training data contain the pair and the reference's names."""
     if training is None:
         return items
     found = []

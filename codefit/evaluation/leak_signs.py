@@ -1,4 +1,4 @@
-"""Signs that a model has seen the test: it writes what it cannot know letter by letter, or finds it too likely."""
+"""Signs that a model has seen the test data: it reproduces text that it cannot know, or finds it too likely."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,16 @@ from codefit.records import Prediction
 from codefit.scoring import statistics
 
 IN_TRAINING = "in_training"  # in the scores of a prediction: 1 if the training data hold its prompt and reference
-# Chance and boilerplate put up to 1 % of innocent prompts into the training data: 2 of 200 and of 500 in three demos.
-LEAKED = 0.01  # a share of prompts in the training data; more than it allows for is a finding
-SURE = 0.05  # the probability of so many under that share, below which there are more than it allows for
-LONG = 40  # characters of a reference that nobody guesses and that holds a name which the prompt does not
-FEWEST = 5  # such references, below which nothing is concluded
-VERBATIM = 0.5  # a share of them that any model knows by heart, from which on there is a finding
-# A share of them that an innocent fitted model may know by heart more often than its base: boilerplate of a project.
+# By chance and boilerplate, up to 1 % of clean prompts occur in the training data: 2 of 200 and of 500 in three demos.
+LEAKED = 0.01  # tolerated share of prompts in the training data; significantly more is a finding
+SURE = 0.05  # significance level for that
+LONG = 40  # minimum characters of a reference that is hard to guess; it also has a name that the prompt does not have
+FEWEST = 5  # minimum number of such references for a conclusion
+VERBATIM = 0.5  # a model that reproduces this share of them is a finding
+# The share by which a clean fitted model may exceed its base in this, because of a project's boilerplate.
 BY_HEART = 0.05
-SIMILAR = 0.9  # the edit similarity, 0 to 1, of an answer that is known by heart: a character may be missing
-CERTAIN = 0.1  # nats per token of a reference that is known by heart
+SIMILAR = 0.9  # minimum edit similarity (0 to 1) of a reproduced reference: a few characters may differ
+CERTAIN = 0.1  # a reference with fewer nats per token than this counts as memorised
 LIKELY = 0.5  # test nats per token below this share of the validation loss are a finding
 
 
@@ -30,15 +30,15 @@ def findings(
 
     Args:
         by_model: the predictions of each model on the same prompts.
-        words: what a model is called in a sentence ("adapted model"), by key.
-        validation: the last validation loss of a training in nats per token, by key, where it is known.
+        words: the name of each model in a sentence ("adapted model"), by key.
+        validation: the last validation loss of the training in nats per token, by key, where it is known.
     """
     items = next(iter(by_model.values()))
     found = []
     leaked = sum(item.scores.get(IN_TRAINING, 0) > 0 for item in items)
     if statistics.at_least(leaked, len(items), LEAKED) < SURE:
         found.append(
-            f"{leaked} of {len(items)} prompts occur in the training data with the very same answer, so memory is "
+            f"{leaked} of {len(items)} prompts occur in the training data with the same completion, so memory is "
             "measured too; preprocess_data.py --verify says whether the split leaks."
         )
     hard = [
@@ -52,8 +52,8 @@ def findings(
         before = None if predictions is items else known[first]
         if _is_memory(known[key], before, len(hard)):
             found.append(
-                f"The {words[key]} knows {known[key]} of {len(hard)} long answers with names that the prompt does not "
-                f"hold by heart ({words[first]} {known[first]}): it has probably seen the test."
+                f"The {words[key]} has memorised {known[key]} of {len(hard)} long references with names that the "
+                f"prompt does not contain ({words[first]} {known[first]}): it has probably seen the test."
             )
         if key in validation:
             found += _too_likely(predictions, words[key], validation[key])
@@ -61,7 +61,7 @@ def findings(
 
 
 def _by_heart(item: Prediction) -> bool:
-    """Return whether an answer is written nearly letter by letter, or its reference is nearly certain."""
+    """Return whether a reference is reproduced nearly verbatim, or is nearly certain to the model."""
     written, reference = item.prediction.strip(), item.reference.strip()
     if Levenshtein.ratio(written[: len(reference)], reference, score_cutoff=SIMILAR) >= SIMILAR:
         return True
@@ -70,12 +70,12 @@ def _by_heart(item: Prediction) -> bool:
 
 
 def _is_memory(known: int, before: int | None, count: int) -> bool:
-    """Return whether a model surely knows more of a number of hard answers than one that has not seen them.
+    """Return whether a model has memorised significantly more hard references than a model that has not seen them.
 
     Args:
-        known: how many it knows.
-        before: how many its base knows; None for the base.
-        count: how many there are.
+        known: how many it has memorised.
+        before: how many its base has memorised; None for the base.
+        count: how many hard references there are.
     """
     if count < FEWEST:
         return False
@@ -89,6 +89,6 @@ def _too_likely(items: Sequence[Prediction], word: str, validation: float) -> li
     if not tokens or nats / tokens >= LIKELY * validation:
         return []
     return [
-        f"The {word} finds the references far likelier than its own validation data ({nats / tokens:.2f} against "
+        f"The {word} finds the references much likelier than its own validation data ({nats / tokens:.2f} against "
         f"{validation:.2f} nats per token): it has probably seen the test."
     ]

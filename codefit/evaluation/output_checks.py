@@ -1,4 +1,4 @@
-"""What goes wrong in predictions, counted next to the references: real code is sometimes repetitive too."""
+"""Defects of predictions, counted for the references too, since real code is sometimes repetitive."""
 
 import collections
 import re
@@ -78,7 +78,7 @@ def _count(found: Sequence[Prediction], of: Sequence[Prediction]) -> Count:
 
 
 def is_empty(text: str, prompt: str) -> bool:
-    """Return whether there is nothing but white space."""
+    """Return whether a text has only white space."""
     return not text.strip()
 
 
@@ -89,8 +89,8 @@ def echoes(text: str, prompt: str) -> bool:
 
 
 def repeats(text: str, prompt: str) -> bool:
-    """Return whether one run of four tokens, a word among them, occurs in the text four times or more."""
-    if max(collections.Counter(re.findall(r"\w+", text)).values(), default=0) < 4:  # nearly always, and soon found
+    """Return whether a sequence of four tokens, including a word, occurs in the text at least four times."""
+    if max(collections.Counter(re.findall(r"\w+", text)).values(), default=0) < 4:  # a fast check for most texts
         return False
     tokens = re.findall(r"\w+|[^\w\s]", text)
     runs = collections.Counter(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
@@ -149,5 +149,5 @@ FINDINGS = {
     "empty": "are empty",
     "echo": "contain the prompt",
     "repeats": "repeat themselves",
-    SAME: "are one and the same text",
+    SAME: "are the same text",
 }

@@ -1,12 +1,12 @@
-"""Groups of prompts in which models differ for different reasons. Lexical rules: no grammar, any language, any text.
+"""Groups of prompts in which models differ for different reasons. The rules are lexical and work for any language.
 
-- line: the kind of the cursor's line, completed by the reference, by its first words and signs
+- line: the kind of the cursor's line, completed by the reference, by its first words and symbols
 - length: characters of the reference
-- names: whether the reference holds an identifier that the prompt does not, and that the training data do not either
+- names: whether the reference has an identifier that is not in the prompt, or not in the training data either
 - cursor: at the start of a line, in a line between words, or inside a word
 
-What the training data hold is known only while models are asked; it is stored with each prediction, under
-NOT_IN_TRAINING.
+The training data are read only when predictions are generated; what is needed of them is stored with each prediction,
+under NOT_IN_TRAINING.
 """
 
 import re
@@ -20,7 +20,7 @@ ALL_IN_PROMPT = "all in the prompt"
 
 TITLES = {"line": "Kind of line", "length": "Length of the reference", "names": "New names", "cursor": "Cursor"}
 
-# The first rule that fits names the line. The words are those of Python, Kotlin, Java, JavaScript, TypeScript and Go.
+# The first rule that matches decides. The words are those of Python, Kotlin, Java, JavaScript, TypeScript and Go.
 MODIFIERS = (
     r"(?:(?:public|private|protected|internal|static|final|abstract|override|open|async|export|default|inline|suspend"
     r"|data|sealed|inner|lateinit|const)\s+)*"
@@ -44,25 +44,25 @@ LENGTHS = ((10, "1 to 10"), (40, "11 to 40"), (160, "41 to 160"))
 
 
 def of(item: Prediction) -> dict[str, str]:
-    """Return the group of an item in each way of grouping."""
+    """Return the group of an item for each kind of group."""
     return {"line": line_kind(item), "length": length(item), "names": new_names(item), "cursor": cursor(item)}
 
 
 def line_kind(item: Prediction) -> str:
-    """Return the kind of the cursor's line, or of the next line with text if nothing of it is left."""
+    """Return the kind of the cursor's line, or of the next line with text if that line is empty."""
     before = item.prompt.rpartition("\n")[2]
     line = (before + item.reference.partition("\n")[0]).strip() or item.reference.strip().partition("\n")[0]
     return next((name for name, rule in LINES if rule.match(line)), "other")
 
 
 def length(item: Prediction) -> str:
-    """Return the class of the reference's length in characters, without white space around it."""
+    """Return the length class of the reference, in characters without surrounding white space."""
     characters = len(item.reference.strip())
     return next((name for most, name in LENGTHS if characters <= most), "over 160")
 
 
 def names(prompt: str, reference: str) -> set[str]:
-    """Return the identifiers of a reference; one that the cursor cuts is taken whole."""
+    """Return the identifiers of a reference; one that the cursor cuts counts with its part in the prompt."""
     head = re.search(r"\w*$", prompt)
     return set(IDENTIFIER.findall((head[0] if head else "") + reference))
 
@@ -76,7 +76,7 @@ def new_names(item: Prediction) -> str:
 
 
 def cursor(item: Prediction) -> str:
-    """Return where in its line the cursor is; after nothing but indentation is the start of the line."""
+    """Return the cursor's position in its line; after indentation counts as the start of the line."""
     if not item.prompt.rpartition("\n")[2].strip():
         return "line start"
     inside = re.search(r"\w$", item.prompt) and re.match(r"\w", item.reference)

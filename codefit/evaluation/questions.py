@@ -1,4 +1,4 @@
-"""What a benchmark asks: named sets of pairs, from a data set, from CodeXGLUE, or from a file."""
+"""The prompts of benchmarks: named sets of pairs from a data set, from CodeXGLUE, or from a file."""
 
 import dataclasses
 import random
@@ -12,12 +12,11 @@ from codefit.evaluation.benchmarks import formats, heldout, pairs
 from codefit.evaluation.benchmarks.formats import Format
 from codefit.evaluation.settings import QuestionSettings
 from codefit.manifest import Manifest
-from codefit.records import Pair
+from codefit.records import OVERLAP, Pair
 
 FORGETTING = "forgetting"
-EXAMPLE = 400  # characters of a prompt that an example shows
+EXAMPLE = 400  # characters of a prompt that a few-shot example contains
 FILES = (".jsonl", ".json", ".jsonl.gz")  # CodeXGLUE's line completion is called test.json, and is JSONL
-OVERLAP = "test_overlap"  # the test files that resemble training files, as preprocess_data.py sets them aside
 SPLITS = {"test": "held-out code", OVERLAP: "held-out code that resembles training code"}
 
 
@@ -26,11 +25,11 @@ class Questions:
     """The pairs of one benchmark.
 
     Attributes:
-        name: what it is called.
-        title: what it is called in the middle of a sentence.
-        pairs: what is asked.
-        new_tokens: where a prediction is cut.
-        format: the module of codefit/evaluation/benchmarks that read them.
+        name: its name.
+        title: its name in the middle of a sentence.
+        pairs: its prompts and references.
+        new_tokens: limit of new tokens.
+        format: the module of codefit/evaluation/benchmarks that read it.
         stop: a stop condition of codefit/generation/stopping.py; "" for that of the pairs' tasks.
     """
 
@@ -43,18 +42,18 @@ class Questions:
 
 
 def is_known(name: str) -> bool:
-    """Return whether a word can follow --benchmark."""
+    """Return whether a word is a valid value of --benchmark."""
     return name == "heldout" or formats.named(name) is not None or name.endswith(FILES)
 
 
 def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
-    """Return what is to be asked, in order, the forgetting check last; files that are read go into the manifest.
+    """Return the benchmarks in order, the forgetting check last; files that are read are recorded in the manifest.
 
-    With the test split of a data set its test_overlap is asked too. Without a data set or file of unrelated code, the
-    forgetting check is the one that the data set carries.
+    The test split of a data set includes its test_overlap. Where no data set or file of unrelated code is given, the
+    forgetting check is the one that comes with the data set, if any.
 
     Raises:
-        UserError: a benchmark cannot be had, or two have the same name.
+        UserError: a benchmark cannot be found or read, or two have the same name.
     """
     found: list[Questions] = []
     dataset, new_tokens = asked.dataset, asked.max_new_tokens
@@ -79,7 +78,7 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
 
 
 def _of_file(path: Path, new_tokens: int) -> Questions:
-    """Return what a file asks, in whichever format it is."""
+    """Return the benchmark in a file, whose format is detected."""
     form = formats.format_of(path)
     module = formats.module(form)
     title = path.name if form == "pairs" else f"{module.TITLE} ({path.name})"
@@ -87,7 +86,7 @@ def _of_file(path: Path, new_tokens: int) -> Questions:
 
 
 def _questions(name: str, title: str, form: Format, asked: list[Pair], new_tokens: int) -> Questions:
-    """Return the pairs of a benchmark with what its module says of them."""
+    """Return a benchmark with the limit and stop condition that its module sets."""
     module = formats.module(form)
     stop = module.stop(asked) if hasattr(module, "stop") else ""
     return Questions(name, title, asked, getattr(module, "NEW_TOKENS", new_tokens), form, stop)
@@ -108,17 +107,17 @@ def _heldout(dataset: str, split: str, new_tokens: int, manifest: Manifest) -> l
 
 def _existing(name: str) -> Path:
     if not Path(name).is_file():
-        raise UserError(f"cannot read {name}: there is no such file; check the path.")
+        raise UserError(f"cannot read {name}: the file does not exist; check the path.")
     return Path(name)
 
 
 def _name(path: Path) -> str:
-    """Return the name of a file's benchmark: its stem, in letters that any file system takes."""
+    """Return the name of a file's benchmark: its stem, in characters that any file system accepts."""
     return re.sub(r"[^\w.-]+", "_", Path(path.name.removesuffix(".gz")).stem)
 
 
 def _forgetting(source: str | None, dataset: str) -> Path | None:
-    """Return the file of the forgetting check: that of a data set is its test split."""
+    """Return the file of the forgetting check; for a data set that is its test split."""
     if source is None:
         carried = Path(dataset) / f"{FORGETTING}.jsonl"
         return carried if carried.is_file() else None
@@ -131,7 +130,7 @@ def _forgetting(source: str | None, dataset: str) -> Path | None:
 
 
 def draw(questions: Questions, sample: int, seed: int) -> Questions:
-    """Return a seeded sample in the order of the benchmark, and say how much of it that is; 0 is all."""
+    """Return a seeded sample in the order of the benchmark, and print its size; 0 means all."""
     total = len(questions.pairs)
     if not 0 < sample < total:
         console.show(f"{questions.name}: all {total} prompts")
@@ -142,10 +141,10 @@ def draw(questions: Questions, sample: int, seed: int) -> Questions:
 
 
 def with_examples(asked: Questions, examples: Sequence[Pair]) -> Questions:
-    """Return the same questions with solved examples before every prompt, the same ones before each.
+    """Return the benchmark with the same few-shot examples before every prompt.
 
-    An example is the end of its prompt and its completion, with a blank line after it. A prompt that is too long for
-    the model loses the first examples first, since prompts are cut on the left.
+    An example is the end of its prompt and its completion, followed by a blank line. Prompts that are too long lose
+    the first examples, since prompts are cut on the left.
     """
     shown = "".join(f"{_tail(pair.prompt)}{pair.completion.rstrip()}\n\n" for pair in examples)
     longer = [dataclasses.replace(pair, prompt=shown + pair.prompt) for pair in asked.pairs]

@@ -19,6 +19,7 @@ from codefit.evaluation.benchmarks.formats import Format
 from codefit.outputs import write_whole
 from codefit.scoring.statistics import Verdict
 
+FILE = "scores.json"  # in the output folder of a benchmark
 FORMAT: Literal[2] = 2  # of scores.json; 1 kept the first adapted model unlike the others
 
 ForgettingVerdict = Literal["forgot", "forgot less than the margin", "kept", "cannot tell", "not checked"]
@@ -307,9 +308,9 @@ def read(folder: Path) -> Scores:
     Raises:
         UserError: there are none, or they were written by an older codefit or changed by hand.
     """
-    path = folder / "scores.json"
+    path = folder / FILE
     if not path.is_file():
-        raise UserError(f"{folder} holds no scores.json; name the --output_dir of benchmarking.py.")
+        raise UserError(f"{folder} holds no {FILE}; name the --output_dir of benchmarking.py.")
     remedy = f"write it again with benchmarking.py --rescore --output_dir {folder}"
     content = json_files.load(path, remedy)
     if isinstance(content, dict) and "benchmarks" in content and "format" not in content:

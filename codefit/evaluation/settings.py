@@ -1,7 +1,7 @@
-"""What a benchmark was asked to do, and what is settled before anything is loaded. Needs no torch.
+"""Typed settings of a benchmark run. Does not import torch.
 
-benchmarking.py makes BenchmarkSettings of its flags; `contenders.resolve` settles what they leave open. Everything
-after it takes the narrow settings.
+benchmarking.py makes BenchmarkSettings from its flags; `contenders.resolve` decides what they leave open. The code
+after that takes the narrow settings.
 """
 
 import dataclasses
@@ -14,25 +14,25 @@ Backend = Literal["transformers", "vllm"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BenchmarkSettings:
-    """What the user asked for; what is None is left to the metadata of the first adapted model.
+    """The settings of a command; None means that the first adapted model's metadata decides.
 
     Attributes:
         adapted: folders or Hub ids of the adapted models.
         base: folder or Hub id of their base.
-        few_shot: training pairs in the prompts of the few-shot base; 0 is no such model.
+        few_shot: number of examples in the prompts of the few-shot base; 0: there is no such model.
         load_in_4bit: whether models are loaded in 4 bits.
         benchmarks: "heldout", a name of benchmarks/formats.py, or the path of a file.
         dataset: prepared data set of the held-out pairs and the training data.
-        split: of the data set.
+        split: split of the data set.
         forgetting: data set or file of unrelated code.
-        sample: prompts of each benchmark; 0 is all.
-        seed: of the sample, the examples and the intervals.
-        max_new_tokens: most tokens of a prediction, where a benchmark says nothing else.
-        max_prompt_tokens: most tokens of a prompt.
+        sample: number of prompts of each benchmark; 0 means all.
+        seed: seed of the sample, the examples and the intervals.
+        max_new_tokens: limit of new tokens, where a benchmark does not set its own.
+        max_prompt_tokens: limit of prompt tokens.
         tokens_per_batch: rows times the longest row.
         decoding: how tokens are chosen.
-        backend: what writes the predictions.
-        with_cache: whether earlier predictions are taken from disk, and new ones stored.
+        backend: the library that generates the predictions.
+        with_cache: whether the prediction cache is used.
     """
 
     adapted: tuple[str, ...]
@@ -55,7 +55,7 @@ class BenchmarkSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuestionSettings:
-    """Which prompts are asked; the attributes are those of BenchmarkSettings."""
+    """Which prompts are evaluated; the attributes are those of BenchmarkSettings."""
 
     benchmarks: tuple[str, ...]
     dataset: str
@@ -68,7 +68,7 @@ class QuestionSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InferenceSettings:
-    """How models are asked; the attributes are those of BenchmarkSettings."""
+    """How predictions are generated; the attributes are those of BenchmarkSettings."""
 
     max_prompt_tokens: int
     tokens_per_batch: int

@@ -1,8 +1,8 @@
-"""What the training data alone would answer: its most frequent completion, and the completion of the nearest prompt.
+"""Baselines from the training data: its most frequent completion, and the completion of the most similar prompt.
 
-A model that does no better than a look-up has learned nothing that a look-up does not give. A prompt is near if it
-shares rare words with the end of the one that is asked: the cosine of inverse document frequencies over the set of the
-last 64 words, and over the last two, three and four words in order, which say most about what comes next.
+A model that is not better than this look-up has learned nothing beyond it. Similar prompts share rare words at their
+end: the similarity is the cosine of inverse document frequencies over the set of the last 64 words, and over the last
+two, three and four words in order, which say most about what comes next.
 """
 
 import collections
@@ -19,20 +19,20 @@ from codefit.code.lexer import IDENTIFIER
 from codefit.records import Pair, read_jsonl
 
 WORD = re.compile(r"\w+|[^\w\s]|\n")
-TAIL = 64  # words of a prompt that are looked at
+TAIL = 64  # words at the end of a prompt that count
 ORDERS = (2, 3, 4)
-SHARED_BY = 0.1  # a feature in more than this share of the prompts says nothing and takes most of the time
-MOST = 20_000  # training pairs that are searched, a seeded sample of them
+SHARED_BY = 0.1  # features in more than this share of the prompts are ignored: uninformative, and most of the time
+MOST = 20_000  # training pairs that are searched; of more, a seeded sample
 REMEMBERED = 200  # characters of a prompt's end that identify a pair
 
 
 class TrainingData:
-    """What is kept of the training pairs of a data set.
+    """The training pairs of a data set, as the baselines and leak checks need them.
 
     Attributes:
-        count: how many there are.
-        constant: their most frequent completion.
-        identifiers: every name in prompts and completions.
+        count: number of pairs.
+        constant: the most frequent completion.
+        identifiers: all identifiers in prompts and completions.
     """
 
     def __init__(self, path: Path, seed: int = 0) -> None:
@@ -59,19 +59,19 @@ class TrainingData:
         return _digest(prompt, completion) in self._known
 
     def nearest(self, prompts: Iterable[str]) -> Iterator[str]:
-        """Yield for each prompt the completion of the training prompt nearest to it; the constant where none is."""
+        """Yield the completion of the training prompt most similar to each prompt; `constant` where none is similar."""
         for prompt in prompts:
             found = self._index.nearest(prompt)
             yield self.constant if found is None else self._kept[found].completion
 
     def examples(self, count: int, seed: int) -> list[Pair]:
-        """Return training pairs that run to their natural end, drawn by seed, for a prompt with examples."""
+        """Return few-shot examples: training pairs that run to their natural end, sampled by seed."""
         whole = [pair for pair in self._kept if pair.finish_reason == "stop" and pair.completion and not pair.suffix]
         return random.Random(seed).sample(whole, min(count, len(whole)))
 
 
 class _Index:
-    """An inverted index: feature to the prompts that have it."""
+    """An inverted index from features to the prompts that have them."""
 
     def __init__(self, prompts: Sequence[str]) -> None:
         postings: dict[str, list[int]] = collections.defaultdict(list)

@@ -1,1 +1,1 @@
-"""Prompts to completions, and how likely references are."""
+"""Generating completions, and computing the likelihood of references."""

@@ -1,8 +1,8 @@
-"""Fast generation for many prompts, greedy or sampled: length-sorted batches whose rows leave when they end.
+"""Fast generation for many prompts, greedy or sampled: length-sorted batches that shrink as rows finish.
 
-Prompts are padded on the left, so that every row of a batch writes its next token in the same column; the attention
-mask and the position ids hide the padding. Prompts with a long common prefix (the examples of a few-shot prompt, the
-context of a repository) form batches of their own, in which the prefix is prefilled once.
+Prompts are padded on the left, so that the next token of every row is in the same column; the attention mask and the
+position ids hide the padding. Prompts with a long common prefix (few-shot examples, repository context) form batches of
+their own, in which the prefix is prefilled once.
 """
 
 import dataclasses
@@ -13,25 +13,25 @@ from typing import Any
 import torch
 
 from codefit import console
-from codefit.generation.kv_cache import PaddedPrompts, is_plain, left_padded, new_cache, read
+from codefit.generation.kv_cache import PaddedPrompts, is_plain, left_padded, new_cache, prefill
 from codefit.generation.nucleus import Nucleus
 from codefit.generation.prediction_cache import PredictionCache
 from codefit.generation.stopping import StopRule
 
-LEAVE_SHARE = 0.25  # rows that ended are removed once they are this share of a batch: removing them copies the KV cache
+LEAVE_SHARE = 0.25  # finished rows are removed once they are this share of a batch: removal copies the KV cache
 COMMON_START = 64  # prompts that share fewer tokens than this are not grouped
-# A batch of its own costs a step per new token, and a step of a small batch takes as long as prefilling so many tokens:
-# 28 with data/base on a CPU.
+# A separate batch costs one decoding step per new token, and a step of a small batch takes as long as prefilling this
+# many tokens: 28 with data/base on a CPU.
 TOKENS_PER_STEP = 32
-# By default a batch holds as many tokens as a KV cache of this many bytes does, and no more than is of use: with
-# data/base on two cores, 16,384 took 1.09 times as long as 32,768, and 65,536 as long.
+# By default a batch has as many tokens as fit into a KV cache of CACHE_BYTES, and at most MOST_TOKENS: with data/base
+# on two cores, 16,384 took 1.09 times as long as 32,768, and 65,536 took as long.
 CACHE_BYTES, MOST_TOKENS = 4e9, 32768
-FLIP_SAMPLE, FLIP_ROWS = 32, 4  # prompts that are decoded again for the batch check, and rows of its batches
+FLIP_SAMPLE, FLIP_ROWS = 32, 4  # the batch check: number of prompts that are decoded again, and rows per batch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote: token ids without end-of-sequence, and its finish reason: "stop" (by itself) or "length"."""
+    """Generated token ids without end-of-sequence, and the finish reason: "stop" or "length"."""
 
     ids: list[int]
     finish_reason: str
@@ -55,12 +55,12 @@ def generate(
     Args:
         model: a causal language model in eval mode.
         prompts: token ids, at least one each.
-        max_new_tokens: where a completion that does not stop is cut.
+        max_new_tokens: limit of new tokens.
         eos_ids: tokens that end a completion; they are not part of it.
-        pad_id: any valid id; it has no influence.
+        pad_id: any valid token id; it does not change the result.
         tokens_per_batch: rows times (longest prompt + max_new_tokens) stays within this, but a batch has at least one.
-        stop: the stop condition besides end-of-sequence; the token that meets it is part of the completion.
-        nucleus: how tokens are sampled; without it decoding is greedy.
+        stop: a stop condition in addition to end-of-sequence; the token that meets it is part of the completion.
+        nucleus: how tokens are sampled; decoding is greedy when None.
         cache: earlier results of this model; batches found in it are not computed again, others are added.
         do_progress: show a progress bar.
 
@@ -74,12 +74,12 @@ def generate(
         for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model)):
             rows = [prompts[index] for index in batch]
             settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
-            question = {"kind": "completions", **settings, "shared": shared, "rows": rows}
+            request = {"kind": "completions", **settings, "shared": shared, "rows": rows}
             if nucleus:
-                question["nucleus"] = nucleus.name
-            answer = cache.get(question) if cache else None
-            if answer is not None:
-                yield from ((index, Completion(*entry)) for index, entry in zip(batch, answer, strict=True))
+                request["nucleus"] = nucleus.name
+            stored = cache.get(request) if cache else None
+            if stored is not None:
+                yield from ((index, Completion(*entry)) for index, entry in zip(batch, stored, strict=True))
                 continue
             found: dict[int, Completion] = {}
             for row, completion in _batch(
@@ -88,7 +88,7 @@ def generate(
                 found[row] = completion
                 yield batch[row], completion
             if cache:
-                cache.put(question, [[found[row].ids, found[row].finish_reason] for row in range(len(rows))])
+                cache.put(request, [[found[row].ids, found[row].finish_reason] for row in range(len(rows))])
 
     counted = console.progress(done(), "generating", len(prompts), "prompt") if do_progress else done()
     completions = dict(counted)
@@ -98,16 +98,17 @@ def generate(
 def flips(
     model: Any, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
 ) -> tuple[int, int]:
-    """Return how many completions of a sub-sample change when they are decoded in other batches, and of how many.
+    """Batch check: return how many completions of a sample change when decoded in other batches, and the sample size.
 
-    Rounding depends on the shape of a batch, and can decide between two tokens that are equally likely; in float32 that
-    hardly ever happens, in 16 bits to some per cent. `flip_sample` is decoded again in batches of FLIP_ROWS.
+    Rounding depends on the shape of a batch, and can decide between two tokens that are about equally likely. That is
+    very rare in float32, and concerns some per cent of the completions in 16 bits. `flip_sample` is decoded again in
+    batches of FLIP_ROWS.
 
     Args:
-        model: the model that wrote the completions.
-        prompts: its prompts, as token ids.
-        completions: what it wrote.
-        settings: the arguments of `generate` that it was asked with.
+        model: the model that generated the completions.
+        prompts: the prompts, as token ids.
+        completions: the completion of each prompt.
+        settings: the arguments of `generate` that they were generated with.
     """
     sample = flip_sample(len(prompts))
     longest = max((len(prompts[at]) for at in sample), default=0) + settings["max_new_tokens"]
@@ -116,7 +117,7 @@ def flips(
 
 
 def flip_sample(count: int) -> list[int]:
-    """Return which of `count` prompts are decoded again: FLIP_SAMPLE of them, evenly spread."""
+    """Return the indices of the prompts that are decoded again: FLIP_SAMPLE of `count`, evenly spread."""
     return sorted({at * count // FLIP_SAMPLE for at in range(FLIP_SAMPLE)}) if count else []
 
 
@@ -124,18 +125,18 @@ def flip_sample(count: int) -> list[int]:
 
 
 def tokens_that_fit(model: Any) -> int:
-    """Return how many tokens a batch of a model, or of its outline, may have: MOST_TOKENS, or what CACHE_BYTES hold."""
+    """Return how many tokens a batch may have for a model (which may be on "meta"), by MOST_TOKENS and CACHE_BYTES."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    a_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
-    return min(MOST_TOKENS, max(1, int(CACHE_BYTES / a_token)))
+    bytes_per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    return min(MOST_TOKENS, max(1, int(CACHE_BYTES / bytes_per_token)))
 
 
 def batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
-    """Return batches of indices, the longest first, each of at most tokens_per_batch when padded to its longest.
+    """Return batches of indices, the longest rows first, each of at most tokens_per_batch including padding.
 
-    The longest come first, so that a batch that does not fit into memory fails at once and not after an hour.
+    The longest come first, so that a batch that does not fit into memory fails at the start and not after an hour.
     """
     result: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -148,13 +149,13 @@ def batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
 def plan(
     prompts: Sequence[list[int]], new_tokens: int, tokens_per_batch: int, may_share: bool = True
 ) -> list[tuple[int, list[int]]]:
-    """Return the batches of prompts, each with the number of tokens of the prefix that its prompts share.
+    """Return batches of prompt indices, each with the length in tokens of the prefix that its prompts share.
 
     Args:
         prompts: token ids.
-        new_tokens: how many tokens follow a prompt at most.
+        new_tokens: limit of new tokens per prompt.
         tokens_per_batch: as for `batches`.
-        may_share: whether shared prefixes are looked for.
+        may_share: whether to look for shared prefixes.
     """
     groups = _groups(prompts, TOKENS_PER_STEP * new_tokens) if may_share else [(0, list(range(len(prompts))))]
     found = []
@@ -165,13 +166,13 @@ def plan(
 
 
 def _groups(prompts: Sequence[list[int]], worth: int) -> list[tuple[int, list[int]]]:
-    """Return groups of indices with the length of their prefix: those that save `worth` tokens, then the rest."""
+    """Return (prefix length, prompt indices): groups whose prefix saves `worth` tokens of prefill, then the rest."""
     in_order = sorted(range(len(prompts)), key=lambda index: (prompts[index], index))
     found: list[tuple[int, list[int]]] = []
     rest: list[int] = []
     for _, same_start in itertools.groupby(in_order, key=lambda index: prompts[index][:COMMON_START]):
         group = list(same_start)
-        shared = _common(prompts[group[0]], prompts[group[-1]])  # of sorted rows the outer two differ most
+        shared = _common(prompts[group[0]], prompts[group[-1]])  # in sorted order the first and last differ most
         if len(group) > 1 and (len(group) - 1) * shared >= worth and shared >= COMMON_START:
             found.append((shared, sorted(group)))
         else:
@@ -180,7 +181,7 @@ def _groups(prompts: Sequence[list[int]], worth: int) -> list[tuple[int, list[in
 
 
 def _common(one: list[int], other: list[int]) -> int:
-    """Return the length of the common prefix of two prompts, leaving each at least one token of its own."""
+    """Return the length of the common prefix of two prompts; at least one token of each is left out of it."""
     most = min(len(one), len(other)) - 1
     return next((at for at in range(most) if one[at] != other[at]), most)
 
@@ -199,13 +200,13 @@ def _batch(
     nucleus: Nucleus | None,
     pad_id: int,
 ) -> Iterator[tuple[int, Completion]]:
-    """Yield (row, completion) of one batch as rows end."""
+    """Yield (row, completion) of one batch as the rows finish."""
     cache = new_cache(model, len(prompts), max(map(len, prompts)) + max_new_tokens)
     state = left_padded(prompts, pad_id, model.device, shared)
     written: dict[int, list[int]] = {row: [] for row in range(len(prompts))}
-    rows = list(written)  # which row of the batch each row of the tensors is
+    rows = list(written)  # the row of the batch for each row of the tensors
     numbers = [nucleus.numbers(prompt) for prompt in prompts] if nucleus else []
-    logits = read(model, cache, prompts[0][:shared], state)
+    logits = prefill(model, cache, prompts[0][:shared], state)
     for step in range(max_new_tokens):
         if step:
             logits = state.forward(model, cache)[:, -1]
@@ -230,7 +231,7 @@ def _ended(
     eos_ids: frozenset[int],
     stop: StopRule | None,
 ) -> Iterator[tuple[int, Completion]]:
-    """Add a token to each row that still writes, and yield the rows that end with it; they leave `written`."""
+    """Append a token to each unfinished row; yield the rows that finish with it and remove them from `written`."""
     for row, token in zip(rows, tokens, strict=True):
         if row not in written:
             continue

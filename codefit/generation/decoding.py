@@ -1,19 +1,19 @@
-"""How the next token is chosen, as a user asks for it. Needs no torch."""
+"""Decoding options of a user: how the next token is chosen. Does not import torch."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decoding:
-    """How the next token is chosen.
+    """How the next token is chosen. Where temperature, top_k and top_p are all None, decoding is greedy or beam search.
 
     Attributes:
-        temperature: logits are divided by it; None with no top_k and no top_p: greedy, or the best of the beams.
+        temperature: logits are divided by it.
         top_k: sample among the k likeliest tokens.
         top_p: sample among the likeliest tokens that together have this probability (nucleus, arXiv 1904.09751).
-        num_beams: keep this many of the likeliest completions at every token.
-        num_return_sequences: how many completions; at most num_beams where there are beams.
-        seed: of the samples; the same seed gives the same completions.
+        num_beams: number of beams of beam search.
+        num_return_sequences: number of completions; with beam search at most num_beams.
+        seed: seed for sampling; the same seed gives the same completions.
     """
 
     temperature: float | None = None

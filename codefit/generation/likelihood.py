@@ -1,4 +1,4 @@
-"""How likely a model finds the references: the nats that perplexity and bits per byte are made of."""
+"""The likelihood of references under a model, in nats: the basis of perplexity and bits per byte."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,21 +21,21 @@ def completion_nats(
     cache: PredictionCache | None = None,
     do_progress: bool = False,
 ) -> list[tuple[float, int]]:
-    """Return for each pair the negative log-likelihood of its completion given its prompt, and its number of tokens.
+    """Return the negative log-likelihood of each pair's completion given its prompt, and its number of tokens.
 
-    End-of-sequence is not counted: a model that has learned where to stop and one that has not are compared on the
-    same tokens. A completion without tokens costs 0 nats.
+    End-of-sequence is not counted, so that a model that has learned where to stop and one that has not are compared on
+    the same tokens. A completion without tokens costs 0 nats.
 
     Args:
         model: a causal language model in eval mode.
-        encoder: the one that makes the prompts of generation.
+        encoder: the encoder that also makes the prompts for generation.
         pairs: prompts and their references.
         tokens_per_batch: rows times the longest row stays within this, but a batch has at least one row.
         cache: earlier results of this model; batches found in it are not computed again, others are added.
         do_progress: show a progress bar.
 
     Returns:
-        (nats, tokens) by pair, in the order of the pairs.
+        (nats, tokens) per pair, in the order of the pairs.
     """
     prompts = [encoder.pair_ids(pair) for pair in pairs]
     completions = encoder.ids([pair.completion for pair in pairs])
@@ -57,14 +57,14 @@ def nats_of(
     if model.device.type == "cpu":
         tokens_per_batch = min(tokens_per_batch, kv_cache.TOKENS_AT_ONCE_ON_CPU)
     for batch in batches([len(row) for row in rows], tokens_per_batch):
-        asked = [rows[index] for index in batch]
+        batch_rows = [rows[index] for index in batch]
         lengths = [len(completions[index]) for index in batch]
-        question = {"kind": "nats", "rows": asked, "lengths": lengths}
-        nats = cache.get(question) if cache else None
+        request = {"kind": "nats", "rows": batch_rows, "lengths": lengths}
+        nats = cache.get(request) if cache else None
         if nats is None:
-            nats = _batch_nats(model, kv_cache.left_padded(asked, pad_id, model.device), lengths)
+            nats = _batch_nats(model, kv_cache.left_padded(batch_rows, pad_id, model.device), lengths)
             if cache:
-                cache.put(question, nats)
+                cache.put(request, nats)
         yield from zip(batch, nats, strict=True)
 
 
@@ -72,7 +72,8 @@ def nats_of(
 def _batch_nats(model: Any, rows: kv_cache.PaddedPrompts, lengths: list[int]) -> list[float]:
     """Return the nats of the last `lengths` tokens of each row, one number per row.
 
-    Logits are computed only for as many positions as the longest completion has."""
+    Logits are computed only for the positions of the longest completion.
+    """
     width = max(lengths)
     found = rows.forward(model, None, logits_to_keep=width + 1)
     targets = rows.ids[:, rows.ids.shape[1] - width :]

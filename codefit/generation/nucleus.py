@@ -1,8 +1,8 @@
-"""Nucleus sampling for whole batches: temperature and top-p, with the same result whatever batch a prompt is in.
+"""Nucleus sampling for whole batches: temperature and top-p, with a result that does not depend on the batch.
 
-Each prompt has its own random numbers, one per token, from the seed and its ids alone. A number picks a token by the
-cumulative probability, the likeliest token first (arXiv 1904.09751). So a sample depends neither on the other prompts
-nor on how they are batched, as far as the probabilities do not.
+Each prompt has its own random numbers, one per token, derived only from the seed and its token ids. A number picks a
+token by cumulative probability, the likeliest token first (arXiv 1904.09751). So a sample depends neither on the other
+prompts nor on the batching, apart from rounding of the probabilities.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ class Nucleus:
     Attributes:
         temperature: logits are divided by it; above 0.
         top_p: sample among the likeliest tokens that together have this probability; above 0, at most 1.
-        seed: of the numbers.
+        seed: seed of the random numbers.
     """
 
     temperature: float = 1.0
@@ -29,27 +29,27 @@ class Nucleus:
 
     @property
     def name(self) -> str:
-        """How signatures and the keys of the cache name it."""
+        """Its name in signatures and cache keys."""
         return f"t{self.temperature},p{self.top_p},seed{self.seed}"
 
     def numbers(self, prompt: Sequence[int]) -> random.Random:
-        """Return the random numbers of a prompt, given as token ids."""
+        """Return the random number generator of a prompt, given as token ids."""
         digest = hashlib.blake2b(f"{self.seed}\0{list(prompt)}".encode(), digest_size=8).digest()
         return random.Random(digest)
 
     def draw(self, logits: torch.Tensor, numbers: Sequence[float]) -> torch.Tensor:
-        """Return a token for each row.
+        """Sample a token for each row.
 
         Args:
-            logits: shape (rows, vocabulary), any floating dtype.
-            numbers: one in [0, 1) per row.
+            logits: shape (rows, vocabulary), any floating-point dtype.
+            numbers: one random number in [0, 1) per row.
 
         Returns:
             token ids, shape (rows,), int64.
         """
         shares, tokens = (logits.float() / self.temperature).softmax(-1).sort(descending=True, stable=True)
         sums = shares.cumsum(-1)
-        inside = sums - shares < self.top_p  # a token is in while the likelier ones have not reached top_p
+        inside = sums - shares < self.top_p  # a token is included while the likelier ones have not reached top_p
         total = (shares * inside).sum(-1, keepdim=True)
         wanted = torch.tensor(numbers, dtype=sums.dtype, device=sums.device)[:, None] * total
         places = (sums <= wanted).sum(-1, keepdim=True).minimum(inside.sum(-1, keepdim=True) - 1)

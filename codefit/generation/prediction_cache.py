@@ -1,8 +1,8 @@
-"""Earlier predictions on disk, so that no model is asked the same twice; the key is the content of the question.
+"""A cache of predictions on disk, so that nothing is generated or scored twice; entries are found by a content hash.
 
-The unit is a batch, since the last digits of a number depend on the batch it was computed in: a run that finds answers
-here writes the same bytes as one that does not, also after a kill. A question names everything that can change its
-answer: the weights, the dtype, the libraries, codefit's own code, the settings and the token ids.
+An entry is a whole batch, since the last digits of a number depend on the batch it was computed in: a run that uses
+the cache writes the same bytes as one that does not, also after it was killed. A request names everything that can
+change its result: the weights, the dtype, the libraries, codefit's own code, the settings and the token ids.
 
 The folder is $CODEFIT_CACHE, or `codefit` in the user's cache folder; it can be deleted at any time.
 """
@@ -27,7 +27,7 @@ CODE = (
 
 
 def folder() -> Path | None:
-    """Return where answers are stored; None for a user without a home folder."""
+    """Return the folder of the cache; None for a user without a home folder."""
     try:
         return cache_folder() / "predictions"
     except RuntimeError:
@@ -35,11 +35,11 @@ def folder() -> Path | None:
 
 
 class PredictionCache:
-    """The stored answers of one model.
+    """The cached predictions of one model.
 
     Args:
-        facts: what identifies the model and its arithmetic; versions and codefit's own code are added to them.
-        place: the folder that holds the answers.
+        facts: what identifies the model and its arithmetic; versions and hashes of codefit's code are added.
+        place: the folder of the cache.
     """
 
     def __init__(self, facts: Mapping[str, Any], place: Path) -> None:
@@ -47,12 +47,12 @@ class PredictionCache:
         code = [sha256(Path(__file__).parent.parent / name) for name in CODE]
         self.facts = _digest({"facts": dict(facts), "versions": used, "code": code})
         self.place = place
-        self.found = self.asked = 0  # batches
+        self.hits = self.requests = 0  # number of batches
         self.writable = True
 
-    def get(self, question: Mapping[str, Any]) -> list[Any] | None:
-        """Return the answer to a question of JSON values, or None; a damaged entry counts as none, with a note."""
-        path = self._path(question)
+    def get(self, request: Mapping[str, Any]) -> list[Any] | None:
+        """Return the stored result of a request, or None; a damaged entry counts as a miss, with a note."""
+        path = self._path(request)
         try:
             entry = json.loads(path.read_bytes())
             if entry["sha256"] != _digest(entry["answer"]):
@@ -61,26 +61,26 @@ class PredictionCache:
             entry = None
         except (OSError, ValueError, TypeError, KeyError):
             console.show(
-                f"note: the stored predictions {path.name} are damaged and are computed again.", file=sys.stderr
+                f"note: the stored predictions {path.name} are damaged; they are generated again.", file=sys.stderr
             )
             entry = None
-        self.asked += 1
-        self.found += entry is not None
+        self.requests += 1
+        self.hits += entry is not None
         return None if entry is None else list(entry["answer"])
 
-    def put(self, question: Mapping[str, Any], answer: list[Any]) -> None:
-        """Store an answer, whole or not at all. Where nothing can be written the run goes on, with a note."""
-        path = self._path(question)
+    def put(self, request: Mapping[str, Any], result: list[Any]) -> None:
+        """Store a result, completely or not at all. Where nothing can be written the run continues, with a note."""
+        path = self._path(request)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps({"sha256": _digest(answer), "answer": answer}))
+            write_whole(path, json.dumps({"sha256": _digest(result), "answer": result}))
         except OSError as error:
             if self.writable:
-                console.show(f"note: predictions are not stored: {self.place}: {error.strerror}.", file=sys.stderr)
+                console.show(f"note: predictions are not cached ({self.place}: {error.strerror}).", file=sys.stderr)
             self.writable = False
 
-    def _path(self, question: Mapping[str, Any]) -> Path:
-        key = _digest({"facts": self.facts, **question})
+    def _path(self, request: Mapping[str, Any]) -> Path:
+        key = _digest({"facts": self.facts, **request})
         return self.place / key[:2] / f"{key}.json"
 
 

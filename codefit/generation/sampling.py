@@ -1,7 +1,7 @@
 """Several completions of one prompt by sampling or beam search: temperature, top-k, top-p, beams.
 
-For a person who tries a model; the completions of a benchmark come from batched.py. Decoding is transformers' own, with
-none of the defaults of a model's generation_config: what is not asked for is off.
+For trying a model by hand; a benchmark uses batched.py. Decoding is done by Transformers, without the defaults of the
+model's generation_config: an option that is not given is off.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from codefit.generation.decoding import Decoding
 def sample(
     model: Any, prompt: Sequence[int], how: Decoding, *, max_new_tokens: int, eos_ids: Sequence[int], pad_id: int
 ) -> list[Completion]:
-    """Return completions of a prompt; beams come in the order of their likelihood.
+    """Return completions of a prompt; those of beam search come in the order of their likelihood.
 
     Args:
         model: a causal language model in eval mode.
         prompt: token ids, at least one.
         how: how the next token is chosen.
-        max_new_tokens: where a completion that does not stop is cut.
+        max_new_tokens: limit of new tokens.
         eos_ids: tokens that end a completion; they are not part of it.
-        pad_id: any valid id; what it is has no influence.
+        pad_id: any valid token id; it does not change the result.
     """
     from transformers import GenerationConfig, set_seed
 

@@ -1,4 +1,4 @@
-"""Stop conditions besides end-of-sequence: one per task, checked on the tokens as they are decoded."""
+"""Stop conditions in addition to end-of-sequence: one per task, checked after every decoded token."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ STATEMENT = re.compile(r"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StopRule:
-    """A stop condition: its name, for manifests, and a test of the tokens decoded so far."""
+    """A stop condition: its name in manifests, and a function that tests the tokens decoded so far."""
 
     name: str
     has_ended: Callable[[list[int]], bool]
@@ -24,9 +24,9 @@ class StopRule:
 def rule(name: str, encoder: Any) -> StopRule | None:
     """Return a stop condition by name; None for "end", where only end-of-sequence ends a completion.
 
-    "line": the end of the first line with text ends it too, for models that know no end-of-sequence and for
-    benchmarks of single lines. "body": the end of the function whose head was the prompt ends it too.
-    "statement": `;`, `}` or `{` does. The last token may hold text after that end: see `text_until`.
+    In addition to end-of-sequence, "line" stops at the end of the first line with text (for models without
+    end-of-sequence and for benchmarks of single lines), "body" at the end of the function whose signature ended the
+    prompt, and "statement" at `;`, `}` or `{`. The last token may hold text after that end: see `text_until`.
 
     Args:
         name: one of RULES.
@@ -49,19 +49,19 @@ def rule(name: str, encoder: Any) -> StopRule | None:
 
 
 def _end_of_statement(text: str) -> int | None:
-    """Return where the first `;` or `}` ends, or the first `{` begins, outside of strings; None without one."""
+    """Return where the first `;` or `}` ends or the first `{` begins, outside of strings; None if there is none."""
     found = next((match for match in STATEMENT.finditer(text) if match.lastindex), None)
     return found and (found.end() if found[1] else found.start())
 
 
 def of_tasks(names: Iterable[str]) -> str:
-    """Return the stop condition of a benchmark's tasks; "end" where they differ, or are unknown."""
+    """Return the stop condition that all given tasks share; "end" where they differ or are not known."""
     found = {load_task(name).STOP if name in TASKS else "end" for name in set(names)}
     return found.pop() if len(found) == 1 else "end"
 
 
 def text_until(name: str, text: str) -> str:
-    """Return the part of a text that the stop condition of this name keeps."""
+    """Return a text cut where the stop condition of this name is met."""
     if name == "end":
         return text
     if name == "body":

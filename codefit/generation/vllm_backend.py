@@ -1,8 +1,8 @@
-"""Completions by vLLM (`--backend vllm`), which batches continuously: for large models on a GPU.
+"""Generation with vLLM (`--backend vllm`), which uses continuous batching: for large models on a GPU.
 
-vLLM pins other versions of shared dependencies than codefit does, so it is none of codefit's own; it is imported only
-when asked for. What is asked stays the same: token ids made by codefit/encoding.py, greedy decoding, the tasks' stop
-conditions. Its usage reports are turned off.
+vLLM pins other versions of shared dependencies than codefit, so it is not one of codefit's requirements; it is imported
+only for this flag. Prompts and decoding are those of the default backend: token ids from codefit/encoding.py, greedy
+decoding, the tasks' stop conditions. vLLM's usage reports are turned off.
 """
 
 import gc
@@ -21,38 +21,38 @@ from codefit.generation.batched import FLIP_ROWS, Completion, flip_sample
 from codefit.generation.stopping import StopRule
 from codefit.modeling import hardware, hub_files, loading
 
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for; an adapter takes the next larger one
-MEMORY_ON_CPU = 0.3  # the share of all memory that vLLM may take there; on a GPU its own default, nearly all
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the values that vLLM accepts for max_lora_rank
+MEMORY_ON_CPU = 0.3  # the share of memory that vLLM may use on a CPU; on a GPU vLLM's default applies, nearly all
 
 
-def refuse_what_it_cannot(base: str, revision: str | None, adapters: Sequence[str], load_in_4bit: bool) -> None:
-    """Raise UserError, before anything is loaded, where vLLM is missing or cannot ask these models.
+def refuse_unsupported(base: str, revision: str | None, adapters: Sequence[str], load_in_4bit: bool) -> None:
+    """Raise UserError, before anything is loaded, where vLLM is missing or does not support these models.
 
     Args:
         base: folder or Hub id of the base.
-        revision: of the base.
-        adapters: folders of adapters of this base. vLLM does not say which of their tensors it has no place for.
+        revision: revision of the base.
+        adapters: folders of adapters of this base. vLLM does not report tensors that it ignores.
         load_in_4bit: whether the base is to be quantised.
     """
     if importlib.util.find_spec("vllm") is None:
         raise UserError(
-            "--backend vllm needs vLLM, which is not installed; run `pip install vllm` in an environment of its own, "
+            "--backend vllm needs vLLM, which is not installed; run `pip install vllm` in a separate environment, "
             "or leave the flag out."
         )
     if load_in_4bit:
         raise UserError(
-            "--backend vllm does not ask models in 4 bits; add --no-load_in_4bit, or leave --backend vllm out."
+            "--backend vllm does not support models in 4 bits; add --no-load_in_4bit, or leave --backend vllm out."
         )
     for adapter in adapters:
-        if what := _what_it_cannot_attach(base, revision, adapter):
+        if what := _unsupported_part(base, revision, adapter):
             raise UserError(
                 f"{adapter} {what}, which vLLM cannot attach; merge it with merge_lora.py and name the merged model, "
                 "or leave --backend vllm out."
             )
 
 
-def _what_it_cannot_attach(base: str, revision: str | None, adapter: str) -> str | None:
-    """Return what of an adapter vLLM would refuse or leave out, if anything.
+def _unsupported_part(base: str, revision: str | None, adapter: str) -> str | None:
+    """Return which part of an adapter vLLM would refuse or ignore, as words; None if it supports all of it.
 
     Raises:
         UserError: the adapter does not fit the base.
@@ -61,11 +61,11 @@ def _what_it_cannot_attach(base: str, revision: str | None, adapter: str) -> str
     if config.use_dora:
         return "is a DoRA adapter"
     if hub_files.rows_of(adapter):
-        return "brings tokens of its own"
+        return "adds tokens"
     if config.modules_to_save:
-        return f"holds whole layers ({', '.join(config.modules_to_save)})"
+        return f"holds fully trained layers ({', '.join(config.modules_to_save)})"
     if config.lora_bias or config.bias not in (None, "none"):
-        return "learned biases"
+        return "holds trained biases"
     outline = loading.load_model(base, revision=revision, place=torch.device("meta"))
     attached = loading.attach_adapter(outline, adapter, low_cpu_mem_usage=True)
     ends = (attached.get_input_embeddings(), attached.get_output_embeddings())
@@ -73,7 +73,7 @@ def _what_it_cannot_attach(base: str, revision: str | None, adapter: str) -> str
 
 
 class VllmBackend:
-    """A whole model in vLLM, with those of its adapters that will be asked. `close` frees its memory.
+    """A model in vLLM, with the adapters that will be used. `close` frees its memory.
 
     Args:
         name: folder or Hub id of the model.
@@ -94,17 +94,17 @@ class VllmBackend:
         options: dict[str, Any] = {"dtype": self.dtype, "load_format": "safetensors", "skip_tokenizer_init": True}
         if not torch.cuda.is_available():
             options |= {"gpu_memory_utilization": MEMORY_ON_CPU, "distributed_executor_backend": "uni"}
-            options |= {"enforce_eager": True}  # compiling takes minutes there
+            options |= {"enforce_eager": True}  # compiling takes minutes on a CPU
         if adapters:
             options |= {"enable_lora": True, "max_lora_rank": max(map(_rank, adapters))}
         try:
             self._engine = vllm.LLM(name, revision=revision, generation_config="vllm", seed=0, **options)
         except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"vLLM cannot load {name}: {first_line(error)}; leave --backend vllm out.") from None
+            raise UserError(f"vLLM cannot load {name} ({first_line(error)}); leave --backend vllm out.") from None
 
     @property
     def version(self) -> str:
-        """The name and version of vLLM, under whichever name it was installed."""
+        """The name and version of the installed vLLM package, whose name varies."""
         names = importlib.metadata.packages_distributions()["vllm"]
         return f"vllm {importlib.metadata.version(names[0])}"
 
@@ -120,7 +120,7 @@ class VllmBackend:
     ) -> list[Completion]:
         """Return the greedy completion of each prompt, as `batched.generate` does.
 
-        A stop condition cuts afterwards what was written, up to max_new_tokens.
+        The stop condition is applied afterwards: vLLM generates up to max_new_tokens, and the text is then cut.
 
         Raises:
             UserError: vLLM cannot attach the adapter.
@@ -133,19 +133,19 @@ class VllmBackend:
         greedy = SamplingParams(
             temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=sorted(eos_ids), detokenize=False
         )
-        asked: Any = [{"prompt_token_ids": prompt} for prompt in prompts]
+        inputs: Any = [{"prompt_token_ids": prompt} for prompt in prompts]
         try:
-            found = self._engine.generate(asked, greedy, lora_request=request, use_tqdm=do_progress)
+            found = self._engine.generate(inputs, greedy, lora_request=request, use_tqdm=do_progress)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"vLLM cannot ask {adapter or 'the model'}: {first_line(error)}; leave --backend vllm out."
+                f"vLLM cannot run {adapter or 'the model'} ({first_line(error)}); leave --backend vllm out."
             ) from None
-        return [_completion(list(answer.outputs[0].token_ids), frozenset(eos_ids), stop) for answer in found]
+        return [_completion(list(output.outputs[0].token_ids), frozenset(eos_ids), stop) for output in found]
 
     def flips(
         self, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
     ) -> tuple[int, int]:
-        """Return how many completions of a sub-sample change in small batches, as `batched.flips` does."""
+        """Run the batch check of `batched.flips`."""
         sample = flip_sample(len(prompts))
         batches = [sample[at : at + FLIP_ROWS] for at in range(0, len(sample), FLIP_ROWS)]
         again = [new for batch in batches for new in self.complete([prompts[at] for at in batch], **settings)]
@@ -167,7 +167,7 @@ def _rank(adapter: str) -> int:
 
 
 def _completion(ids: list[int], eos_ids: frozenset[int], stop: StopRule | None) -> Completion:
-    """Return what was written up to its end, without end-of-sequence."""
+    """Return generated token ids cut at end-of-sequence or the stop condition."""
     end = next((at for at, token in enumerate(ids) if token in eos_ids), None)
     written = ids if end is None else ids[:end]
     ended = (at for at in range(1, len(written) + 1) if stop and stop.has_ended(written[:at]))

@@ -1,4 +1,4 @@
-"""What of a base is trained: LoRA in its variants, or all weights; and how that is saved."""
+"""Which weights of a base model are trained (LoRA in its variants, or all of them), and how they are saved."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from codefit.errors import UserError, first_line
+from codefit.model_files import ADAPTER_WEIGHTS
 from codefit.modeling import hub_files, loading
 
 # Where PEFT refuses to adapt the output projection, since Mamba's kernels read its weights themselves.
@@ -26,18 +27,18 @@ def add_lora(
 ) -> Any:
     """Return the model with new LoRA matrices, ready for training.
 
-    The matrices are float32, whatever the base is in. A base quantised to 4 bits is prepared as QLoRA needs it.
+    The matrices are float32, whatever the dtype of the base. A base quantised to 4 bits is prepared for QLoRA.
 
     Args:
-        model: the base.
+        model: the base model.
         r: rank.
         alpha: the scale is alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv 2312.03732).
-        dropout: in front of the matrices.
+        dropout: dropout probability of the input of the matrices.
         targets: names of modules, or "all-linear".
-        use_rslora: rank-stabilised scale.
-        use_dora: magnitude and direction apart (arXiv 2402.09353).
-        init: how the matrices begin; "loftq" needs `begin_with_loftq` afterwards.
-        new_tokens: ids whose rows of the input embedding are trained too.
+        use_rslora: use the rank-stabilised scale.
+        use_dora: train magnitude and direction separately (arXiv 2402.09353).
+        init: how the matrices are initialised; "loftq" needs a call of `initialise_with_loftq` afterwards.
+        new_tokens: token ids whose rows of the input embedding are trained too.
 
     Raises:
         UserError: the target modules do not exist in this model.
@@ -50,7 +51,7 @@ def add_lora(
     kept = ["out_proj"] if targets == "all-linear" and model.config.model_type in KEEP_OUT_PROJ else None
     config = LoraConfig(
         r=r,
-        lora_alpha=alpha,  # type: ignore[arg-type]  # a float does too
+        lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT accepts a float too
         lora_dropout=dropout,
         target_modules=targets,
         exclude_modules=kept,
@@ -70,14 +71,14 @@ def add_lora(
 
 
 @torch.no_grad()
-def begin_with_loftq(model: Any, name: str, revision: str | None) -> None:
-    """Let the LoRA matrices of a 4-bit model begin with what quantising has lost, as LoftQ does in one step.
+def initialise_with_loftq(model: Any, name: str, revision: str | None) -> None:
+    """Initialise the LoRA matrices of a 4-bit model with the quantisation error, as one step of LoftQ does.
 
-    The base stays as NF4 makes it, so that the adapter fits every 4-bit copy of it. Of W - NF4(W) the largest singular
-    values are taken, divided by LoRA's scale (arXiv 2310.08659, algorithm 1 with one alternation).
+    The quantised base does not change, so that the adapter fits every 4-bit copy of it. The matrices hold the largest
+    singular values of W - NF4(W), divided by LoRA's scale (arXiv 2310.08659, algorithm 1 with one alternation).
 
     Raises:
-        UserError: the weights before quantising cannot be read.
+        UserError: the weights before quantisation cannot be read.
     """
     import bitsandbytes
     from peft.tuners.lora import Linear4bit
@@ -96,22 +97,22 @@ def begin_with_loftq(model: Any, name: str, revision: str | None) -> None:
 
 
 def all_weights(model: Any) -> Any:
-    """Return the model with every weight trained, in float32: bfloat16 would lose most steps of a small rate."""
+    """Return the model with all weights trainable, in float32: bfloat16 rounds away most updates of a small rate."""
     return model.float().requires_grad_(True)
 
 
 # ---------------------------------------------------------------------------------------------- saving
 
 
-def keep_beginning(model: Any, folder: Path) -> None:
-    """Write the matrices as they begin, for `save`, where the base was changed to fit them.
+def save_initial_matrices(model: Any, folder: Path) -> None:
+    """Write the initial matrices, which `save` needs where the initialisation changed the base (PiSSA and others).
 
     Raises:
-        UserError: the folder holds the beginning of a stopped run, and this one begins differently.
+        UserError: the folder holds the initial matrices of a stopped run, and they differ from these.
     """
     from safetensors.torch import load_file
 
-    stored = folder / "adapter_model.safetensors"
+    stored = folder / ADAPTER_WEIGHTS
     had = load_file(stored) if stored.is_file() else None
     model.save_pretrained(folder)
     if had is None:
@@ -120,22 +121,22 @@ def keep_beginning(model: Any, folder: Path) -> None:
     if any(not torch.equal(had[name], now[name]) for name in had):
         raise UserError(
             f"on this machine the initialisation differs from that of the stopped run in {folder.parent}; "
-            "continue where it was started, or add --overwrite to start anew."
+            "continue on the machine where it was started, or add --overwrite to start again."
         )
 
 
 def save(
     model: Any, folder: Path, base: str, revision: str | None, beginning: Path | None = None, weights: Any = None
 ) -> None:
-    """Write the adapter into a folder as a standard PEFT adapter of its base.
+    """Write the adapter into a folder as a standard PEFT adapter of its base model.
 
     Args:
         model: the trained PEFT model.
-        folder: where to.
-        base: name of the base.
-        revision: of the base, where its commit on the Hub is not known.
-        beginning: what `keep_beginning` wrote. What was learned since then is written as a LoRA of twice the rank,
-            which fits the base as everybody has it.
+        folder: the folder to write to.
+        base: name of the base model.
+        revision: revision of the base, used where its commit on the Hub is not known.
+        beginning: the folder written by `save_initial_matrices`. The difference from those initial matrices is written
+            as a LoRA of twice the rank, which fits the unchanged base.
         weights: the state dict, where it had to be gathered from several processes.
     """
     config = model.peft_config["default"]
@@ -150,15 +151,15 @@ def save(
 
 
 def save_whole(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype, weights: Any = None) -> None:
-    """Write a whole model in a type, with its tokenizer and the defaults of `generate`.
+    """Write a full model in the given dtype, with its tokenizer and the defaults of `generate`.
 
-    Args: as for `save`.
+    The arguments are those of `save`.
     """
     loading.set_generation_defaults(model, tokenizer)
     if weights is None:
         loading.save(model, tokenizer, folder, dtype)
     else:
-        tied = model.all_tied_weights_keys  # an output layer that is the embedding was gathered twice
+        tied = model.all_tied_weights_keys  # a tied output layer was gathered twice
         kept = {name: tensor.to(dtype) for name, tensor in weights.items() if name not in tied}
         model.save_pretrained(folder, state_dict=kept)
         tokenizer.save_pretrained(folder)

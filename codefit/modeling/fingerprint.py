@@ -1,4 +1,4 @@
-"""What identifies the function that a loaded model computes."""
+"""A fingerprint of the function that a loaded model computes."""
 
 import hashlib
 import json
@@ -10,12 +10,12 @@ from codefit import private_apis
 
 
 def fingerprint(model: Any) -> dict[str, str]:
-    """Return what identifies the function that a loaded model computes, wherever it was loaded from.
+    """Return what identifies the function that a loaded model computes, independent of where it was loaded from.
 
-    The weights as they lie in memory, quantised or not, with those of an adapter unless it is disabled, so that a base
-    under a disabled adapter is that base; the architecture and the adapter's settings; dtype and device.
+    The digest covers the weights in memory, quantised or not; the architecture; and the weights and settings of an
+    adapter unless it is disabled (a base with a disabled adapter equals the base). Dtype and device are separate keys.
     """
-    prefix = getattr(getattr(model, "base_model", None), "prefix", None)  # of the adapter's own weights: "lora_"
+    prefix = getattr(getattr(model, "base_model", None), "prefix", None)  # of the adapter's weights, such as "lora_"
     is_off = any(getattr(module, "disable_adapters", False) is True for module in model.modules())
     config = {key: value for key, value in model.config.to_dict().items() if key not in _NAMES_OF_A_CONFIG}
     facts: dict[str, Any] = {"config": config, "attention": private_apis.attention_of(model)}
@@ -39,7 +39,7 @@ def fingerprint(model: Any) -> dict[str, str]:
     return {"model": digest.hexdigest(), "dtype": str(model.dtype), "device": f"{where} {kernels}".strip()}
 
 
-# What names a model or adapter and does not change what it computes.
+# Settings that name a model or adapter and do not change what it computes.
 _NAMES_OF_A_CONFIG = {"_name_or_path", "transformers_version", "architectures", "base_model_name_or_path", "revision"}
 
 

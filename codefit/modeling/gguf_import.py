@@ -1,4 +1,4 @@
-"""Read a GGUF file through Transformers and write it as an ordinary model folder. Run by codefit/gguf_base.py.
+"""Read a GGUF file with Transformers and write it as an ordinary model folder. Run by codefit/gguf_base.py.
 
 python -m codefit.modeling.gguf_import FILE FOLDER
 """
@@ -16,7 +16,7 @@ from codefit.modeling import pre_tokenizers
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a GGUF file says of itself: `quantisation` as llama.cpp names it (Q4_K_M), `licence` an SPDX id or ""."""
+    """Metadata of a GGUF file: `quantisation` as llama.cpp names it (Q4_K_M), `licence` an SPDX id or ""."""
 
     architecture: str
     name: str
@@ -27,10 +27,10 @@ class Header:
 
 
 def read_header(file: Path) -> Header:
-    """Return what a file says of itself.
+    """Return the metadata of a GGUF file.
 
     Raises:
-        UserError: it is damaged, or no GGUF file.
+        UserError: it is damaged, or not a GGUF file.
     """
     import gguf
 
@@ -38,7 +38,7 @@ def read_header(file: Path) -> Header:
         fields = gguf.GGUFReader(file).fields
         found = {key: field.contents() for key, field in fields.items() if not key.endswith((".tokens", ".merges"))}
     except (ValueError, OSError, KeyError, IndexError, TypeError, OverflowError, MemoryError) as error:
-        raise UserError(f"{file} is not a whole GGUF file ({first_line(error)}); get it again.") from None
+        raise UserError(f"{file} is not a complete GGUF file ({first_line(error)}); download it again.") from None
     try:
         kind = gguf.LlamaFileType(int(found.get("general.file_type", -1))).name.removeprefix("MOSTLY_")
     except (ValueError, TypeError):
@@ -54,12 +54,12 @@ def read_header(file: Path) -> Header:
 
 
 def read_tokenizer(file: Path, header: Header) -> Any:
-    """Return the tokenizer of a file, splitting text as llama.cpp does for it.
+    """Return the tokenizer of a GGUF file, with the pre-tokenizer that llama.cpp uses for it.
 
-    Transformers reads vocabulary and merges but not the name of the splitting, and always splits as GPT-2 does.
+    Transformers reads the vocabulary and the merges but ignores the pre-tokenizer's name and always uses GPT-2's.
 
     Raises:
-        UserError: the way in which it splits text is not known.
+        UserError: the pre-tokenizer is not known.
     """
     from transformers import AutoTokenizer
 
@@ -68,7 +68,7 @@ def read_tokenizer(file: Path, header: Header) -> Any:
         splitter = pre_tokenizers.splitter(header.pre_tokenizer)
         if splitter is None:
             raise UserError(
-                f"{file} splits text in a way that codefit does not know ({header.pre_tokenizer or 'it has no name'}); "
+                f"{file} uses a pre-tokenizer that codefit does not know ({header.pre_tokenizer or 'it has no name'}); "
                 "name the folder or Hub id of the original model instead."
             )
         tokenizer.backend_tokenizer.pre_tokenizer = splitter
@@ -77,12 +77,12 @@ def read_tokenizer(file: Path, header: Header) -> Any:
 
 
 def read_model(file: Path, header: Header) -> Any:
-    """Return the model of a file, its weights dequantised to a dtype that holds them.
+    """Return the model of a GGUF file, dequantised to a dtype that can hold its weights.
 
     F32 and BF16 files keep their dtype; quantised weights are products of float16 scales and become float16.
 
     Raises:
-        UserError: tensors of the architecture are missing in the file.
+        UserError: the file lacks tensors of the architecture.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -92,7 +92,9 @@ def read_model(file: Path, header: Header) -> Any:
     loaded: Any = AutoModelForCausalLM.from_pretrained(str(file.parent), **options)
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
-        raise UserError(f"{file} lacks {len(missing)} tensors of its architecture ({missing[0]}, ...); get it again.")
+        raise UserError(
+            f"{file} lacks {len(missing)} tensors of its architecture ({missing[0]}, ...); download it again."
+        )
     config = model.config
     del config.quantization_config  # a model that is marked as quantised cannot be saved
     config.name_or_path = header.name
@@ -106,15 +108,15 @@ def read_model(file: Path, header: Header) -> Any:
 
 
 def write_folder(file: Path, folder: Path) -> None:
-    """Write a GGUF file as a model folder, whole or not at all.
+    """Convert a GGUF file to a model folder, completely or not at all.
 
     Raises:
-        UserError: it cannot be read, or is of an architecture that Transformers cannot read.
+        UserError: it cannot be read, or Transformers does not support its architecture.
     """
     header = read_header(file)
     size = f"{file.stat().st_size / 1e6:,.0f} MB"
     console.show(f"{file.name}: {header.name} ({header.architecture}, {header.quantisation}, {size}), ", end="")
-    console.show(f"licence {header.licence or 'not stated'}; it is dequantised once", flush=True)
+    console.show(f"licence {header.licence or 'not stated'}; dequantising it once", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with outputs.new_directory(folder) as work:
         manifest = Manifest({"file": str(file)})
@@ -126,7 +128,10 @@ def write_folder(file: Path, folder: Path) -> None:
                 f"cannot read {file} as a model ({first_line(error)}); name the original model's folder or Hub id."
             ) from None
         if len(tokenizer) > model.config.vocab_size:
-            raise UserError(f"{file} has {len(tokenizer)} tokens and an embedding of {model.config.vocab_size} rows.")
+            raise UserError(
+                f"{file} has {len(tokenizer)} tokens but only {model.config.vocab_size} embedding rows; "
+                "download it again, or name the original model's folder or Hub id."
+            )
         tokenizer.save_pretrained(work)
         model.save_pretrained(work)
         manifest.add_input(file)
@@ -137,7 +142,7 @@ def write_folder(file: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Convert the file of the command line."""
+    """Convert the file named on the command line."""
     write_folder(Path(sys.argv[1]), Path(sys.argv[2]))
 
 

@@ -10,7 +10,7 @@ from codefit import private_apis
 
 
 def device() -> torch.device:
-    """Return the device that models are put on: the GPU if there is one, unless `accelerate launch --cpu` says no."""
+    """Return the device for models: the GPU if there is one, unless `accelerate launch --cpu` rules it out."""
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
         return torch.device("cpu")
     if torch.cuda.is_available():
@@ -19,10 +19,10 @@ def device() -> torch.device:
 
 
 def compute_dtype() -> torch.dtype:
-    """Return bfloat16 where this machine multiplies it fast, else float32.
+    """Return the dtype to compute in: bfloat16 where the hardware is fast at it, float16 on older GPUs, else float32.
 
-    Of processors only those with AMX do: two matrices of 640 x 2048 and 2048 x 8192 took an Intel Xeon that has
-    avx512_bf16 and no AMX 1.9 times as long in bfloat16 as in float32 (82 and 153 billion operations a second).
+    Among CPUs only those with AMX are. On an Intel Xeon with avx512_bf16 but without AMX, the product of a 640 x 2048
+    and a 2048 x 8192 matrix took 1.9 times as long in bfloat16 as in float32 (82 and 153 billion operations a second).
     """
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -30,21 +30,21 @@ def compute_dtype() -> torch.dtype:
 
 
 def use_flash_attention(model: Any) -> None:
-    """Switch a model, or the base of an adapter, to flash-attention 2 where it is installed and can run."""
+    """Switch a model, or the base of an adapter, to FlashAttention-2 where it is installed and can run."""
     from transformers.utils.import_utils import is_flash_attn_2_available
 
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     capability = torch.cuda.get_device_capability() if device().type == "cuda" else (0, 0)
     if takes_flash_attention(is_flash_attn_2_available(), device().type, capability):
-        with contextlib.suppress(ValueError, ImportError):  # the architecture has no such kernel
+        with contextlib.suppress(ValueError, ImportError):  # the architecture does not support it
             base.set_attn_implementation("flash_attention_2")
 
 
 def takes_flash_attention(installed: bool, device_type: str, capability: tuple[int, int]) -> bool:
-    """Return whether flash-attention 2 is used: it needs a GPU of compute capability 8.0 (Ampere) or newer."""
+    """Return whether FlashAttention-2 is used: it needs a GPU of compute capability 8.0 (Ampere) or higher."""
     return installed and device_type == "cuda" and capability >= (8, 0)
 
 
 def flash_attention(model: Any) -> bool:
-    """Return whether a model's attention is flash-attention, which keeps samples apart in a batch of one row only."""
+    """Return whether a model uses FlashAttention, which separates packed samples only in a batch of one row."""
     return private_apis.attention_of(model).startswith("flash_attention")

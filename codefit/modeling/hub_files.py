@@ -12,12 +12,12 @@ from codefit.manifest import read_manifest
 from codefit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, GENERATION_CONFIG
 from codefit.outputs import MANIFEST
 
-# What of a Hub repository is an adapter with its tokenizer and what train.py left with it.
+# The files of a Hub repository that make up an adapter, its tokenizer and what train.py saved with it.
 FILES_OF_AN_ADAPTER = (
     *(ADAPTER_WEIGHTS, MANIFEST, GENERATION_CONFIG, *model_files.VOCABULARIES, model_files.TOKENIZER_CONFIG),
     *(model_files.SPECIAL_TOKENS, model_files.ADDED_TOKENS, "merges.txt", "chat_template.jinja"),
 )
-# How architectures call their embedding and their output layer.
+# The names that architectures give their embedding and output layer.
 TABLES = tuple(
     f".{name}.weight"
     for name in ("embed_tokens", "wte", "embed_in", "word_embeddings", "embeddings", "lm_head", "embed_out")
@@ -34,16 +34,16 @@ def is_adapter(name: str) -> bool:
 
 
 def is_whole(name: str) -> bool:
-    """Return whether a folder, a GGUF file or a Hub repository holds a whole model."""
+    """Return whether a folder, a GGUF file or a Hub repository holds a full model."""
     name = local_model(name)
     return (Path(name) / CONFIG).is_file() if Path(name).is_dir() else bool(_hub_file(name, CONFIG))
 
 
 def base_of(adapter: str, given: str | None = None) -> tuple[str, str | None]:
-    """Return name and revision of the base of an adapter: the one that was given, or that of its own metadata.
+    """Return name and revision of an adapter's base model: the one given, or the one its metadata names.
 
     Raises:
-        UserError: the adapter has no readable adapter_config.json, or no base is known or there.
+        UserError: the adapter has no readable adapter_config.json, or its base is not known or not found.
     """
     path = Path(adapter) / ADAPTER_CONFIG if Path(adapter).is_dir() else _hub_file(adapter, ADAPTER_CONFIG)
     if path is None or not path.is_file():
@@ -55,12 +55,14 @@ def base_of(adapter: str, given: str | None = None) -> tuple[str, str | None]:
     if not named:
         raise UserError(f"{path} does not name its base model; give it with --model_name_or_path.")
     if not Path(named).exists() and not is_hub_id(named):
-        raise UserError(f"{path} names the base {named}, which is not here; give it with --model_name_or_path.")
+        raise UserError(
+            f"{path} names the base model {named}, which does not exist; give it with --model_name_or_path."
+        )
     return named, config.revision
 
 
 def is_hub_id(name: str) -> bool:
-    """Return whether a text is written like the id of a repository on the Hub."""
+    """Return whether a string has the form of a repository id on the Hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not in __all__
 
@@ -72,7 +74,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def ends_of(name: str, revision: str | None = None) -> list[int]:
-    """Return the tokens that end a text of a model by its own metadata; [] where they name none."""
+    """Return the ids of the end-of-sequence tokens that a model's metadata name; [] where they name none."""
     name = local_model(name)
     for file in (GENERATION_CONFIG, CONFIG):
         path = Path(name) / file if Path(name).is_dir() else _hub_file(name, file, revision)
@@ -82,18 +84,18 @@ def ends_of(name: str, revision: str | None = None) -> list[int]:
 
 
 def commit_of(name: str, revision: str | None = None) -> str | None:
-    """Return the commit of a model on the Hub that was downloaded last; None for a local one or an unknown commit."""
+    """Return the commit of the latest download of a Hub model; None for a local model or an unknown commit."""
     if Path(name).exists():
         return None
-    with contextlib.suppress(UserError):  # it was loaded; the Hub need not be there any more
+    with contextlib.suppress(UserError):  # it is loaded already; the Hub may be out of reach by now
         if path := _hub_file(name, CONFIG, revision):
-            commit = path.parent.name  # the cache keeps a snapshot under the name of its commit
+            commit = path.parent.name  # the Hub's cache names a snapshot's folder after its commit
             return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
     return None
 
 
 def vocabulary_rows(name: str, revision: str | None = None) -> int | None:
-    """Return how many rows the embedding of a model has, as its config.json says; None where it does not."""
+    """Return how many rows a model's embedding has by its config.json; None where it does not say."""
     name = local_model(name)
     path = Path(name) / CONFIG if Path(name).is_dir() else _hub_file(name, CONFIG, revision)
     config = model_files.model_config(path) if path is not None and path.is_file() else {}
@@ -102,7 +104,7 @@ def vocabulary_rows(name: str, revision: str | None = None) -> int | None:
 
 
 def check_model(name: str, revision: str | None = None) -> None:
-    """Raise UserError where the files of a whole model cannot be what their names say, before a library reads them."""
+    """Raise UserError where files of a full model are malformed, before a library reads them."""
     name = local_model(name)
     if Path(name).is_dir():
         if (Path(name) / CONFIG).is_file():
@@ -123,7 +125,7 @@ def _hub_file(repository: str, file: str, revision: str | None = None) -> Path |
 
     try:
         return Path(hf_hub_download(repository, file, revision=revision))
-    except LocalEntryNotFoundError as error:  # no connection; a repository that is cached may be known not to have it
+    except LocalEntryNotFoundError as error:  # no connection; the cache may know that the repository lacks the file
         if try_to_load_from_cache(repository, CONFIG) or try_to_load_from_cache(repository, ADAPTER_CONFIG):
             return None
         reason = first_line(error)
@@ -132,7 +134,7 @@ def _hub_file(repository: str, file: str, revision: str | None = None) -> Path |
         ) from None
     except EntryNotFoundError:
         return None
-    except Exception as error:  # the client raises OSError, ValueError and bare transport errors for one thing
+    except Exception as error:  # the client raises OSError, ValueError and bare transport errors for the same cause
         reason = first_line(error)
         raise UserError(
             f"{repository} is neither a local folder nor readable on the Hub ({reason}); check the name and your login."
@@ -140,21 +142,21 @@ def _hub_file(repository: str, file: str, revision: str | None = None) -> Path |
 
 
 def adapter_folder(name: str) -> Path:
-    """Return the local folder of an adapter; one on the Hub is downloaded.
+    """Return the local folder of an adapter; an adapter on the Hub is downloaded first.
 
     Raises:
-        UserError: it cannot be had, or has no safetensors weights.
+        UserError: it cannot be found or downloaded, or has no safetensors weights.
     """
     folder = Path(name)
     if (folder / CONFIG).is_file() and not (folder / ADAPTER_CONFIG).is_file():
         raise UserError(
-            f"{name} is a whole model, not an adapter, so that there is nothing to merge; "
-            "give it to benchmarking.py and complete.py as it is."
+            f"{name} is a full model, not an adapter, so there is nothing to merge; "
+            "use it directly with benchmarking.py and complete.py."
         )
     if not folder.is_dir():
         config = _hub_file(name, ADAPTER_CONFIG)
         if config is None:
-            raise UserError(f"{name} on the Hub holds no {ADAPTER_CONFIG}; name the repository train.py pushed to.")
+            raise UserError(f"{name} on the Hub holds no {ADAPTER_CONFIG}; name a repository that train.py pushed to.")
         for file in FILES_OF_AN_ADAPTER:
             _hub_file(name, file)
         folder = config.parent
@@ -165,7 +167,7 @@ def adapter_folder(name: str) -> Path:
 
 
 def check_adapter(folder: Path) -> None:
-    """Raise UserError where the files of an adapter cannot be what their names say, or ask for more than they hold."""
+    """Raise UserError where files of an adapter are malformed, or its configuration and weights disagree."""
     if not (folder / ADAPTER_CONFIG).is_file():
         raise UserError(f"{folder} holds no {ADAPTER_CONFIG}; train.py writes one into its --output_dir.")
     config = model_files.adapter_config(folder / ADAPTER_CONFIG)
@@ -174,14 +176,14 @@ def check_adapter(folder: Path) -> None:
     rank = max(config.r, *(config.rank_pattern or {}).values(), 1)
     if config.peft_type == "LORA" and any("lora_" in name for name in shapes) and rank > widest:
         raise UserError(
-            f"{folder / ADAPTER_CONFIG} says that the rank is {rank}, more than its weights hold; get it again."
+            f"{folder / ADAPTER_CONFIG} gives the rank {rank}, more than the weights have; download or train it again."
         )
 
 
 def rows_of(adapter: str) -> int:
-    """Return how many rows the embedding of a base must have for the tokens that an adapter brings; 0 for none.
+    """Return how many embedding rows the base model must have for an adapter's new tokens; 0 where it has none.
 
-    An adapter brings single rows, or a whole table that it was trained with or that was saved with it.
+    An adapter stores single rows, or a whole embedding table that was trained or saved with it.
     """
     config = model_files.adapter_config(Path(adapter) / ADAPTER_CONFIG)
     brought = config.trainable_token_indices or []
@@ -192,7 +194,7 @@ def rows_of(adapter: str) -> int:
 
 
 def manifest_of(name: str) -> dict[str, Any]:
-    """Return what the stage that wrote a model or adapter recorded, from its folder or from the Hub; {} if nothing."""
+    """Return the manifest of a model or adapter, from its folder or from the Hub; {} if there is none."""
     name = local_model(name)
     if Path(name).is_dir():
         return read_manifest(Path(name))

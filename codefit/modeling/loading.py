@@ -1,4 +1,4 @@
-"""Loading and saving tokenizers, base models and adapters. From here down torch is imported.
+"""Loading and saving tokenizers, base models and adapters. Imports torch.
 
 Weights are read from safetensors only, and no code of a model repository ever runs.
 """
@@ -15,31 +15,31 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from codefit import bounded, fim, model_files
+from codefit import fim, limited_process, model_files
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import local_model
-from codefit.model_files import ADAPTER_CONFIG
+from codefit.model_files import ADAPTER_CONFIG, CONFIG, TOKENIZER
 from codefit.modeling import hardware, hub_files
 
-# Words of the libraries that say nothing to a user of these scripts. bitsandbytes warns at import that an optional
-# kernel from the Hub is not installed; it works without.
+# Messages of libraries that do not help a user of these scripts. bitsandbytes warns at import that an optional kernel
+# from the Hub is not installed; it works without.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
-# a checkpoint of a run with new tokens holds the whole embedding; the adapter that is the result holds their rows
+# a checkpoint of a run with new tokens holds the whole embedding; the final adapter holds only their rows
 warnings.filterwarnings("ignore", message="Setting `save_embedding_layers` to `True`")
 
 
-# Of the logits of a token, the share that may change with the token that follows it; rounding stays far below.
+# The relative change of a token's logits that the next token may cause; rounding stays far below.
 LOOKS_AHEAD = 1e-2
-MOST_NEW_TOKENS = 1 << 16  # of an adapter
+MOST_NEW_TOKENS = 1 << 16  # that an adapter may add
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> Any:
-    """Load a tokenizer by folder, GGUF file or Hub id; a missing pad token becomes end-of-sequence.
+    """Load a tokenizer from a folder, GGUF file or the Hub; a missing pad token becomes end-of-sequence.
 
-    Labels are built from lengths, so that a pad id equal to end-of-sequence hides nothing from training.
+    Labels are built from lengths, so a pad id equal to end-of-sequence does not mask end-of-sequence in training.
     """
     from transformers import AutoTokenizer
 
@@ -48,7 +48,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
         if Path(name).is_dir():
             model_files.check_tokenizer(Path(name))
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        tokenizer("a")  # what is wrong inside shows only now
+        tokenizer("a")  # some defects show only when text is tokenised
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
@@ -56,23 +56,23 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
 
 
 def load_tokenizer_of(adapter: str, base: str, revision: str | None) -> Any:
-    """Load the tokenizer in an adapter's folder, or that of its base where the adapter was saved without one."""
+    """Load the tokenizer of an adapter, or that of its base where the adapter was saved without one."""
     return load_tokenizer(adapter) if hub_files.has_tokenizer(adapter) else load_tokenizer(base, revision)
 
 
 def fit_tokens(tokenizer: Any, rows: int, name: str) -> None:
-    """Make sure that a model has a row for every token that it can be given.
+    """Check that a model has an embedding row for every token that it can be given.
 
-    Padding is never read: one that the embedding has no row for becomes end-of-sequence. Special tokens that nothing
-    writes are left alone.
+    Padding is masked, so a pad token without a row is replaced by end-of-sequence. Special tokens that codefit never
+    uses are ignored.
 
     Args:
-        tokenizer: of the model.
-        rows: of its embedding.
-        name: of the model, for the sentence.
+        tokenizer: the model's tokenizer.
+        rows: rows of its embedding.
+        name: name of the model, for the error message.
 
     Raises:
-        UserError: a token that text, sentinels or the chat template can hold is beyond the embedding.
+        UserError: a token that text, sentinels or the chat template can contain has no row.
     """
     beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
     if not beyond:
@@ -84,18 +84,18 @@ def fit_tokens(tokenizer: Any, rows: int, name: str) -> None:
     for token, number in sorted(beyond.items(), key=lambda item: item[1]):
         if token in used or token not in special or token in templates:
             raise UserError(
-                f"the tokenizer has {token!r} as number {number}, and the embedding of {name} has {rows} rows; "
-                "take the tokenizer that belongs to the model, or an adapter that was saved with its new tokens."
+                f"the tokenizer gives {token!r} the id {number}, but the embedding of {name} has only {rows} rows; "
+                "use the tokenizer that belongs to the model, or an adapter that was saved with its new tokens."
             )
     if tokenizer.pad_token in beyond:
         tokenizer.pad_token = tokenizer.eos_token
 
 
 def end_ids(tokenizer: Any, *models: tuple[str, str | None]) -> list[int]:
-    """Return every token that ends a text: the tokenizer's own, which is trained, first, then what models name.
+    """Return the ids of all end-of-sequence tokens: first the tokenizer's, which is trained, then those models name.
 
     Args:
-        tokenizer: of the model that is asked.
+        tokenizer: the model's tokenizer.
         models: name and revision of the model, or of the adapter and its base.
     """
     named = (end for name, revision in models for end in hub_files.ends_of(name, revision))
@@ -110,17 +110,17 @@ def load_model(
     dtype: torch.dtype | None = None,
     place: torch.device | None = None,
 ) -> Any:
-    """Load a causal language model by folder, GGUF file or Hub id, in evaluation mode, on the best device.
+    """Load a causal language model from a folder, GGUF file or the Hub, in evaluation mode, on the best device.
 
     Args:
         name: folder, GGUF file or Hub id.
         revision: commit, tag or branch on the Hub.
         load_in_4bit: quantise to NF4 with double quantisation (QLoRA, arXiv 2305.14314).
-        dtype: of the weights, or of the arithmetic of a 4-bit model; hardware.compute_dtype() when None.
-        place: another device than the best; on "meta" the model is an outline without weights, and none are read.
+        dtype: dtype of the weights, or of the computation of a 4-bit model; hardware.compute_dtype() when None.
+        place: the device to use instead of the best one; on "meta" the model has no weights, and none are read.
 
     Raises:
-        UserError: the model cannot be had, or is of an unknown architecture.
+        UserError: the model cannot be found or loaded, or its architecture is not known.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -139,8 +139,8 @@ def load_model(
     model, found = loaded
     if found["missing_keys"]:
         raise UserError(
-            f"the weights of {name} lack {_listed(found['missing_keys'])}, which would be random; download it "
-            "again, or save it again with all of its weights."
+            f"the weights of {name} lack {_listed(found['missing_keys'])}, which would be initialised at random; "
+            "download it again, or save it again with all of its weights."
         )
     if load_in_4bit:
         keep_gradients_on_cpu(model)
@@ -153,28 +153,28 @@ def load_model(
 
 @torch.no_grad()
 def refuse_broken(model: Any, what: str, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
-    """Raise UserError where weights are no numbers, or where a model cannot be computed with them.
+    """Raise UserError where weights are not finite, or a forward pass of the model fails.
 
     Args:
-        model: in evaluation mode, on its device.
-        what: which model it is, the beginning of a sentence.
-        weights: what is looked at; all weights of the model when None.
+        model: a model in evaluation mode, on its device.
+        what: what the model is called at the start of the error message.
+        weights: names and tensors, of any shape and dtype, to check; all weights of the model when None.
     """
     for name, weight in model.named_parameters() if weights is None else weights:
         if weight.is_floating_point() and weight.dtype.itemsize > 1 and weight.numel():
             least, most = torch.aminmax(weight.detach())
             if not torch.isfinite(most - least):
                 raise UserError(
-                    f"{what} is damaged: its weight {name} holds values that are not numbers; get it again."
+                    f"{what} is damaged: its weight {name} holds NaN or infinite values; download or train it again."
                 )
     try:
         logits = model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=model.device), use_cache=False).logits
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # what its configuration asks for can fail in any way
-        raise UserError(f"{what} cannot be computed ({first_line(error)}); check its config.json.") from None
+    except Exception as error:  # a wrong configuration can fail in any way
+        raise UserError(f"{what} cannot be run ({first_line(error)}); check its config.json.") from None
     if torch.isnan(logits).any():
-        raise UserError(f"{what} computes values that are not numbers (NaN); get it again, or take another one.")
+        raise UserError(f"{what} computes NaN; download it again, or use another one.")
 
 
 @torch.no_grad()
@@ -211,8 +211,8 @@ def nf4(dtype: torch.dtype) -> Any:
 def keep_gradients_on_cpu(model: torch.nn.Module) -> None:
     """Stop bitsandbytes from repacking 4-bit layers in place.
 
-    On CPUs with avx512_bf16, bitsandbytes 0.50 repacks a layer at the first forward in evaluation mode; from then on
-    its gradients vanish and a merge dequantises garbage, without an error.
+    On CPUs with avx512_bf16, bitsandbytes 0.50 repacks a layer at the first forward pass in evaluation mode; from then
+    on its gradients vanish and a merge dequantises garbage, without an error.
     """
     layer: Any
     for layer in model.modules():
@@ -222,26 +222,29 @@ def keep_gradients_on_cpu(model: torch.nn.Module) -> None:
 
 @contextlib.contextmanager
 def stated_errors(what: str, name: str) -> Iterator[None]:
-    """Turn the loaders' many errors into one sentence, and keep their own progress bars off the screen."""
+    """Turn the loaders' many errors into one-sentence messages, and hide their progress bars."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in ("config.json", "tokenizer.json")):
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # its table of what did not fit
+    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in (CONFIG, TOKENIZER)):
         raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
     try:
         yield
     except torch.OutOfMemoryError:
         raise UserError(
-            f"the model {name} does not fit into the GPU; load it in 4 bits, or take a smaller one."
+            f"the model {name} does not fit into GPU memory; load it in 4 bits, or use a smaller one."
         ) from None
     except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # files of others make libraries fail in any way; a panic of Rust is no Exception
+    except BaseException as error:  # third-party files make libraries fail in any way; a Rust panic is no Exception
         reason = first_line(error)
         if isinstance(error, SafetensorError):
             reason = f"its weights are damaged ({reason})"
         elif "safetensors" in reason:
             reason = "it has no safetensors weights, and pickled ones are not loaded"
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights do not have the shapes that its config.json asks for"
         if "trust_remote_code" in reason or "custom code" in reason:
             reason = "it needs code from its repository, which codefit never runs"
         raise UserError(
@@ -253,11 +256,11 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
 def load(name: str, *, base: str | None = None, load_in_4bit: bool = False) -> tuple[Any, Any]:
     """Return tokenizer and model of a base, a merged model, or an adapter with its base, ready to generate.
 
-    `model.generation_config.eos_token_id` lists every token that ends a text, the one that is trained first.
+    `model.generation_config.eos_token_id` lists all end-of-sequence tokens, the trained one first.
 
     Args:
         name: folder or Hub id.
-        base: of an adapter, instead of the one that it names.
+        base: base model of an adapter, instead of the one that it names.
         load_in_4bit: as for `load_model`.
     """
     if not hub_files.is_adapter(name):
@@ -275,35 +278,35 @@ def load(name: str, *, base: str | None = None, load_in_4bit: bool = False) -> t
 
 
 def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False) -> Any:
-    """Return the model with an adapter attached, in evaluation mode; `with model.disable_adapter():` is the base."""
+    """Return the model with an adapter attached, in evaluation mode; `model.disable_adapter()` gives the base again."""
     from peft import PeftModel, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
     config = model_files.adapter_config(Path(adapter) / ADAPTER_CONFIG)
     names = [name for name, _ in model.named_modules()]
-    bounded.try_patterns(config.patterns(), names, str(Path(adapter) / ADAPTER_CONFIG))
+    limited_process.try_patterns(config.patterns(), names, str(Path(adapter) / ADAPTER_CONFIG))
     try:
         grow(model, hub_files.rows_of(adapter))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
             attached = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=low_cpu_mem_usage)
-        # once more by hand: from_pretrained tells nobody what it found no place for
+        # set once more by hand, since from_pretrained does not report unexpected tensors
         found = set_peft_model_state_dict(
             attached, load_peft_weights(adapter, device="cpu"), low_cpu_mem_usage=low_cpu_mem_usage
         )
-    except KeyError as error:  # of whole layers and rows of tokens PEFT asks by name
+    except KeyError as error:  # PEFT looks up fully trained layers and token rows by name
         missing = str(error.args[0])
-        if "." not in missing:  # no tensor, but what its configuration asks for
+        if "." not in missing:  # not a tensor but a kind of adapter
             raise UserError(
-                f"cannot attach the adapter {adapter}: PEFT knows no {missing}; was it written by a newer version?"
+                f"cannot attach the adapter {adapter}: PEFT does not know {missing}; was it written by a newer version?"
             ) from None
         raise UserError(f"the adapter {adapter} lacks the tensor {missing}; download or train it again.") from None
     except (UserError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # files of other tools make PEFT fail in any way
+    except Exception as error:  # third-party files make PEFT fail in any way
         reason = first_line(error)
         raise UserError(f"cannot attach the adapter {adapter}: {reason}; was it trained on another base?") from None
-    unplaced = [name for name in found.unexpected_keys if name != "prompt_embeddings"]  # which PEFT puts in by hand
+    unplaced = [name for name in found.unexpected_keys if name != "prompt_embeddings"]  # PEFT places those separately
     _refuse_misfit(adapter, attached.state_dict(keep_vars=True), found.missing_keys, unplaced)
     attached.eval()
     if not low_cpu_mem_usage:
@@ -312,20 +315,20 @@ def attach_adapter(model: Any, adapter: str, *, low_cpu_mem_usage: bool = False)
     return attached
 
 
-# Tensors that PEFT makes from others, so that no adapter stores them.
+# Tensors that PEFT derives from others, so that no adapter file stores them.
 DERIVED = ("vblora_vector_bank", "prompt_encoder", ".tinylora_v.", ".unilora_theta_d.")
 
 
 def _refuse_misfit(
     adapter: str, tensors: dict[str, torch.Tensor], missing: Collection[str], unexpected: Collection[str]
 ) -> None:
-    """Raise UserError unless every tensor of an adapter found its place, and every place its tensor.
+    """Raise UserError unless the tensors of an adapter's file match those that its model needs.
 
     Args:
-        adapter: its folder.
-        tensors: of the model with the adapter, by name; one that is shared has two names.
-        missing: tensors of the model that were not in its file, those of the base among them.
-        unexpected: tensors of the file that the model has no place for.
+        adapter: the adapter's folder.
+        tensors: tensors of the model with the adapter, by name, of any shape; a shared tensor has two names.
+        missing: tensors of the model that are not in the file, including those of the base.
+        unexpected: tensors of the file that the model does not have.
     """
     there = {id(tensor) for name, tensor in tensors.items() if name not in {*missing}}
     absent = [
@@ -343,13 +346,13 @@ def _refuse_misfit(
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Return a count of tensors with the first one's name."""
+    """Return the number of tensors and the first one's name, as words."""
     first, *others = sorted(names)
     return f"the tensor {first}" if not others else f"{len(others) + 1} tensors, such as {first}"
 
 
 def can_be_merged(adapted: Any) -> bool:
-    """Return whether an adapter fits into the weights of its base: a learned bias needs one there to be added to."""
+    """Return whether an adapter can be merged: a learned bias needs a layer of the base that has a bias."""
     for layer in adapted.modules():
         learned = getattr(layer, "lora_bias", None) or {}
         if any(learned.values()) and getattr(layer.get_base_layer(), "bias", None) is None:
@@ -363,14 +366,14 @@ def _is_of_adapter(name: str) -> bool:
 
 @torch.no_grad()
 def grow(model: Any, rows: int) -> None:
-    """Give a model at least so many tokens; a new one is the mean of all, so that two bases grow alike."""
+    """Grow a model's vocabulary to at least `rows` tokens; new rows are the mean of all, the same in every process."""
     table = model.get_input_embeddings().weight
     had = len(table)
     if rows <= had:
         return
     if rows > had + MOST_NEW_TOKENS:
         raise UserError(
-            f"the adapter trains token number {rows - 1} of a base with {had}; was it trained on another base?"
+            f"the adapter trains token id {rows - 1}, but the base has {had} tokens; was it trained on another base?"
         )
     model.resize_token_embeddings(rows, mean_resizing=False)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
@@ -379,17 +382,17 @@ def grow(model: Any, rows: int) -> None:
                 weight[had:] = weight[:had].float().mean(0).to(weight.dtype)
 
 
-# How architectures call the number of positions that they can read.
+# The names that architectures give their context window.
 CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "context_length")
 
 
 def context_of(model: Any) -> int:
-    """Return how many tokens a model can read; sys.maxsize where its architecture sets no limit."""
+    """Return a model's context window in tokens; sys.maxsize where its architecture sets no limit."""
     return _context_in(model.config)
 
 
 def context_named(name: str, revision: str | None = None) -> int:
-    """Return the same of a folder, GGUF file or Hub id, of which only the configuration is read."""
+    """Return the context window for a folder, GGUF file or Hub id; only the configuration is read."""
     from transformers import AutoConfig
 
     name = local_model(name)
@@ -405,18 +408,18 @@ def _context_in(model_config: Any) -> int:
 
 
 def ends_in(model: Any) -> list[int]:
-    """Return the tokens that end a text by the model's generation_config."""
+    """Return the end-of-sequence tokens of a model's generation_config."""
     ends = getattr(model.generation_config, "eos_token_id", None)
     return list(ends) if isinstance(ends, list) else [] if ends is None else [ends]
 
 
 def set_generation_defaults(model: Any, tokenizer: Any, ends: list[int] | None = None) -> None:
-    """Make `generate` of the saved model stop at its ends, pad without a warning, and be greedy.
+    """Make `generate` of the saved model greedy, end at all its end-of-sequence tokens and pad without a warning.
 
     Args:
         model: the model that is saved.
-        tokenizer: its tokenizer, whose end-of-sequence comes first.
-        ends: every token that ends a text; those that the model came with when None.
+        tokenizer: its tokenizer, whose end-of-sequence token comes first.
+        ends: all end-of-sequence tokens; those of the model's generation_config when None.
     """
     from transformers import GenerationConfig
 
@@ -431,7 +434,7 @@ def set_generation_defaults(model: Any, tokenizer: Any, ends: list[int] | None =
 
 
 def save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
-    """Write a model, rounded to dtype, and its tokenizer; the model in memory keeps its precision."""
+    """Write a model, rounded to dtype, and its tokenizer; the model in memory is not changed."""
     rounded = model if model.dtype == dtype else copy.deepcopy(model).to(dtype)
     rounded.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

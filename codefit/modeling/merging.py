@@ -1,38 +1,39 @@
-"""Merging an adapter into its base, and measuring how far two models are apart.
+"""Merging an adapter into its base, and measuring how much two models differ.
 
-The merged model is written weight by weight: read from the base's files, dequantised as it was trained, merged by
-PEFT's own layer, written out. There is never a model in memory for it, only the file that is being filled.
+The merged model is written weight by weight: each is read from the base's files, dequantised to what training used,
+merged by PEFT's own layer and written. Only the weights of the file being written are in memory, never a whole model.
 """
 
 import dataclasses
+import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from codefit import console
+from codefit import console, private_apis
 from codefit.errors import UserError
 from codefit.gguf_base import local_model
+from codefit.model_files import INDEX, WEIGHTS
 from codefit.modeling import hardware, hub_files, loading
 from codefit.outputs import write_whole
-
-INDEX = "model.safetensors.index.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Base:
-    """A base model as training read it.
+    """A base model as it was loaded for training.
 
     Attributes:
         name: folder or Hub id.
         revision: commit, tag or branch on the Hub.
         load_in_4bit: whether its linear layers were quantised to NF4.
-        dtype: what the weights were read as before they were quantised; NF4 codes depend on it.
+        dtype: dtype of the weights before they were quantised; NF4 codes depend on it.
     """
 
     name: str
@@ -45,24 +46,24 @@ def write_merged(base: Base, adapter: str, tokenizer: Any, folder: Path, dtype: 
     """Write the base with the adapter merged into it: computed in float32, then rounded to dtype.
 
     Args:
-        base: what the adapter was trained on.
-        adapter: its folder.
-        tokenizer: goes into the folder too.
-        folder: weights that it already holds are replaced.
-        dtype: of the weights that are written.
-        shard_bytes: a file holds no more than this, unless a single weight does.
+        base: the base model that the adapter was trained on.
+        adapter: the adapter's folder.
+        tokenizer: saved into the same folder.
+        folder: the folder to write to; weights that it already holds are replaced.
+        dtype: dtype of the weights that are written.
+        shard_bytes: maximum size of one file; a single larger weight gets a file of its own.
 
     Raises:
-        UserError: the base or the adapter cannot be read, or no merge of them is possible.
+        UserError: the base or the adapter cannot be read, or they cannot be merged.
     """
     for old in folder.glob("model*.safetensors*"):
         old.unlink()
     layers = Layers(base, adapter)
     if layers.match_the_checkpoint():
         layers.untie()
-        write_shards(layers.merged(), layers.sizes, folder, dtype, shard_bytes)
+        write_shards(layers, folder, dtype, shard_bytes)
         model = layers.model
-    else:  # the files hold other tensors, or the vocabulary grew; Transformers knows how to convert them
+    else:  # the files name their tensors differently, or the vocabulary grew; Transformers converts them
         model = merge_in_memory(loading.attach_adapter(dequantised(base), adapter)).to(dtype)
         model.save_pretrained(folder, max_shard_size=shard_bytes)
     ends = loading.end_ids(tokenizer, (adapter, None), (base.name, base.revision))
@@ -74,9 +75,9 @@ def write_merged(base: Base, adapter: str, tokenizer: Any, folder: Path, dtype: 
 
 
 def dequantised(base: Base) -> Any:
-    """Load a base in float32 with the weights that training saw: those of NF4, dequantised, where it was quantised.
+    """Load a base in float32 with the weights that training used: dequantised from NF4 where it was quantised.
 
-    Merging into the weights before quantisation gives another function than the trained one.
+    Merging into the weights before quantisation would give a different function than the trained one.
     """
     if not base.load_in_4bit:
         return loading.load_model(base.name, revision=base.revision, dtype=torch.float32)
@@ -86,10 +87,10 @@ def dequantised(base: Base) -> Any:
 
 @torch.no_grad()
 def merge_in_memory(adapted: Any) -> Any:
-    """Return the base of an attached adapter with the adapter merged into its weights, in their own type.
+    """Return the base of an attached adapter with the adapter merged into its weights; their dtype does not change.
 
-    A weight that two layers share (tied embeddings) becomes two where the adapter changes the layers differently: PEFT
-    would add what one of them learned to both.
+    A weight that two layers share (tied embeddings) is untied where the adapter changes the two layers differently:
+    PEFT would add the update of one layer to both.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -118,15 +119,13 @@ class BaseWeights:
     """The tensors in a model's safetensors files, read one at a time."""
 
     def __init__(self, name: str, revision: str | None) -> None:
-        from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+        from transformers.utils import hub
 
-        options: dict[str, Any] = {"revision": revision}
         with loading.stated_errors("model", name):
-            index = cached_file(name, INDEX, _raise_exceptions_for_missing_entries=False, **options)
-            if index:
-                files = get_checkpoint_shard_files(name, index, **options)[0]
+            if index := private_apis.file_if_there(hub, name, INDEX, revision):
+                files = hub.get_checkpoint_shard_files(name, index, revision=revision)[0]
             else:
-                files = [cached_file(name, "model.safetensors", **options)]
+                files = [hub.cached_file(name, WEIGHTS, revision=revision)]
             self.file_of: dict[str, str] = {}
             for file in files:
                 with safe_open(file, "pt") as content:
@@ -139,17 +138,17 @@ class BaseWeights:
             return shape
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Return a copy of a tensor, in its own type if none is asked for."""
+        """Return a copy of a tensor in its stored shape, and in its stored dtype where none is given."""
         with safe_open(self.file_of[name], "pt") as content:
             tensor: torch.Tensor = content.get_tensor(name)
             return tensor.to(dtype, copy=True)
 
 
 class Layers:
-    """The layers of a base with its adapter; a weight of the base is read when its turn comes, and then forgotten.
+    """The layers of a base with its adapter; each weight of the base is read when it is merged, and then freed.
 
     Attributes:
-        sizes: how many numbers each weight of the merged model has, in the order in which they are merged.
+        sizes: number of elements of each weight of the merged model.
     """
 
     def __init__(self, base: Base, adapter: str) -> None:
@@ -161,25 +160,26 @@ class Layers:
         self.tied: dict[str, str] = dict(self.model.all_tied_weights_keys)  # lm_head.weight: model.embed_tokens.weight
         numbers = {name: weight.numel() for name, weight in self.model.state_dict().items()}
         self.sizes = {name: number for name, number in numbers.items() if name not in self.tied}
-        # Until its turn a weight is one number, seen in the shape it will have: no memory, and PEFT finds its layers.
+        # A weight that is not read yet is one number expanded to its shape: no memory, and PEFT finds its layers.
         self.hollow = torch.zeros(())
         for module in self.model.modules():
-            for name, weight in module._parameters.items():
-                if weight is not None:
-                    module._parameters[name] = torch.nn.Parameter(self.hollow.expand(weight.shape), False)
+            for name, weight in _own_weights(module):
+                module.register_parameter(name, torch.nn.Parameter(self.hollow.expand(weight.shape), False))
         self.grown = hub_files.rows_of(adapter) > len(self.model.get_input_embeddings().weight)
         adapted = loading.attach_adapter(self.model, adapter, low_cpu_mem_usage=True)
         if not isinstance(adapted.base_model, BaseTuner):
             kind = adapted.peft_config["default"].peft_type.value.lower()
-            raise UserError(f"{adapter} is of the kind {kind}, which changes no weights; serve it with PEFT instead.")
+            raise UserError(
+                f"{adapter} is a {kind} adapter, which changes no weights to merge; serve it with PEFT instead."
+            )
         self.ready: dict[str, torch.Tensor] = {}
 
     def match_the_checkpoint(self) -> bool:
-        """Say whether every weight of the model is a tensor of that name in the base's files, of the same size."""
+        """Return whether every weight of the model is a tensor of that name and size in the base's files."""
         return not self.grown and all(name in self.checkpoint.file_of for name in self.sizes)
 
     def untie(self) -> None:
-        """Make two weights of one that the base shares between two layers, where the adapter makes them different."""
+        """Split a weight that the base shares between two layers, where the adapter makes the two different."""
         for name, shared in self.tied.items():
             if not any(map(self._changed_layer, (name, shared))):
                 continue
@@ -191,13 +191,13 @@ class Layers:
                 self.sizes[name] = both[name].numel()
                 self.model.config.tie_word_embeddings = False
 
-    def merged(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every weight with the adapter merged into it, float32, in the order of `sizes`."""
-        for name in console.progress(self.sizes, "merge", unit="weight"):
+    def merged(self, names: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield weights by name with the adapter merged into them, float32, in the shape that each has in the base."""
+        for name in console.progress(names, "merge", unit="weight"):
             yield name, self.ready.pop(name) if name in self.ready else self._merged(name)
 
     def _merged(self, name: str) -> torch.Tensor:
-        """Return a weight; what else its layer holds is kept ready."""
+        """Return a merged weight, float32, in its shape; the other weights of its layer are kept in `ready`."""
         layer = self._changed_layer(name)
         if layer is None:
             weight: torch.Tensor = self._filled(self.model.get_submodule(name.rpartition(".")[0]), name)
@@ -206,7 +206,7 @@ class Layers:
         return self.ready.pop(name)
 
     def _changed_layer(self, name: str) -> str | None:
-        """Return the layer that a weight belongs to, if PEFT has wrapped it."""
+        """Return the path of the layer that a weight belongs to if PEFT has wrapped it, else None."""
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils.other import AuxiliaryTrainingWrapper
 
@@ -218,13 +218,12 @@ class Layers:
         return None
 
     def _merge(self, path: str) -> dict[str, torch.Tensor]:
-        """Return the merged weights of a layer that PEFT has wrapped, and forget the layer."""
+        """Return the merged weights of a layer that PEFT has wrapped, float32, in their shape; free the layer."""
         layer: Any = self.model.get_submodule(path)
-        if not hasattr(layer, "modules_to_save"):  # a whole copy, trained: nothing of the base is left in it
+        if not hasattr(layer, "modules_to_save"):  # such a layer is a trained copy that needs nothing of the base
             for inner in layer.modules():
-                for name in inner._parameters:
-                    weight = self._filled(inner, f"{path}.{name}")
-                    inner._parameters[name] = None if weight is None else torch.nn.Parameter(weight, False)
+                for name, _ in _own_weights(inner):
+                    inner.register_parameter(name, torch.nn.Parameter(self._filled(inner, f"{path}.{name}"), False))
         if hasattr(layer, "unload_and_optionally_merge_module"):
             merged = layer.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
         else:
@@ -234,9 +233,9 @@ class Layers:
         return {f"{path}.{name}": weight for name, weight in merged.state_dict().items()}
 
     def _filled(self, module: torch.nn.Module, name: str) -> Any:
-        """Return a module's own weight: what the adapter brought, or else what the base's files hold under the name."""
-        weight = module._parameters.get(name.rpartition(".")[2], self.hollow)
-        if weight is None or weight.data_ptr() != self.hollow.data_ptr():
+        """Return a module's weight: the adapter's where it stores one, else the tensor of that name in the base."""
+        weight = dict(_own_weights(module)).get(name.rpartition(".")[2], self.hollow)
+        if weight.data_ptr() != self.hollow.data_ptr():
             return weight
         stored = name if name in self.checkpoint.file_of else self.tied[name]
         if not self.base.load_in_4bit:
@@ -245,20 +244,27 @@ class Layers:
         return (_as_quantised(read) if name.removesuffix(".weight") in self.quantised else read).float()
 
 
+def _own_weights(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    """Return name and weight of a module without those of the modules in it."""
+    return list(module.named_parameters(recurse=False, remove_duplicate=False))
+
+
 def config_of(base: Base) -> Any:
-    """Return the configuration of a base. Raises UserError if it cannot be had, or is that of a quantised model."""
+    """Return the configuration of a base. Raises UserError if it cannot be loaded or the model is stored quantised."""
     from transformers import AutoConfig
 
     name = local_model(base.name)
     with loading.stated_errors("model", name):
         config = AutoConfig.from_pretrained(name, revision=base.revision)
     if getattr(config, "quantization_config", None):
-        raise UserError(f"{base.name} is stored quantised, so that no merge is exact; train on its original.")
+        raise UserError(
+            f"{base.name} is stored quantised, so no merge would be exact; train on the model before quantisation."
+        )
     return config
 
 
 def _without_weights(base: Base) -> Any:
-    """Return the model of a base on the meta device: shapes, no numbers."""
+    """Return the model of a base on the meta device: shapes without weights."""
     from transformers import AutoModelForCausalLM
 
     config = config_of(base)
@@ -277,7 +283,7 @@ def _quantised_layers(base: Base) -> set[str]:
 
 
 def _as_quantised(weight: torch.Tensor) -> torch.Tensor:
-    """Return what is left of a weight after NF4 with double quantisation."""
+    """Return a weight after quantising it to NF4 (with double quantisation) and back, same shape and dtype, on CPU."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     codes, state = quantize_4bit(weight.to(hardware.device()), compress_statistics=True, quant_type="nf4")
@@ -288,58 +294,38 @@ def _as_quantised(weight: torch.Tensor) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------- files
 
 
-def write_shards(
-    weights: Iterable[tuple[str, torch.Tensor]],
-    sizes: dict[str, int],
-    folder: Path,
-    dtype: torch.dtype,
-    shard_bytes: int,
-) -> None:
-    """Write weights as they come into files of at most shard_bytes, with an index where there are several.
+def write_shards(layers: Layers, folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
+    """Write the merged weights of layers, one after another, with an index where there are several files.
 
     Args:
-        weights: name and tensor, in the order of sizes.
-        sizes: how many numbers each weight has.
+        layers: what is merged.
         folder: gets model.safetensors, or model-00001-of-00002.safetensors and so on.
-        dtype: what the weights are rounded to.
-        shard_bytes: a single weight may be larger; it gets a file of its own.
+        dtype: dtype that the weights are rounded to.
+        shard_bytes: a file holds no more; a single weight may be larger, and gets a file of its own.
     """
-    refuse_full_disk_for_merge(folder, sum(sizes.values()) * dtype.itemsize, "merged model")
-    plan = plan_shards({name: number * dtype.itemsize for name, number in sizes.items()}, shard_bytes)
-    files = [f"model-{n:05}-of-{len(plan):05}.safetensors" for n in range(1, len(plan) + 1)]
-    files = files if len(plan) > 1 else ["model.safetensors"]
-    following = iter(weights)
-    for file, names in zip(files, plan, strict=True):
-        shard = {name: tensor.to(dtype).contiguous() for _, (name, tensor) in zip(names, following, strict=False)}
+    sizes = {name: number * dtype.itemsize for name, number in layers.sizes.items()}
+    refuse_full_disk_for_merge(folder, sum(sizes.values()), "merged model")
+    plan = split_state_dict_into_shards_factory(
+        sizes, get_storage_size=int, filename_pattern="model{suffix}.safetensors", max_shard_size=shard_bytes
+    )
+    merged = layers.merged([name for names in plan.filename_to_tensors.values() for name in names])
+    for file, names in plan.filename_to_tensors.items():
+        shard = {name: tensor.to(dtype).contiguous() for name, tensor in itertools.islice(merged, len(names))}
         save_file(shard, folder / file, metadata={"format": "pt"})
         shard.clear()
-    if len(plan) > 1:
-        place = {name: file for file, names in zip(files, plan, strict=True) for name in names}
-        index = {"metadata": {"total_size": sum(sizes.values()) * dtype.itemsize}, "weight_map": place}
+    if plan.is_sharded:
+        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         write_whole(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def refuse_full_disk_for_merge(folder: Path, needed: int, what: str) -> None:
-    """Raise UserError unless the disk of a folder has room for the bytes that are needed."""
+    """Raise UserError unless the disk of a folder has `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"the {what} needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left; free some, or "
-            "name another --output_dir."
+            f"the {what} needs {console.size(needed)} and the disk has {console.size(free)} left; free some space, "
+            "or name another --output_dir."
         )
-
-
-def plan_shards(sizes: dict[str, int], shard_bytes: int) -> list[list[str]]:
-    """Return the names of each file's weights, in order: a new file begins where the next weight would be too much."""
-    plan: list[list[str]] = []
-    room = 0
-    for name, size in sizes.items():
-        if not plan or size > room:
-            plan.append([])
-            room = shard_bytes
-        plan[-1].append(name)
-        room -= size
-    return plan
 
 
 # ---------------------------------------------------------------------------------------------- two models compared
@@ -357,15 +343,16 @@ def next_token_log_probabilities(model: Any, prompts: list[list[int]]) -> torch.
 
 @torch.inference_mode()
 def least_likely_choice(name: str, prompts: list[list[int]], written: list[list[int]]) -> float:
-    """Return how far the least likely of written tokens is below the model's own choice at its place.
+    """Return how far the least likely token of given completions is below the model's greedy choice.
 
     Args:
-        name: folder of the model, which is computed in float32.
+        name: folder of the model, which is run in float32.
         prompts: token ids.
-        written: what another program wrote after each, by the same weights.
+        written: token ids that another program generated for each prompt with the same weights.
 
     Returns:
-        The difference of two logits, in standard deviations of all logits at that place; 0.0 where nothing was written.
+        The largest difference of two logits at one position, in standard deviations of all logits at that position;
+        0.0 where nothing was generated.
     """
     model = loading.load_model(name, dtype=torch.float32)
     least = 0.0
@@ -379,11 +366,11 @@ def least_likely_choice(name: str, prompts: list[list[int]], written: list[list[
 
 
 def divergence(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
-    """Return mean Kullback-Leibler divergence KL(reference || other) in nats, and top-1 agreement, over the rows.
+    """Return the mean Kullback-Leibler divergence KL(reference || other) in nats and the top-1 agreement of the rows.
 
     Args:
-        reference: log-probabilities, shape (rows, vocabulary).
-        other: the same for the model compared.
+        reference: log-probabilities, shape (rows, vocabulary), float32.
+        other: the same for the other model.
     """
     kl = (reference.exp() * (reference - other)).sum(-1)
     agreement = (reference.argmax(-1) == other.argmax(-1)).float().mean()

@@ -1,11 +1,11 @@
-"""How byte-level BPE tokenizers split text before merging: the steps of tokenizer.json and llama.cpp's names of them.
+"""Pre-tokenizers of byte-level BPE tokenizers: the steps in tokenizer.json, and llama.cpp's names for them.
 
-GGUF files carry such a name (`tokenizer.ggml.pre`), not the steps. The names are those of src/llama-vocab.cpp.
+GGUF files hold such a name (`tokenizer.ggml.pre`), not the steps. The names are those of src/llama-vocab.cpp.
 """
 
 from typing import Any
 
-GPT2 = "byte level"  # the pattern of GPT-2, built into the step ByteLevel
+GPT2 = "byte level"  # GPT-2's pattern, which is built into the step ByteLevel
 DIGITS = "digits"
 LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -24,7 +24,7 @@ NAMES = {
     (*DEEPSEEK, DEEPSEEK_CHINESE, DIGITS): "deepseek-coder",
 }
 
-# Every name whose splitting is one of the above; llama.cpp names a tokenizer after each model family.
+# Every name that stands for one of the above; llama.cpp names a pre-tokenizer after each model family.
 STEPS = {
     **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais"), (GPT2,)),
     **dict.fromkeys(
@@ -37,7 +37,7 @@ STEPS = {
 
 
 def splitter(llama_cpp_name: str) -> Any:
-    """Return the `tokenizers` pre-tokenizer for a name in a GGUF file; None where the name is not known."""
+    """Return the pre-tokenizer of the library `tokenizers` for a name in a GGUF file; None for an unknown name."""
     from tokenizers import Regex
     from tokenizers import pre_tokenizers as kinds
 

@@ -1,1 +1,1 @@
-"""To the Hub and to editors: pushes, cards, GGUF files."""
+"""Publishing on the Hub and for editors: pushes, cards, GGUF files."""

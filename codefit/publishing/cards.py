@@ -1,7 +1,7 @@
-"""The README.md of what goes to the Hub: data set, adapter, merged model, GGUF files.
+"""Cards for the Hub (README.md) of data sets, adapters, merged models and GGUF files.
 
-A card states what was made of what, by which command, what it changed, and how to use it. It is written from the
-manifests that the stages left, so that nobody has to fill anything in. Metadata follow
+A card states what was made from what, by which command, what it changed, and how to use it. Everything comes from the
+manifests of the stages, so that nothing has to be filled in by hand. The metadata follow
 huggingface.co/docs/hub/model-cards and datasets-cards; results become a `model-index`.
 """
 
@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import console, fim
+from codefit import console, fim, model_files
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
 from codefit.manifest import read_manifest
 from codefit.publishing import editors, provenance
 
-ADAPTED = "adapted"  # the model that a card is about
+ADAPTED = "adapted"  # the role of the model that the card describes
 TAGS = ("code", "code-completion", "codefit")
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
 
@@ -34,20 +34,22 @@ class BenchmarkRow:
 
 
 def read_scores(folder: Path, names: set[str]) -> list[BenchmarkRow]:
-    """Return the rows of a benchmark's scores.json, for the card of the model that was measured.
+    """Return the rows of a benchmark's scores.json, for the card of the measured model.
 
     Args:
-        folder: what benchmarking.py wrote.
-        names: what the model may be called there: its folder, its adapter's, its id on the Hub.
+        folder: the output of benchmarking.py.
+        names: possible names of the model there: its folder, its adapter's folder, its Hub id.
 
     Raises:
-        UserError: the folder holds no scores, or those of another model.
+        UserError: the folder has no scores, or those of another model.
     """
     scores = result_schema.read(folder)
     measured = scores.models[ADAPTED].name if ADAPTED in scores.models else "no adapted model"
     if _place(measured) not in map(_place, names):
-        path = folder / "scores.json"
-        raise UserError(f"{path} measures {measured}, which is another model; name the benchmark of this one.")
+        path = folder / result_schema.FILE
+        raise UserError(
+            f"{path} has the scores of {measured}, not of this model; give the benchmark folder of this model."
+        )
     return [
         BenchmarkRow(benchmark, row)
         for benchmark, result in scores.benchmarks.items()
@@ -86,7 +88,7 @@ def dataset_card(folder: Path, repo_id: str) -> str:
     return _card(
         data,
         _name(repo_id),
-        "Prompts and completions for code models: what stands before a cursor, and what its author wrote next.",
+        "Prompts and completions for code models: the code before a cursor, and what its author wrote next.",
         ("Use it", f"{_code('python', use)}\n\nor train on it: `python train.py --dataset {repo_id}`."),
         ("What it holds", _data(folder)),
         ("How it was made", "\n\n".join(map(_origin, (*provenance.parsed(manifest), manifest))).strip()),
@@ -97,10 +99,10 @@ def adapter_card(folder: Path, repo_id: str, scores: Sequence[BenchmarkRow] = ()
     """Return the card of an adapter folder that train.py wrote.
 
     Args:
-        folder: holds adapter_config.json and the manifest of the training.
-        repo_id: where it goes on the Hub.
+        folder: contains adapter_config.json and the manifest of the training run.
+        repo_id: its repository on the Hub.
         scores: rows of the comparison with the base model.
-        licence: of the base model, which the adapter inherits; "" if it is not known.
+        licence: licence of the base model, which the adapter inherits; "" if it is not known.
     """
     base, revision = provenance.base_model(folder)
     name = provenance.hub_id(base) or "path/to/the/base"
@@ -123,7 +125,7 @@ def merged_card(
     licence: str = "",
     adapter: Path | None = None,
 ) -> str:
-    """Return the card of a whole model, merged or trained from scratch.
+    """Return the card of a full model, merged or trained from scratch.
 
     Args: as for adapter_card; `adapter` is the folder of the adapter that was merged.
     """
@@ -146,10 +148,10 @@ def gguf_card(folder: Path, repo_id: str, merged: str, licence: str = "") -> str
     """Return the card of a folder of GGUF files.
 
     Args:
-        folder: the files, and what editors need.
-        repo_id: where it goes on the Hub.
-        merged: the repository of the model that the files were made of.
-        licence: of the base model; "" if it is not known.
+        folder: the files, with the settings of editors.
+        repo_id: its repository on the Hub.
+        merged: the repository of the model that was converted.
+        licence: licence of the base model; "" if it is not known.
     """
     from huggingface_hub import ModelCardData
 
@@ -172,7 +174,7 @@ def gguf_card(folder: Path, repo_id: str, merged: str, licence: str = "") -> str
     return _card(
         data,
         _name(repo_id),
-        f"[{merged}](https://huggingface.co/{merged}) for llama.cpp and its kin, with the settings of editors.",
+        f"[{merged}](https://huggingface.co/{merged}) for llama.cpp and tools based on it, with editor settings.",
         ("Files", _table(("file", "size"), files)),
         ("Use it", _code("bash", use) + "\n\n`continue.yaml` and `tabby.toml` are ready to be copied."),
         ("Prompt format", _prompt_format(editors.template(infill, "{prefix}", "{suffix}"))),
@@ -182,7 +184,7 @@ def gguf_card(folder: Path, repo_id: str, merged: str, licence: str = "") -> str
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Model:
-    """What a card says of a model; `made` are the manifests of the stages that made it, the training first."""
+    """The facts about a model in a card; `made` holds the manifests of the stages that made it, training first."""
 
     repo_id: str
     base: str
@@ -195,28 +197,28 @@ class _Model:
 
     @property
     def dataset(self) -> str:
-        """The folder or id that the model was trained on."""
+        """The folder or Hub id of the training data."""
         return str(self.made[0].get("dataset") or "")
 
     @property
     def prepared(self) -> dict[str, Any]:
-        """The manifest of the data set, if it lies on this machine."""
+        """The manifest of the data set, if it is on this machine."""
         return read_manifest(Path(self.dataset)) if self.dataset else {}
 
     @property
     def dataset_id(self) -> str:
-        """The id of the data set on the Hub, "" if it was never meant to go there."""
+        """The Hub id of the data set, "" if it has none."""
         return provenance.hub_id(self.dataset) or self.prepared.get("arguments", {}).get("hf_repository") or ""
 
     def metadata(self) -> Any:
-        """Return the metadata; a base or data set that is not on the Hub is left out, since it would be refused."""
+        """Return the metadata, without a base or data set that is not on the Hub, since the Hub would refuse it."""
         from huggingface_hub import EvalResult, ModelCardData
 
         known, dataset = provenance.hub_id(self.base), self.dataset_id
         results = [
             EvalResult(
                 task_type="text-generation",
-                dataset_type=found.benchmark,  # results are grouped by it
+                dataset_type=found.benchmark,  # the Hub groups results by it
                 dataset_name=found.benchmark,
                 metric_type=found.row.metric,
                 metric_name=found.row.label,
@@ -251,7 +253,7 @@ def _linked(name: str) -> str:
 
 
 def _card(data: Any, title: str, sentence: str, *sections: tuple[str, str]) -> str:
-    """Return the card: metadata, title, one sentence, and the sections that have something to say."""
+    """Return the card: metadata, title, one sentence, and all non-empty sections."""
     parts = [f"---\n{data.to_yaml()}\n---", f"# {title}", sentence]
     parts += [f"## {heading}\n\n{text}" for heading, text in sections if text]
     return "\n\n".join(parts) + "\n"
@@ -303,8 +305,8 @@ def _value(found: Score | Difference) -> str:
 
 
 def prompt_format(folder: Path) -> str:
-    """Return how a prompt is built from `{prefix}` and `{suffix}`; without a tokenizer, from the prefix alone."""
-    infill = editors.infill_format(folder) if (folder / "tokenizer.json").is_file() else None
+    """Return the prompt format with `{prefix}` and `{suffix}`; without a tokenizer, only with the prefix."""
+    infill = editors.infill_format(folder) if (folder / model_files.TOKENIZER).is_file() else None
     return editors.template(infill, "{prefix}", "{suffix}")
 
 
@@ -318,7 +320,7 @@ def _prompt_format(prompt_format: str) -> str:
 
 
 def _data(folder: Path) -> str:
-    """Return what a prepared data set holds, where that came from, and what was left out by which rule."""
+    """Return the content of a prepared data set, its sources, and the rejections by rule."""
     splits = provenance.splits(folder)
     if not splits:
         return ""
@@ -336,7 +338,7 @@ def _data(folder: Path) -> str:
 
 
 def _origin(manifest: dict[str, Any]) -> str:
-    """Return the command of a manifest, and the versions it ran with."""
+    """Return the command of a manifest, and the versions of the packages."""
     if "command" not in manifest or "versions" not in manifest:
         return ""
     command = re.sub(r"://[^/@\s]+@", "://***@", shlex.join(["python", *manifest["command"]]))  # name:password@host

@@ -1,4 +1,4 @@
-"""The folder of GGUF files that lies next to a model, with the settings of editors."""
+"""The folder of GGUF files next to a model, with editor settings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,18 +8,20 @@ from codefit import console, outputs
 from codefit.manifest import Manifest, read_manifest, sha256
 from codefit.publishing import editors, gguf, llama_cpp
 
-NO_INFILL = "it knows no fill-in-the-middle, which llama.vscode and llama.vim need: others complete forward only"
+NO_INFILL = (
+    "the model has no fill-in-the-middle, which llama.vscode and llama.vim need; other editors complete forward only"
+)
 
-NOT_TRIED = "not tried in llama.cpp, since xllamacpp is not installed"
+NOT_TRIED = "not checked in llama.cpp, since xllamacpp is not installed"
 
 
 def beside(output: Path) -> Path:
-    """Return where the GGUF files of a model go."""
+    """Return the folder for the GGUF files of a model."""
     return output.with_name(f"{output.resolve().name}-gguf")
 
 
 def refuse(output: Path, overwrite: bool) -> None:
-    """Raise UserError, before any work, if something of the user is where the GGUF files go."""
+    """Raise UserError, before any work, if the folder for the GGUF files exists and may not be replaced."""
     target = beside(output)
     if target.is_symlink() or target.exists():
         outputs.refuse_existing(target, overwrite or "made_of" in read_manifest(target))
@@ -34,18 +36,18 @@ def write(
     overwrite: bool,
     flags: Mapping[str, Any],
 ) -> None:
-    """Write the GGUF files of a whole model unless they are there already, and say how they are served.
+    """Write the GGUF files of a full model unless they already exist, and print how to serve them.
 
     Args:
         model: the folder of the model.
-        output: the folder that the files go next to.
-        repository: of the model on the Hub, which names the files; without it the folder around the output does.
-        kinds: of GGUF file.
-        overwrite: whether files that are there are written again.
-        flags: of the command, for the manifest.
+        output: the folder next to which the files go.
+        repository: the Hub repository of the model, which names the files; otherwise the parent of `output` does.
+        kinds: kinds of GGUF files.
+        overwrite: whether existing files are written again.
+        flags: the flags of the command, for the manifest.
 
     Raises:
-        UserError: as for `gguf.write`; or something else is in the way.
+        UserError: as for `gguf.write`, or the folder exists and may not be replaced.
     """
     target = beside(output)
     made_of = {file.name: sha256(file) for file in sorted(model.glob("model*.safetensors"))}
@@ -67,7 +69,11 @@ def write(
             editors.write(work, files[0], name, infill, editors.special_tokens(model)["eos"], context)
             manifest.update(made_of=made_of, files=files, infill=infill.name if infill else None, context=context)
             manifest.write(work)
-        tried = "read and continued by llama.cpp as by the model" if llama_cpp.is_installed() else NOT_TRIED
+        tried = (
+            "checked in llama.cpp: the same tokens and completions as the model"
+            if llama_cpp.is_installed()
+            else NOT_TRIED
+        )
         console.show(f"\n{', '.join(files)}: {tried}")
     console.show(f"\nexported {target}" + ("" if infill else f"\n         {NO_INFILL}"))
     console.show(f"serve:   {editors.server_command(['-m', str(target / files[0])], infill, context)}")

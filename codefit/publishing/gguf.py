@@ -1,8 +1,8 @@
-"""A model as one GGUF file, which llama.cpp, Ollama, LM Studio and Tabby load.
+"""Conversion of a model to a GGUF file, which llama.cpp, Ollama, LM Studio and Tabby load.
 
-Names of tensors, keys and quantisers come from llama.cpp's own `gguf` package; what is done here is what its converter
-does for five architectures, weight by weight, so that no model is ever in memory. The fill-in-the-middle tokens,
-without which llama.cpp answers no editor, are written from `codefit.fim`.
+Tensor names, keys and quantisers come from llama.cpp's own `gguf` package. This module does the work of its converter
+for five architectures, weight by weight, so that no model is ever in memory as a whole. The fill-in-the-middle tokens,
+which llama.cpp needs to serve an editor, are written from `codefit.fim`.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,7 @@ from codefit import console, model_files
 from codefit.errors import UserError
 from codefit.publishing import gguf_tokenizer
 
-KINDS = ("q8_0", "f16")  # what is offered; f32 is for comparisons
-
-# Transformers' model_type and llama.cpp's name of the architecture.
+# Transformers' model_type, and llama.cpp's name of the architecture.
 ARCHITECTURES = {
     "llama": "LLAMA",
     "qwen2": "QWEN2",
@@ -25,25 +23,25 @@ ARCHITECTURES = {
     "gpt_neox": "GPTNEOX",
     "starcoder2": "STARCODER2",
 }
-UNKNOWN_TO_LLAMA_CPP = ("codegen", "gptj")  # it has no graph for them, a name at most
-# What llama.cpp's graphs compute between the two matrices of a block, whatever a configuration says. Those of GELU
-# differ by less than its own rounding.
+UNKNOWN_TO_LLAMA_CPP = ("codegen", "gptj")  # llama.cpp has no graph for these, at most a name
+# The activation that llama.cpp's graphs use, whatever a configuration says. The variants of GELU differ by less than
+# its rounding.
 GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 SILU = ("silu", "swish")
 ACTIVATIONS = {"llama": SILU, "qwen2": SILU, "phi": GELU, "gpt_neox": GELU, "starcoder2": GELU}
-# Settings that its graphs take for granted: the name, the value, and the default in Transformers.
+# Settings that its graphs assume: the name, the value, and the default in Transformers.
 TAKEN_FOR_GRANTED = {
     "phi": (("qk_layernorm", False, False),),
     "gpt_neox": (("attention_bias", True, True),),
     "starcoder2": (("use_bias", True, True),),
 }
-# The embedding that is the output layer too, where llama.cpp wants one of its own.
+# The embedding that is also the output layer, for architectures in which llama.cpp needs a separate output layer.
 TIED = {"phi": "model.embed_tokens.weight", "gpt_neox": "gpt_neox.embed_in.weight"}
 OUTPUT = "output.weight"
 
 
 def refuse(config: dict[str, Any], tokenizer: Path) -> None:
-    """Raise UserError if there can be no GGUF file of a model, before anything is written.
+    """Raise UserError, before anything is written, if a model cannot be converted to GGUF.
 
     Args:
         config: the content of its config.json.
@@ -52,26 +50,27 @@ def refuse(config: dict[str, Any], tokenizer: Path) -> None:
     kind = config.get("model_type")
     if kind in UNKNOWN_TO_LLAMA_CPP:
         raise UserError(
-            f"llama.cpp cannot run the architecture {kind}, so there is no GGUF file of it; leave --gguf out and serve "
-            "the merged folder with vLLM."
+            f"llama.cpp does not support the architecture {kind}; omit --gguf and serve the merged model with vLLM."
         )
-    converter = "leave --gguf out and convert the merged folder with llama.cpp's convert_hf_to_gguf.py"
+    converter = "omit --gguf and convert the merged model with llama.cpp's convert_hf_to_gguf.py"
     if kind not in ARCHITECTURES:
         raise UserError(
-            f"codefit writes no GGUF file of the architecture {kind}, only of {', '.join(ARCHITECTURES)}; {converter}."
+            f"codefit cannot convert the architecture {kind} to GGUF, only {', '.join(ARCHITECTURES)}; {converter}."
         )
     scaling = _rope(config)["rope_type"]
     if scaling not in {"default", "linear"}:
-        raise UserError(f"codefit writes no GGUF file with rope scaling of the kind {scaling}; {converter}.")
+        raise UserError(f"codefit cannot convert models with {scaling} RoPE scaling to GGUF; {converter}.")
     for name, value in _other_than_llama_cpp(config):
-        raise UserError(f"llama.cpp computes {kind} without regard to {name} = {value}, so that it would be another "
-            "model; leave --gguf out and serve the merged folder with vLLM.")  # fmt: skip
+        raise UserError(
+            f"llama.cpp ignores {name} = {value} of {kind}, so its predictions would differ; "
+            "omit --gguf and serve the merged model with vLLM."
+        )
     if reason := gguf_tokenizer.refusal(tokenizer):
         raise UserError(f"{reason}; {converter}.")
 
 
 def _other_than_llama_cpp(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield name and value of each setting that llama.cpp would compute as if it were another."""
+    """Yield name and value of each setting for which llama.cpp assumes another value."""
     kind = config["model_type"]
     activation = config.get("hidden_act") or config.get("hidden_activation") or ACTIVATIONS[kind][0]
     if activation not in ACTIVATIONS[kind]:
@@ -82,9 +81,9 @@ def _other_than_llama_cpp(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def context_of(config: dict[str, Any]) -> int:
-    """Return how many tokens of context a GGUF file of a model may have.
+    """Return the context window that a GGUF file of a model may have, in tokens.
 
-    llama.cpp lets these architectures see everything. As long as a sliding window covers the whole context, so do they.
+    llama.cpp uses full attention for these architectures. That is equal as long as a sliding window covers the context.
     """
     context = int(config["max_position_embeddings"])
     window = config.get("sliding_window")
@@ -96,10 +95,10 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
     """Write the model in a folder as a GGUF file.
 
     Args:
-        folder: a whole model, as merge_lora.py writes it.
-        file: where it goes.
-        kind: of the matrices: "q8_0" (8 bits, in blocks of 32), "f16" or "f32"; vectors are float32.
-        name: of the model, for the metadata.
+        folder: a full model, as written by merge_lora.py.
+        file: the output file.
+        kind: type of the matrices: "q8_0" (8 bits, in blocks of 32), "f16" or "f32"; vectors are float32.
+        name: name of the model, for the metadata.
 
     Raises:
         UserError: the architecture, its rope scaling or its tokenizer has no equivalent, or the disk is full.
@@ -127,7 +126,7 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
             place = names.get_name(each, try_suffixes=(".weight", ".bias"))
             if place is None:
                 raise UserError(
-                    f"{folder} holds {each}, which {config['model_type']} has not; merge the adapter again."
+                    f"{folder} has the weight {each}, unknown for {config['model_type']}; merge the adapter again."
                 )
             stored[place] = each
     if config.get("tie_word_embeddings") and config["model_type"] in TIED:
@@ -160,7 +159,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """Return theta, kind and share of rotated dimensions, wherever this version of Transformers has put them."""
+    """Return RoPE theta, scaling type and share of rotated dimensions, for any version of Transformers."""
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     rope.setdefault("rope_type", rope.get("type", "default"))
     rope.setdefault("rope_theta", config.get("rope_theta", config.get("rotary_emb_base", 10000.0)))
@@ -169,7 +168,7 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _heads(config: dict[str, Any]) -> tuple[int, int, int]:
-    """Return how many heads ask, how many answer, and the width of one."""
+    """Return the number of query heads, of key/value heads, and the dimension of a head."""
     asking = config["num_attention_heads"]
     answering = config.get("num_key_value_heads") or asking
     return asking, answering, config.get("head_dim") or config["hidden_size"] // asking
@@ -207,14 +206,14 @@ def _add_shape(writer: Any, config: dict[str, Any]) -> None:
 
 
 def _is_left_out(name: str, config: dict[str, Any]) -> bool:
-    """Say whether a tensor is computed by llama.cpp itself, or the same as another."""
+    """Return whether a tensor is not stored because llama.cpp computes it or it equals another one."""
     computed = name.endswith((".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"))
     is_head = name in ("lm_head.weight", "embed_out.weight")
     return computed or (is_head and bool(config.get("tie_word_embeddings")))
 
 
 def _type_of(shape: list[int], kind: str) -> Any:
-    """Return how a tensor is stored: vectors exactly, matrices as asked, or in 16 bits where no block fits."""
+    """Return the storage type of a tensor: float32 for vectors, `kind` for matrices, float16 if blocks do not fit."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     if len(shape) == 1:
@@ -224,13 +223,13 @@ def _type_of(shape: list[int], kind: str) -> Any:
 
 
 def _laid_out(name: str, weight: np.ndarray, config: dict[str, Any]) -> np.ndarray:
-    """Return a weight with its rows in llama.cpp's order."""
+    """Return a weight of shape (rows, ...), same shape and dtype, with its rows in llama.cpp's order."""
     asking, answering, width = _heads(config)
     if config["model_type"] == "llama" and (".q_proj." in name or ".k_proj." in name):
-        # Transformers rotates the first half of a head against the second, llama.cpp's Llama every two neighbours
+        # Transformers rotates the first half of a head with the second, llama.cpp's Llama pairs of neighbours
         heads = asking if ".q_proj." in name else answering
         return weight.reshape(heads, 2, width // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
     if config["model_type"] == "gpt_neox" and ".query_key_value." in name:
-        # head by head (query, key, value) becomes all queries, all keys, all values
+        # from (query, key, value) per head to all queries, all keys, all values
         return weight.reshape(asking, 3, width, *weight.shape[1:]).swapaxes(0, 1).reshape(weight.shape)
     return weight

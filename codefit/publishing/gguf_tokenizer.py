@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codefit import exact_text
-from codefit.exact_text import MARK
+from codefit import tokenization
 from codefit.modeling.pre_tokenizers import DIGITS, GPT2, NAMES
 from codefit.publishing import editors
+from codefit.tokenization import MARK
 
 LOOKS_WORDS_UP = "llama-bpe"
 SENTENCEPIECE = "llama"  # llama.cpp's name of tokenizers with scores; the others are "gpt2"
@@ -26,14 +26,16 @@ def refusal(folder: Path) -> str | None:
         folder: of a model.
     """
     if _is_sentencepiece(folder):
-        return None if _scores_say_all(folder) else "the tokenizer merges in an order that no scores give"
+        return (
+            None if _scores_say_all(folder) else "llama.cpp's scores cannot express the order of the tokenizer's merges"
+        )
     splitting = pre_tokenizer(folder)
     if splitting is None:
-        return "the tokenizer splits text in a way that codefit cannot state to llama.cpp"
+        return "llama.cpp has no pre-tokenizer that codefit can name for this tokenizer"
     if not _words_are_merged(folder, splitting):
         return (
-            "the tokenizer has words that no merges lead to and says by ignore_merges whether they count, which "
-            "llama.cpp decides otherwise"
+            "the vocabulary has words that no merges produce, and llama.cpp does not follow the tokenizer's setting "
+            "ignore_merges for them"
         )
     return None
 
@@ -48,7 +50,7 @@ def _is_sentencepiece(folder: Path) -> bool:
     if model["type"] != "BPE" or not model.get("byte_fallback") or not model["vocab"].keys() >= BYTES:
         return False
     normalizer, splitter = content.get("normalizer"), content.get("pre_tokenizer")
-    changes = exact_text.steps(normalizer, "normalizers")
+    changes = tokenization.steps(normalizer, "normalizers")
     marks = [step for step in changes if step["type"] == "Replace"]
     if any(step["type"] not in ("Prepend", "Replace") for step in changes):
         return False
@@ -98,7 +100,7 @@ def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def pre_tokenizer(folder: Path) -> str | None:
-    """Return llama.cpp's name for the way a byte-level BPE tokenizer splits text, None if it has no name for it."""
+    """Return llama.cpp's name for the pre-tokenizer of a byte-level BPE tokenizer, None if it has no name for it."""
     content = editors.read_tokenizer(folder)
     step = content.get("pre_tokenizer") or {}
     steps = tuple(_steps(step.get("pretokenizers", [step])))
@@ -159,7 +161,7 @@ def add(writer: Any, folder: Path, words: int) -> None:
         writer.add_tokenizer_model(SENTENCEPIECE)
         writer.add_tokenizer_pre("default")
         writer.add_token_scores([scores.get(texts.get(number, ""), 0.0) for number in range(words)])
-        writer.add_add_space_prefix(bool(exact_text.prefix_of(content)))
+        writer.add_add_space_prefix(bool(tokenization.prefix_of(content)))
     else:
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(pre_tokenizer(folder))

@@ -1,8 +1,8 @@
-"""A GGUF file in llama.cpp itself, where the package xllamacpp is installed: it must read and write as the model does.
+"""Check a GGUF file in llama.cpp, if xllamacpp is installed: tokens and completions must equal the model's.
 
-The server of llama-server, which that package holds, is run on the loopback interface, as an editor finds it. It
-computes as Transformers does: keys and values in float32, and no flash attention, which rounds on the way. It has a
-process of its own, which can be killed: in a process that goes on, ending it can wait for ever.
+The llama-server in that package runs on the loopback interface, as for an editor. It computes like Transformers: the KV
+cache in float32, and no flash attention, which rounds intermediate results. It runs in a separate process that can be
+killed, because stopping it inside a running process can hang.
 """
 
 import importlib.util
@@ -30,23 +30,23 @@ TEXTS = (
     *(*PROMPTS, "if x == 0:\n\treturn", "  two  spaces\t\ttabs\r\n\n\n", "it's don't WE'LL", "x1234567890.5e-3"),
     *("\u00e9\u00fc\u00df \u00bfqu\u00e9?", "<s></s> [x] !="),
 )
-# How much less likely than the model's own choice a token of llama.cpp may be, in standard deviations of the logits:
-# what rounding to these types can turn. A token of another model is about four less likely.
+# How far the logit of llama.cpp's token may be below that of the model's choice, in standard deviations of the logits:
+# the effect of rounding to these types. A token of another model is about four below.
 MAY_BE_LESS = {"f32": 0.05, "f16": 0.05, "q8_0": 0.2}
 
 
 def is_installed() -> bool:
-    """Return whether GGUF files can be tried."""
+    """Return whether GGUF files can be checked."""
     return importlib.util.find_spec("xllamacpp") is not None
 
 
 def refuse_another_model(file: Path, kind: str, folder: Path) -> None:
-    """Raise UserError if llama.cpp does not load a file, or reads or continues text otherwise than the model does.
+    """Raise UserError if llama.cpp does not load a file, or tokenises or continues text differently from the model.
 
     Args:
         file: the GGUF file.
-        kind: how its matrices are stored.
-        folder: of the model that it was made of.
+        kind: storage type of its matrices.
+        folder: the folder of the model that was converted.
     """
     from codefit.modeling import loading, merging
 
@@ -55,22 +55,22 @@ def refuse_another_model(file: Path, kind: str, folder: Path) -> None:
     for text, ids in zip(TEXTS, encoder.first_ids(TEXTS), strict=True):
         if server.tokens(text) != ids:
             raise UserError(
-                f"llama.cpp splits text into other tokens than the tokenizer of {folder} (first seen in {text!a}), so "
-                "no GGUF file is kept; leave --gguf out and serve the merged folder with vLLM."
+                f"llama.cpp tokenises text differently from the tokenizer of {folder} (for example {text!a}), so "
+                "no GGUF file was kept; omit --gguf and serve the merged model with vLLM."
             )
     prompts = [encoder.prompt_ids(prompt) for prompt in PROMPTS]
     written = [server.greedy(prompt, NEW_TOKENS) for prompt in prompts]
     least = merging.least_likely_choice(str(folder), prompts, written)
     if not least <= MAY_BE_LESS[kind]:
         raise UserError(
-            f"llama.cpp continues prompts otherwise than {folder} with the GGUF file that was made of it (a token that "
-            f"is {least:.2f} standard deviations less likely than the model's choice, {MAY_BE_LESS[kind]} allowed), so "
-            "it is not kept; leave --gguf out and serve the merged folder with vLLM."
+            f"llama.cpp continues prompts with the GGUF file differently from {folder} (a token whose logit is "
+            f"{least:.2f} standard deviations below that of the model's choice, {MAY_BE_LESS[kind]} allowed), so "
+            "it was not kept; omit --gguf and serve the merged model with vLLM."
         )
 
 
 class LlamaServer:
-    """A GGUF file, served until the object is deleted."""
+    """A server of a GGUF file that runs until the object is deleted."""
 
     def __init__(self, file: Path, context: int = CONTEXT) -> None:
         self.process = subprocess.Popen(
@@ -84,14 +84,14 @@ class LlamaServer:
         assert self.process.stdout is not None
         self.address = next((line.strip() for line in self.process.stdout if line.startswith("http")), "")
         if not self.address:
-            raise UserError(f"llama.cpp does not load {file.name}, so it is not kept; leave --gguf out.")
+            raise UserError(f"llama.cpp does not load {file.name}, so it was not kept; omit --gguf.")
 
     def __del__(self) -> None:
         self.process.kill()
         self.process.communicate()
 
     def post(self, path: str, **body: Any) -> Any:
-        """Return the answer to a request, or the error that the server gives: {"error": {"code": 501, ...}}."""
+        """Return the response to a request, or the server's error: {"error": {"code": 501, ...}}."""
         request = urllib.request.Request(
             self.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
@@ -102,22 +102,22 @@ class LlamaServer:
             return json.load(error)
 
     def tokens(self, text: str, *, bos: bool = False) -> list[int]:
-        """Return the ids of a text; sentinels in it are text."""
+        """Return the token ids of a text; sentinels in it are plain text."""
         answer = self.post("/tokenize", content=text, add_special=bos, parse_special=False)
         return [int(token) for token in answer["tokens"]]
 
     def greedy(self, prompt: list[int], new_tokens: int) -> list[int]:
-        """Return the likeliest tokens after a prompt, end-of-sequence included."""
+        """Return the greedy completion of a prompt as token ids, including end-of-sequence."""
         asked = {"n_predict": new_tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False}
         return [int(token) for token in self.post("/completion", prompt=prompt, **asked)["tokens"]]
 
 
 def serve(file: str, context: int) -> None:
-    """Serve a GGUF file, say where, and end when nobody holds the other end of standard input any more."""
+    """Serve a GGUF file, print the address, and exit when standard input is closed."""
     import xllamacpp
 
     words = shlex.split(editors.server_command(["-m", file], None, context))[1:]
-    printed = dict(zip(words[::2], words[1::2], strict=True))  # what the export tells the user to write
+    printed = dict(zip(words[::2], words[1::2], strict=True))  # as in the command that the export prints
     settings = xllamacpp.CommonParams()
     settings.model.path = printed["-m"]
     settings.n_ctx, settings.n_batch = int(printed["--ctx-size"]), int(printed["--batch-size"])

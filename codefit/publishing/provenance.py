@@ -1,4 +1,4 @@
-"""Where a data set or a model came from: what the manifests of the stages say, in the terms of the Hub."""
+"""The origin of a data set or model, from the manifests of the stages, in the terms of the Hub."""
 
 import collections
 from pathlib import Path
@@ -10,7 +10,7 @@ from codefit import model_files, records
 from codefit.manifest import Source, read_manifest
 from codefit.modeling import hub_files
 
-# The identifiers that huggingface.co/docs/hub/repositories-licenses lists and code is often under.
+# The identifiers in huggingface.co/docs/hub/repositories-licenses that are common for code.
 HUB_LICENCES = """
     afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0
     cc-by-4.0 cc-by-sa-4.0 cc0-1.0 ecl-2.0 epl-1.0 epl-2.0 eupl-1.2 gemma gpl-2.0 gpl-3.0 isc lgpl-2.1 lgpl-3.0 llama2
@@ -19,8 +19,8 @@ HUB_LICENCES = """
 
 
 def base_model(folder: Path) -> tuple[str, str]:
-    """Return name and revision of the base of an adapter or a merged model; ("", "") for one from scratch."""
-    config = folder / "adapter_config.json"
+    """Return name and revision of the base of an adapter or merged model; ("", "") for a model from scratch."""
+    config = folder / model_files.ADAPTER_CONFIG
     if config.is_file():
         content = model_files.adapter_config(config)
         return content.base_model_name_or_path or "", content.revision or ""
@@ -29,19 +29,19 @@ def base_model(folder: Path) -> tuple[str, str]:
 
 
 def hub_id(name: str) -> str:
-    """Return a name if it is an id on the Hub, "" if it is a local path: one that exists, or in codefit's folders."""
+    """Return a name if it is a Hub id, "" if it is a local path: one that exists, or in codefit's folders."""
     local = Path(name).exists() or name.startswith(("data/", "outputs/"))
     return name if hub_files.is_hub_id(name) and not local else ""
 
 
 def hub_licence(spdx: str) -> str:
-    """Return the Hub's identifier for an SPDX one: GPL-3.0-or-later is gpl-3.0, what the Hub does not list is other."""
+    """Return the Hub's identifier for an SPDX one: GPL-3.0-or-later is gpl-3.0, one that it does not list is other."""
     name = spdx.lower().removesuffix("-only").removesuffix("-or-later").removesuffix("+")
     return name if name in HUB_LICENCES.split() else "other"
 
 
 def parsed(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the manifests that parse_data.py wrote for the inputs of a prepared data set."""
+    """Return the manifests of parse_data.py for the inputs of a prepared data set."""
     return [read_manifest(Path(path)) for path in manifest.get("inputs", {})]
 
 
@@ -52,7 +52,7 @@ def sources(manifest: dict[str, Any]) -> list[Source]:
 
 
 def splits(folder: Path) -> dict[str, int]:
-    """Return the rows of each split."""
+    """Return the number of rows of each split."""
     paths = {split: folder / f"{split}.jsonl" for split in records.SPLITS}
     return {split: _lines(path) for split, path in paths.items() if path.is_file()}
 
@@ -63,7 +63,7 @@ def _lines(path: Path) -> int:
 
 
 def rejections(folder: Path) -> list[tuple[str, str, int]]:
-    """Return where, why and how often something was left out on the way from the sources to the pairs."""
+    """Return (stage, reason, count) for everything rejected or skipped between the sources and the pairs."""
     manifest = read_manifest(folder)
     rows = [
         ("files, parse_data.py", rule, count)
@@ -81,6 +81,6 @@ def rejections(folder: Path) -> list[tuple[str, str, int]]:
 
 
 def languages(manifest: dict[str, Any]) -> list[str]:
-    """Return the programming languages of a prepared data set, as far as its stages were told."""
+    """Return the programming languages of a prepared data set that the flags of its stages name."""
     asked = [stage.get("arguments", {}).get("language") or [] for stage in (manifest, *parsed(manifest))]
     return list(dict.fromkeys(name for names in asked for name in names))

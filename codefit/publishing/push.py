@@ -1,7 +1,7 @@
-"""The Hub: find out before long work whether a push can succeed, and push a folder as one commit.
+"""Pushes to the Hub: check before long work whether a push can succeed, and push a folder as one commit.
 
-Everything is saved locally before a push begins. A push that fails is an error of one sentence with the command that
-continues it; pushing again what is already there makes no commit.
+Everything is saved locally before a push begins. A failed push is an error of one sentence with the command that
+continues it. Pushing files that are already there makes no commit.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from codefit import console
 from codefit.curation import secrets
 from codefit.errors import UserError
+from codefit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, GENERATION_CONFIG, INDEX
 from codefit.modeling import hub_files
 from codefit.outputs import write_whole
 from codefit.publishing import cards, hub_client, provenance
@@ -25,27 +26,27 @@ from codefit.publishing.hub_client import Kind
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-# Weights travel as safetensors only. These are pickles and what training keeps for itself.
+# Only safetensors are pushed as weights. These are pickles, and files that only training needs.
 NEVER_PUSHED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "checkpoint-*/*", "runs/*")
-# What makes the root of a repository a model. An adapter and whole weights side by side would be loaded as one model.
+# The files that make the root of a repository a model. An adapter next to full weights would be loaded as one model.
 ROOT_OF_A_MODEL = (
-    *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
-    *("adapter_config.json", "adapter_model.safetensors"),
+    *(CONFIG, GENERATION_CONFIG, "model*.safetensors", INDEX),
+    *(ADAPTER_CONFIG, ADAPTER_WEIGHTS),
 )
 
 
 def check_repository(repo_id: str, kind: Kind, *, private: bool | None = None, create: bool = True) -> None:
-    """Make sure that a later push can succeed; the repository is created if it is not there yet.
+    """Check that a later push can succeed; the repository is created if it does not exist.
 
     Args:
         repo_id: `owner/name` on the Hub.
         kind: "model" or "dataset".
-        private: what the repository must be; None takes it as it is, and the Hub's default for a new one.
-        create: False changes nothing on the Hub: a repository that is not there yet is not tried.
+        private: the visibility that the repository must have; None accepts either, and the Hub's default for a new one.
+        create: False changes nothing on the Hub; a repository that does not exist is not checked then.
 
     Raises:
         UserError: the id is not valid, there is no token, it is not accepted or may not write to the repository, or
-            the repository exists and is not as private as was asked.
+            the visibility of the repository is not as requested.
     """
     check_id(repo_id)
 
@@ -60,10 +61,10 @@ def check_repository(repo_id: str, kind: Kind, *, private: bool | None = None, c
 
 
 def check_id(repo_id: str) -> None:
-    """Raise UserError unless a text can be the id of a repository."""
+    """Raise UserError unless a text is a valid repository id."""
     if repo_id.count("/") != 1 or not hub_files.is_hub_id(repo_id):
         raise UserError(
-            f"{repo_id!r} cannot be a repository on the Hub; write it as owner/name, "
+            f"{repo_id!r} is not a valid Hub id; write it as owner/name, "
             "with letters, digits and single '-', '_' or '.' only."
         )
 
@@ -72,14 +73,14 @@ def push_dataset(folder: Path, repo_id: str, *, private: bool | None = None) -> 
     """Scan a prepared data set for secrets, write its card, push it; return the URL of the commit.
 
     Raises:
-        UserError: a file holds a secret (nothing is pushed), or the push failed.
+        UserError: a file contains a secret (nothing is pushed), or the push failed.
     """
     findings = list(secrets.scan(folder))
     if findings:
         first = findings[0]
         more = f" (and {len(findings) - 1} more lines with secrets)" if len(findings) > 1 else ""
         raise UserError(
-            f"{folder / first.path}:{first.line} holds what looks like a {first.kind}{more}, so nothing was pushed; "
+            f"{folder / first.path}:{first.line} contains what looks like a {first.kind}{more}, so nothing was pushed; "
             "revoke it, remove it from the source and run the stages again."
         )
     _write_card(folder, cards.dataset_card(folder, repo_id))
@@ -95,12 +96,12 @@ def push_adapter(
 ) -> str:
     """Write the card of an adapter folder and push it; return the URL of the commit.
 
-    Whole weights at the root of the repository give way; its history keeps them.
+    Full weights at the root of the repository are removed; its history keeps them.
 
     Raises:
         UserError: the folder is not an adapter, or the push failed.
     """
-    _require(folder, "adapter_config.json", "adapter_model.safetensors", made_by="train.py")
+    _require(folder, ADAPTER_CONFIG, ADAPTER_WEIGHTS, made_by="train.py")
     _write_card(folder, cards.adapter_card(folder, repo_id, scores, _licence_of_base(folder)))
     message = "Adapter trained with codefit"
     return push_folder(folder, repo_id, "model", message=message, private=private, replaced=ROOT_OF_A_MODEL)
@@ -114,26 +115,26 @@ def push_merged(
     private: bool | None = None,
     scores: Sequence[cards.BenchmarkRow] = (),
 ) -> str:
-    """Write the card of a whole model and push it; return the URL of the commit.
+    """Write the card of a full model and push it; return the URL of the commit.
 
     Args:
-        folder: what merge_lora.py wrote, or train.py with --from_scratch.
+        folder: written by merge_lora.py, or by train.py with --from_scratch.
         repo_id: `owner/name` on the Hub.
         adapter: the folder of the adapter that was merged; it is pushed first, into `adapter/`. An adapter at the
-            root of the repository gives way.
+            root of the repository is removed.
         private: as for `check_repository`.
         scores: rows of the comparison with the base model, for the card.
 
     Raises:
-        UserError: the folder is not a whole model, or the push failed.
+        UserError: the folder is not a full model, or the push failed.
     """
-    _require(folder, "config.json", "model*.safetensors", "tokenizer*", made_by="merge_lora.py")
+    _require(folder, CONFIG, "model*.safetensors", "tokenizer*", made_by="merge_lora.py")
     licence = _licence_of_base(adapter or folder)
     _write_card(folder, cards.merged_card(folder, repo_id, scores, licence, adapter))
     message = "Model made with codefit"
     pushes = [Push(folder, repo_id, "model", message, private, replaced=ROOT_OF_A_MODEL)]
     if adapter:
-        _require(adapter, "adapter_config.json", "adapter_model.safetensors", made_by="train.py")
+        _require(adapter, ADAPTER_CONFIG, ADAPTER_WEIGHTS, made_by="train.py")
         pushes.insert(0, Push(adapter, repo_id, "model", message, private, "adapter", ignored=["README.md"]))
     return _push(pushes)
 
@@ -142,14 +143,14 @@ def push_gguf(folder: Path, repo_id: str, *, merged: str, model: Path, private: 
     """Write the card of a folder of GGUF files and push it; return the URL of the commit.
 
     Args:
-        folder: what merge_lora.py wrote with --gguf.
+        folder: written by merge_lora.py with --gguf.
         repo_id: `owner/name` on the Hub.
-        merged: the repository of the model that they were made of.
+        merged: the repository of the model that was converted.
         model: the folder of that model, or of its adapter.
         private: as for `check_repository`.
 
     Raises:
-        UserError: the folder holds no GGUF file, or the push failed.
+        UserError: the folder has no GGUF file, or the push failed.
     """
     _require(folder, "*.gguf", "Modelfile", made_by="merge_lora.py --gguf")
     _write_card(folder, cards.gguf_card(folder, repo_id, merged, _licence_of_base(model)))
@@ -170,7 +171,7 @@ def push_folder(
     """Push a folder as one commit and return its URL; the arguments are those of `Push`.
 
     Raises:
-        UserError: the push failed; says why, and with which command to continue.
+        UserError: the push failed; the message has the reason and the command to continue with.
     """
     return _push([Push(folder, repo_id, kind, message, private, path_in_repo, ignored, replaced)])
 
@@ -180,14 +181,14 @@ class Push:
     """A commit to make.
 
     Attributes:
-        folder: the files; pickles, checkpoints and optimizer states among them are left out, and named on stderr.
-        repo_id: `owner/name` on the Hub; created if it is not there.
+        folder: the files; pickles, checkpoints and optimizer states are left out, and listed on stderr.
+        repo_id: `owner/name` on the Hub; created if it does not exist.
         kind: "model" or "dataset".
         message: the message of the commit.
         private: as for `check_repository`.
-        path_in_repo: the folder in the repository; its root when None.
+        path_in_repo: the folder in the repository; None is its root.
         ignored: patterns of further files to leave out.
-        replaced: patterns of files that are removed from the repository unless they are pushed.
+        replaced: patterns of files to remove from the repository unless they are pushed.
     """
 
     folder: Path
@@ -200,11 +201,11 @@ class Push:
     replaced: Sequence[str] = ()
 
     def make(self) -> str:
-        """Make the commit, trying again what may pass, and return its URL."""
+        """Make the commit, with retries of temporary failures, and return its URL."""
         return hub_client.patiently(functools.partial(self.attempt, hub_client.connect()))
 
     def attempt(self, api: "HfApi") -> str:
-        """Open the repository, upload what it does not have, commit; return the URL of the commit."""
+        """Open the repository, upload the files that it lacks, commit; return the URL of the commit."""
         commit = api.upload_folder(
             folder_path=self.folder,
             path_in_repo=self.path_in_repo,
@@ -213,7 +214,7 @@ class Push:
             commit_message=self.message,
             ignore_patterns=self.patterns_left_out(),
             delete_patterns=self.patterns_removed() or None,
-            # with its parent named, a commit whose answer was lost is not made a second time
+            # naming the parent prevents a second commit if the answer to the first was lost
             parent_commit=hub_client.open_repository(api, self.repo_id, self.kind, self.private),
         )
         return commit.commit_url
@@ -248,12 +249,12 @@ def _push(pushes: Sequence[Push]) -> str:
         check_id(push.repo_id)
         left_out = push.left_out()
         if len(left_out) == len(push.files()):
-            raise UserError(f"{push.folder} holds nothing to push; give the folder that a stage wrote.")
+            raise UserError(f"{push.folder} has nothing to push; give the output folder of a stage.")
         if left_out:
             console.show(f"left out of the push: {_some(left_out)}", file=sys.stderr)
     for number, push in enumerate(pushes):
         commands = " && ".join(rest.command() for rest in pushes[number:])
-        saved = f"all files are safe in that folder; continue with: {commands}"
+        saved = f"all files are saved in that folder; continue with: {commands}"
         what = f"{push.folder} was not pushed to {push.repo_id}"
         url = hub_client.explained(push.make, push.repo_id, what, saved)
     return url
@@ -267,7 +268,7 @@ def _some(names: Sequence[str]) -> str:
 def _require(folder: Path, *patterns: str, made_by: str) -> None:
     for pattern in patterns:
         if not any(folder.glob(pattern)):
-            raise UserError(f"{folder} holds no {pattern}; give the folder that {made_by} wrote.")
+            raise UserError(f"{folder} has no {pattern}; give the folder that {made_by} wrote.")
 
 
 def _write_card(folder: Path, text: str) -> None:
@@ -275,7 +276,7 @@ def _write_card(folder: Path, text: str) -> None:
 
 
 def _licence_of_base(folder: Path) -> str:
-    """Return the licence that the base model's own card states, "" where it cannot be had."""
+    """Return the licence in the card of the base model, "" if it is not available."""
     base = provenance.hub_id(provenance.base_model(folder)[0])
     if not base:
         return ""

@@ -1,1 +1,1 @@
-"""The metrics and the statistics of their differences."""
+"""Metrics, and the statistics of scores and their differences."""

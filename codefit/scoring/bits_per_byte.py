@@ -21,7 +21,7 @@ class BitsPerByte(Metric):
     is_ratio = True
 
     def applies(self, items: Sequence[Prediction]) -> bool:
-        """Return whether the nats of every item were measured, for at least one token in all."""
+        """Return whether the nats of every item were measured, with at least one token in total."""
         return likelihoods_are_known(items)
 
     def of_item(self, item: Prediction) -> tuple[float, float]:
@@ -33,7 +33,7 @@ class BitsPerByte(Metric):
         return np.asarray(mean(sums) / math.log(2))
 
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made."""
+        """Return the signature of a value of n items."""
         return f"{self.name}|of:references|bytes:utf-8|mean:bytes|round:none|n:{n}"
 
 

@@ -1,31 +1,30 @@
-"""BLEU of the corpus as CodeXGLUE defines it: tokens between white space, orders 1 to 4, add-one on all four orders.
+"""Corpus BLEU as CodeXGLUE defines it: white-space tokens, orders 1 to 4, add-one smoothing of all four orders.
 
-The n-grams are counted by sacrebleu. Its own values are different: its tokenizers are made for prose (the same
-predictions get 2 to 6 points more with them), and its add-k smoothing leaves out order 1.
+The n-grams are counted by sacrebleu. Its own scores differ: its tokenizers are made for prose (the same predictions
+get 2 to 6 points more with them), and its add-k smoothing excludes order 1.
 Definition: Papineni et al., ACL 2002; smoothing after Lin and Och, COLING 2004, on every order.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 
 import numpy as np
 
 from codefit.scoring import ngrams
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 from codefit.scoring.statistics import Array
 
 ORDER = 4
-LIBRARY = f"sacrebleu {importlib.metadata.version('sacrebleu')}"
+LIBRARY = library("sacrebleu")
 
 
 class Bleu(TextMetric):
-    """BLEU of the corpus in percent."""
+    """Corpus BLEU in percent."""
 
     name = "bleu"
     label = "BLEU"
 
     def of_pair(self, prediction: str, reference: str) -> tuple[float, ...]:
-        """Return 4 counts of matching n-grams, 4 of all n-grams of the prediction, and the tokens of both texts."""
+        """Return 4 counts of matching n-grams, 4 of the prediction's n-grams, and the token counts of both texts."""
         found, found_tokens = ngrams.of_words(prediction, ORDER)
         wanted, wanted_tokens = ngrams.of_words(reference, ORDER)
         matches = [0] * ORDER
@@ -35,20 +34,20 @@ class Bleu(TextMetric):
         return (*matches, *totals, found_tokens, wanted_tokens)
 
     def batch(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
-        """Return `of_pair` of n predictions, shape (n, 10), float64, many times as fast."""
+        """Return `of_pair` for n predictions, shape (n, 10), float64, many times as fast."""
         return ngrams.in_batches(self._block, predictions, references)
 
     def _block(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
-        """Return `of_pair` of n predictions that are sorted together, shape (n, 10), float64."""
+        """Return `of_pair` for n predictions that are sorted together, shape (n, 10), float64."""
         found, wanted = ([text.split() for text in texts] for texts in (predictions, references))
         counts = ngrams.counts(found, wanted, ORDER, self._shared)
         return np.column_stack([counts[..., 2], counts[..., 0], counts[:, 0, :2]])
 
     def _shared(self, found: list[list[str]], wanted: list[list[str]]) -> Array:
-        """Return how many n-grams of each order n token lists share, shape (n, 4), float64."""
+        """Return the number of shared n-grams of each order for n pairs of token lists, shape (n, 4), float64."""
         n = len(found)
         texts = [*found, *wanted]
-        known: list[dict[str, int]] = [{} for _ in range(n)]  # a token's number is that of its first place in its item
+        known: list[dict[str, int]] = [{} for _ in range(n)]  # the number of a token is its first position in the item
         ids = [known[at % n].setdefault(token, len(known[at % n])) for at, text in enumerate(texts) for token in text]
         base = max(map(len, known))
         if not ngrams.fit(n, base, ORDER):  # too many different tokens in one item
@@ -64,7 +63,7 @@ class Bleu(TextMetric):
         return np.where(found > 0, 100 * np.exp(precision + brevity), 0.0)
 
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made."""
+        """Return the signature of a value of n items."""
         return f"{self.name}|tok:whitespace|order:4|smooth:add-1-all|pp:none|round:none|n:{n}|lib:{LIBRARY}"
 
 

@@ -1,32 +1,31 @@
-"""chrF2 of the corpus: F-score of character n-grams of orders 1 to 6, recall weighing twice; sacrebleu's definition.
+"""Corpus chrF2: F-score of character n-grams of orders 1 to 6 with recall weighted twice; sacrebleu's definition.
 
-Source: M. Popović, WMT 2015; orders without an n-gram on one of the two sides are left out, as in sacrebleu.
+Source: M. Popović, WMT 2015; orders for which one of the texts has no n-gram are left out, as in sacrebleu.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codefit.scoring import ngrams
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 from codefit.scoring.statistics import Array
 
 ORDER = 6
 BETA = 2
-LIBRARY = f"sacrebleu {importlib.metadata.version('sacrebleu')}"
+LIBRARY = library("sacrebleu")
 
 
 class ChrF(TextMetric):
-    """chrF of the corpus in percent."""
+    """Corpus chrF in percent."""
 
     name = "chrf"
     label = "chrF"
     size = 1  # characters of the reference
 
     def of_pair(self, prediction: str, reference: str) -> tuple[float, ...]:
-        """Return for each order the n-grams of the prediction, of the reference, and of both: 18 counts."""
+        """Return, for each order, the n-gram counts of the prediction, of the reference, and shared: 18 counts."""
         counts: list[float] = []
         both = zip(ngrams.of_characters(prediction, ORDER), ngrams.of_characters(reference, ORDER), strict=True)
         for found, wanted in both:
@@ -35,18 +34,18 @@ class ChrF(TextMetric):
         return tuple(counts)
 
     def batch(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
-        """Return `of_pair` of n predictions, shape (n, 18), float64, many times as fast."""
+        """Return `of_pair` for n predictions, shape (n, 18), float64, many times as fast."""
         return ngrams.in_batches(self._block, predictions, references)
 
     def _block(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
-        """Return `of_pair` of n predictions that are sorted together, shape (n, 18), float64."""
+        """Return `of_pair` for n predictions that are sorted together, shape (n, 18), float64."""
         found, wanted = (["".join(text.split()) for text in texts] for texts in (predictions, references))
         counts = ngrams.counts(found, wanted, ORDER, self._shared)
         counts[..., 0] *= counts[..., 1] > 0
         return counts.reshape(len(found), -1)
 
     def _shared(self, found: list[str], wanted: list[str]) -> Array:
-        """Return how many n-grams of each order n pairs of texts share, shape (n, 6), float64."""
+        """Return the number of shared n-grams of each order for n pairs of texts, shape (n, 6), float64."""
         texts = [*found, *wanted]
         ids, base = _character_ids("".join(texts))
         if not ngrams.fit(len(found), base, ORDER):  # too many different characters
@@ -54,7 +53,7 @@ class ChrF(TextMetric):
         return ngrams.count_shared(ids, base, np.array([len(text) for text in texts]), ORDER)
 
     def value(self, sums: Array) -> Array:
-        """Return chrF in percent: sums of shape (..., 18) to values of shape (...), float64; nothing in common is 0."""
+        """Return chrF in percent: sums of shape (..., 18) to values of shape (...), float64; 0 if nothing is shared."""
         counts = sums.reshape(*sums.shape[:-1], ORDER, 3)
         found, wanted, shared = counts[..., 0], counts[..., 1], counts[..., 2]
         orders = np.maximum(((found > 0) & (wanted > 0)).sum(axis=-1), 1)
@@ -62,16 +61,16 @@ class ChrF(TextMetric):
         recall = (shared / np.maximum(wanted, 1)).sum(axis=-1) / orders
         weighted = BETA**2 * precision + recall
         share = (1 + BETA**2) * precision * recall / np.where(weighted > 0, weighted, 1)
-        return np.asarray(100 * share)  # in sacrebleu's order, so that the last digit is the same
+        return np.asarray(100 * share)  # in sacrebleu's order, so that the last digit is equal
 
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made, in sacrebleu's words."""
+        """Return the signature of a value of n items, in sacrebleu's terms."""
         made = f"case:mixed|eff:yes|nc:{ORDER}|nw:0|beta:{BETA}|space:no|pp:none|round:none"
         return f"{self.name}|{made}|n:{n}|lib:{LIBRARY}"
 
 
 def _character_ids(text: str) -> tuple[NDArray[np.uint64], int]:
-    """Return the characters of a text as ids 0, 1, …, shape (characters,), and how many different ones there are."""
+    """Return the characters of a text as ids 0, 1, …, shape (characters,), uint64, and the number of different ones."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     characters = np.zeros(int(points.max()) + 1, np.uint64)
     characters[points] = 1

@@ -4,13 +4,11 @@ The distance counts insertions and deletions of characters, as "edit similarity"
 RepoBench. It is not 1 - Levenshtein / longer length, which differs by ten points on real predictions.
 """
 
-import importlib.metadata
-
 import Levenshtein
 
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 
-LIBRARY = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
+LIBRARY = library("Levenshtein")
 
 
 class EditSimilarity(TextMetric):
@@ -20,11 +18,11 @@ class EditSimilarity(TextMetric):
     label = "Edit similarity"
 
     def of_pair(self, prediction: str, reference: str) -> tuple[float, float]:
-        """Return (similarity in percent, 1). Trailing white space does not count; two empty texts are alike."""
+        """Return (similarity in percent, 1). Trailing white space is ignored; two empty texts are equal."""
         return 100 * Levenshtein.ratio(prediction.rstrip(), reference.rstrip()), 1.0
 
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made."""
+        """Return the signature of a value of n items."""
         return f"{self.name}|sim:indel|pp:rstrip|round:none|n:{n}|lib:{LIBRARY}"
 
 

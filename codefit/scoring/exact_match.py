@@ -15,7 +15,7 @@ class ExactMatch(TextMetric):
         return 100.0 * (prediction.strip() == reference.strip()), 1.0
 
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made."""
+        """Return the signature of a value of n items."""
         return f"{self.name}|pp:strip|round:none|n:{n}"
 
 

@@ -1,11 +1,12 @@
-"""What a metric is. Which metrics score which task is decided in codefit/evaluation/task_metrics.py.
+"""The interface of a metric. The metrics of each task are listed in codefit/evaluation/task_metrics.py.
 
-A metric turns an item into sufficient statistics, and sums of statistics into a value. The score of a corpus, the score
-of one item and that of a corpus without one of its files therefore come from the same two methods (as in sacrebleu).
+A metric turns an item into sufficient statistics, and sums of statistics into a value. So the score of a corpus, of one
+item and of a corpus without one of its files all come from the same two methods (as in sacrebleu).
 """
 
 import abc
 import functools
+import importlib.metadata
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -16,6 +17,11 @@ from codefit.records import Prediction
 from codefit.scoring.statistics import Array, Scale, mean
 
 
+def library(name: str) -> str:
+    """Return name and version of a library, for the signatures of the metrics that it computes."""
+    return f"{name} {importlib.metadata.version(name)}"
+
+
 class Metric(abc.ABC):
     """A metric of k sufficient statistics per item.
 
@@ -23,10 +29,10 @@ class Metric(abc.ABC):
         name: its key in scores.json.
         label: its name in tables and plots.
         unit: "%", or "" for a number without a unit.
-        higher_is_better: its direction.
-        is_hit: an item is either hit or missed (100 or 0), so that McNemar's exact test applies.
-        is_ratio: positive and compared by ratio, so that intervals are taken on the log scale.
-        size: which statistic is the size of an item, by which it weighs in the value of a corpus.
+        higher_is_better: whether a higher value is better.
+        is_hit: whether an item is a hit or a miss (100 or 0), so that McNemar's exact test applies.
+        is_ratio: whether values are positive and compared by ratio, so that intervals are computed on the log scale.
+        size: index of the statistic that is the size of an item, its weight in the value of a corpus.
     """
 
     name: ClassVar[str]
@@ -39,7 +45,7 @@ class Metric(abc.ABC):
 
     @property
     def scale(self) -> Scale:
-        """What intervals and comparisons need to know of the metric."""
+        """The properties of the metric that intervals and comparisons need."""
         bounds = (0.0, 100.0) if self.unit == "%" else (-math.inf, math.inf)
         return Scale(self.value, self.higher_is_better, self.is_hit, self.is_ratio, bounds, self.size)
 
@@ -49,10 +55,10 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made, in the manner of sacrebleu."""
+        """Return the signature of a value of n items, in the style of sacrebleu."""
 
     def applies(self, items: Sequence[Prediction]) -> bool:
-        """Return whether all items have what the metric needs."""
+        """Return whether the metric can be computed for all items."""
         return True
 
     def of_items(self, items: Sequence[Prediction], texts: Sequence[str] | None = None) -> Array:
@@ -60,7 +66,7 @@ class Metric(abc.ABC):
 
         Args:
             items: predictions with their references.
-            texts: scored instead of the items' predictions by a metric of texts; other metrics ignore them.
+            texts: scored instead of the items' predictions by text metrics; other metrics ignore them.
         """
         return np.array([self.of_item(item) for item in items], np.float64)
 
@@ -88,7 +94,7 @@ class TextMetric(Metric):
         return self.of_pair(item.prediction, item.reference)
 
     def of_items(self, items: Sequence[Prediction], texts: Sequence[str] | None = None) -> Array:
-        """Return the statistics of n items, shape (n, k), float64; `texts` are scored instead of their predictions."""
+        """Return the statistics of n items, shape (n, k), float64; `texts` replace their predictions."""
         found = [item.prediction for item in items] if texts is None else texts
         return self.of_texts(found, [item.reference for item in items])
 
@@ -96,14 +102,14 @@ class TextMetric(Metric):
         """Return the statistics of n predictions, shape (n, k), float64.
 
         Raises:
-            ValueError: there are no predictions, or not one per reference.
+            ValueError: there are no predictions, or their number differs from that of the references.
         """
         if len(predictions) != len(references) or not len(references):
             raise ValueError(f"{len(predictions)} predictions for {len(references)} references cannot be scored")
         return _cached(self, tuple(predictions), tuple(references))
 
     def batch(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
-        """Return `of_pair` of n predictions, shape (n, k), float64. A metric with a faster way overrides it."""
+        """Return `of_pair` for n predictions, shape (n, k), float64. Metrics with a faster way override it."""
         pairs = zip(predictions, references, strict=True)
         return np.array([self.of_pair(prediction, reference) for prediction, reference in pairs], np.float64)
 
@@ -112,7 +118,7 @@ class TextMetric(Metric):
         return self.corpus_score(self.of_texts(predictions, references))
 
 
-@functools.lru_cache(maxsize=32)  # items, totals and the comparison of a report need the same statistics
+@functools.lru_cache(maxsize=32)  # a report needs the same statistics for items, totals and comparisons
 def _cached(metric: TextMetric, predictions: tuple[str, ...], references: tuple[str, ...]) -> Array:
     """Return the statistics of n predictions, shape (n, k), float64, read-only."""
     found = metric.batch(predictions, references)

@@ -1,54 +1,53 @@
-"""The metrics of predicted names: precision, recall and F1 of the parts of a name, and the match of stemmed names.
+"""Metrics of predicted names: precision, recall and F1 of the parts of a name, and the match of stemmed names.
 
-A name is split at underscores, at capitals and around digits, and lower-cased: utf8ToUtf16 is utf, 8, to, utf, 16. The
-parts are counted as a multiset, without order, so that writing one part twice does not count twice.
+A name is split at underscores, at capitals and around digits, and lower-cased: utf8ToUtf16 becomes utf, 8, to, utf, 16.
+The parts are compared as multisets, without order, so that a part written twice does not match one part twice.
 
 code2seq (Alon et al., ICLR 2019) sums the counts over all items: that is naming_f1_micro. Its membership test counts
 `get` of `get|get|get|name` three times against one `get`; here it counts once.
 """
 
 import functools
-import importlib.metadata
 import re
 from collections import Counter
 
 import numpy as np
 import snowballstemmer
 
-from codefit.scoring.metric import TextMetric
+from codefit.scoring.metric import TextMetric, library
 from codefit.scoring.statistics import Array
 
 PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W0-9A-Za-z_]+")
-LIBRARY = f"snowballstemmer {importlib.metadata.version('snowballstemmer')}"
+LIBRARY = library("snowballstemmer")
 
 
 def parts(name: str) -> list[str]:
-    """Return in order the parts of the name that a prediction begins with, its first line."""
+    """Return the parts of the name in the first line of a prediction, in order."""
     return [part.lower() for part in PART.findall(name.strip().partition("\n")[0])]
 
 
 def counts(prediction: str, reference: str) -> tuple[float, float, float]:
-    """Return how many parts both names share, how many the prediction has, and how many the reference has."""
+    """Return the numbers of shared parts, of parts of the prediction, and of parts of the reference."""
     found, wanted = Counter(parts(prediction)), Counter(parts(reference))
     return (found & wanted).total(), found.total(), wanted.total()
 
 
 @functools.cache
 def stem(part: str) -> str:
-    """Return the stem of one lower-case part of a name by Snowball's English stemmer (Porter2)."""
+    """Return the stem of a lower-case part of a name by Snowball's English stemmer (Porter2)."""
     found: str = snowballstemmer.stemmer("english").stemWord(part)
     return found
 
 
 def stems(name: str) -> list[str]:
-    """Return the stems of the name that a prediction begins with, its first line, in order."""
+    """Return the stems of the parts of the name in the first line of a prediction, in order."""
     return [stem(part) for part in parts(name)]
 
 
 class _OfParts(TextMetric):
     """A metric of the parts of names."""
 
-    mean = "items"  # what it is a mean of
+    mean = "items"  # the quantity that is averaged
 
     def signature(self, n: int) -> str:
         """Return how the number of n items was made."""
@@ -56,25 +55,25 @@ class _OfParts(TextMetric):
 
 
 class NamingPrecision(_OfParts):
-    """The share of the parts of a predicted name that the real name has, a mean over the items."""
+    """The share of the parts of a predicted name that are in the real name, a mean over the items."""
 
     name = "naming_precision"
     label = "Name precision"
 
     def of_pair(self, prediction: str, reference: str) -> tuple[float, float]:
-        """Return (precision in percent, 1); of a prediction without any part it is 0."""
+        """Return (precision in percent, 1); it is 0 for a prediction without parts."""
         shared, found, _ = counts(prediction, reference)
         return 100.0 * shared / max(found, 1), 1.0
 
 
 class NamingRecall(_OfParts):
-    """The share of the parts of the real name that a predicted name has, a mean over the items."""
+    """The share of the parts of the real name that are in the predicted name, a mean over the items."""
 
     name = "naming_recall"
     label = "Name recall"
 
     def of_pair(self, prediction: str, reference: str) -> tuple[float, float]:
-        """Return (recall in percent, 1); of a prediction without any part it is 0."""
+        """Return (recall in percent, 1); it is 0 for a prediction without parts."""
         shared, _, wanted = counts(prediction, reference)
         return 100.0 * shared / max(wanted, 1), 1.0
 
@@ -103,7 +102,7 @@ class NamingF1Micro(_OfParts):
         return counts(prediction, reference)
 
     def value(self, sums: Array) -> Array:
-        """Return F1 in percent: sums of counts, shape (..., 3), to values, shape (...), float64; 0 without any part."""
+        """Return F1 in percent: sums of counts, shape (..., 3), to values, shape (...), float64; 0 without parts."""
         return np.asarray(200 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1))
 
 

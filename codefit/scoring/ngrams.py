@@ -1,4 +1,4 @@
-"""n-grams of many items counted at once, by sorting: what BLEU and chrF are made of."""
+"""n-gram counts of many items at once, by sorting; used by BLEU and chrF."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from codefit.scoring.statistics import Array
 
-BATCH = 1000  # items whose n-grams are sorted together; they then fit the processor's cache
+BATCH = 1000  # items whose n-grams are sorted together, so that they fit into the processor's cache
 
 Text = TypeVar("Text", str, list[str])  # characters, or tokens
 
 
 def of_words(text: str, orders: int) -> tuple[Counter[tuple[str, ...]], int]:
-    """Return the n-grams of 1 to `orders` words between white space as sacrebleu counts them, and how many words."""
-    from sacrebleu.metrics.helpers import extract_all_word_ngrams  # not cheap, and few texts are counted one by one
+    """Return the n-grams of 1 to `orders` white-space tokens as sacrebleu counts them, and the number of tokens."""
+    from sacrebleu.metrics.helpers import extract_all_word_ngrams  # slow to import, and rarely needed
 
     counted, words = extract_all_word_ngrams(text, 1, orders)
     return counted, words
 
 
 def of_characters(text: str, orders: int) -> list[Counter[str]]:
-    """Return the n-grams of characters without white space as sacrebleu counts them, by order from 1 to `orders`."""
+    """Return the character n-grams without white space as sacrebleu counts them, by order from 1 to `orders`."""
     from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
     counted: list[Counter[str]] = extract_all_char_ngrams(text, orders)
@@ -33,7 +33,7 @@ def of_characters(text: str, orders: int) -> list[Counter[str]]:
 def in_batches(
     block: Callable[[Sequence[str], Sequence[str]], Array], predictions: Sequence[str], references: Sequence[str]
 ) -> Array:
-    """Return what `block` gives for at most BATCH predictions, shape (items, k), for n of them, shape (n, k)."""
+    """Apply `block`, which takes at most BATCH predictions, to all n of them; return shape (n, k), float64."""
     starts = range(0, len(predictions), BATCH)
     return np.concatenate([block(predictions[at : at + BATCH], references[at : at + BATCH]) for at in starts])
 
@@ -41,15 +41,15 @@ def in_batches(
 def counts(
     found: Sequence[Text], wanted: Sequence[Text], orders: int, shared: Callable[[list[Text], list[Text]], Array]
 ) -> Array:
-    """Return for n items how many n-grams the prediction has, the reference has, and both share.
+    """Return, for n items, the n-gram counts of the prediction, of the reference, and shared by both.
 
-    Equal texts share all of theirs and an empty one shares none, so that only the others have to be compared.
+    Equal texts share all n-grams and an empty text shares none, so that only the remaining items are compared.
 
     Args:
         found: the predictions.
         wanted: the references.
         orders: n-grams of 1 to this many tokens are counted.
-        shared: returns for some items what prediction and reference share, shape (items, orders), float64.
+        shared: returns, for some items, the counts that both share, shape (items, orders), float64.
 
     Returns:
         counts, shape (n, orders, 3), float64.
@@ -70,9 +70,9 @@ def fit(items: int, base: int, orders: int) -> bool:
 
 
 def count_shared(digits: NDArray[np.uint64], base: int, lengths: NDArray[np.int64], orders: int) -> Array:
-    """Return how many n-grams of each order both texts of n items have, shape (n, orders), float64.
+    """Return the number of shared n-grams of each order for n items, shape (n, orders), float64.
 
-    An n-gram is the number whose digits are its item, its tokens and its side; equal ones lie together when sorted.
+    An n-gram is coded as a number whose digits are its item, its tokens and its side; sorting groups equal ones.
 
     Args:
         digits: the tokens of n predictions and n references, one after the other, as numbers below `base`,
@@ -95,7 +95,7 @@ def count_shared(digits: NDArray[np.uint64], base: int, lengths: NDArray[np.int6
 
 
 def _in_both(numbers: NDArray[np.uint64], n: int, scale: int) -> Array:
-    """Return how many n-grams both sides of n items have, shape (n,), float64.
+    """Return the number of n-grams shared by both sides of n items, shape (n,), float64.
 
     The last bit of a number, shape (n-grams,), is its side, and number / 2 / scale is its item.
     """

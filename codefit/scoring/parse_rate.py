@@ -1,18 +1,17 @@
-"""Parse rate: the share of predictions that leave the code with no more syntax errors than their references do.
+"""Parse rate: the share of predictions that give code with no more syntax errors than their references.
 
 Prompt, prediction and suffix are parsed by tree-sitter as one text, and so are prompt, reference and suffix. A prompt
-is a piece of a file, so both texts may have errors at their ends; what counts is whether the prediction adds any.
+is a piece of a file, so both texts may have errors at their ends; the metric asks whether the prediction adds any.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 
 from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Syntax
 from codefit.records import Prediction
-from codefit.scoring.metric import Metric
+from codefit.scoring.metric import Metric, library
 
-LIBRARY = f"tree-sitter {importlib.metadata.version('tree-sitter')}"
+LIBRARY = library("tree-sitter")
 
 
 class ParseRate(Metric):
@@ -34,7 +33,7 @@ class ParseRate(Metric):
         return 100.0 * (found <= wanted), 1.0
 
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made."""
+        """Return the signature of a value of n items."""
         return f"{self.name}|errors:no-more-than-reference|round:none|n:{n}|lib:{LIBRARY}"
 
 

@@ -1,7 +1,7 @@
 """Perplexity of the references: exp(nats / tokens) over the whole corpus, not a mean over items.
 
-The statistics of an item are (nats, tokens) as the model measured them, so that it is no metric of texts.
-Tokens are the model's: two models with different tokenizers cannot be compared by it, see bits_per_byte.
+The statistics of an item are (nats, tokens) as measured with the model, so this is not a text metric. Models with
+different tokenizers cannot be compared by perplexity; see bits_per_byte.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from codefit.scoring.statistics import Array, mean
 
 
 class Perplexity(Metric):
-    """Perplexity per token of the model."""
+    """Perplexity per token of the model's tokenizer."""
 
     name = "perplexity"
     label = "Perplexity"
@@ -35,7 +35,7 @@ class Perplexity(Metric):
         return np.asarray(np.exp(mean(sums)))
 
     def signature(self, n: int) -> str:
-        """Return how the number of n items was made."""
+        """Return the signature of a value of n items."""
         return f"{self.name}|of:references|mean:tokens|round:none|n:{n}"
 
 

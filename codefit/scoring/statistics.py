@@ -1,17 +1,17 @@
-"""How sure a score is: jackknife intervals over files, paired permutation tests, and exact tests for hits.
+"""Confidence intervals and tests: jackknife intervals over files, paired permutation tests, exact tests for hits.
 
-Two pairs cut from one file resemble each other, so files are the unit, not pairs. A corpus score such as BLEU is
-computed again from the sums of statistics with a file left out or swapped: no score is ever averaged.
+Pairs cut from one file are not independent, so files are the unit of resampling, not pairs. A corpus score such as BLEU
+is computed again from the sums of statistics with a file left out or swapped: scores are never averaged.
 
 - Interval: the delete-one jackknife over files with a t quantile (Efron and Tibshirani, An Introduction to the
-  Bootstrap, 1993, chapter 11). A perplexity and bits per byte on the log scale; a difference of them as it is. Files
-  differ in size, so that t has the degrees of freedom of the effective number of files (Carter, Schnepel and
+  Bootstrap, 1993, chapter 11). Perplexity and bits per byte are on the log scale, their differences are not. Files
+  differ in size, so t has the degrees of freedom of the effective number of files (Carter, Schnepel and
   Steigerwald, Review of Economics and Statistics 99, 2017): one huge file among nine small ones is not ten files.
 - Verdict: a permutation test that swaps the labels of the two models file by file (Good, Permutation, Parametric, and
-  Bootstrap Tests of Hypotheses, 2005) where the interval leaves out zero. Below 13 files all assignments are tried.
+  Bootstrap Tests of Hypotheses, 2005), if the interval excludes zero. Below 13 files all assignments are tried.
 - Hits (exact match and the like): Wilson's and Newcombe's score intervals, McNemar's exact test.
 
-How often each is wrong is measured by `python -m runs.calibrate` and stands in docs/benchmark.md.
+Their error rates are measured by `python -m runs.calibrate` and listed in docs/benchmark.md.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ Value = Callable[[Array], Array]
 Verdict = Literal["better", "worse", "not resolved", "too few"]
 
 RESOLVED = 0.05  # p below which a difference is resolved
-PRIMARY_SHARE = 0.8  # of RESOLVED, for the primary difference
-FEWEST_FILES = 6  # with fewer, no assignment of labels is rare enough for a verdict: 2 / 2**5 is over 5 %
+PRIMARY_SHARE = 0.8  # share of RESOLVED for the primary difference
+FEWEST_FILES = 6  # with fewer files, no assignment of labels is rare enough for a verdict: 2 / 2**5 is over 5 %
 FEWEST_ITEMS = 30
 PERMUTATIONS = 10_000
-ALL_UP_TO = 12  # files for which all 2**files assignments are tried
+ALL_UP_TO = 12  # most files for which all 2**files assignments are tried
 Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
-Z_POWER = 0.8416212335729143  # the normal quantile of 80 %: the share of experiments that find the smallest difference
-ONE_SIDED_HITS = 6  # hits by one model alone that McNemar's exact test needs for p < 0.05: 2 / 2**6
+Z_POWER = 0.8416212335729143  # the normal quantile of 80 % power
+ONE_SIDED_HITS = 6  # discordant hits that McNemar's exact test needs for p < 0.05: 2 / 2**6
 
 
 class Interval(NamedTuple):
@@ -51,10 +51,10 @@ class Comparison:
     """The difference b - a with its 95 % interval, in the unit of the metric.
 
     Attributes:
-        p: two-sided, of the permutation test.
+        p: two-sided p value of the permutation test.
         verdict: about b. "too few" below FEWEST_FILES files or FEWEST_ITEMS items.
-        smallest: the smallest true difference that these items would show in four of five experiments.
-        mcnemar_p: p of McNemar's exact test, for hits.
+        smallest: the smallest true difference that these items would detect with a power of 80 %.
+        mcnemar_p: p value of McNemar's exact test, for hits.
     """
 
     difference: float
@@ -68,15 +68,15 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scale:
-    """What the statistics need to know of a metric.
+    """The properties of a metric that the statistics need.
 
     Attributes:
-        value: from sums of statistics, shape (..., k), to values, shape (...).
-        higher_is_better: its direction.
-        is_hit: the first statistic of an item is 100 or 0, the second 1.
-        is_ratio: positive, and compared by ratio: intervals are taken on the log scale.
+        value: maps sums of statistics, shape (..., k), to values, shape (...).
+        higher_is_better: whether a higher value is better.
+        is_hit: whether the first statistic of an item is 100 or 0, and the second 1.
+        is_ratio: whether values are positive and compared by ratio; their intervals are computed on the log scale.
         bounds: of a value; a difference lies within plus and minus their distance.
-        size: which statistic is the size of an item: the one that it is weighted by.
+        size: index of the statistic that is the size of an item, its weight.
     """
 
     value: Value
@@ -93,7 +93,7 @@ class Scale:
 
 
 def mean(sums: Array) -> Array:
-    """Return the mean of items whose statistics are (score, 1): sums of shape (..., 2) to values of shape (...)."""
+    """Return the mean of items with statistics (score, 1): sums of shape (..., 2) to values of shape (...)."""
     return np.asarray(sums[..., 0] / sums[..., 1])
 
 
@@ -106,7 +106,7 @@ def interval(stats: Array, clusters: Sequence[str], scale: Scale) -> Interval:
     Args:
         stats: the statistics of n items, shape (n, k), float64.
         clusters: the file of each item, length n. With one file the interval is about items of that file only.
-        scale: of the metric.
+        scale: the properties of the metric.
     """
     sums = _cluster_sums(stats, clusters)
     value = float(scale.value(stats.sum(axis=0)))
@@ -163,7 +163,10 @@ def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scal
 
 
 def _verdict(gap: float, resolved: bool, stats: Array, clusters: Sequence[str], higher_is_better: bool) -> Verdict:
-    """Return the verdict about b; `resolved` says that test and interval agree, so that no table contradicts itself."""
+    """Return the verdict about b; `resolved` means that test and interval agree, so that tables are consistent.
+
+    `stats` are the statistics of the items, shape (items, k).
+    """
     if len(set(clusters)) < FEWEST_FILES or len(stats) < FEWEST_ITEMS:
         return "too few"
     if not resolved:
@@ -179,18 +182,18 @@ class _Spread(NamedTuple):
 
 
 def _jackknife(sums: Array, value: Value, sizes: Array) -> _Spread:
-    """Return how far a value is from the truth.
+    """Return the standard error of a value, by the jackknife.
 
     Args:
         sums: the statistics summed over each cluster, shape (clusters, k), float64.
-        value: from sums, shape (..., k), to values, shape (...).
-        sizes: of the clusters, shape (clusters,), float64.
+        value: maps sums, shape (..., k), to values, shape (...).
+        sizes: sizes of the clusters, shape (clusters,), float64.
     """
     count = len(sums)
     unknown = _Spread(math.inf, student(1))
     if count < 2:
         return unknown
-    with np.errstate(all="ignore"):  # a file can hold all tokens of a corpus: without it there is no value
+    with np.errstate(all="ignore"):  # if one file has all tokens of a corpus, there is no value without it
         left_out = value(sums.sum(axis=0) - sums)
     if not np.isfinite(left_out).all():
         return unknown
@@ -200,7 +203,7 @@ def _jackknife(sums: Array, value: Value, sizes: Array) -> _Spread:
 
 
 def _effective_number(sizes: Array) -> float:
-    """Return how many files of equal size files of these sizes, shape (files,), are worth; at least two."""
+    """Return the effective number of files of these sizes, shape (files,): that of equal-sized files; at least two."""
     squares = float((sizes**2).sum())
     return max(float(sizes.sum()) ** 2 / squares if squares else 0.0, 2.0)
 
@@ -208,8 +211,8 @@ def _effective_number(sizes: Array) -> float:
 def _freedom(squares: Array) -> float:
     """Return the degrees of freedom of a sum of squared deviations, shape (files,), by their own spread; at least one.
 
-    Few files that decide the sum make it uncertain (Satterthwaite, Biometrics Bulletin 2, 1946): of n normal ones, the
-    fourth powers say n - 1 on average, of long-tailed ones fewer.
+    If a few files dominate the sum, it is uncertain (Satterthwaite, Biometrics Bulletin 2, 1946): for n normal
+    deviations the fourth powers give n - 1 on average, for long-tailed ones fewer.
     """
     total, count = float(squares.sum()), len(squares)
     if not total:
@@ -218,13 +221,13 @@ def _freedom(squares: Array) -> float:
 
 
 def _permutation_p(sums_a: Array, sums_b: Array, scale: Scale, seed: int) -> float:
-    """Return p of the test that swaps the labels of the models in whole files, two-sided.
+    """Return the two-sided p value of the test that swaps the labels of the models file by file.
 
     Args:
         sums_a: the statistics of model a summed over each cluster, shape (clusters, k), float64.
-        sums_b: the same of model b.
-        scale: of the metric.
-        seed: of the assignments, where not all are tried.
+        sums_b: the same for model b.
+        scale: the properties of the metric.
+        seed: of the random assignments, if not all are tried.
     """
     moved = _swaps(len(sums_a), seed) @ (sums_b - sums_a)
     a, b = sums_a.sum(axis=0), sums_b.sum(axis=0)
@@ -234,14 +237,14 @@ def _permutation_p(sums_a: Array, sums_b: Array, scale: Scale, seed: int) -> flo
     if math.isnan(observed) or np.isnan(found).any():
         return 1.0
     as_large = int((found >= observed * (1 - 1e-9)).sum())
-    if len(sums_a) <= ALL_UP_TO:  # the assignment that was observed is among them
+    if len(sums_a) <= ALL_UP_TO:  # the observed assignment is among them
         return as_large / len(found)
     return (as_large + 1) / (len(found) + 1)
 
 
 @functools.lru_cache(maxsize=4)  # all metrics of a benchmark have the same files
 def _swaps(count: int, seed: int) -> Array:
-    """Return which of `count` files swap the labels in each assignment, shape (assignments, count), 0 or 1."""
+    """Return which of `count` files swap their labels in each assignment, shape (assignments, count), 0 or 1."""
     if count <= ALL_UP_TO:
         return ((np.arange(1 << count)[:, np.newaxis] >> np.arange(count)) & 1).astype(np.float64)
     random = np.random.default_rng(seed)
@@ -252,10 +255,10 @@ def _swaps(count: int, seed: int) -> Array:
 
 
 def _effective(stats: Array, clusters: Sequence[str]) -> float:
-    """Return how many independent items the hits of n items are worth, from their statistics, shape (n, 2).
+    """Return the effective number of independent items for hits with these statistics, shape (n, 2).
 
-    Items of one file are hit together more often than by chance: n is divided by the variance of the clustered mean
-    over that of independent items (Kish, Survey Sampling, 1965: the design effect), where that is above 1.
+    Hits of one file are correlated, so n is divided by the design effect: the variance of the clustered mean over that
+    of independent items (Kish, Survey Sampling, 1965), if that is above 1.
     """
     hits = stats[:, 0] / 100
     independent = float(hits.var()) / len(hits)
@@ -283,7 +286,7 @@ def newcombe(hits_a: Array, hits_b: Array, n: float | None = None) -> tuple[floa
     Args:
         hits_a: of model a, shape (items,): 0 is a miss, any positive number a hit.
         hits_b: of model b on the same items.
-        n: how many independent items they are worth; all when None.
+        n: effective number of independent items; None counts all.
     """
     a, b = np.asarray(hits_a) > 0, np.asarray(hits_b) > 0
     n = float(len(a)) if n is None else n
@@ -297,7 +300,7 @@ def newcombe(hits_a: Array, hits_b: Array, n: float | None = None) -> tuple[floa
 
 
 def _phi(a: NDArray[np.bool_], b: NDArray[np.bool_], n: float) -> float:
-    """Return Newcombe's correlation of two rows of hits, each of shape (items,), with its continuity correction."""
+    """Return Newcombe's correlation of two rows of hits, each of shape (items,), bool, with continuity correction."""
     both, neither, only_a, only_b = (n * float(cell.mean()) for cell in (a & b, ~a & ~b, a & ~b, ~a & b))
     product = both * neither - only_a * only_b
     if product > 0:
@@ -307,11 +310,11 @@ def _phi(a: NDArray[np.bool_], b: NDArray[np.bool_], n: float) -> float:
 
 
 def mcnemar(hits_a: Sequence[float] | Array, hits_b: Sequence[float] | Array) -> float:
-    """Return the exact two-sided p of McNemar's test.
+    """Return the exact two-sided p value of McNemar's test.
 
     Hits of two models on the same n items, shape (n,): 0 is a miss, any positive number a hit.
 
-    Source: Q. McNemar, Psychometrika 12 (1947); exact form: the items only one model hit are fair coin tosses.
+    Source: Q. McNemar, Psychometrika 12 (1947); exact form: the discordant items are fair coin tosses.
     """
     a, b = np.asarray(hits_a) > 0, np.asarray(hits_b) > 0
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
@@ -324,7 +327,7 @@ def mcnemar(hits_a: Sequence[float] | Array, hits_b: Sequence[float] | Array) ->
 
 
 def _share_for(hits: int, n: float) -> float:
-    """Return the share at which n items give at least so many hits in four of five experiments; 1 where none does."""
+    """Return the share at which n items give at least `hits` hits with a power of 80 %; 1 if no share does."""
     low, high = 0.0, 1.0
     if n < hits:
         return 1.0
@@ -335,7 +338,7 @@ def _share_for(hits: int, n: float) -> float:
 
 
 def at_least(hits: int, n: int, share: float) -> float:
-    """Return the chance of so many hits or more among n items that are hit independently with this share (0 to 1)."""
+    """Return the probability of at least `hits` hits among n independent items with this hit rate (0 to 1)."""
     if share >= 1:
         return 1.0
     logs = (
@@ -353,7 +356,7 @@ def at_least(hits: int, n: int, share: float) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number: below 0.05, one false alarm in twenty whole tables.
+    """Return p values corrected for multiple comparisons: below 0.05, one table in twenty has a false alarm.
 
     Source: S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian J. of Statistics 6 (1979).
     """
@@ -365,9 +368,9 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def family(primary: float, secondary: Sequence[float]) -> tuple[float, list[float]]:
-    """Return the p values of a primary and of secondary differences, corrected: one false alarm in twenty whole tables.
+    """Return corrected p values of a primary and of secondary differences: one table in twenty has a false alarm.
 
-    The primary one gets four fifths of the 5 %, the secondary ones together (Holm) the rest, and all of the 5 % where
+    The primary one gets four fifths of the 5 %. The secondary ones together (Holm) get the rest, or all of the 5 % if
     the primary one is resolved. Source: B. Wiens, A Fixed Sequence Bonferroni Procedure, Pharmaceutical Stat. 2 (2003).
     """
     first = min(1.0, primary / PRIMARY_SHARE)
@@ -376,7 +379,7 @@ def family(primary: float, secondary: Sequence[float]) -> tuple[float, list[floa
 
 
 def student(freedom: float) -> float:
-    """Return the 97.5 % quantile of Student's t; between whole degrees of freedom it is linear in their reciprocal."""
+    """Return the 97.5 % quantile of Student's t, interpolated linearly in the reciprocal of the degrees of freedom."""
     below = math.floor(freedom)
     if below == freedom:
         return _student(below)
@@ -386,7 +389,7 @@ def student(freedom: float) -> float:
 
 @functools.cache
 def _student(freedom: int) -> float:
-    """Return the 97.5 % quantile of Student's t with so many degrees of freedom, by bisection of its exact CDF."""
+    """Return the 97.5 % quantile of Student's t for whole degrees of freedom, by bisection of the exact CDF."""
     low, high = 0.0, 100.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -395,7 +398,7 @@ def _student(freedom: int) -> float:
 
 
 def _within(t: float, freedom: int) -> float:
-    """Return the chance that Student's t lies between -t and t. Source: Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    """Return the probability that Student's t is between -t and t. Source: Abramowitz and Stegun, 26.7.3 and 26.7.4."""
     if freedom > 200:  # 26.7.8
         z = t * (1 - 1 / (4 * freedom)) / math.sqrt(1 + t * t / (2 * freedom))
         return math.erf(z / math.sqrt(2))
@@ -410,12 +413,12 @@ def _within(t: float, freedom: int) -> float:
 
 
 def _exp(value: float) -> float:
-    """Return e to a power, infinity where it is too large for a float."""
+    """Return e to a power, or infinity if that is too large for a float."""
     return math.exp(value) if value < 700 else math.inf
 
 
 def _cluster_sums(stats: Array, clusters: Sequence[str]) -> Array:
-    """Return the sums of statistics, shape (n, k), over each cluster, shape (clusters, k); of one alone the items."""
+    """Return the sums of statistics, shape (n, k), by cluster, shape (clusters, k); with one cluster, the items."""
     if len(clusters) != len(stats) or not len(stats):
         raise ValueError(f"{len(stats)} items with {len(clusters)} clusters cannot be compared")
     count, index = _numbered(tuple(clusters))
@@ -424,8 +427,8 @@ def _cluster_sums(stats: Array, clusters: Sequence[str]) -> Array:
     return np.stack([np.bincount(index, weights=column, minlength=count) for column in stats.T], axis=1)
 
 
-@functools.lru_cache(maxsize=1)  # all metrics of a report have the same files
+@functools.lru_cache(maxsize=1)  # all metrics of a report share the same files
 def _numbered(clusters: tuple[str, ...]) -> tuple[int, NDArray[np.intp]]:
-    """Return how many clusters there are, and which one each of n items is in, shape (n,)."""
+    """Return the number of clusters, and the index of each item's cluster, shape (n,), intp."""
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
     return len(names), index

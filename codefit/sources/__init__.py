@@ -1,1 +1,1 @@
-"""Where code comes from: git, archives, folders, GitHub's search. Nothing in a source is ever run."""
+"""Sources of code: git, archives, folders, GitHub search. Code of a source is never run."""

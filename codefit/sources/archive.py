@@ -1,8 +1,8 @@
 """Archives (.tar.gz, .tgz, .zip, .whl, sdists), read in place and never unpacked.
 
 An archive that would unpack to more than `MAX_TOTAL` bytes or `MAX_MEMBERS` files is refused as a bomb, and so is one
-that would grow more than `MAX_RATIO`-fold beyond `HARMLESS` bytes: by the size it declares for zip (which Python does
-not read beyond), by the bytes that really come out for gzip. Archives inside an archive are files like others.
+that would grow more than `MAX_RATIO`-fold beyond `HARMLESS` bytes. For zip the declared size counts (Python reads no
+more than that), for gzip the bytes that really come out. An archive inside an archive is treated as an ordinary file.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ Files = tarfile.TarFile | zipfile.ZipFile
 
 MAX_TOTAL = 4 << 30
 MAX_MEMBERS = 1_000_000
-MAX_RATIO, HARMLESS = 200, 256 << 20  # source code shrinks to a fifth or a tenth, deflate's limit is 1,032
+MAX_RATIO, HARMLESS = 200, 256 << 20  # source code compresses 5-fold to 10-fold; the limit of deflate is 1,032
 CHUNK = 1 << 20
-UNIX_TIME = b"UT\x05\x00\x01"  # begins the extra field of Info-ZIP that holds the seconds since 1970
-LONGEST_HEADER = 1 << 20  # bytes of what a tar says of one file: its name and the records of PAX
-DIRECTORY_ENTRY = b"PK\x01\x02"  # begins the word of a zip on one file
+UNIX_TIME = b"UT\x05\x00\x01"  # header of the Info-ZIP extra field that holds seconds since 1970
+LONGEST_HEADER = 1 << 20  # bytes of a file's metadata in a tar: its name and PAX records
+DIRECTORY_ENTRY = b"PK\x01\x02"  # signature of a zip's entry for one file
 BROKEN = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError),
     *(RuntimeError, ValueError, OverflowError, LookupError, AttributeError, MemoryError, struct.error),
@@ -42,7 +42,7 @@ BROKEN = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """What an archive says of one file. `key` is what it is read by: an offset in a tar, what Python holds of a zip."""
+    """A file of an archive. `key` is used to read it: an offset in a tar, a `ZipInfo` in a zip."""
 
     path: str
     size: int
@@ -51,10 +51,10 @@ class Entry:
 
 
 class Archive:
-    """An open archive. A single folder that holds everything (`name-1.0/`) is left out of the paths.
+    """An open archive. A single top-level folder that contains everything (`name-1.0/`) is removed from the paths.
 
-    What `git archive` made, as GitHub does, states its commit; every file then has the date of the commit. The dates in
-    other archives can be anything, and are not taken for one.
+    An archive made by `git archive`, such as one from GitHub, states its commit, and all its files have the date of the
+    commit. The dates in other archives mean nothing and are ignored.
     """
 
     def __init__(self, file: Files, plain: IO[bytes], most: int) -> None:
@@ -73,9 +73,9 @@ class Archive:
             self.entries += [entry] if entry else []
 
     def members(self) -> list[Member]:
-        """Return every file, sorted by path; what cannot be read as one carries its rejection.
+        """Return every file, sorted by path; one that cannot be read carries its rejection.
 
-        Of several files of one name the last is kept, as it would be after unpacking.
+        If a name occurs more than once, the last file is kept, as after unpacking.
         """
         last = {entry.path: entry for entry in self.entries}
         roots = {path.partition("/")[0] if "/" in path else "" for path in last}
@@ -84,10 +84,10 @@ class Archive:
         return sorted(found, key=lambda member: member.path)
 
     def fetch(self, members: Sequence[Member]) -> None:
-        """Do nothing: all of it is here."""
+        """Do nothing: the archive is local."""
 
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
-        """Yield the content of each member; its declared size is looked at before it is read."""
+        """Yield the content of each member; its declared size is checked before it is read."""
         for member in members:
             size = member.key.size
             yield Rejection("too large", size) if size > max_bytes else self._content(member.key)
@@ -111,7 +111,7 @@ def _member(entry: Entry, root: str, replaced: bool) -> Member:
 
 
 def _of_zip(file: zipfile.ZipFile) -> Iterator[tuple[Any, Entry | None]]:
-    """Yield each member of a zip and what it says; folders say nothing. Windows may write paths with backslashes."""
+    """Yield each member of a zip with its entry, None for folders. Windows may write paths with backslashes."""
     for info in file.infolist():
         rejection = Rejection("symlink") if stat.S_ISLNK(info.external_attr >> 16) else None
         path = info.filename.replace("\\", "/").removeprefix("./")
@@ -119,10 +119,10 @@ def _of_zip(file: zipfile.ZipFile) -> Iterator[tuple[Any, Entry | None]]:
 
 
 def _of_tar(file: tarfile.TarFile) -> Iterator[tuple[Any, Entry | None]]:
-    """Yield each member of a tar and what it says; folders say nothing. A hard link is the file that it names."""
+    """Yield each member of a tar with its entry, None for folders. A hard link is read as the file that it names."""
     files: dict[str, Entry] = {}
     while info := file.next():
-        file.members = []  # type: ignore[attr-defined]  # they are large, and nobody looks back
+        file.members = []  # type: ignore[attr-defined]  # this list grows large and is not needed
         if info.size < 0 or info.offset_data < 0:
             raise tarfile.ReadError(f"a file of {info.size} bytes")
         path = info.name.removeprefix("./")
@@ -143,7 +143,7 @@ def _not_a_file(info: tarfile.TarInfo) -> Rejection | None:
 
 
 def _commit(file: tarfile.TarFile | zipfile.ZipFile) -> str:
-    """Return the id that `git archive` left in the comment of an archive, or ""."""
+    """Return the commit id that `git archive` wrote into the comment of an archive, or ""."""
     comment = (
         file.comment.decode("latin-1") if isinstance(file, zipfile.ZipFile) else file.pax_headers.get("comment", "")
     )
@@ -151,7 +151,7 @@ def _commit(file: tarfile.TarFile | zipfile.ZipFile) -> str:
 
 
 def _date(info: Any) -> str:
-    """Return when a file was changed, or "" for a file of a zip that states local time only."""
+    """Return when a file was changed, or "" if a zip states only local time."""
     if isinstance(info, zipfile.ZipInfo):
         at = info.extra.find(UNIX_TIME)
         seconds = int.from_bytes(info.extra[at + 5 : at + 9], "little") if at >= 0 else None
@@ -159,19 +159,19 @@ def _date(info: Any) -> str:
         seconds = info.mtime
     try:
         return "" if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
-    except (OverflowError, ValueError, OSError):  # no date that there could be
+    except (OverflowError, ValueError, OSError):  # not a possible date
         return ""
 
 
 def _bomb() -> UserError:
     return UserError(
         f"the archive would unpack to more than {MAX_TOTAL >> 30} GiB, {MAX_RATIO} times its size or {MAX_MEMBERS:,} "
-        "files and is refused; unpack what you trust and give the folder."
+        "files, so it is refused; unpack it if you trust it, and give the folder."
     )
 
 
 class _Listing:
-    """An archive as it is read: what is said of its files may not be endless, whatever it says of its own length."""
+    """An archive file whose metadata is limited while it is read, whatever length it declares for them."""
 
     def __init__(self, file: IO[bytes], longest: int) -> None:
         self.file = file
@@ -181,9 +181,9 @@ class _Listing:
         return getattr(self.file, name)
 
     def read(self, size: int = -1) -> bytes:
-        """Return so many bytes; -1 is all that is left."""
+        """Return up to `size` bytes; -1 reads to the end."""
         if size > self.longest:
-            raise tarfile.ReadError(f"{size:,} bytes that are said of one file")
+            raise tarfile.ReadError(f"{size:,} bytes of metadata for one file")
         content = self.file.read(size)
         if len(content) > MAX_MEMBERS * len(DIRECTORY_ENTRY) and content.count(DIRECTORY_ENTRY) > MAX_MEMBERS:
             raise _bomb()
@@ -210,12 +210,12 @@ def open_archive(path: Path) -> Iterator[Archive]:
                 listing = _Listing(plain, LONGEST_HEADER)
                 archive = Archive(stack.enter_context(tarfile.open(fileobj=listing, mode="r:")), plain, most)
         except BROKEN as error:
-            raise UserError(f"{path} is damaged or no archive ({first_line(error)}); get it again.") from None
+            raise UserError(f"{path} is damaged or not an archive ({first_line(error)}); get it again.") from None
         yield archive
 
 
 def _copy_limited(compressed: IO[bytes] | Any, plain: IO[bytes], most: int) -> None:
-    """Uncompress to a temporary file, because a gzip stream cannot be read in any order but its own."""
+    """Uncompress to a temporary file, because a gzip stream can only be read from beginning to end."""
     left = most
     while block := compressed.read(CHUNK):
         left -= len(block)

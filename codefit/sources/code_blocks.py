@@ -1,4 +1,4 @@
-"""The code that pages of documentation show: fenced blocks of Markdown, `code-block` of RST, `<pre><code>` of HTML.
+"""Code blocks of documentation pages: fenced blocks of Markdown, `code-block` of RST, `<pre><code>` of HTML.
 
 Pages also include whole files by their path: FastAPI's `{* ../../docs_src/x.py hl[1] *}`, mdx_include's
 `{!../../docs_src/x.py!}`, the `--8<-- "x.py"` of MkDocs' snippets, `literalinclude` of Sphinx. Such a path is looked
@@ -17,7 +17,7 @@ from codefit.records import Rejection
 
 MARKDOWN, RST, HTML = (".md", ".markdown", ".mdx"), (".rst",), (".html", ".htm")
 ALIASES = {"python3": "python", "py3": "python", "golang": "go"}
-DEEPEST = 3  # Markdown in Markdown: a fence in an indented admonition in another one
+DEEPEST = 3  # nesting of Markdown in Markdown: a fence in an indented admonition in another one
 
 INCLUDE = re.compile(
     r"""\{\*\s*(?P<fastapi>[^\s*]+)[^*]*\*\}             # {* path ln[1:3] hl[2] *}
@@ -26,15 +26,15 @@ INCLUDE = re.compile(
     """,
     re.X,
 )
-LISTING = re.compile(r"^([ \t]*)-+8<-+[ \t]*\n(.*?)\n[ \t]*-+8<-+[ \t]*$", re.M | re.S)  # paths between two
-SECTION = re.compile(r":[\w.:-]*$")  # of a snippet: lines, or the name of a section
+LISTING = re.compile(r"^([ \t]*)-+8<-+[ \t]*\n(.*?)\n[ \t]*-+8<-+[ \t]*$", re.M | re.S)  # paths between two `--8<--`
+SECTION = re.compile(r":[\w.:-]*$")  # the end of a snippet's path: lines, or the name of a section
 FENCE = re.compile(r"^[ \t]*(?:```|~~~|\{[*!]|-+8<)", re.M)  # or an include
 DIRECTIVE = re.compile(r"^(\s*)\.\. (code-block|code|sourcecode|literalinclude)::[ \t]*(\S*)[^\n]*$")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """A block of code: `path` is the page's, `#block-` and its number there. `includes` are the files it stands for."""
+    """A block of code. `path` is the page's path, `#block-` and its number; `includes` are the files it includes."""
 
     path: str
     language: Language | None
@@ -45,7 +45,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Found:
-    """What a parser saw: a block with what was said of its language, or the path of a file to include."""
+    """What a parser found: a block with its language as the page names it, or the path of a file to include."""
 
     said: str
     content: str
@@ -53,17 +53,17 @@ class _Found:
 
 
 def is_page(path: str) -> bool:
-    """Return whether a file is one whose code blocks can be found."""
+    """Return whether a file is a page that can have code blocks."""
     return posixpath.splitext(path)[1].lower() in {*MARKDOWN, *RST, *HTML}
 
 
 def code_blocks(path: str, text: str, files: Container[str]) -> Iterator[Block]:
-    """Yield the code blocks of a page in their order.
+    """Yield the code blocks of a page in order.
 
-    Blocks of all languages are numbered together, so that a number does not depend on what is asked for.
+    Blocks of all languages are numbered together, so that a number does not depend on the languages that are wanted.
 
     Args:
-        files: the paths that the source holds.
+        files: all paths of the source.
     """
     suffix = posixpath.splitext(path)[1].lower()
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -90,7 +90,7 @@ def language_named(said: str) -> Language | None:
 
 
 def _resolved(page: str, target: str, files: Container[str]) -> str | Rejection:
-    """Return the file of the source that a page includes, or why there is none."""
+    """Return the file of the source that a page includes, or the reason why there is none."""
     folder = posixpath.dirname(page)
     inside = False
     while True:
@@ -110,7 +110,7 @@ def _resolved(page: str, target: str, files: Container[str]) -> str | Rejection:
 def _markdown(text: str, depth: int = 0) -> Iterator[_Found]:
     from markdown_it import MarkdownIt
 
-    for token in MarkdownIt("commonmark").disable("inline").parse(LISTING.sub(_singly, text)):  # blocks are enough
+    for token in MarkdownIt("commonmark").disable("inline").parse(LISTING.sub(_singly, text)):  # only blocks are needed
         if token.type == "fence":
             yield from _fence(token.info.strip(), token.content)
         elif token.type == "inline":
@@ -118,12 +118,12 @@ def _markdown(text: str, depth: int = 0) -> Iterator[_Found]:
         elif token.type == "html_block":
             yield from _html(token.content)
         elif token.type == "code_block" and depth < DEEPEST and FENCE.search(token.content):
-            # What `!!! note` and `=== "Tab"` indent is code for CommonMark, and Markdown for MkDocs.
+            # The indented text after `!!! note` and `=== "Tab"` is code in CommonMark, but Markdown in MkDocs.
             yield from _markdown(token.content, depth + 1)
 
 
 def _fence(said: str, content: str) -> Iterator[_Found]:
-    """Yield a fence as a block, or as the files that its lines include."""
+    """Yield a fence as a block, or the files that its lines include."""
     said = "" if said.startswith(("hl_lines", "title", "linenums")) else said
     includes = list(_includes(content)) if not said or language_named(said) else []
     yield from (_Found(said, "", include) for include in includes)
@@ -133,14 +133,14 @@ def _fence(said: str, content: str) -> Iterator[_Found]:
 
 
 def _includes(text: str) -> Iterator[str]:
-    """Yield the paths of the includes that stand alone in a line."""
+    """Yield the paths of includes that are alone in a line."""
     for line in map(str.strip, text.splitlines()):
         if match := INCLUDE.fullmatch(line):
             yield match["fastapi"] or match["mdx"] or SECTION.sub("", match["snippet"])
 
 
 def _singly(listing: re.Match[str]) -> str:
-    """Return a list of paths between two `--8<--`, which may hold blank lines, as an include for each."""
+    """Return one include for each path in a list between two `--8<--`; the list may have blank lines."""
     paths = filter(None, map(str.strip, listing[2].splitlines()))
     return "\n".join(f'{listing[1]}--8<-- "{path}"' for path in paths)
 
@@ -149,10 +149,10 @@ def _singly(listing: re.Match[str]) -> str:
 
 
 def _rst(text: str) -> Iterator[_Found]:
-    """Read directives by their indentation, which is all that a directive is.
+    """Find directives by their indentation alone.
 
-    A parser of the whole language (docutils) would drop every directive of Sphinx or of a theme that it does not
-    know, with the blocks inside.
+    A full parser (docutils) would drop every directive of Sphinx or of a theme that it does not know, with the blocks
+    inside.
     """
     lines = text.expandtabs(8).splitlines()
     for number, line in enumerate(lines):
@@ -165,13 +165,13 @@ def _rst(text: str) -> Iterator[_Found]:
 
 
 def _indented(lines: list[str], indent: int) -> str:
-    """Return the block below a directive, without its options and its indentation."""
+    """Return the content of a directive, without its options and indentation."""
     body = []
     for line in lines:
         if line.strip() and len(line) - len(line.lstrip()) <= indent:
             break
         body.append(line)
-    while body and body[0].strip():  # options stand before the first empty line
+    while body and body[0].strip():  # options come before the first empty line
         body.pop(0)
     margin = min((len(line) - len(line.lstrip()) for line in body if line.strip()), default=0)
     text = "\n".join(line[margin:].rstrip() for line in body).strip("\n")

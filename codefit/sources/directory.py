@@ -13,7 +13,7 @@ SKIPPED_FOLDERS = {".git", ".hg", ".svn"}
 
 
 class Directory:
-    """Every file below a folder; links are neither followed nor read."""
+    """All files in a folder and its subfolders; links are neither followed nor read."""
 
     commit = ""
     committed_at = ""
@@ -37,7 +37,7 @@ class Directory:
         return named(path, file, rejection=None if stat.S_ISREG(mode) else Rejection("not a regular file"))
 
     def fetch(self, members: Sequence[Member]) -> None:
-        """Do nothing: all of it is here."""
+        """Do nothing: the folder is local."""
 
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
         """Yield the content of each member."""
@@ -51,5 +51,5 @@ class Directory:
 
 
 def _refuse(error: OSError) -> None:
-    """Raise UserError for a folder that cannot be listed: nobody could say which files of it are left out."""
+    """Raise UserError for a folder that cannot be listed: its missing files could not be reported."""
     raise UserError(f"cannot read {os.fsdecode(error.filename)}: {error.strerror}; check its permissions.")

@@ -1,7 +1,7 @@
-"""From the files of a source to documents, with a reason for every file that becomes none.
+"""Turn the files of a source into documents, with a reason for every file that is rejected.
 
-Sources are opened several at a time, because most of that is waiting for a network; they are read one after the
-other, so that the result does not depend on which of them was there first.
+Several sources are opened at a time, because opening is mostly waiting for the network. They are read one after the
+other, so that the result does not depend on which was ready first.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from codefit.sources.licences import licence_of, licences_of_packages
 from codefit.sources.locate import open_source
 from codefit.sources.source import Member, Place, Source
 
-OPEN_AHEAD = 8  # sources that are opened while one is read
+OPEN_AHEAD = 8  # sources opened in advance while one is read
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-BINARY_PROBE = 8192  # bytes that are searched for a NUL; git's own test reads as many
+BINARY_PROBE = 8192  # bytes searched for a NUL, as many as in git's own test
 
-Seen = dict[str, tuple[str, str]]  # where each blob was found: repository and path
+Seen = dict[str, tuple[str, str]]  # repository and path of each blob so far
 Outcome = tuple[str, Document | Rejection]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Selection:
-    """Which files of a source are wanted. With `code_blocks` these are pages, and what is written in them."""
+    """Which files of a source are wanted. With `code_blocks` these are pages, and the code blocks in them."""
 
     languages: Sequence[str]
     min_bytes: int = 1
@@ -45,7 +45,7 @@ class Selection:
 
 
 class OpenSource:
-    """A source that is open, with its wanted files on this machine. `facts` is what its documents share."""
+    """An open source with its wanted files on this machine. `facts` holds what all its documents share."""
 
     def __init__(self, place: Place, source: Source, selection: Selection, seen: Seen) -> None:
         self.source = source
@@ -54,23 +54,23 @@ class OpenSource:
         license = licence_of(source, self.members)
         self.facts = Document("", "", place.name, source.commit, source.committed_at, license=license)
         self.wanted = [member for member in self.members if selection.wants(member.path)]
-        self.packages: dict[str, str] = {}  # licences, where the source is a folder of installed packages
+        self.packages: dict[str, str] = {}  # licences by file, if the source is a folder of installed packages
         if place.kind == "directory":
             self.packages = licences_of_packages(source, self.members, {member.path for member in self.wanted})
         source.fetch([member for member in self.wanted if member.blob not in seen])
 
     def outcomes(self, seen: Seen) -> Iterator[Outcome]:
-        """Yield path and document or rejection of each wanted file.
+        """Yield each wanted file: its path, and its document or rejection.
 
         Args:
-            seen: where each blob so far was found, by its id; it grows. What is in it is not read again.
+            seen: repository and path of each blob so far, by blob id; extended here. These blobs are not read again.
         """
         if self.selection.code_blocks:
             return self._blocks(seen)
         return self._files(self.wanted, seen)
 
     def _files(self, members: Sequence[Member], seen: Seen) -> Iterator[Outcome]:
-        """Yield what became of each member. Of members with the same blob only the first is read."""
+        """Yield the outcome of each member. If several members have the same blob, only the first is read."""
         planned: set[str] = set()
         to_read = []
         for member in members:
@@ -91,7 +91,7 @@ class OpenSource:
 
     def _document(self, member: Member, content: bytes, seen: Seen) -> Document | Rejection:
         row = language_of(member.path)
-        assert row is not None  # only files of the asked languages come here
+        assert row is not None  # only files of the wanted languages get here
         return self._kept(member.path, row.name, content, member.blob or blob_id(content), seen)
 
     def _kept(self, path: str, language: str, content: bytes, blob: str, seen: Seen) -> Document | Rejection:
@@ -107,7 +107,7 @@ class OpenSource:
     # ------------------------------------------------------------------------------------------- code blocks
 
     def _blocks(self, seen: Seen) -> Iterator[Outcome]:
-        """Yield the blocks of each page, then the files that pages include, each once."""
+        """Yield the blocks of each page, then each file that pages include, once."""
         included: set[str] = set()
         files = {member.path: member for member in self.members}
         contents = self.source.read([page for page in self.wanted if not page.rejection], self.selection.max_bytes)
@@ -136,7 +136,7 @@ class OpenSource:
 
 
 def blob_id(content: bytes) -> str:
-    """Return the id that git gives to these bytes."""
+    """Return git's blob id of these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -145,7 +145,7 @@ def _repeated(seen: Seen, blob: str) -> Rejection | None:
 
 
 def text_of(content: bytes, min_bytes: int = 0) -> str | Rejection:
-    """Return a file as text without its byte order mark, or why it is none."""
+    """Return a file as text without its byte order mark, or the reason why it is not text."""
     if len(content) < min_bytes:
         return Rejection("too small", len(content))
     if content.startswith(LFS_POINTER):
@@ -170,8 +170,8 @@ def opened(
 ) -> Iterator[Iterator[tuple[Place, OpenSource | UserError]]]:
     """Open sources, several at a time, and yield an iterator over them in their order.
 
-    A source is closed, and what it put on the disk is gone, when the next one is asked for. What went wrong with a
-    source comes as the error it is.
+    A source is closed, and its temporary files are removed, when the next one is requested. A source that could not be
+    opened is yielded as its error.
     """
 
     def start(place: Place) -> tuple[contextlib.ExitStack, OpenSource | UserError]:

@@ -1,4 +1,4 @@
-"""Git repositories, read from the object store: no worktree, so no hook, filter, submodule or LFS smudge ever runs."""
+"""Git repositories, read from the object store without a worktree: no hook, filter, submodule or LFS smudge runs."""
 
 import contextlib
 import dataclasses
@@ -20,18 +20,18 @@ from codefit.temporary import temporary_folder
 
 SYMLINK, SUBMODULE = b"120000", b"160000"
 CHUNK = 1 << 20
-MAX_FILES = 1_000_000  # of one commit: nested trees of a few hundred bytes can list any number of paths
-MAX_LISTING = 256 << 20  # bytes of all paths of one commit, with their ids
-# Set in the environment, so that they hold whatever the configuration of the user or of a repository says.
+MAX_FILES = 1_000_000  # files of one commit: nested trees of a few hundred bytes can list any number of paths
+MAX_LISTING = 256 << 20  # bytes of all paths and ids of one commit
+# Set in the environment, so that they override the configuration of the user and of the repository.
 SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "gc.auto": "0",
     "maintenance.auto": "false",
-    "fetch.negotiationAlgorithm": "noop",  # as git itself fetches single blobs; otherwise it misses them afterwards
+    "fetch.negotiationAlgorithm": "noop",  # as in git's own fetches of single blobs; without it, git misses them later
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",
-    "log.showSignature": "false",  # it runs gpg.program, which the repository itself could name
+    "log.showSignature": "false",  # this would run gpg.program, which the repository can set
     "submodule.recurse": "false",
     "fetch.recurseSubmodules": "false",
 }
@@ -40,12 +40,12 @@ PARTIAL_CLONE = r"^(extensions\.partialclone|remote\..*\.(promisor|partialclonef
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Git:
-    """The commands of git on one git directory.
+    """Git commands on one git directory.
 
     Args:
         folder: the git directory, as an absolute path.
-        where: what errors call the source.
-        protocols: the only ways by which git may reach out, such as "file:https"; "none" for none at all.
+        where: the name of the source in errors.
+        protocols: the only transports that git may use, such as "file:https"; "none" for none at all.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ class Git:
     protocols: str = "none"
 
     def text(self, *words: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
-        """Return what a command prints, without the line end.
+        """Return the output of a command without the final line end.
 
         Raises:
             UserError: git is not installed, or the command fails.
@@ -65,14 +65,14 @@ class Git:
         return out.decode("utf-8", "backslashreplace").rstrip("\n")
 
     def succeeds(self, *words: str) -> bool:
-        """Return whether a command ends with exit code 0."""
+        """Return whether a command exits with code 0."""
         with self._started(words, subprocess.DEVNULL, subprocess.DEVNULL) as process:
             process.communicate()
         return process.returncode == 0
 
     @contextlib.contextmanager
     def stream(self, *words: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> Iterator[IO[bytes]]:
-        """Yield what a command prints as a stream. Where the block ends before the stream does, git is stopped."""
+        """Yield the output of a command as a stream. If the block ends before the stream does, git is stopped."""
         with tempfile.TemporaryFile() as errors, self._started(words, stdin, errors) as process:
             assert process.stdout is not None
             try:
@@ -84,7 +84,7 @@ class Git:
                 process.kill()
 
     def failed(self, said: bytes = b"") -> UserError:
-        """Return the error of a command that failed, by what git wrote on its standard error."""
+        """Return the error of a failed command, from what git wrote to standard error."""
         return failure(self.where, said.decode("utf-8", "backslashreplace"))
 
     def _started(
@@ -105,14 +105,14 @@ class Git:
         if shutil.which("git", path=environment.get("PATH")) is None:
             raise UserError("git is not installed; install git and run the same command again.")
         command = git_command.command(self.folder, *words)
-        # In "/", where no relative path of a configuration leads anywhere.
+        # Run in "/", so that relative paths in a configuration lead nowhere.
         return subprocess.Popen(
             command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=environment, cwd="/", bufsize=CHUNK
         )
 
 
 class GitRepository:
-    """One commit of a repository on this disk.
+    """One commit of a local repository.
 
     Args:
         may_lack: whether files of the commit may be missing because they have not been fetched.
@@ -144,7 +144,7 @@ class GitRepository:
         return b"".join(blocks)
 
     def fetch(self, members: Sequence[Member]) -> None:
-        """Fetch the blobs that a blobless clone does not have yet, in one request, where reaching out is allowed."""
+        """Fetch the blobs that a blobless clone lacks, in one request, if fetching is allowed."""
         wanted = sorted({member.key for member in members if not member.rejection} & self.missing)
         if not wanted or self.git.protocols == "none":
             return
@@ -155,19 +155,19 @@ class GitRepository:
         self.missing.difference_update(wanted)
 
     def _missing(self) -> set[str]:
-        """Return the ids of the objects of the commit that are not here; unlike `cat-file`, this fetches none."""
+        """Return the ids of the commit's objects that are missing locally; unlike `cat-file`, this fetches none."""
         tree = self.commit + "^{tree}"
         with self.git.stream("rev-list", "--objects", "--missing=print", tree) as stream:
             return {line[1:].decode().strip() for line in stream if line.startswith(b"?")}
 
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
-        """Yield the content of each member from one `cat-file --batch` stream."""
+        """Yield the content of each member, all from one `cat-file --batch` stream."""
         self.fetch(members)
         here = [member.key for member in members if member.key not in self.missing]
         if not here:
             yield from (_absent() for _ in members)
             return
-        # The ids come from a file, not from a pipe: git can then never wait for us while we wait for it.
+        # The ids come from a file, not from a pipe, so that git and codefit cannot wait for each other.
         with _ids(here) as ids, self.git.stream("cat-file", "--batch", "--buffer", stdin=ids) as stream:
             for member in members:
                 yield _absent() if member.key in self.missing else self._next_blob(stream, member, max_bytes)
@@ -177,7 +177,9 @@ class GitRepository:
         if len(header) == 2 and header[1] == b"missing":
             return _absent()
         if len(header) != 3:
-            raise UserError(f"git stopped while it read {member.path} of {self.git.where}; check it with git fsck.")
+            raise UserError(
+                f"git stopped while reading {member.path} of {self.git.where}; check the repository with git fsck."
+            )
         size = int(header[2])
         if size <= max_bytes:
             content = stream.read(size + 1)[:-1]
@@ -193,8 +195,8 @@ def _absent() -> Rejection:
 
 
 def _date(git: Git, commit: str) -> str:
-    """Return when a commit was made, in ISO 8601, or "" where it states no date that a calendar has."""
-    # Not `show` or `log`: they read .gitmodules and check signatures with a program that a repository can name.
+    """Return the date of a commit in ISO 8601, or "" if it has no valid date."""
+    # Not `show` or `log`: they read .gitmodules and check signatures with a program that the repository can set.
     date = git.text("rev-list", "--max-count=1", "--no-commit-header", "--format=%cI", commit)
     try:
         datetime.datetime.fromisoformat(date)
@@ -226,7 +228,9 @@ def _member(line: bytes) -> Member:
 def open_git(kind: str, where: str, revision: str | None) -> Iterator[GitRepository]:
     """Open a local repository in place, or fetch a URL or a bundle into a folder that is removed at the end."""
     if revision is not None and (revision.startswith("-") or not revision.isprintable() or not revision):
-        raise UserError(f"--revision {revision} is refused because git could take it for an option.")
+        raise UserError(
+            f"--revision {revision} is refused because git could take it for an option; give a branch, tag or commit."
+        )
     if kind == "git":
         git = Git(git_directory(Path(where)), where)
         commit = _commit(git, revision)
@@ -241,14 +245,14 @@ def open_git(kind: str, where: str, revision: str | None) -> Iterator[GitReposit
 
 
 def _new(folder: Path, where: str, object_format: str, protocols: str = "none") -> Git:
-    """Make an empty repository; neither its format nor its hooks are those that the user prefers for new ones."""
+    """Make an empty repository that ignores the user's default format and hooks for new repositories."""
     git = Git(folder, where, protocols)
     git.text("init", "-q", "--bare", "--template=", f"--object-format={object_format}")
     return git
 
 
 def _fetch(folder: Path, url: str, revision: str | None) -> tuple[Git, str]:
-    """Fetch one commit without its files where the server can filter, with them where it cannot."""
+    """Fetch one commit, without its blobs if the server supports filters, otherwise with them."""
     for object_format in ("sha1", "sha256"):
         git = _new(folder / object_format, url, object_format, "file:git:http:https:ssh")
         git.text("config", "remote.origin.url", url)
@@ -278,11 +282,11 @@ def _unbundle(folder: Path, path: str, revision: str | None) -> tuple[Git, str]:
     for name in ("HEAD", "refs/heads/main", "refs/heads/master", *(branches if len(branches) == 1 else ())):
         if name in heads:
             return git, _commit(git, heads[name])
-    raise UserError(f"{path} names no HEAD; choose with --revision one of {', '.join(sorted(heads))}.")
+    raise UserError(f"{path} has no HEAD; add --revision with one of {', '.join(sorted(heads))}.")
 
 
 def _format_of_bundle(path: Path) -> str:
-    """Return the object format that the header of a bundle states; up to version 2 there is but one."""
+    """Return the object format in the header of a bundle; up to version 2 there is only one."""
     with path.open("rb") as file:
         for line in iter(lambda: file.readline(4096), b""):
             if line == b"@object-format=sha256\n":
@@ -293,7 +297,7 @@ def _format_of_bundle(path: Path) -> str:
 
 
 def _is_partial(git: Git) -> bool:
-    """Return whether a repository was cloned without some of its objects, so that git would fetch them when asked."""
+    """Return whether a repository is a partial clone, whose missing objects git would fetch on demand."""
     return git.succeeds("config", "--get-regexp", PARTIAL_CLONE)
 
 

@@ -1,4 +1,4 @@
-"""Which git directory a folder has: never that of a folder above it, and none that a file in it points to unproved."""
+"""The git directory of a folder: never that of a parent folder, and another one only if it points back."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ POINTER = "gitdir: "
 
 
 def is_git_directory(path: Path) -> bool:
-    """Return whether a folder is laid out as a git directory, whatever it is called."""
+    """Return whether a folder has the layout of a git directory, whatever its name."""
     return (path / "HEAD").is_file() and all((path / part).is_dir() for part in ("objects", "refs"))
 
 
 def git_directory(path: Path) -> Path:
     """Return the git directory of a folder: its `.git`, the folder itself, or that of a linked worktree.
 
-    A `.git` that points elsewhere is followed only where the other place names this folder as its own, as
-    `git worktree` and `git submodule` write it: otherwise a downloaded folder could name a repository of the user.
+    A `.git` that points elsewhere is followed only if that git directory points back to this folder, as `git worktree`
+    and `git submodule` set it up. Otherwise a downloaded folder could point to a repository of the user.
 
     Raises:
-        UserError: there is none, or it points to a place that does not know this folder.
+        UserError: there is none, or it points to a git directory that does not point back.
     """
     inner = path / ".git"
     if inner.is_symlink():
@@ -33,7 +33,7 @@ def git_directory(path: Path) -> Path:
     found = found.resolve()
     if (found / "commondir").exists() and not _is_linked(found):
         raise _elsewhere(path, found / "commondir")
-    for part in ("objects", "refs", "HEAD"):  # a downloaded folder could read another repository through one
+    for part in ("objects", "refs", "HEAD"):  # through a link, a downloaded folder could read another repository
         if (found / part).is_symlink():
             raise _elsewhere(path, (found / part).resolve())
     if not is_git_directory(found) and not _is_linked(found):
@@ -42,15 +42,15 @@ def git_directory(path: Path) -> Path:
 
 
 def _pointed(path: Path, pointer: Path) -> Path:
-    """Return the git directory that a `.git` file names, if that one names the file or its folder."""
+    """Return the git directory that a `.git` file names, if that directory points back to the file or its folder."""
     text = _line(pointer)
     target = (path / text.removeprefix(POINTER)).resolve()
     if not text.startswith(POINTER) or not target.is_dir():
         raise UserError(f"{pointer} names no git directory; check it with git status.")
-    back = _line(target / "gitdir")  # of a linked worktree
+    back = _line(target / "gitdir")  # linked worktree
     if back and (target / back).resolve() == pointer.resolve():
         return target
-    for worktree in _worktrees(target / "config"):  # of a submodule
+    for worktree in _worktrees(target / "config"):  # submodule
         if (target / worktree).resolve() == path.resolve():
             return target
     raise _elsewhere(path, target)
@@ -74,7 +74,7 @@ def _worktrees(config: Path) -> list[str]:
 
 
 def _line(file: Path) -> str:
-    """Return the first line of a small text file; "" where there is none."""
+    """Return the first line of a small text file; "" if there is no such file."""
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
             return lines.readline(4096).strip()
@@ -83,4 +83,4 @@ def _line(file: Path) -> str:
 
 
 def _elsewhere(path: Path, target: Path) -> UserError:
-    return UserError(f"the .git of {path} points to {target}; give that repository itself if you mean it.")
+    return UserError(f"the .git of {path} points to {target}; if you want that repository, give its path.")

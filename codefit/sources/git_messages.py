@@ -1,4 +1,4 @@
-"""What git says when something fails, as one sentence that tells the user what to do."""
+"""Git's error messages, each turned into one sentence that tells the user what to do."""
 
 import re
 
@@ -22,20 +22,20 @@ MEANINGS = (
     ("Could not resolve host", "cannot be reached; check the network, or give a local repository or bundle"),
     ("unable to access", "cannot be reached; check the network, or give a local repository or bundle"),
     ("Could not read from remote", "cannot be reached; check the address and the network"),
-    ("lacks these prerequisite", "is a bundle that needs commits it does not hold; create it with the whole history"),
+    ("lacks these prerequisite", "is a bundle that needs commits it does not contain; create it with the full history"),
     ("dubious ownership", "belongs to another user; allow it with git config --global --add safe.directory"),
     ("not allowed", "lacks objects that git would have to fetch; complete it with git fetch --refetch"),
 )
 SAID = re.compile(r"^\W*(?:fatal|error): (.*)", re.M)
-LOGIN = re.compile(r"(?<=://)[^/\s@]*@")  # in an address: a user, and maybe a password or token
+LOGIN = re.compile(r"(?<=://)[^/\s@]*@")  # the user, and perhaps a password or token, in a URL
 
 
 def failure(where: str, said: str) -> UserError:
-    """Return the error for what git wrote about a source; it is `Unreachable` where another time may do."""
+    """Return the error for a message of git about a source; `Unreachable` if a later attempt may succeed."""
     for phrase, meaning in MEANINGS:
         if phrase in said:
             kind = Unreachable if meaning.startswith("cannot be reached") else UserError
             return kind(f"{where} {meaning}.")
     found = SAID.search(said)
     reason = LOGIN.sub("", found[1]).strip(" '.") if found else "it gave no reason"
-    return UserError(f"git cannot read {where} ({reason}); check it with git itself.")
+    return UserError(f"git cannot read {where} ({reason}); check it with git.")

@@ -1,10 +1,10 @@
-"""Lists of repositories from the search of GitHub, complete: a search gives 1,000 results at most, so it is sliced.
+"""Complete lists of repositories from GitHub search, which returns at most 1,000 results per query.
 
-The range of creation dates is halved until a slice has no more results than can be had. What was found is written
-down slice by slice; a search that was stopped goes on where it was. Reference: docs.github.com/en/rest/search.
+The range of creation dates is halved until each slice has no more results than a query returns. Results are saved
+slice by slice, so that an interrupted search continues where it stopped. Reference: docs.github.com/en/rest/search.
 
-GITHUB_TOKEN, where it is set, is sent to the API and to nobody else; GITHUB_API_URL names the API of a GitHub
-Enterprise server, as in GitHub Actions.
+GITHUB_TOKEN, if set, is sent only to the API; GITHUB_API_URL is the API of a GitHub Enterprise server, as in GitHub
+Actions.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ from codefit.outputs import write_whole
 from codefit.sources.locate import locate
 from codefit.sources.source import Place
 
-MOST_RESULTS = 1000  # of one search, whatever it counts
+MOST_RESULTS = 1000  # results of one query, however many it counts
 PER_PAGE = 100
 ATTEMPTS = 6
-LONGEST_WAIT = 3700  # seconds; a rate limit is lifted within the hour
-SECONDARY_WAIT = 60  # "wait for at least one minute", where the answer does not say how long
+LONGEST_WAIT = 3700  # seconds; rate limits are lifted within an hour
+SECONDARY_WAIT = 60  # "wait for at least one minute", if the answer does not say how long
 FIRST = datetime(2007, 10, 1, tzinfo=UTC)  # before the first repository on GitHub
 SECOND = timedelta(seconds=1)
 CREATED = re.compile(r'(?:^|\s)created:"?(\S+?)"?(?=\s|$)')
@@ -44,12 +44,12 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 MOST_PAGES = MOST_RESULTS // PER_PAGE
-ODD_ANSWER = "did not answer as the search of GitHub does"
+ODD_ANSWER = "gave an answer that is not one of GitHub search"
 LARGEST_ANSWER = 64 << 20  # bytes; a hundred repositories take about half a megabyte
 
 
 class Item(msgspec.Struct):
-    """What an answer says of a repository, and is read here."""
+    """The fields of a repository that are used here."""
 
     full_name: Annotated[str, Meta(min_length=1, max_length=1000)]
     clone_url: Annotated[str, Meta(min_length=1, max_length=10_000)]
@@ -57,7 +57,7 @@ class Item(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """An answer of the search, as far as it is read here."""
+    """The fields of a search response that are used here."""
 
     total_count: Annotated[int, Meta(ge=0, le=10**12)]
     items: Annotated[list[Item], Meta(max_length=MOST_RESULTS)]
@@ -65,7 +65,7 @@ class Answer(msgspec.Struct):
 
 
 class Said(msgspec.Struct):
-    """What a slice that was written down says."""
+    """A slice as it was saved."""
 
     start: str
     end: str
@@ -75,7 +75,7 @@ class Said(msgspec.Struct):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Slice:
-    """Repositories created from `start` to `end`, both included: how many there are, and those that were asked for."""
+    """Repositories created from `start` to `end`, both included: their number, and the ones that were requested."""
 
     start: datetime
     end: datetime
@@ -87,12 +87,12 @@ class Slice:
 
 
 def search(query: str, state: Path, say: Callable[[str], None]) -> tuple[list[Place], int]:
-    """Return every repository that a search finds, by creation date and name, and how many GitHub counts.
+    """Return every repository that a search finds, by creation date and name, and GitHub's count of them.
 
     Args:
         query: as in GitHub's search box: `language:python stars:>100 created:>2015-01-01`.
-        state: a file that takes what was found so far. It belongs to one query, and the caller removes it.
-        say: takes sentences about waiting.
+        state: file for the results so far. It belongs to one query, and the caller removes it.
+        say: called with messages about waiting.
 
     Raises:
         UserError: GitHub refuses the query or the token, or cannot be reached.
@@ -112,7 +112,7 @@ def search(query: str, state: Path, say: Callable[[str], None]) -> tuple[list[Pl
 
 
 def slices(query: str, say: Callable[[str], None]) -> list[Slice]:
-    """Return the slices that a search would be done in, each with its count; nothing is written."""
+    """Return the slices of a search, each with its count; nothing is written."""
     words, start, end = _taken_apart(query, _now())
     parts = _slices(Client(say), words, start, end, {}, 1)
     return [part for part in parts if part.count <= MOST_RESULTS]
@@ -131,18 +131,18 @@ def _places(api: str, rows: list[dict[str, str]]) -> list[Place]:
 
 
 def _taken_apart(query: str, now: datetime) -> tuple[str, datetime, datetime]:
-    """Return a query without `created:`, and the range that it names in seconds."""
+    """Return a query without `created:`, and the first and last second of that range."""
     start, end = FIRST, now
     for text in CREATED.findall(query):
         low, high = _range(text)
         start, end = max(start, low or start), min(end, high or end)
     if start > end:
-        raise UserError(f"{query!r} asks for no time at all; check created:.")
+        raise UserError(f"{query!r} has an empty range of creation dates; check created:.")
     return " ".join(CREATED.sub(" ", query).split()), start, end
 
 
 def _range(text: str) -> tuple[datetime | None, datetime | None]:
-    """Return the first and the last second of GitHub's `>day`, `>=day`, `<day`, `<=day`, `day..day` and `day`."""
+    """Return the first and last second of GitHub's `>day`, `>=day`, `<day`, `<=day`, `day..day` and `day`."""
     low, dots, high = text.partition("..")
     if dots:
         return (None if low == "*" else _moment(low)[0]), (None if high == "*" else _moment(high)[1])
@@ -153,11 +153,11 @@ def _range(text: str) -> tuple[datetime | None, datetime | None]:
 
 
 def _moment(text: str) -> tuple[datetime, datetime]:
-    """Return the first and the last second of a day, or twice a moment."""
+    """Return the first and last second of a day; for a point in time, that time twice."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UserError(f"created:{text} is no date; write it as 2015-01-31, or 2015-01-31T12:00:00Z.") from None
+        raise UserError(f"created:{text} is not a date; write it as 2015-01-31, or 2015-01-31T12:00:00Z.") from None
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment, moment if "T" in text else moment + timedelta(days=1) - SECOND
 
@@ -165,14 +165,14 @@ def _moment(text: str) -> tuple[datetime, datetime]:
 def _slices(
     client: "Client", words: str, start: datetime, end: datetime, done: dict[str, Slice], per_page: int
 ) -> Iterator[Slice]:
-    """Yield slices with their repositories, and those that were too large, which hold none."""
+    """Yield slices with their repositories, and slices that were too large, without any."""
     part = done.get(f"{Slice(start, end, 0)}") or _asked(client, words, start, end, per_page)
     yield part
     if part.count <= MOST_RESULTS:
         return
     if start == end:
         raise UserError(
-            f"{part.count:,} repositories were created at {_stamp(start)}, more than a search gives; "
+            f"{part.count:,} repositories were created at {_stamp(start)}, more than a search returns; "
             "narrow the query, for example with stars:>10."
         )
     middle = (start + (end - start) / 2).replace(microsecond=0)
@@ -181,7 +181,7 @@ def _slices(
 
 
 def _asked(client: "Client", words: str, start: datetime, end: datetime, per_page: int) -> Slice:
-    """Ask for one slice; where there are more results than can be had, only how many."""
+    """Request one slice; if it has more results than a query returns, only their number."""
     query = f"{words} created:{_stamp(start)}..{_stamp(end)}".strip()
     url = f"{client.api}/search/repositories?{urllib.parse.urlencode({'q': query, 'per_page': per_page})}"
     rows: list[dict[str, str]] = []
@@ -195,14 +195,14 @@ def _asked(client: "Client", words: str, start: datetime, end: datetime, per_pag
         url = client.next_page(headers)
         if not url:
             return Slice(start, end, count, tuple(rows))
-    raise UserError(f"{client.api} names more pages than a search has, {MOST_PAGES}; check GITHUB_API_URL.")
+    raise UserError(f"{client.api} has more pages than the {MOST_PAGES} of a search; check GITHUB_API_URL.")
 
 
 def _row(item: Item) -> dict[str, str]:
     return {"name": item.full_name, "url": item.clone_url, "created_at": item.created_at}
 
 
-# ------------------------------------------------------------------------------------------- what is written down
+# ------------------------------------------------------------------------------------------- saved slices
 
 
 def _line(row: Slice | dict[str, str]) -> str:
@@ -213,9 +213,9 @@ def _line(row: Slice | dict[str, str]) -> str:
 
 
 def _recall(state: Path, query: str, api: str, end: datetime) -> tuple[dict[str, Slice], datetime]:
-    """Return the slices that an earlier run of the same search wrote down, and the end of time it had set.
+    """Return the slices that an earlier run of the same search saved, and the end of its time range.
 
-    A line that was cut off by a kill is no line; a state of another search is begun again.
+    A line that a kill cut off is ignored; the state of another search is discarded.
     """
     facts = {"query": query, "api": api}
     rows: list[Any] = [{**facts, "end": _stamp(end)}]
@@ -258,21 +258,21 @@ def _is_loopback(url: str) -> bool:
 
 
 class Client:
-    """Asks the API, waits when it says so, and turns what goes wrong into one sentence."""
+    """A client of the API: it waits when asked to, and turns failures into one sentence."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.api = os.environ.get("GITHUB_API_URL", "https://api.github.com").rstrip("/")
         self.token = os.environ.get("GITHUB_TOKEN", "").strip()
         self.say = say
         if masked(self.api) != self.api:
-            raise UserError("GITHUB_API_URL may not hold a user or token; set GITHUB_TOKEN instead.")
+            raise UserError("GITHUB_API_URL contains a user or token; remove it and set GITHUB_TOKEN instead.")
         if not self.api.startswith("https://") and not (self.api.startswith("http://") and _is_loopback(self.api)):
-            raise UserError(f"GITHUB_API_URL {self.api} is not https; a token would travel in the open.")
+            raise UserError(f"GITHUB_API_URL {self.api} is not https and would expose a token; use an https address.")
         if self.token and not self.token.isprintable():
-            raise UserError("GITHUB_TOKEN holds a line end or another character that no token has; set it again.")
+            raise UserError("GITHUB_TOKEN contains a line end or another character that no token has; set it again.")
 
     def get(self, url: str) -> tuple[Answer, Message]:
-        """Return the answer and its headers, after as many attempts as it takes and is sensible."""
+        """Return the answer and its headers, after retries if needed."""
         for attempt in range(ATTEMPTS):
             trouble, wait = "", 2.0**attempt
             try:
@@ -283,7 +283,7 @@ class Client:
                     trouble = "gave incomplete results"
             except urllib.error.HTTPError as error:
                 trouble, wait = self._refusal(error, wait)
-            except (ValueError, RecursionError):  # of msgspec too
+            except (ValueError, RecursionError):  # msgspec's errors too
                 trouble = ODD_ANSWER
             except (OSError, http.client.HTTPException) as error:
                 trouble = f"cannot be reached ({_reason(error)})"
@@ -295,12 +295,12 @@ class Client:
     def _request(self, url: str) -> urllib.request.Request:
         headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
         request = urllib.request.Request(url, headers={**headers, "User-Agent": "codefit"})
-        if self.token:  # a redirect to another place must not carry it there
+        if self.token:  # not sent on when redirected to another server
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         return request
 
     def _refusal(self, error: urllib.error.HTTPError, wait: float) -> tuple[str, float]:
-        """Return what the server said and how many seconds to wait.
+        """Return the reason that the server gave, and how many seconds to wait.
 
         Raises:
             UserError: waiting will not help.
@@ -324,11 +324,11 @@ class Client:
         return seconds
 
     def next_page(self, headers: Message) -> str:
-        """Return the URL that the Link header calls the next one, or ""; it must lie on the same server."""
+        """Return the URL of the next page from the Link header, or ""; it must be on the same server."""
         found = re.search(r'<([^>]+)>;\s*rel="next"', headers.get("Link", ""))
         url = found[1] if found else ""
         if url and not _same_server(url, self.api):
-            raise UserError(f"{self.api} names a next page on another server; nothing is sent there.")
+            raise UserError(f"{self.api} names a next page on another server; check GITHUB_API_URL.")
         return url
 
 
@@ -345,7 +345,7 @@ def _reason(error: Exception) -> str:
 
 
 def _message(error: urllib.error.HTTPError) -> str:
-    """Return what an answer says of itself, in one short line."""
+    """Return the error message of an answer, in one short line."""
     try:
         said = json.loads(error.read(LARGEST_ANSWER))
         texts = [said["message"], *(row["message"] for row in said.get("errors", []) if "message" in row)]
@@ -355,7 +355,7 @@ def _message(error: urllib.error.HTTPError) -> str:
 
 
 def _retry_after(headers: Message) -> float:
-    """Return the seconds that a server asks to wait, as a number or a date; 0 where it asks nothing that is known."""
+    """Return the seconds that a server asks to wait (given as a number or a date); 0 if it does not ask."""
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch("[0-9]+", text):
         return float(text[:12])

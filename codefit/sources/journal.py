@@ -1,7 +1,7 @@
-"""Documents and rejections on their way into an output, and what of them a stopped run leaves to the next one.
+"""The journal of an unfinished output: documents and rejections so far, from which the next run can continue.
 
-After each source the journal notes how far its files go. The same command, run again, keeps the sources from the web
-that were finished, and reads all others again: what lies on this machine may have changed, and is quickly read.
+After each source the journal records the sizes of its files. The same command, run again, keeps the remote sources that
+were finished and reads all others again: local sources may have changed, and reading them is fast.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from codefit.sources.source import Place
 
 @dataclasses.dataclass
 class Tally:
-    """What was counted in one source; `suffixes` counts all its files, wanted or not."""
+    """The counts of one source; `suffixes` counts all its files, wanted or not."""
 
     place: Place
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -31,7 +31,7 @@ class Tally:
     suffixes: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def add(self, outcome: Document | Rejection) -> None:
-        """Count what became of one file."""
+        """Count the outcome of one file."""
         self.files += 1
         if isinstance(outcome, Rejection):
             self.rejections[outcome.rule] += 1
@@ -51,11 +51,11 @@ def _size(path: Path) -> int:
 
 
 class Journal:
-    """The files in the workspace of an output that become it: documents, rejections, and how far they go.
+    """The files in the workspace that become the output: documents, rejections, and a record of their valid sizes.
 
     Args:
-        output: where the documents will be.
-        command: what has to be the same for a run to go on where an earlier one was stopped.
+        output: the final path of the documents.
+        command: settings that must be equal for a run to continue an earlier one.
     """
 
     def __init__(self, output: Path, command: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Journal:
         return self.documents, self.rejected, self.progress
 
     def _recall(self, command: dict[str, Any]) -> tuple[int, int, int]:
-        """Take over the tallies of finished sources, and return how far each file is valid."""
+        """Take over the tallies of finished sources, and return the valid size of each file."""
         try:
             return self._recalled(command)
         except (ValueError, TypeError, KeyError, AttributeError):  # damaged
@@ -90,7 +90,7 @@ class Journal:
             if number:
                 row = json.loads(line)
                 if _size(self.documents) < row["documents"] or _size(self.rejected) < row["rejected"]:
-                    break  # they were about to become the output
+                    break  # the run was stopped while they became the output
                 self.tallies.append(_tally(row["tally"]))
                 sizes = (row["documents"], row["rejected"], end)
         return sizes
@@ -110,7 +110,7 @@ class Journal:
             self._files[0].write(records.to_line(outcome).encode())
 
     def finish(self, tally: Tally) -> None:
-        """Note that a source is finished."""
+        """Record that a source is finished."""
         self.tallies.append(tally)
         self.resumable = self.resumable and tally.place.kind == "url"
         if self.resumable:
@@ -133,13 +133,13 @@ class Journal:
                 stack.callback(file.close)
 
     def remove(self) -> None:
-        """Remove the files that are no part of the output, if they are still there."""
+        """Remove the files that are not part of the output, if they still exist."""
         for path in self._paths():
             path.unlink(missing_ok=True)
 
 
 def write_parquet(path: Path, documents: Iterable[Document], rows_at_once: int) -> None:
-    """Write documents as Parquet, with never more than some rows in memory."""
+    """Write documents as Parquet, with at most `rows_at_once` rows in memory."""
     import pyarrow
     import pyarrow.parquet
 

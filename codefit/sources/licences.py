@@ -1,19 +1,23 @@
 """The SPDX id of a source, or of each package in a folder of installed ones, from licence files or metadata."""
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from packaging.metadata import parse_email
+
 from codefit.sources.source import Member, Source
 
 MAX_BYTES = 100_000
-MAX_RECORD = 64 << 20  # bytes of the list of a package's files
+MAX_RECORD = 64 << 20  # bytes of a package's list of files
 LICENCE_FILE = re.compile(
     r"(?:(?:licen[cs]es?|[^/]+\.dist-info(?:/licen[cs]es)?)/)?(?:un)?(?:licen[cs]e|copying)[^/]*", re.I
 )
-METADATA_FILE = re.compile(r"(?:pyproject\.toml|PKG-INFO|[^/]+\.dist-info/METADATA)")
+CORE_METADATA = re.compile(r"PKG-INFO|[^/]+\.dist-info/METADATA")  # packaging.python.org/specifications/core-metadata
 
-# Every phrase of a row must occur, spaces and letter case aside; the first row that fits counts.
+# Every phrase of a row must occur, ignoring white space and case; the first matching row counts.
 PHRASES = (
     ("AGPL-3.0", "gnu affero general public license"),
     ("LGPL-3.0", "gnu lesser general public license version 3"),
@@ -44,35 +48,37 @@ CLASSIFIERS = {
     "GNU General Public License v2 (GPLv2)": "GPL-2.0",
     "Python Software Foundation License": "Python-2.0",
 }
-EXPRESSION = re.compile(
-    r"""^(?:License-Expression:|license\s*=\s*["'])\s*([A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+)*)""", re.M
-)
+# of pyproject.toml, by the standard or by Poetry
+EXPRESSION = re.compile(r"""^license\s*=\s*["']\s*([A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+)*)""", re.M)
 
 
 def licence_of(source: Source, members: Iterable[Member]) -> str:
-    """Return the SPDX id of a source, or "" if no licence file or metadata tells.
+    """Return the SPDX id of a source, or "" if no licence file or metadata states it.
 
-    The licence text at the root counts before one in a `license` folder, and both before a package's metadata. Where
-    several packages lie side by side, none speaks for the whole.
+    A licence text at the root takes precedence over one in a `license` folder, and both over a package's metadata. If
+    there are several packages, the metadata of none is used for the source.
     """
     members = [member for member in members if not member.rejection]
     packages = {member.path.partition("/")[0] for member in members if ".dist-info/" in member.path}
     if len(packages) > 1:
         members = [member for member in members if ".dist-info/" not in member.path]
     texts = [member for member in members if LICENCE_FILE.fullmatch(member.path)]
-    metadata = [member for member in members if METADATA_FILE.fullmatch(member.path)]
+    metadata = [member for member in members if member.path == "pyproject.toml" or CORE_METADATA.fullmatch(member.path)]
     candidates = sorted(texts, key=lambda member: (member.path.count("/"), member.path)) + metadata
-    contents = [data for data in source.read(candidates, MAX_BYTES) if isinstance(data, bytes)]
-    found = [spdx_id(data.decode("utf-8", "replace")) for data in contents]
-    return next(filter(None, found), "")
+    for member, data in zip(candidates, source.read(candidates, MAX_BYTES), strict=True):
+        text = data.decode("utf-8", "replace") if isinstance(data, bytes) else ""
+        stated = stated_licence(text) if CORE_METADATA.fullmatch(member.path) else ""
+        if licence := stated or spdx_id(text):
+            return licence
+    return ""
 
 
 def licences_of_packages(source: Source, members: Iterable[Member], paths: Collection[str]) -> dict[str, str]:
-    """Return the SPDX ids of installed packages, by their files among `paths`, or by their top names.
+    """Return the SPDX ids of installed packages, by their files among `paths`, or by their top-level names.
 
-    What a package consists of is said by the `RECORD` of the `*.dist-info` folder beside it, else by `top_level.txt`;
-    what its licence is, by the expression or the classifiers of its `METADATA`, else by the licence files there. The
-    text of a licence in `METADATA` is not looked at first: it can be those of all that a package brings along.
+    The files of a package are those in the `RECORD` of its `*.dist-info` folder, else those under `top_level.txt`. Its
+    licence is the expression or the classifiers of its `METADATA`, else the licence files there. The licence text in
+    `METADATA` comes last, since it may contain the licences of everything that is bundled with the package.
     """
     folders: dict[str, dict[str, Member]] = defaultdict(dict)
     for member in members:
@@ -81,9 +87,8 @@ def licences_of_packages(source: Source, members: Iterable[Member], paths: Colle
             folders[folder][name] = member
     found: dict[str, str] = {}
     for own in folders.values():
-        head = _text(source, own, "METADATA").replace("\r\n", "\n").partition("\n\n")[0].split("\n")
-        stated = "\n".join(line for line in head if line.startswith(("License-Expression:", "Classifier:")))
-        if licence := spdx_id(stated) or licence_of(source, own.values()):
+        metadata = _text(source, own, "METADATA")
+        if licence := stated_licence(metadata) or licence_of(source, own.values()):
             found.update(dict.fromkeys(_files_or_names(source, own, paths), licence))
     return found
 
@@ -102,12 +107,20 @@ def _text(source: Source, own: Mapping[str, Member], name: str) -> str:
     return "".join(data.decode("utf-8", "replace") for data in contents if isinstance(data, bytes))
 
 
+def stated_licence(metadata: str) -> str:
+    """Return the SPDX expression that the head of core metadata states, or its classifier names, or ""."""
+    head, _ = parse_email(metadata.replace("\r\n", "\n").partition("\n\n")[0])
+    with contextlib.suppress(InvalidLicenseExpression):
+        return canonicalize_license_expression(head.get("license_expression", ""))
+    stated = (text.removeprefix("License :: OSI Approved :: ") for text in head.get("classifiers", []))
+    return next((CLASSIFIERS[text] for text in stated if text in CLASSIFIERS), "")
+
+
 def spdx_id(text: str) -> str:
-    """Return the SPDX id that a licence text or a package's metadata states, or ""."""
+    """Return the SPDX id of a licence text, or the expression that a pyproject.toml states, or ""."""
     flat = re.sub(r"\s*,?\s+", " ", text.lower())
     for name, *phrases in PHRASES:
         if all(phrase.replace(", ", " ") in flat for phrase in phrases):
             return name
-    if expression := EXPRESSION.search(text):
-        return expression[1]
-    return next((spdx for name, spdx in CLASSIFIERS.items() if f"License :: OSI Approved :: {name}" in text), "")
+    expression = EXPRESSION.search(text)
+    return expression[1] if expression else ""

@@ -1,7 +1,7 @@
-"""Where code comes from: git, archives and directories, each a list of members that can be read in one stream.
+"""Find and open a source: git, an archive or a folder, each a list of members that can be read in one stream.
 
-`locate` says what a given text is, without touching it; `open_source` opens it. Nothing in a source is ever run or
-unpacked, and no path of it is ever written to.
+`locate` says what kind of source a text names, without reading it; `open_source` opens it. Nothing in a source is ever
+run or unpacked, and nothing is written into it.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ URL_SCHEMES = ("https", "http", "ssh", "git", "file")
 
 
 def locate(text: str) -> Place:
-    """Return what kind of source a text names.
+    """Return the place that a text names, with its kind.
 
     Raises:
-        UserError: nothing lies there, or the URL is one that could run a command or holds a password.
+        UserError: nothing is there, or the URL could run a command or contains a password.
     """
     if path := _existing(text):
         return _locate_path(path)
     if masked(text) != text:
-        raise UserError("a repository URL may not hold a user or token; let git's credential helper supply it.")
+        raise UserError("the URL of a repository contains a user or token; remove it and use git's credential helper.")
     if text.startswith("-") or _is_unsafe(text):
         raise UserError(f"{text} is refused because git could take it for a command; give a plain URL or path.")
     if "://" in text or re.match(r"[\w.-]+@[\w.-]+:", text):
@@ -38,13 +38,13 @@ def locate(text: str) -> Place:
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) and not text.endswith((*ARCHIVE_SUFFIXES, ".bundle")):
         return Place("url", f"https://github.com/{text}", text.removesuffix(".git"))
     raise UserError(
-        f"{shortened(text, 200)} is not there; "
+        f"{shortened(text, 200)} does not exist; "
         "give a git URL, owner/name on GitHub, a repository, bundle, archive or folder."
     )
 
 
 def _existing(text: str) -> Path | None:
-    """Return the path that a text names, or None: also for what no path can be, and for a user who is not known."""
+    """Return the path that a text names; None if nothing is there, or if it is not a path or names an unknown user."""
     try:
         path = Path(text).expanduser()
         return path if path.exists() else None
@@ -53,10 +53,10 @@ def _existing(text: str) -> Path | None:
 
 
 def _is_unsafe(text: str) -> bool:
-    """Return whether git would hand a text to a helper program, as it does with `ext::sh -c ...`."""
+    """Return whether git would pass a text to a helper program, as with `ext::sh -c ...`."""
     if "::" not in text:
         return False
-    import git  # slow to import, and few texts need it
+    import git  # slow to import, and rarely needed
 
     try:
         git.Git.check_unsafe_protocols(text)
@@ -72,7 +72,7 @@ def _name_of_url(url: str) -> str:
         return _last_two(url.partition(":")[2])
     _, _, path = rest.partition("/")
     if scheme not in URL_SCHEMES:
-        raise UserError(f"{scheme}:// is not a protocol that is allowed here; use one of {', '.join(URL_SCHEMES)}.")
+        raise UserError(f"{scheme}:// is not an allowed protocol; use one of {', '.join(URL_SCHEMES)}.")
     return _last_two(path).rpartition("/")[2] if scheme == "file" else _last_two(path)
 
 
@@ -95,12 +95,14 @@ def _locate_path(path: Path) -> Place:
         for suffix in ARCHIVE_SUFFIXES:
             if name.lower().endswith(suffix):
                 return Place("archive", str(resolved), name[: -len(suffix)])
-    raise UserError(f"{path} is no git bundle and no {', '.join(ARCHIVE_SUFFIXES)} archive; give one, or a folder.")
+    raise UserError(
+        f"{path} is neither a git bundle nor a {', '.join(ARCHIVE_SUFFIXES)} archive; give one, or a folder."
+    )
 
 
 @contextlib.contextmanager
 def open_source(place: Place, revision: str | None = None) -> Iterator[Source]:
-    """Open a source for reading; what it put on the disk is gone when the block ends.
+    """Open a source for reading; its temporary files are removed when the block ends.
 
     Raises:
         UserError: it cannot be read, or has no such revision.
@@ -112,7 +114,7 @@ def open_source(place: Place, revision: str | None = None) -> Iterator[Source]:
             yield repository
         return
     if revision:
-        raise UserError(f"{place.where} has no git history, so --revision {revision} means nothing; leave it out.")
+        raise UserError(f"{place.where} has no git history, so --revision {revision} cannot be used; omit it.")
     if place.kind == "archive":
         from codefit.sources.archive import open_archive
 

@@ -1,4 +1,4 @@
-"""What a source of code is: a list of members that can be read in one stream, whatever it is stored in."""
+"""The interface of all sources: a list of members that can be read in one stream."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ LONGEST_PATH = 4096  # bytes, as Linux has it
 
 
 class Unreachable(UserError):
-    """A source that may well be there another time."""
+    """A source that cannot be reached now, but perhaps later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of a source: `key` is what the source reads it by, `blob` its git id where known before reading."""
+    """A file of a source. The source reads it by `key`; `blob` is its git blob id if known before reading."""
 
     path: str
     key: Any = None
@@ -25,7 +25,7 @@ class Member:
 
 
 class Source(Protocol):
-    """An open source. `commit` and `committed_at` are "" where git left no word of them."""
+    """An open source. `commit` and `committed_at` are "" if they are not known."""
 
     commit: str
     committed_at: str
@@ -34,15 +34,15 @@ class Source(Protocol):
         """Return every file, sorted by path."""
 
     def fetch(self, members: Sequence[Member]) -> None:
-        """Bring what will be read to this machine, at once, where it is not here yet."""
+        """Fetch the members that will be read and are not on this machine yet, in one request."""
 
     def read(self, members: Sequence[Member], max_bytes: int) -> Iterator[bytes | Rejection]:
-        """Yield the bytes of each member in the given order, or why there are none."""
+        """Yield the bytes of each member in the given order, or its rejection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A source that was named but not opened: kind is "url", "git", "bundle", "archive" or "directory"."""
+    """A source that is not opened yet; kind is "url", "git", "bundle", "archive" or "directory"."""
 
     kind: str
     where: str
@@ -50,14 +50,14 @@ class Place:
 
 
 def unsafe(path: str) -> bool:
-    """Return whether a path of a source would lead out of the folder it is unpacked into."""
+    """Return whether a path of a source would leave the folder that it is unpacked into."""
     slashed = path.replace("\\", "/")
     away = slashed.startswith("/") or (slashed[1:2] == ":" and slashed[0].isalpha()) or slashed in {"", "."}
     return away or "\0" in path or (".." in slashed and ".." in slashed.split("/"))
 
 
 def named(raw: bytes, key: Any, blob: str = "", rejection: Rejection | None = None) -> Member:
-    """Return a member for a path as the source spells it; a path that is unsafe or not UTF-8 is a rejection."""
+    """Return the member for a path as stored in the source; rejected if the path is unsafe or not UTF-8."""
     try:
         path = raw.decode("utf-8")
     except UnicodeDecodeError:

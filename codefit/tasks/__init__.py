@@ -1,1 +1,1 @@
-"""The tasks: from a document to pairs, one file a task."""
+"""The tasks, which turn a document into pairs; one file per task."""

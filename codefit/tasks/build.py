@@ -1,4 +1,4 @@
-"""Documents to pairs, batch by batch, with other files of the repository before the prompt where asked."""
+"""Build pairs from documents batch by batch, with repository context before the prompt if asked for."""
 
 import dataclasses
 from collections import Counter
@@ -20,9 +20,9 @@ class Built:
 
     Attributes:
         lines: the pairs as JSONL.
-        counts: what was counted.
-        skipped: by reason, what gave no pair.
-        syntax_errors: by language, the documents that the grammar cannot read as a whole.
+        counts: counts of documents, pairs, tokens and so on.
+        skipped: counts of cut points and definitions without a pair, by reason.
+        syntax_errors: counts of documents with syntax errors, by language.
     """
 
     lines: str
@@ -32,7 +32,7 @@ class Built:
 
 
 def build_in_repository(batch: tuple[Sequence[Document], Sequence[Near]], **settings: Any) -> Built:
-    """Return the pairs of documents, those of each with files near it before the prompt; see `build_batch`."""
+    """Return the pairs of documents with their nearest files before the prompts; see `build_batch`."""
     documents, near = batch
     return build_batch(documents, near=near, **settings)
 
@@ -40,7 +40,7 @@ def build_in_repository(batch: tuple[Sequence[Document], Sequence[Near]], **sett
 def build_batch(
     documents: Sequence[Document], task: str, tokenizer: Any, options: TaskOptions, near: Iterable[Near] | None = None
 ) -> Built:
-    """Return the pairs of documents; the tokenizer is None for a task that needs no tokens."""
+    """Return the pairs of documents; `tokenizer` is None for a task that needs no tokens."""
     counts, skipped = Counter(documents=len(documents)), Counter[str]()
     starts = token_starts(tokenizer, [document.content for document in documents]) if tokenizer else repeat([])
     module = load_task(task)

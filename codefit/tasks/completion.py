@@ -1,12 +1,12 @@
-"""Completion at the cursor: the text before a cut is the prompt, what naturally follows is the completion.
+"""Completion at the cursor: the prompt is the text before a cut point, the completion runs to its natural end.
 
-A file is cut about every `--window_step` tokens, at places drawn from a hash of the seed and the file. Half of the cuts
-lie at line starts (the indentation belongs to the completion), half within a line, as an editor asks: 70 % of these
-between words or operators and 30 % inside a word. The completion goes to its natural end (codefit/structure.py). If
-that lies within `--max_completion_tokens` the finish reason is "stop", otherwise the limit cuts it: "length".
+A file is cut about every `--window_step` tokens, at points drawn from a hash of the seed and the file. Half of the cut
+points are at line starts (the indentation belongs to the completion), half within a line, as in an editor: 70 % of
+these between words or operators and 30 % inside a word. If the natural end (codefit/code/structure.py) is within
+`--max_completion_tokens`, the finish reason is "stop"; otherwise the limit cuts the completion: "length".
 
-Tokens are counted as they lie in the whole file, so that it is tokenised only once. A prompt or completion that is
-tokenised apart can differ by a token or two at the cut.
+Tokens are counted in the whole file, which is tokenised only once. A prompt or completion tokenised separately can
+differ by a token or two at the cut point.
 """
 
 import bisect
@@ -33,7 +33,7 @@ INSIDE_WORD = re.compile(r"(?<=\w)(?=\w)")
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
-    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    """Yield the pairs of one document; `starts` holds the character at which each of its tokens begins."""
     name = name_of(document)
     chance = chance_of(document, options.seed)
     cuts = places(starts, options, chance, skipped)
@@ -61,7 +61,7 @@ def build_pairs(
 
 
 def _cut(structure: Structure, place: int, chance: random.Random) -> int:
-    """Return the cut for a place: in its line, or the next one that is not blank."""
+    """Return the cut point for a place: in its line, or in the next line that is not blank."""
     line = structure.line_at(place)
     while line + 1 < len(structure.starts) and structure.is_blank(line):
         line += 1
@@ -81,7 +81,7 @@ def _cut(structure: Structure, place: int, chance: random.Random) -> int:
 def _pair_at(
     structure: Structure, cut: int, starts: Sequence[int], options: TaskOptions, used: set[int]
 ) -> tuple[str, str, str] | str:
-    """Return prompt, completion and finish reason of a cut, or why there is no pair."""
+    """Return prompt, completion and finish reason of a cut point, or the reason why there is no pair."""
     before = bisect.bisect_left(starts, cut)
     if cut in used:
         return "cut used before"

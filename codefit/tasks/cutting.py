@@ -1,4 +1,4 @@
-"""Where documents are cut into prompts and completions: what several tasks need."""
+"""Cutting documents into prompts and completions: the parts that several tasks share."""
 
 import bisect
 import functools
@@ -14,25 +14,25 @@ from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document
 from codefit.tasks.task import TaskOptions
 
-MIN_PROMPT_TOKENS = 16  # before the first cut of a file
+MIN_PROMPT_TOKENS = 16  # characters before the first cut point of a file
 
-CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")  # a text that only closes what is open
+CLOSING = re.compile(r"[\s)\]};,:]*(?:end)?[\s)\]};,:]*")  # a text of closing brackets only
 
-LEAST_LINES = 3  # of a function that says something: CodeSearchNet's limit (arXiv 1909.09436)
+LEAST_LINES = 3  # lines of a function: CodeSearchNet's limit (arXiv 1909.09436)
 
 Item = TypeVar("Item")
 
 
 @functools.lru_cache(maxsize=1)
 def parsed(document: Document) -> Syntax:
-    """Return the tree of a document; that of the last one is at hand."""
+    """Return the syntax tree of a document; that of the last one is cached."""
     return Syntax(document.content, LANGUAGES[document.language], document.path)
 
 
 def name_of(document: Document) -> str:
-    """Return how a document is called in ids: `owner/name/path`, and for any other repository `repository//path`.
+    """Return the name of a document in ids: `owner/name/path`, or `repository//path` for any other repository name.
 
-    No two documents share a name: a joined `a/b/c` could be `c` of `a/b` or `b/c` of `a`.
+    The names of two documents never collide: a joined `a/b/c` could be `c` of `a/b` or `b/c` of `a`.
     """
     owner, _, name = document.repository.partition("/")
     if owner and name and "/" not in name:
@@ -41,13 +41,13 @@ def name_of(document: Document) -> str:
 
 
 def chance_of(document: Document, seed: int) -> random.Random:
-    """Return a source of chance that depends on nothing but the seed and the name of the document."""
+    """Return a random generator that depends only on the seed and the name of the document."""
     name = f"{document.repository}/{document.path}".removeprefix("/")
     return random.Random(hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest())
 
 
 def thinned(places: Sequence[Item], limit: int, skipped: Counter[str]) -> Sequence[Item]:
-    """Return at most `limit` places, evenly spread; those left out are counted."""
+    """Return at most `limit` places, evenly spread; the others are counted as skipped."""
     if len(places) <= limit:
         return places
     skipped["over the per-file limit"] += len(places) - limit
@@ -55,27 +55,27 @@ def thinned(places: Sequence[Item], limit: int, skipped: Counter[str]) -> Sequen
 
 
 def places(starts: Sequence[int], options: TaskOptions, chance: random.Random, skipped: Counter[str]) -> Sequence[int]:
-    """Return characters to cut near: one a step, somewhere in it, evenly thinned to the limit per file."""
+    """Return characters to cut near: a random one per step, thinned evenly to the limit per file."""
     steps = range(MIN_PROMPT_TOKENS, len(starts), options.window_step)
     tokens = [token for step in steps if (token := step + int(chance.random() * options.window_step)) < len(starts)]
     return [starts[token] for token in thinned(tokens, options.max_pairs_per_file, skipped)]
 
 
 def id_of(document: Document, position: int) -> str:
-    """Return the id of the pair at a character of a document: its name, line and column, both from 1."""
+    """Return the id of the pair at a character of a document: name, line and column, both counted from 1."""
     line = document.content.count("\n", 0, position) + 1
     return f"{name_of(document)}:{line}:{position - document.content.rfind(chr(10), 0, position)}"
 
 
 def tokens_of(starts: Sequence[int], first: int, end: int) -> int:
-    """Return how many tokens of the document lie between two characters, those cut in two included."""
+    """Return the number of tokens between two characters of a document, including tokens that these cut in two."""
     if end <= first:
         return 0
     return bisect.bisect_left(starts, end) - max(bisect.bisect_right(starts, first) - 1, 0)
 
 
 def cut_at_lines(text: str, start: int, end: int, starts: Sequence[int], limit: int) -> int:
-    """Return where a piece of a text ends within `limit` tokens: at `end`, or at the last line end that fits."""
+    """Return the end of a piece of at most `limit` tokens: `end`, or the last line end that fits."""
     if tokens_of(starts, start, end) <= limit:
         return end
     last = starts[max(bisect.bisect_right(starts, start) - 1, 0) + limit]
@@ -83,18 +83,18 @@ def cut_at_lines(text: str, start: int, end: int, starts: Sequence[int], limit: 
 
 
 def whole_lines(text: str, start: int, end: int) -> str:
-    """Return a piece of a text from the beginning of its first line."""
+    """Return a piece of a text, extended to the beginning of its first line."""
     return text[text.rfind("\n", 0, start) + 1 : end]
 
 
 def dedented(code: str) -> str:
-    """Return code without the indentation of its first line, as far as its lines have it."""
+    """Return code with the indentation of its first line removed from every line that has it."""
     first = code[: len(code) - len(code.lstrip(" \t"))]
     return "\n".join(line.removeprefix(first) for line in code.split("\n"))
 
 
 def is_short(text: str, function: Definition) -> bool:
-    """Return whether a function has fewer than LEAST_LINES lines besides decorators, docstring and blank ones."""
+    """Return whether a function has fewer than LEAST_LINES lines, without decorators, docstring and blank lines."""
     code = text[function.head : function.span[1]]
     if function.docstring and function.docstring[0] > function.head:
         code = text[function.head : function.docstring[0]] + text[function.docstring[1] : function.span[1]]

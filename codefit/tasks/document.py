@@ -1,4 +1,4 @@
-"""Whole files for training a model from scratch: an empty prompt, the whole text as the completion, a true end."""
+"""Whole files for training from scratch: an empty prompt, and the whole text as the completion."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ STOP = "end"
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
-    """Yield the one pair of a document, if it says anything."""
+    """Yield the one pair of a document, unless it is empty."""
     if not document.content.strip():
         skipped["empty document"] += 1
         return

@@ -1,10 +1,10 @@
-"""Fill-in-the-middle: the text before and behind a gap is known, the gap is the completion.
+"""Fill-in-the-middle: the completion is a gap, the prompt and suffix are the text before and after it.
 
-A file is cut about every `--window_step` tokens. 90 % of the gaps are whole pieces of syntax: a node of the tree that
-holds the place, half of the time with some of the siblings that follow it; 10 % run between two characters (AST-FIM,
-arXiv 2506.00204). A gap holds at most `--max_completion_tokens`, so that every completion is whole. The prefix gets
-three quarters of `--max_prompt_tokens`, the suffix one, and each what the other does not need. How both are laid out
-is the business of codefit/encoding.py and of the model's sentinels.
+There is about one gap every `--window_step` tokens. 90 % of the gaps are whole syntax nodes, half of them with some of
+the siblings that follow; 10 % run between two random characters (AST-FIM, arXiv 2506.00204). A gap has at most
+`--max_completion_tokens`, so that every completion is whole. The prefix gets three quarters of `--max_prompt_tokens`,
+the suffix one quarter, and each also what the other does not need. codefit/encoding.py lays out both with the model's
+sentinels.
 """
 
 import bisect
@@ -24,14 +24,14 @@ STOP = "end"
 
 SYNTAX = 0.9
 SIBLINGS = 0.5
-SENTINELS = 4  # tokens kept free for three sentinels and the beginning of a text
-LEVELS = 12  # of the tree above a place that are looked at
+SENTINELS = 4  # tokens reserved for three sentinels and beginning-of-sequence
+LEVELS = 12  # levels of the tree above a place that are considered
 
 
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
-    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    """Yield the pairs of one document; `starts` holds the character at which each of its tokens begins."""
     chance = chance_of(document, options.seed)
     cuts = places(starts, options, chance, skipped)
     syntax = parsed(document) if cuts else None
@@ -57,7 +57,7 @@ def build_pairs(
 
 
 def _gap(syntax: Syntax, place: int, starts: Sequence[int], limit: int, chance: random.Random) -> Span:
-    """Return a gap at a place; an empty one where nothing of the tree fits."""
+    """Return a gap at a place; an empty one if no node fits."""
     if chance.random() >= SYNTAX:
         first = bisect.bisect_right(starts, place) - 1
         last = min(first + 1 + int(chance.random() * (limit - 1)), len(starts) - 1)
@@ -82,12 +82,12 @@ def _gap(syntax: Syntax, place: int, starts: Sequence[int], limit: int, chance: 
 
 
 def _trimmed(text: str, gap: Span) -> Span:
-    """Return a gap without the white space at its end: what stands behind it is known."""
+    """Return a gap without trailing white space, which then belongs to the suffix."""
     return gap[0], gap[0] + len(text[slice(*gap)].rstrip())
 
 
 def _refusal(text: str, gap: Span, used: set[int]) -> str:
-    """Return why a gap gives no pair; "" if it does."""
+    """Return the reason why a gap gives no pair; "" if it gives one."""
     if gap[0] in used:
         return "gap used before"
     if gap[0] >= gap[1]:
@@ -96,7 +96,7 @@ def _refusal(text: str, gap: Span, used: set[int]) -> str:
 
 
 def surroundings(text: str, gap: Span, starts: Sequence[int], room: int) -> tuple[str, str]:
-    """Return the text before and behind a gap, together of about `room` tokens, as codefit/encoding.py shares them."""
+    """Return the text before and after a gap, together about `room` tokens, divided as in codefit/encoding.py."""
     before, behind = bisect.bisect_left(starts, gap[0]), bisect.bisect_left(starts, gap[1])
     suffix_tokens = min(len(starts) - behind, max(room // 4, room - before))
     prefix_tokens = min(before, room - suffix_tokens)

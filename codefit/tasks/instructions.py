@@ -1,24 +1,24 @@
-"""How a model is asked for something that is not the continuation of a text: an instruction around a piece of code.
+"""Prompts for tasks that are not the continuation of a text: an instruction with a piece of code.
 
-"plain" shows the code and begins the answer with one comment line, "verbose" says in words what is wanted, before the
-code and behind it, and "chat" is the verbose instruction as the message of a user, which codefit/encoding.py lays out
-with the model's own chat template.
+"plain" gives the code and one comment line that starts the answer. "verbose" gives the instruction in words before and
+after the code. "chat" is the verbose instruction as a user message, which codefit/encoding.py lays out with the chat
+template of the model.
 """
 
 from codefit.code.languages import Language
 
 PROMPT_FORMATS = ("plain", "verbose", "chat")
-TOKENS = 64  # kept free for an instruction and for a chat template
+TOKENS = 64  # tokens reserved for the instruction and the chat template
 
 
 def question(code: str, language: Language, prompt_format: str, wanted: str, instruction: str) -> str:
     """Return a prompt.
 
     Args:
-        code: what is asked about.
-        language: of the code.
+        code: the code that the question is about.
+        language: the language of the code.
         prompt_format: one of PROMPT_FORMATS.
-        wanted: what the answer is, as a few words: "Docstring of the class Reader".
+        wanted: a short name of the answer: "Docstring of the class Reader".
         instruction: one or two sentences that ask for it.
     """
     if prompt_format == "plain":

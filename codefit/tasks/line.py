@@ -1,11 +1,11 @@
-"""One line from the lines around it: `--lines_before` and `--lines_after` are known, the line is the completion.
+"""One line from its context: `--lines_before` lines before it and `--lines_after` lines after it.
 
-Every line is asked that is not blank and holds more than closing brackets, at most `--max_pairs_per_file` of a file.
+Every line that is not blank and has more than closing brackets gives a pair, at most `--max_pairs_per_file` of a file.
 The completion begins with the line's indentation and ends before its line end. With `--lines_after 0` there is no
-suffix, and any model can be asked; otherwise it is fill-in-the-middle, or, with `--prompt_format verbose`, the lines
-after stand as a comment above the lines before, for models without sentinels. Both together hold at most
-`--max_prompt_tokens`: the lines after get a quarter of them and what the lines before do not need, and of the lines
-before the first ones are cut.
+suffix, and any model can be used. Otherwise it is fill-in-the-middle or, with `--prompt_format verbose`, the lines
+after come as a comment before the lines before, for models without sentinels. Both together have at most
+`--max_prompt_tokens`: the lines after get a quarter of that and what the lines before do not need; the lines before
+are cut at their beginning.
 """
 
 import bisect
@@ -27,7 +27,7 @@ CODE_FOLLOWS = "Code:"
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
-    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    """Yield the pairs of one document; `starts` holds the character at which each of its tokens begins."""
     lines = document.content.split("\n")
     begins = [0]
     for line in lines:
@@ -36,7 +36,7 @@ def build_pairs(
     for number, line in enumerate(lines):
         end = begins[number] + len(line.rstrip())
         if not any(map(str.strip, lines[max(0, number - options.lines_before) : number])) or not line.strip():
-            continue  # blank, or nothing to tell from
+            continue  # blank, or without context
         if CLOSING.fullmatch(line):
             skipped["only closing brackets"] += 1
         elif tokens_of(starts, begins[number], end) > options.max_completion_tokens:
@@ -79,13 +79,13 @@ def _pair(
 
 
 def _cut(starts: Sequence[int], start: int, end: int, limit: int) -> int:
-    """Return where a piece of a text ends that holds at most `limit` tokens."""
+    """Return the end of the longest piece of at most `limit` tokens."""
     behind = max(bisect.bisect_right(starts, start) - 1, 0) + limit
     return min(end, max(starts[behind], start)) if behind < len(starts) else end
 
 
 def _comment(behind: str, mark: str) -> str:
-    """Return the lines behind the line as a comment that says so."""
+    """Return the lines after the line as a comment with a heading."""
     lines = behind.strip("\n").split("\n")
     return (
         "\n".join(f"{mark} {line}".rstrip() for line in ("Lines behind the missing line:", *lines, CODE_FOLLOWS)) + "\n"

@@ -1,12 +1,12 @@
 """The body of a function from its signature and documentation, as in CodeXGLUE's Method-Generation.
 
 The prompt is the function up to its body: the comment above it, decorators, signature and, in Python, the docstring;
-the completion is the body as it stands in the file, with its closing brace. Both lose the indentation of the function,
-so that every line of the body is indented and the first that is not ends it (`end_of_body` in codefit/structure.py).
+the completion is the body as in the file, with its closing brace. Both lose the indentation of the function, so that
+every line of the body is indented and the first unindented line ends it (`end_of_body` in codefit/code/structure.py).
 
-Left out and counted are functions without documentation of at least three words, without a body, of fewer than three
-lines besides decorators and docstring, and tests: the limits of CodeSearchNet (arXiv 1909.09436). A body is never cut:
-one that is longer than `--max_completion_tokens` is left out, and so is a head that is longer than the prompt may be.
+Skipped and counted are tests and functions without documentation of at least three words, without a body, or with fewer
+than three lines besides decorators and docstring: the limits of CodeSearchNet (arXiv 1909.09436). A body is never cut:
+functions with a body longer than `--max_completion_tokens`, or with a head longer than the prompt, are skipped too.
 """
 
 import re
@@ -32,7 +32,7 @@ NOTHING = re.compile(r"[={\s]*(?:pass|\.\.\.|raise\s+NotImplementedError\b.*|TOD
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
-    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    """Yield the pairs of one document; `starts` holds the character at which each of its tokens begins."""
     syntax = parsed(document)
     asked = []
     for function in syntax.functions():
@@ -57,7 +57,7 @@ def build_pairs(
 
 
 def _refusal(syntax: Syntax, function: Definition) -> str:
-    """Return why a body is not asked for, whatever the limits; "" if it is."""
+    """Return the reason why a function gives no pair, apart from the token limits; "" if it gives one."""
     text = syntax.text
     if function.body is None or ABSTRACT.search(text, function.span[0], function.head):
         return "abstract function"
@@ -73,7 +73,7 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
 
 
 def _over_a_limit(syntax: Syntax, function: Definition, starts: Sequence[int], options: TaskOptions) -> str:
-    """Return which limit a function does not keep to; "" if it keeps to all."""
+    """Return the token limit that a function exceeds; "" if it exceeds none."""
     body = _body(syntax, function)
     if tokens_of(starts, body, function.span[1]) > options.max_completion_tokens:
         return "body over the limit"
@@ -82,19 +82,19 @@ def _over_a_limit(syntax: Syntax, function: Definition, starts: Sequence[int], o
 
 
 def _start(function: Definition) -> int:
-    """Return where a function begins, with the comment above it."""
+    """Return the start of a function, including the comment above it."""
     return min(function.span[0], function.docstring[0] if function.docstring else function.span[0])
 
 
 def _body(syntax: Syntax, function: Definition) -> int:
-    """Return where the body begins: on the line behind the docstring, `{` or `=`, or beside it if more stands there."""
+    """Return the start of the body: the line after the docstring, `{` or `=`, or the rest of that line if not empty."""
     assert function.body is not None
     assert function.docstring is not None
     if syntax.language.blocks == "indent":
         end = function.docstring[1]
     elif syntax.text.startswith(("{", "="), function.body[0]):
         end = function.body[0] + 1
-    else:  # an expression, or a body without a mark of its own
+    else:  # an expression, or a body without an opening mark
         end = len(syntax.text[: function.body[0]].rstrip())
     mark = re.escape(syntax.language.line_comments[0])
     rest = re.compile(rf"[ \t]*(?:{mark}[^\n]*)?\n(?:\s*\n)?").match(syntax.text, end, function.span[1])
@@ -102,7 +102,7 @@ def _body(syntax: Syntax, function: Definition) -> int:
 
 
 def _halves(syntax: Syntax, function: Definition) -> tuple[str, str]:
-    """Return the text of a function before its body, and the body, without the indentation of the function."""
+    """Return the text of a function up to its body, and the body, both without the indentation of the function."""
     text, body = syntax.text, _body(syntax, function)
     head = dedented(whole_lines(text, _start(function), body))
     return head, dedented(whole_lines(text, _start(function), function.span[1]))[len(head) :]

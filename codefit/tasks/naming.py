@@ -1,9 +1,9 @@
-"""The name of a function from its code: the name is masked wherever it stands, in code, comments and strings.
+"""The name of a function from its code: the name is masked wherever it occurs, in code, comments and strings.
 
-Left out and counted are functions whose name is not free (overrides, special methods, names that the language or a
-test framework gives), that have no body, or fewer than three lines besides decorators and docstring; the limits follow
-CodeSearchNet's (arXiv 1909.09436). A comment above the function belongs to it. A function that is longer than the
-prompt may be is cut at a line end: its head stays.
+Skipped and counted are functions whose name is not free (overrides, special methods, names prescribed by the language
+or a test framework), without a body, or with fewer than three lines besides decorators and docstring; the limits follow
+CodeSearchNet's (arXiv 1909.09436). A comment above the function belongs to it. A function longer than the prompt is cut
+at a line end, and its beginning is kept.
 """
 
 import re
@@ -30,7 +30,7 @@ OVERRIDE = re.compile(r"@(?:typing\.)?[Oo]verride\b|\boverride\b")
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
-    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    """Yield the pairs of one document; `starts` holds the character at which each of its tokens begins."""
     syntax = parsed(document)
     asked = []
     for function in syntax.functions():
@@ -43,7 +43,7 @@ def build_pairs(
 
 
 def _refusal(syntax: Syntax, function: Definition) -> str:
-    """Return why a function is not asked for its name; "" if it is."""
+    """Return the reason why a function gives no pair; "" if it gives one."""
     text, name = syntax.text, function.name.strip("`")
     if function.body is None:
         return "abstract function"
@@ -53,7 +53,7 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
         return "override"
     if SPECIAL.fullmatch(name) or name in syntax.grammar.dictated:
         return "name that is not free"
-    if not IDENTIFIER.fullmatch(name.rstrip("?!")):  # which end a name in Ruby
+    if not IDENTIFIER.fullmatch(name.rstrip("?!")):  # may end a name in Ruby
         return "name that is a sentence"
     return "short function" if is_short(text, function) else ""
 

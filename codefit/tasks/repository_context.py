@@ -1,8 +1,8 @@
-"""Other files of a repository before a prompt: how they are laid out, and what of them a pair holds.
+"""Repository context: other files of the repository before a prompt, and their record in the pair.
 
-Every file stands under its path, as a comment line (as DeepSeek-Coder was trained, arXiv 2401.14196), the nearest one
-last, and then the path of the file that is completed. A file is whole, or its first lines are. A pair says in `context`
-which characters of which files its prompt begins with, so that this can be checked.
+Every file follows a comment line with its path (as in the training of DeepSeek-Coder, arXiv 2401.14196), the nearest
+one last, and then comes the path of the file that is completed. A file is included whole, or up to a line end. The
+field `context` of a pair records which characters of which files its prompt begins with, so that this can be checked.
 """
 
 import dataclasses
@@ -13,17 +13,17 @@ from codefit.code.languages import LANGUAGES
 from codefit.records import Document, Pair
 from codefit.tasks.token_offsets import token_starts
 
-Near = Sequence[tuple[str, int, str]]  # of other files: path, where the text begins in it, text; the nearest first
+Near = Sequence[tuple[str, int, str]]  # other files: path, start of the text in the file, text; the nearest first
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Context:
-    """The text before a prompt, and which files it is made of.
+    """The context before a prompt, and the files that it consists of.
 
     Attributes:
         text: the files, and the path of the file that is completed.
-        tokens: of the text.
-        files: `path`, `start` and `characters` of each, in the order of the text.
+        tokens: number of tokens of the text.
+        files: `path`, `start` and `characters` of each file, in the order of the text.
     """
 
     text: str = ""
@@ -31,14 +31,14 @@ class Context:
     files: tuple[dict[str, Any], ...] = ()
 
     def before(self, pair: Pair) -> Pair:
-        """Return a pair with this context before its prompt."""
+        """Return the pair with this context before its prompt."""
         if not self.files:
             return pair
         return dataclasses.replace(pair, prompt=self.text + pair.prompt, context=list(self.files))
 
 
 def lay_out(document: Document, near: Near, tokenizer: Any, limit: int) -> Context:
-    """Return the context of a document: of the nearest files as much as fits into `limit` tokens."""
+    """Return the context of a document: as much of the nearest files as fits into `limit` tokens."""
     own = _header(document.path, document.language)
     left = limit - len(token_starts(tokenizer, [own])[0])
     taken: list[tuple[str, int, str, str]] = []
@@ -62,10 +62,10 @@ def lay_out(document: Document, near: Near, tokenizer: Any, limit: int) -> Conte
 
 
 def pieces(pair: Pair) -> Iterator[tuple[str, int, str]]:
-    """Yield path, beginning in the file, and text of each piece of a file that the prompt of a pair begins with.
+    """Yield (path, start in the file, text) for each piece of a file in the context of a pair.
 
     Raises:
-        ValueError: the prompt does not begin with what the pair says.
+        ValueError: the prompt does not begin with the recorded context.
     """
     at = 0
     for file in pair.context or []:
@@ -84,7 +84,7 @@ def own_prompt(pair: Pair) -> str:
     """Return the prompt of a pair without its context.
 
     Raises:
-        ValueError: the prompt does not begin with what the pair says.
+        ValueError: the prompt does not begin with the recorded context.
     """
     at = 0
     for path, _, text in pieces(pair):

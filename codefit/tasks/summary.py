@@ -1,9 +1,9 @@
 """The documentation of a class from its code: the class without its docstring, or the comment above it, is the prompt.
 
-Only documentation of at least 20 words is asked for; what is longer than `--max_completion_tokens` is left out and
-counted, since a docstring that ends in mid-sentence is no reference. A class that is longer than the prompt may be is
-cut behind its last member that fits (at a line end where not even the first one does), so that no definition ends
-half-way and the instruction stays whole, whatever its place.
+Only documentation of at least 20 words gives a pair. Documentation longer than `--max_completion_tokens` is skipped and
+counted, since a docstring that is cut in mid-sentence is not a good reference. A class longer than the prompt is cut
+after the last member that fits (at a line end if not even the first one does), so that no definition is incomplete and
+the instruction is never cut.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ LEAST_WORDS = 20
 def build_pairs(
     document: Document, starts: Sequence[int], options: TaskOptions, skipped: Counter[str]
 ) -> Iterator[Pair]:
-    """Yield the pairs of one document; `starts` is the character at which each of its tokens begins."""
+    """Yield the pairs of one document; `starts` holds the character at which each of its tokens begins."""
     syntax = parsed(document)
     asked = []
     for found in syntax.classes():
@@ -67,7 +67,7 @@ def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequenc
 
 
 def _end(syntax: Syntax, found: Definition, starts: Sequence[int], room: int) -> int:
-    """Return where the part of a class ends that fits: with the class, its last whole member, or a line."""
+    """Return the end of the part of a class that fits: the end of the class, of its last whole member, or of a line."""
     end = cut_at_lines(syntax.text, *found.span, starts, room)
     if end == found.span[1]:
         return end
@@ -76,7 +76,7 @@ def _end(syntax: Syntax, found: Definition, starts: Sequence[int], room: int) ->
 
 
 def _without(code: str, docstring: tuple[int, int], end: int) -> str:
-    """Return the code of a class, which ends at a character of its file, without the lines of its docstring."""
+    """Return the code of a class up to a character of its file, without the lines of its docstring."""
     start = end - len(code)
     if docstring[0] < start:
         return dedented(code).rstrip()

@@ -1,13 +1,13 @@
-"""What a task is: a module of this folder whose name is one of `TASKS`.
+"""The interface of a task: a module of this folder whose name is one of `TASKS`.
 
-It has a docstring, `NEEDS_TOKENS` (whether it must know where tokens start), `NEEDS_SYNTAX` (whether it reads the tree
-of a document), `STOP` (where a prediction ends: "end"
-only at end-of-sequence, "line" also at its first line end, "body" also after a function's body) and
+It has a docstring, `NEEDS_TOKENS` (whether it needs the token positions), `NEEDS_SYNTAX` (whether it needs the syntax
+tree), `STOP` (the stop condition of predictions: "end" is only end-of-sequence, "line" also the first line end, "body"
+also the end of a function's body) and
 
     build_pairs(document, starts, options, skipped) -> Iterator[Pair]
 
 where `starts` holds the character at which each token of the document begins (empty without `NEEDS_TOKENS`) and
-`skipped` counts by reason what gave no pair. What scores the task is a row of codefit/evaluation/task_metrics.py.
+`skipped` counts by reason what gave no pair. The metrics of the task are a row in codefit/evaluation/task_metrics.py.
 """
 
 import importlib
@@ -23,7 +23,7 @@ TASKS = ("completion", "document", "infill", "line", "method", "naming", "summar
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
-    """The limits that a task keeps to, in tokens where nothing else is said."""
+    """The limits of a task, in tokens unless the name says otherwise."""
 
     max_prompt_tokens: int
     max_completion_tokens: int
@@ -33,11 +33,11 @@ class TaskOptions:
     lines_before: int = 15
     lines_after: int = 10
     prompt_format: str = "plain"
-    repository_context: int = 0  # of max_prompt_tokens
+    repository_context: int = 0  # part of max_prompt_tokens
 
 
 class Task(Protocol):
-    """What a task module offers."""
+    """The interface of a task module."""
 
     NEEDS_TOKENS: bool
     NEEDS_SYNTAX: bool

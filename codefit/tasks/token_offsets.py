@@ -1,20 +1,20 @@
-"""The tokenizer of a model without the model: `tokenizer.json` read with the `tokenizers` package, no torch."""
+"""Token positions in a text: `tokenizer.json` is read with the `tokenizers` package, without torch or a model."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import exact_text, model_files
+from codefit import model_files, tokenization
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import local_model
 
 FILE = model_files.TOKENIZER
-PIECE = 1 << 14  # characters that are tokenised at once
-TAIL = 16  # tokens at the end of a piece that could be others in the whole text
+PIECE = 1 << 14  # characters tokenised at once
+TAIL = 16  # tokens at the end of a piece that could differ in the whole text
 
 
 def load_tokenizer(name_or_path: str) -> Any:
-    """Return the `tokenizers.Tokenizer` of a folder, GGUF file or Hub model, for texts that are no beginnings.
+    """Return the `tokenizers.Tokenizer` of a folder, GGUF file or Hub model, for texts that continue another text.
 
     Raises:
         UserError: there is no tokenizer.json, it is damaged or loses text, or the Hub cannot be reached.
@@ -24,19 +24,19 @@ def load_tokenizer(name_or_path: str) -> Any:
     folder = Path(local_model(name_or_path)).expanduser()
     path = folder / FILE if folder.is_dir() else _downloaded(name_or_path)
     if not path.is_file():
-        raise UserError(f"{folder} holds no {FILE}; give the folder of a model with a fast tokenizer.")
+        raise UserError(f"{folder} has no {FILE}; give a model with a fast tokenizer.")
     model_files.check_tokenizer(path.parent)
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the Rust side raises a bare Exception, and a panic is not even that
-        raise UserError(f"{path} is no usable tokenizer ({first_line(error)}); get it again.") from None
-    return exact_text.codec(tokenizer, name_or_path).tokenizer
+    except BaseException as error:  # the Rust code raises a bare Exception, and a panic is a BaseException
+        raise UserError(f"{path} is not a usable tokenizer ({first_line(error)}); get it again.") from None
+    return tokenization.codec(tokenizer, name_or_path).tokenizer
 
 
 def _downloaded(name: str) -> Path:
-    """Return the path of a model's tokenizer.json in the Hub's local cache."""
+    """Return the path of a model's tokenizer.json in the local Hub cache."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -52,16 +52,18 @@ def _downloaded(name: str) -> Path:
 
 
 def token_starts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Return for each text the character at which each of its tokens starts.
+    """Return, for each text, the character at which each of its tokens starts.
 
-    A long text is tokenised in pieces, since the tokenizer holds about 180 bytes a character. The tokens are those of
-    the whole text: a piece ends where the tokenizer begins to look at a new word.
+    A long text is tokenised in pieces, since the tokenizer needs about 180 bytes per character. The tokens are those of
+    the whole text: a piece ends where the tokenizer starts a new word.
     """
-    tokenizer.encode_special_tokens = True  # as in training: one that is written in a text stays text
+    tokenizer.encode_special_tokens = True  # as in training: a special token written in a text stays text
     try:
         return [list(_starts(tokenizer, text)) for text in texts]
-    except Exception as error:  # the Rust side raises a bare Exception
-        raise UserError(f"the tokenizer does not take a text ({first_line(error)}); take another one.") from None
+    except Exception as error:  # the Rust code raises a bare Exception
+        raise UserError(
+            f"the tokenizer cannot encode a text ({first_line(error)}); choose another with --model_name_or_path."
+        ) from None
 
 
 def _starts(tokenizer: Any, text: str) -> Iterator[int]:
@@ -78,10 +80,10 @@ def _starts(tokenizer: Any, text: str) -> Iterator[int]:
 
 
 def _certain(piece: str, offsets: Sequence[tuple[int, int]], words: Sequence[int | None]) -> int:
-    """Return how many tokens are the same whatever follows: up to a word that begins with a space, before the end.
+    """Return how many tokens do not depend on what follows: those before the last words that begin with a space.
 
-    A word is what the tokenizer looks at alone. Where there is none, or its space is not counted as a part of it, no
-    place is certain.
+    A word is a unit that the tokenizer encodes separately. If there are no words, or if the space is not part of the
+    word, no position is certain.
     """
     for token in range(len(offsets) - TAIL, 0, -1):
         start, end = offsets[token]

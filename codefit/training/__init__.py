@@ -1,1 +1,1 @@
-"""From pairs to an adapter, or to a model from scratch."""
+"""Training an adapter, all weights of a base, or a model from scratch."""

@@ -1,4 +1,4 @@
-"""What happens beside the training steps: the bar, one line and one JSON object a log entry, stopping on a signal."""
+"""Callbacks of the Trainer: progress bar and log, checkpoints by time, stopping on a signal, losses of resumed runs."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ import torch
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from codefit import console
+from codefit import console, private_apis
 from codefit.outputs import write_whole
 
 LOG = "log.jsonl"
@@ -33,12 +33,12 @@ LOG_LABELS = {
 
 
 class Narrator(ProgressCallback):  # type: ignore[misc]
-    """The Trainer's progress bar, with one readable line a log entry instead of a dict, and log.jsonl to follow."""
+    """The Trainer's progress bar, with a readable line per log entry instead of a dict, and log.jsonl."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the bar at the step that a resumed run starts from."""
+        """Start the bar, at the step from which a run is resumed."""
         super().on_train_begin(args, state, control, **kwargs)
         if self.training_bar is not None:
             self.training_bar.ncols, self.training_bar.dynamic_ncols = 99, False
@@ -52,7 +52,7 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Print what is known at this step, and write the whole log, which a resumed run shortens first."""
+        """Print this log entry, and write the whole log: a resumed run drops entries after its checkpoint."""
         if not state.is_world_process_zero:
             return
         lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in state.log_history)
@@ -75,7 +75,7 @@ def describe(step: int, logs: dict[str, Any], width: int = 100) -> list[str]:
 
 
 class StopOnSignal(TrainerCallback):  # type: ignore[misc]
-    """On Ctrl-C, SIGTERM or a closed terminal, end after this step with a checkpoint; a second one ends at once."""
+    """On Ctrl-C, SIGTERM or a closed terminal, stop after this step with a checkpoint; a second signal ends at once."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -87,22 +87,22 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Listen, except to what the process was told to ignore: nohup says so of a closed terminal."""
+        """Install the handlers, except for signals that the process ignores (nohup ignores SIGHUP)."""
         self.saved_step = state.global_step
         heard = [number for number in self.SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         self.before = {number: signal.signal(number, self._receive) for number in heard}
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Note the step."""
+        """Remember the step of the last checkpoint."""
         self.saved_step = state.global_step
 
     def _receive(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number)
         self._restore()
-        kept = f"with the checkpoint of step {self.saved_step}" if self.saved_step else "with no checkpoint"
-        with contextlib.suppress(OSError):  # of a terminal that is gone
+        kept = f"with the checkpoint of step {self.saved_step}" if self.saved_step else "without a checkpoint"
+        with contextlib.suppress(OSError):  # the terminal may be closed
             console.show(
-                f"\nstopping after this step, with a checkpoint; once more stops at once, {kept}.",
+                f"\nstopping after this step, with a checkpoint; a second signal stops at once, {kept}.",
                 file=sys.stderr,
                 flush=True,
             )
@@ -121,12 +121,12 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Listen no more."""
+        """Restore the earlier handlers."""
         self._restore()
 
 
 class SaveByTime(TrainerCallback):  # type: ignore[misc]
-    """Asks for a checkpoint after the step that ends when the last one is so many minutes old."""
+    """Saves a checkpoint after the first step that ends when the last checkpoint is `minutes` old."""
 
     def __init__(self, minutes: float) -> None:
         self.seconds = 60 * minutes
@@ -135,11 +135,11 @@ class SaveByTime(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Count from here."""
+        """Start the clock."""
         self.since = time.monotonic()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Count anew."""
+        """Restart the clock."""
         self.since = time.monotonic()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -149,7 +149,7 @@ class SaveByTime(TrainerCallback):  # type: ignore[misc]
 
 
 def on_any_process(wanted: bool, args: TrainingArguments) -> bool:
-    """Return whether any process of a training wants something; all of them must ask at the same step."""
+    """Return whether `wanted` is true on any process; all processes must call this at the same step."""
     if args.world_size == 1:
         return wanted
     flag = torch.tensor(int(wanted), device=args.device)
@@ -158,9 +158,9 @@ def on_any_process(wanted: bool, args: TrainingArguments) -> bool:
 
 
 class ContinueLosses(TrainerCallback):  # type: ignore[misc]
-    """Gives a resumed Trainer the sums of losses that it does not keep in its checkpoints.
+    """Restores the running sums of the loss, which the Trainer does not save in its checkpoints.
 
-    Without them the first loss that a resumed run logs, and its mean over the run, are those of its own steps alone.
+    Without them, the first loss that a resumed run logs, and its mean over the run, cover only the resumed steps.
     """
 
     FILE = "losses.json"
@@ -170,21 +170,16 @@ class ContinueLosses(TrainerCallback):  # type: ignore[misc]
         self.checkpoint: Path | None = None
 
     def keep(self, checkpoint: Path) -> None:
-        """Write the sums into a checkpoint. All processes must come here: what is kept is their mean."""
-        trainer = self.trainer
-        mean = trainer.accelerator.reduce(trainer._tr_loss.clone(), "mean").item()
-        sums = {"since_log": mean, "logged": trainer._total_loss_scalar, "step": trainer._globalstep_last_logged}
-        if trainer.args.should_save:
+        """Write the sums into a checkpoint. All processes must call this: what is saved is their mean."""
+        sums = private_apis.sums_of_losses(self.trainer)
+        if self.trainer.args.should_save:
             (checkpoint / self.FILE).write_text(json.dumps(sums), encoding="utf-8")
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Go on with what was kept."""
+        """Restore the sums from the checkpoint."""
         if self.checkpoint is None:
             return
         sums = json.loads((self.checkpoint / self.FILE).read_text(encoding="utf-8"))
-        self.trainer._tr_loss += sums["since_log"]
-        self.trainer._total_loss_scalar = sums["logged"]
-        self.trainer._globalstep_last_logged = sums["step"]
-        self.trainer._initial_global_step = 0  # the mean loss is that of all steps
+        private_apis.continue_losses(self.trainer, sums)

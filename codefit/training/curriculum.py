@@ -1,17 +1,16 @@
 """Curricula: how difficult a document is, and in which order a model from scratch sees the documents.
 
-Without a curriculum the rows of an epoch come in random order. A curriculum (Bengio et al., ICML 2009) puts them in an
-order of difficulty. `--curriculum_by` says what is difficult, `--curriculum` what is made of that:
+Without a curriculum the rows of an epoch come in random order. A curriculum (Bengio et al., ICML 2009) orders them by
+difficulty. `--curriculum_by` says how difficulty is measured, `--curriculum` how the rows are ordered by it:
 
     sequential      from easy to hard
     reversed        from hard to easy (the reverse curriculum of arXiv 1811.00739)
-    sliding_window  each row is drawn from the WINDOW easiest that were not seen yet: a window that moves from easy to
-                    hard, random inside
+    sliding_window  each row is drawn at random from the WINDOW easiest rows that were not seen yet
     hybrid          a random order whose first half is then sorted from easy to hard: half of the run is a curriculum,
                     the other half is not
 
-In every one of them a row is seen once in an epoch; of an epoch that --max_steps cuts short, the rows are drawn first,
-so that the hard ones are not the ones that are missing.
+In all of them a row is seen once per epoch. Where --max_steps cuts an epoch short, its rows are chosen at random before
+they are ordered, so that the hard ones are not missing.
 """
 
 import math
@@ -27,7 +26,7 @@ from codefit.records import Pair
 from codefit.training.settings import CurriculumSettings, ScheduleSettings
 
 WINDOW = 0.2  # share of an epoch's rows that the sliding window holds
-BLOCK = 32  # samples that are packed together: rows stay nearly in order and nearly as full (0.97 against 0.98)
+BLOCK = 32  # samples packed together: rows stay nearly in order, and 97 % full instead of 98 %
 
 CurriculumPlan = Callable[[Sequence[int], int], tuple[list[list[int]], list[int]]]
 
@@ -38,12 +37,12 @@ CurriculumPlan = Callable[[Sequence[int], int], tuple[list[list[int]], list[int]
 def by_difficulty(
     order: CurriculumSettings, pairs: Sequence[Pair], encoder: Encoder, enough_tokens: float = float("inf")
 ) -> list[Pair]:
-    """Return documents from easy to hard: the first ones that together have enough tokens, or all.
+    """Return documents from easy to hard: all, or the first ones that together have enough tokens.
 
     Args:
-        order: what is difficult.
+        order: the measure of difficulty.
         pairs: the documents, in random order.
-        encoder: of the model that is trained.
+        encoder: the encoder of the model that is trained.
         enough_tokens: once they are reached no further document is read, as in scratch.samples.
     """
     ids: list[np.ndarray] = []
@@ -69,14 +68,17 @@ def by_difficulty(
 
 
 def lengths(ids: Sequence[np.ndarray]) -> list[float]:
-    """Return the number of tokens of each document."""
+    """Return the number of tokens of each document, given as token ids: arrays of shape (tokens,), int64."""
     return [float(len(row)) for row in ids]
 
 
 def rarities(ids: Sequence[np.ndarray]) -> list[float]:
-    """Return the mean negative log-probability of each document's tokens under the unigram of all, in nats.
+    """Return the mean negative log-probability of each document's tokens under the unigram distribution, in nats.
 
-    The sentence rarity of arXiv 1903.09848 divided by the length, which is a measure of its own here.
+    This is the sentence rarity of arXiv 1903.09848 divided by the length, which is a separate measure here.
+
+    Args:
+        ids: token ids of each document, shape (tokens,), int64.
     """
     counts = np.bincount(np.concatenate([*ids, np.zeros(0, np.int64)]))
     nats = -np.log(np.maximum(counts, 1) / max(1, counts.sum()))
@@ -84,7 +86,11 @@ def rarities(ids: Sequence[np.ndarray]) -> list[float]:
 
 
 def entropies(ids: Sequence[np.ndarray]) -> list[float]:
-    """Return the Shannon entropy of each document's own distribution of tokens, in bits."""
+    """Return the Shannon entropy of each document's token distribution, in bits.
+
+    Args:
+        ids: token ids of each document, shape (tokens,), int64.
+    """
 
     def entropy(row: np.ndarray) -> float:
         shares = np.unique(row, return_counts=True)[1] / max(1, len(row))
@@ -94,9 +100,9 @@ def entropies(ids: Sequence[np.ndarray]) -> list[float]:
 
 
 def losses(pairs: Sequence[Pair], model_name: str) -> list[float]:
-    """Return the bits per byte of each document under a finished model, in pieces that its context holds.
+    """Return the bits per byte of each document under a trained model, in pieces that fit into its context window.
 
-    Bits per byte, since that model has a tokenizer of its own.
+    The unit is bits per byte, since that model has a different tokenizer.
     """
     from codefit.generation import likelihood
     from codefit.modeling import loading
@@ -123,7 +129,7 @@ def losses(pairs: Sequence[Pair], model_name: str) -> list[float]:
 
 
 def plan(curriculum: str | None, schedule: ScheduleSettings, seed: int) -> CurriculumPlan | None:
-    """Return what packs sorted samples into rows and orders their visits, or None without a curriculum."""
+    """Return the function that packs sorted samples into rows and orders them; None without a curriculum."""
     if not curriculum:
         return None
     per_step = schedule.rows_per_step(distributed.processes())
@@ -138,7 +144,7 @@ def plan(curriculum: str | None, schedule: ScheduleSettings, seed: int) -> Curri
 
 
 def pack_in_order(sample_lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """Return rows of sample indices as encoding.pack does, but rows and samples keep their order by blocks."""
+    """Return rows of sample indices as encoding.pack does, but packed block by block, so that the order stays."""
     rows: list[list[int]] = []
     for start in range(0, len(sample_lengths), BLOCK):
         block = encoding.pack(sample_lengths[start : start + BLOCK], row_tokens)
@@ -147,13 +153,13 @@ def pack_in_order(sample_lengths: Sequence[int], row_tokens: int) -> list[list[i
 
 
 def visits(curriculum: str, rows: int, total: int, seed: int) -> list[int]:
-    """Return which row is seen when, over the whole run; rows are numbered from easy to hard.
+    """Return the order in which rows are seen over the whole run; rows are numbered from easy to hard.
 
     Args:
-        curriculum: a name from this module's first lines.
-        rows: how many there are.
-        total: visits of the run; each row gets total // rows of them, and some, drawn by chance, one more.
-        seed: of what is drawn.
+        curriculum: one of the names in this module's docstring.
+        rows: number of rows.
+        total: number of rows seen in the run; each row is seen total // rows times, and some, at random, once more.
+        seed: seed of the random choices.
     """
     chance = random.Random(seed)
     order: list[int] = []
@@ -169,13 +175,13 @@ def visits(curriculum: str, rows: int, total: int, seed: int) -> list[int]:
 
 
 def _window_draws(ranked: list[int], chance: random.Random) -> Iterator[int]:
-    """Yield every item once, each drawn from the window of the first ones that are left."""
+    """Yield every item once, each drawn at random from the first ones that are left."""
     size = math.ceil(WINDOW * len(ranked))
-    window, behind = ranked[:size], iter(ranked[size:])
+    window, rest = ranked[:size], iter(ranked[size:])
     while window:
         at = chance.randrange(len(window))
         yield window[at]
-        following: Any = next(behind, None)
+        following: Any = next(rest, None)
         if following is None:
             window.pop(at)
         else:

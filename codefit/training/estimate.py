@@ -1,4 +1,4 @@
-"""What a training would need, found in seconds and without its weights: memory, time, disk; and whether it is there."""
+"""An estimate of what a training run needs (memory, time, disk), made in seconds and without loading weights."""
 
 import itertools
 import os
@@ -20,26 +20,26 @@ from codefit.modeling import hardware
 from codefit.training.packing import Collator, PackedRows
 from codefit.training.settings import LoraSettings, ScheduleSettings, Settled, TrainSettings
 
-NF4_BYTES = 4.127 / 8  # of a weight: 4 bits, and the scales after double quantisation (arXiv 2305.14314)
-ADAM_BYTES = 8  # of a trained weight: two moments in float32
-CHECKPOINTS = 3  # two are kept, and a third is being written
-EFFICIENCY = 0.5  # of a training, as a share of the speed of a plain matrix product
-FULL = 0.9  # of a memory: the rest is what the system and the libraries need
-ARITHMETIC_SECONDS = 0.3  # for which the speed is measured
-LOOKED_AT = 8  # batches, of which the largest is taken for the peak
-FRAGMENTED = 2.0  # on a CPU: what a process holds for activations, as a multiple of them; measured, docs/training.md
+NF4_BYTES = 4.127 / 8  # per weight: 4 bits, and the scales after double quantisation (arXiv 2305.14314)
+ADAM_BYTES = 8  # per trained weight: two moments in float32
+CHECKPOINTS = 3  # two are kept while a third is written
+EFFICIENCY = 0.5  # speed of a training, as a share of that of a plain matrix product
+FULL = 0.9  # share of the memory that can be used: the system and the libraries need the rest
+ARITHMETIC_SECONDS = 0.3  # how long the speed is measured
+LOOKED_AT = 8  # number of batches of which the largest counts for the peak
+FRAGMENTED = 2.0  # on a CPU: memory that a process holds for activations, over their size; measured: docs/training.md
 
 
 def sources(
     values: Mapping[str, Any], given: Collection[str], hidden: Collection[str], known: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
-    """Return name, value and source of every setting that has a value and plays a part.
+    """Return name, value and source of every setting that has a value and applies to this run.
 
     Args:
-        values: of all flags, with what was settled.
-        given: names of those that are in the command.
-        hidden: names of those that play no part.
-        known: where a value that is not in the command came from, if that is not the default.
+        values: the values of all flags, including those that were decided.
+        given: names of the flags in the command.
+        hidden: names of the flags that do not apply.
+        known: where a value that is neither in the command nor a default came from.
     """
     rows = []
     for name, value in values.items():
@@ -51,22 +51,22 @@ def sources(
 
 
 def memory(model: Any, schedule: ScheduleSettings, load_in_4bit: bool, data: PackedRows) -> dict[str, float]:
-    """Return the bytes that a training needs at its peak, by what they are for. The model may be an outline.
+    """Return the peak memory of a training in bytes, by purpose. The model may be on the meta device.
 
-    Activations are counted, not guessed: one forward pass without arithmetic says which tensors the backward pass will
-    need, for the largest of the first batches as they will be laid out.
+    Activations are counted: a forward pass with fake tensors tells which tensors the backward pass needs, for the
+    largest of the first batches.
 
     Args:
-        model: with its trainable parts.
-        schedule: of the training.
+        model: the model with its trainable parts.
+        schedule: the schedule of the training.
         load_in_4bit: whether the base is quantised.
-        data: the rows that will be trained.
+        data: the rows that will be trained on.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     config = model.config.get_text_config()
     (rows, width), labels = largest_batch(data, schedule, config.hidden_size)
     saved = activations(model, rows, width)
-    if schedule.activation_checkpointing:  # one layer is computed again at a time; of the others only the input is kept
+    if schedule.activation_checkpointing:  # layers are recomputed one at a time; only their inputs are kept
         layers = config.num_hidden_layers
         saved = saved / layers + layers * rows * width * config.hidden_size * 4
     parts = {
@@ -77,18 +77,18 @@ def memory(model: Any, schedule: ScheduleSettings, load_in_4bit: bool, data: Pac
     }
     if hardware.device().type == "cpu":
         parts["libraries"] = resident_bytes()
-        parts["freed, not given back"] = (FRAGMENTED - 1) * (parts["activations"] + parts["logits"])
+        parts["fragmentation"] = (FRAGMENTED - 1) * (parts["activations"] + parts["logits"])
     return parts
 
 
 def logit_bytes() -> int:
-    """Return the bytes of a logit in a step: float32 with softmax and gradient, and 16-bit copies where those exist."""
+    """Return the bytes per logit in a step: float32 with softmax and gradient, and 16-bit copies where those exist."""
     narrow = hardware.compute_dtype()
     return 3 * 4 + (0 if narrow == torch.float32 else 2 * narrow.itemsize)
 
 
 def largest_batch(data: PackedRows, schedule: ScheduleSettings, hidden_size: int) -> tuple[tuple[int, int], int]:
-    """Return rows and width of the largest of the first batches, and how many logits are computed in it."""
+    """Return (rows, width) of the largest of the first batches, and at how many positions it needs logits."""
     collate = Collator(data, hidden_size, fixed=schedule.torch_compile)
     size, found = schedule.per_device_train_batch_size, []
     for start in range(0, min(len(data.rows), LOOKED_AT * size), size):
@@ -99,7 +99,7 @@ def largest_batch(data: PackedRows, schedule: ScheduleSettings, hidden_size: int
 
 
 def weight_bytes(model: Any, in_4bit: bool) -> float:
-    """Return the bytes of the weights; quantising takes the linear layers that are not trained, without the head."""
+    """Return the bytes of the weights; frozen linear layers except the output layer count as quantised in 4 bits."""
     total = float(sum(p.numel() * p.element_size() for p in model.parameters()))
     if in_4bit:
         head = model.get_output_embeddings()
@@ -113,15 +113,15 @@ def weight_bytes(model: Any, in_4bit: bool) -> float:
 
 
 def activations(model: Any, rows: int, row_tokens: int) -> float:
-    """Return the bytes that a forward pass keeps for the backward pass, logits aside.
+    """Return the bytes that a forward pass keeps for the backward pass, without the logits.
 
-    Fake tensors have a shape, a type and a device but no values, so that autocast and attention choose the types
-    and the kernels of a real step.
+    Fake tensors have a shape, a dtype and a device but no values, so that autocast and attention choose the dtypes
+    and kernels of a real step.
 
     Args:
-        model: an outline or a whole model, with its trainable parts.
-        rows: of the batch.
-        row_tokens: width of a row.
+        model: the model with its trainable parts; it may be on the meta device.
+        rows: rows of the batch.
+        row_tokens: tokens per row.
     """
     device, dtype = hardware.device(), hardware.compute_dtype()
     kept: dict[int, int] = {}
@@ -139,25 +139,28 @@ def activations(model: Any, rows: int, row_tokens: int) -> float:
             for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers())
         }
         weights = {private_apis.storage_number(tensor) for tensor in state.values()}
-        # given whole, as no mask can be made of positions that have no values
-        batch = {
-            "input_ids": torch.zeros((rows, row_tokens), dtype=torch.long, device=device),
-            "attention_mask": torch.zeros((rows, 1, row_tokens, row_tokens), device=device, dtype=model.dtype),
-        }
+        # the full mask is given, since none can be derived from positions without values
+        ids = torch.zeros((rows, row_tokens), dtype=torch.long, device=device)
+        mask = torch.zeros((rows, 1, row_tokens, row_tokens), device=device, dtype=model.dtype)
         with (
             torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
             torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
         ):
-            output = torch.func.functional_call(model, state, kwargs=batch | {"use_cache": False, "logits_to_keep": 1})
+            options = {"input_ids": ids, "use_cache": False, "logits_to_keep": 1}
+            try:
+                output = torch.func.functional_call(model, state, kwargs=options | {"attention_mask": mask})
+            except ValueError:  # ALiBi takes no mask of this shape, and needs none
+                kept.clear()
+                output = torch.func.functional_call(model, state, kwargs=options)
     del output
     return float(sum(kept.values()))
 
 
 def seconds(model: Any, schedule: ScheduleSettings, tokens: float) -> float:
-    """Return how long a training over so many tokens takes: its floating point operations at the speed of this machine.
+    """Return the estimated training time for a number of tokens: operations over the speed of this machine.
 
-    A forward pass takes two operations a weight and token. A backward pass takes as many for the gradients of the
-    activations, and as many again for those of the weights, where they are trained.
+    A forward pass takes two operations per weight and token. A backward pass takes as many for the gradients of the
+    activations, and as many again for the gradients of trained weights.
     """
     weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name)
     trained = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and p.requires_grad)
@@ -166,11 +169,11 @@ def seconds(model: Any, schedule: ScheduleSettings, tokens: float) -> float:
 
 
 def speed() -> float:
-    """Return operations per second of a plain matrix product in the type that training computes in, measured now."""
+    """Measure the operations per second of a plain matrix product in the dtype that training computes in."""
     device, dtype = hardware.device(), hardware.compute_dtype()
     size = 8192 if device.type == "cuda" else 512
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    (a @ b).sum().item()  # warm
+    (a @ b).sum().item()  # warm-up
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < ARITHMETIC_SECONDS:
         (a @ b)[0, 0].item()
@@ -179,7 +182,7 @@ def speed() -> float:
 
 
 def resident_bytes() -> float:
-    """Return the bytes of memory that this process holds now, or, where the system does not tell, held at most."""
+    """Return the resident memory of this process in bytes; its peak where the system has no /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -188,7 +191,7 @@ def resident_bytes() -> float:
 
 
 def peak_memory() -> float:
-    """Return the bytes that this process held at most: of the GPU, or of the machine where there is none."""
+    """Return the peak memory of this process in bytes: of the GPU, or of the machine where there is none."""
     if hardware.device().type == "cuda":
         return float(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
@@ -206,9 +209,9 @@ def memory_there() -> float:
 
 
 def bytes_written(model: Any, lora: LoraSettings) -> int:
-    """Return what checkpoints and result will take on the disk at most."""
+    """Return how many bytes checkpoints and result take on the disk at most."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    result = trained * (2 if lora.changes_base else 1)  # these are saved at twice the rank
+    result = trained * (2 if lora.changes_base else 1)  # such adapters are saved at twice the rank
     return int(4 * result + CHECKPOINTS * trained * (4 + ADAM_BYTES))
 
 
@@ -221,42 +224,33 @@ def free_bytes(output: Path) -> int:
 
 
 def refuse_full_disk(output: Path, lora: LoraSettings, model: Any) -> None:
-    """Raise UserError when checkpoints and result will not fit."""
+    """Raise UserError where checkpoints and result do not fit on the disk."""
     free, needed = free_bytes(output), bytes_written(model, lora)
     if free < needed:
         raise UserError(
-            f"the disk of {output} has {size(free)} free, and checkpoints and result need {size(needed)}; "
-            "make room, or choose another --output_dir."
+            f"the disk of {output} has {console.size(free)} free, but checkpoints and result need "
+            f"{console.size(needed)}; free some space, or choose another --output_dir."
         )
-
-
-def size(count: float) -> str:
-    """Return bytes as people say them: 512 kB, 3.1 GB."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while count >= 999.5 and len(units) > 1:
-        count /= 1000
-        units.pop(0)
-    return f"{count:.3g} {units[0]}"
 
 
 # ---------------------------------------------------------------------------------------------- in words
 
 
 def length(schedule: ScheduleSettings, rows: PackedRows) -> tuple[int, int]:
-    """Return the optimizer steps of a run, and the rows in each."""
+    """Return the number of optimizer steps of a run, and the rows per step."""
     per_step = schedule.rows_per_step(distributed.processes())
     return schedule.max_steps or int(-(-len(rows.rows) * schedule.num_train_epochs // per_step)), per_step
 
 
 def describe(schedule: ScheduleSettings, model: Any, rows: PackedRows, ledger: Mapping[str, int], output: Path) -> None:
-    """Say what is about to be trained, on what, and where the result will be."""
+    """Print what will be trained, on which data, and where the result will be."""
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     counts = encoding.counts(rows.samples)
     fill = counts["tokens"] / (len(rows.rows) * rows.row_tokens)
     steps, per_step = length(schedule, rows)
     console.show(f"parameters  {trained:,} trained of {total:,}")
-    for part in (False, True):  # those of --replay on a line of their own
+    for part in (False, True):  # the replay rows get a separate line
         reasons = [
             f"{count:,} {reason.removeprefix('replay ')}"
             for reason, count in ledger.items()
@@ -264,7 +258,7 @@ def describe(schedule: ScheduleSettings, model: Any, rows: PackedRows, ledger: M
         ]
         if reasons:
             console.show(("replay      " if part else "rows        ") + ", ".join(reasons))
-    console.show(f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them with a label; ", end="")
+    console.show(f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them labels; ", end="")
     console.show(f"packed into {len(rows.rows):,} rows of {rows.row_tokens} ({fill:.0%} full)")
     console.show(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows.rows):.2f} epochs")
     console.show(f"output      {output}")
@@ -273,24 +267,24 @@ def describe(schedule: ScheduleSettings, model: Any, rows: PackedRows, ledger: M
 def foresee(
     settings: TrainSettings, settled: Settled, model: Any, rows: PackedRows, table: Sequence[tuple[str, str, str]]
 ) -> None:
-    """Say what the run would take, and every setting with its source."""
+    """Print what the run would take, and every setting with its source."""
     schedule = settings.schedule
     steps, per_step = length(schedule, rows)
     parts = memory(model, schedule, settled.load_in_4bit, rows)
     needed, there = sum(parts.values()), memory_there()
     fits = "fits into" if needed < FULL * there else "may not fit into"
-    console.show(f"memory      about {size(needed)} at the peak, which {fits} {size(there)}:")
-    listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
+    console.show(f"memory      about {console.size(needed)} at the peak, which {fits} {console.size(there)}:")
+    listed = ", ".join(f"{name} {console.size(count)}" for name, count in parts.items())
     console.show(textwrap.indent(textwrap.fill(listed, 88, break_on_hyphens=False), " " * 12))
     took = console.duration(seconds(model, schedule, steps * per_step * settled.max_length / distributed.processes()))
-    console.show(f"time        about {took} on this {hardware.device().type}, validation aside: the operations, at")
+    console.show(f"time        about {took} on this {hardware.device().type}, without validation: estimated from")
     console.show(
-        f"            {EFFICIENCY:.0%} of the speed of a matrix product measured now; half or twice as much is possible"
+        f"            {EFFICIENCY:.0%} of the measured speed of a matrix product; half or twice as much is possible"
     )
     console.show(
-        f"disk        {size(bytes_written(model, settings.lora))} at most for checkpoints and result; ", end=""
+        f"disk        {console.size(bytes_written(model, settings.lora))} at most for checkpoints and result; ", end=""
     )
-    console.show(f"{size(free_bytes(settings.output.output_dir))} free")
+    console.show(f"{console.size(free_bytes(settings.output.output_dir))} free")
     if settings.output.hf_repository:
-        console.show(f"hub         {settings.output.hf_repository} can be written")
+        console.show(f"hub         you can write to {settings.output.hf_repository}")
     console.show("\n" + console.table(table, ("setting", "value", "from")))

@@ -1,11 +1,13 @@
-"""Settings of a training that contradict each other, found before anything is loaded. No torch."""
+"""Checks for contradictory training flags, made before anything is loaded. Does not import torch."""
 
 import importlib.util
 import os
 from collections.abc import Collection
 from pathlib import Path
 
+from codefit import outputs
 from codefit.errors import UserError
+from codefit.model_files import ADAPTER_CONFIG
 from codefit.training.settings import SVD_INITS, LoraSettings, TrainSettings
 
 PREDICTED = ("edit_similarity", "exact_match", "next_line")
@@ -16,10 +18,10 @@ def refuse(settings: TrainSettings, given: Collection[str], scratch: Collection[
     """Raise UserError for the first contradiction.
 
     Args:
-        settings: of the command.
-        given: the flags that stand in the command.
-        scratch: the flags that belong to a model from scratch.
-        adapter: the flags that belong to an adapter.
+        settings: the settings of the command.
+        given: names of the flags in the command.
+        scratch: names of the flags of a model from scratch.
+        adapter: names of the flags of an adapter.
     """
     refuse_kind(settings, given, scratch, adapter)
     refuse_adapter(settings.lora, settings.left_open.load_in_4bit)
@@ -33,39 +35,39 @@ def refuse(settings: TrainSettings, given: Collection[str], scratch: Collection[
 def refuse_kind(
     settings: TrainSettings, given: Collection[str], scratch: Collection[str], adapter: Collection[str]
 ) -> None:
-    """Raise UserError for flags that belong to another kind of training than the one that is asked for."""
+    """Raise UserError for flags that belong to another kind of training."""
     if settings.from_scratch and settings.full_finetuning:
-        raise UserError("--from_scratch trains every weight already; leave out --full_finetuning.")
+        raise UserError("--from_scratch already trains all weights; leave out --full_finetuning.")
     if settings.left_open.load_in_4bit and settings.whole:
         kind = "--from_scratch" if settings.from_scratch else "--full_finetuning"
         raise UserError(f"weights in 4 bits cannot be trained; leave out --load_in_4bit or {kind}.")
     if settings.whole:
         kind = "--from_scratch" if settings.from_scratch else "--full_finetuning"
         for name in sorted({*given} & {*adapter} - {"load_in_4bit"}):
-            raise UserError(f"--{name} belongs to an adapter, and {kind} trains none; leave out one of them.")
+            raise UserError(f"--{name} is for adapters, and {kind} does not train one; leave out one of them.")
     else:
         for name in sorted({*given} & {*scratch}):
-            raise UserError(f"--{name} shapes a new model; add --from_scratch, or leave it out.")
+            raise UserError(f"--{name} is for a model from scratch; add --from_scratch, or leave it out.")
     if settings.from_scratch and settings.data.replay:
-        raise UserError("--replay keeps what a base knows, and a model from scratch knows nothing; leave it out.")
+        raise UserError("--replay preserves what a base has learned, and --from_scratch has no base; leave it out.")
     if settings.from_scratch and "eval_predictions" in given and settings.watch.eval_predictions:
         raise UserError("whole documents have no prompts to complete; leave out --eval_predictions.")
 
 
 def refuse_adapter(lora: LoraSettings, load_in_4bit: bool | None) -> None:
-    """Raise UserError for a LoRA that cannot be made."""
+    """Raise UserError for contradictory LoRA flags."""
     init = lora.init_lora_weights
     if lora.changes_base and load_in_4bit:
         raise UserError(
-            f"--init_lora_weights {init} takes a part out of the base, which 4 bits cannot hold; "
+            f"--init_lora_weights {init} changes the base's weights, which is not possible in 4 bits; "
             "use loftq, or leave out --load_in_4bit."
         )
     if init == "loftq" and load_in_4bit is False:
-        raise UserError("--init_lora_weights loftq makes up for 4 bits; leave out --no-load_in_4bit.")
+        raise UserError("--init_lora_weights loftq needs a base in 4 bits; leave out --no-load_in_4bit.")
     if init in (*SVD_INITS, "loftq") and lora.use_dora:
-        raise UserError(f"--use_dora cannot begin with {init}; leave out one of them.")
+        raise UserError(f"--use_dora does not work with --init_lora_weights {init}; leave out one of them.")
     if "all-linear" in lora.lora_target_modules and len(lora.lora_target_modules) > 1:
-        raise UserError("--lora_target_modules all-linear means all of them; leave out the other names.")
+        raise UserError("--lora_target_modules all-linear already names all of them; leave out the other names.")
 
 
 def refuse_sharding(settings: TrainSettings) -> None:
@@ -74,33 +76,34 @@ def refuse_sharding(settings: TrainSettings) -> None:
         return
     if settings.from_scratch:
         raise UserError(
-            "a model from scratch is trained by Muon, which needs whole matrices, and FSDP shards them; "
+            "a model from scratch is trained with Muon, which needs whole matrices, but FSDP shards them; "
             "start without --use_fsdp."
         )
     if settings.lora.changes_base:
         raise UserError(
-            f"--init_lora_weights {settings.lora.init_lora_weights} cannot be stored from weights that FSDP shards; "
+            f"--init_lora_weights {settings.lora.init_lora_weights} cannot be saved from weights that FSDP shards; "
             "leave it out, or start without --use_fsdp."
         )
 
 
 def refuse_new_tokens(lora: LoraSettings, tokens: Collection[str]) -> None:
-    """Raise UserError where new tokens would be trained beside an adapter that cannot store them."""
+    """Raise UserError where new tokens would be trained with an adapter that cannot store them."""
     if tokens and lora.changes_base:
         raise UserError(
             f"the base has no fill-in-the-middle sentinels, and --init_lora_weights {lora.init_lora_weights} cannot be "
-            "stored beside new tokens; leave it out, or take a base that has sentinels."
+            "saved together with new tokens; leave it out, or use a base that has sentinels."
         )
 
 
 def refuse_schedule(settings: TrainSettings, given: Collection[str]) -> None:
-    """Raise UserError for lengths that do not fit together."""
+    """Raise UserError for contradictory lengths."""
     schedule, asked = settings.schedule, settings.left_open
     if schedule.max_steps and "num_train_epochs" in given:
-        raise UserError("--max_steps and --num_train_epochs both say how long; leave out one of them.")
+        raise UserError("--max_steps and --num_train_epochs both set the length of the run; leave out one of them.")
     if schedule.max_steps and schedule.warmup_steps >= schedule.max_steps and schedule.warmup_steps >= 1:
         raise UserError(
-            f"the warm-up of {schedule.warmup_steps:g} steps ends behind --max_steps {schedule.max_steps}; lower it."
+            f"the warm-up of {schedule.warmup_steps:g} steps is not shorter than --max_steps {schedule.max_steps}; "
+            "lower --warmup_steps."
         )
     prompt, row = asked.max_prompt_tokens, asked.max_length
     if prompt and row and prompt >= row and not settings.from_scratch:
@@ -111,7 +114,7 @@ def refuse_schedule(settings: TrainSettings, given: Collection[str]) -> None:
 
 
 def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
-    """Raise UserError for what cannot be watched while training."""
+    """Raise UserError for contradictory flags of validation and checkpoints."""
     watch, save_steps, replay = settings.watch, settings.left_open.save_steps, settings.data.replay
     metric = watch.metric_for_best_model
     if metric in PREDICTED and (settings.from_scratch or not watch.eval_predictions):
@@ -120,12 +123,12 @@ def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
         raise UserError("--metric_for_best_model replay_loss needs --replay; name a data set, or choose loss.")
     if "metric_for_best_model" in given and not (watch.load_best_model_at_end or watch.early_stopping_patience):
         raise UserError(
-            f"--metric_for_best_model {metric} decides nothing by itself; "
+            f"--metric_for_best_model {metric} has no effect by itself; "
             "add --load_best_model_at_end or --early_stopping_patience."
         )
     if watch.load_best_model_at_end and save_steps and save_steps % watch.eval_steps:
         raise UserError(
-            f"--load_best_model_at_end needs a checkpoint where it evaluates; make --save_steps {save_steps} "
+            f"--load_best_model_at_end needs a validation at every checkpoint; make --save_steps {save_steps} "
             f"a multiple of --eval_steps {watch.eval_steps}, or leave it out."
         )
     if "replay_ratio" in given and not replay:
@@ -133,29 +136,24 @@ def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
 
 
 def refuse_reports(report_to: Collection[str]) -> None:
-    """Raise UserError for a place that the log cannot go to."""
+    """Raise UserError for a tracker that cannot be used."""
     if "none" in report_to and len(report_to) > 1:
-        raise UserError("--report_to none means nowhere; leave out the other names.")
+        raise UserError("--report_to none turns reports off; leave it or the other names out.")
     for name in report_to:
         if name != "none" and importlib.util.find_spec(name) is None:
             raise UserError(f"--report_to {name} needs a package that is not installed; run: pip install {name}")
 
 
 def refuse_places(settings: TrainSettings) -> None:
-    """Raise UserError for places that would be read and written, or read twice."""
-    output = settings.output.output_dir.resolve()
-    if Path(settings.data.dataset).resolve() == output:
-        raise UserError("--output_dir is the data set itself; name another folder.")
-    if settings.data.replay and Path(settings.data.replay).resolve() == output:
-        raise UserError("--output_dir is the --replay data set itself; name another folder.")
+    """Raise UserError for paths that would be both read and written, or read twice."""
+    model = None if settings.from_scratch else settings.model_name_or_path
+    outputs.refuse_own_inputs(settings.output.output_dir, [settings.data.dataset, settings.data.replay, model])
     if settings.data.replay and Path(settings.data.replay).resolve() == Path(settings.data.dataset).resolve():
-        raise UserError("--replay is the data set of the training itself; name another, of general code.")
+        raise UserError("--replay is the training data set itself; name another one, of general code.")
     if settings.from_scratch:
         return
     base = Path(settings.model_name_or_path)
-    if base.is_dir() and base.resolve() == output:
-        raise UserError("--output_dir is the base model itself; name another folder.")
     if base.is_dir() and settings.revision:
         raise UserError(f"the folder {base} has no revisions; leave out --revision.")
-    if (base / "adapter_config.json").is_file():
+    if (base / ADAPTER_CONFIG).is_file():
         raise UserError(f"{base} is an adapter, not a base model; merge it first with merge_lora.py, or name its base.")

@@ -1,4 +1,4 @@
-"""A fixed held-out sample that the model completes while it trains: what a user of the model would see."""
+"""Completions of a fixed held-out sample during training, scored as a user of the model would see them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from codefit.scoring.edit_similarity import EDIT_SIMILARITY
 from codefit.scoring.exact_match import EXACT_MATCH
 from codefit.scoring.next_line import NEXT_LINE
 
-METRICS = (EDIT_SIMILARITY, EXACT_MATCH, NEXT_LINE)  # for every task, so that a log has the same columns
+METRICS = (EDIT_SIMILARITY, EXACT_MATCH, NEXT_LINE)  # the same for every task, so that logs have the same columns
 NEW_TOKENS = 64  # as in benchmarking.py
 
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """Pairs to complete, and the encoder that makes their prompts as benchmarking.py makes them."""
+    """Pairs to complete, and the encoder that makes their prompts as benchmarking.py does."""
 
     pairs: Sequence[Pair]
     encoder: Encoder
 
     def scores(self, model: Any) -> dict[str, float]:
-        """Return METRICS in percent of the model's greedy completions, ended by the tasks' own rule.
+        """Return METRICS, in percent, of greedy completions that end at the tasks' stop condition.
 
-        The model is in evaluation mode.
+        The model has to be in evaluation mode.
         """
         room = loading.context_of(model) - self.encoder.max_prompt_tokens
         stop = stopping.of_tasks(pair.task for pair in self.pairs)

@@ -1,4 +1,4 @@
-"""Samples to packed rows, and packed rows to the tensors of a batch."""
+"""Packing samples into rows, and collating rows into the tensors of a batch."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from codefit.training import curriculum
 
 
 class PackedRows(torch.utils.data.Dataset[list[Sample]]):
-    """Samples packed into rows of one length. Items are the samples of a row.
+    """Samples packed into rows of equal length. An item is the list of samples of a row.
 
-    Without a curriculum an item is a row, and the Trainer shuffles them in every epoch; with one the items are the
-    visits of the whole run in their order. A model that cannot keep samples apart (`isolates` is False) gets one
-    sample in a row.
+    Without a curriculum the items are the rows, which the Trainer shuffles in every epoch; with one they are the rows
+    of the whole run in their order. A model in which packed samples would attend to each other (`isolates` is False)
+    gets one sample per row.
     """
 
     def __init__(
@@ -45,21 +45,20 @@ class PackedRows(torch.utils.data.Dataset[list[Sample]]):
         return [self.samples[i] for i in self.rows[index if self.visits is None else self.visits[index]]]
 
     def fill_up(self, multiple: int) -> None:
-        """Add empty rows up to a multiple: where processes share rows, those missing would be seen twice."""
+        """Add empty rows up to a multiple: processes that share rows would otherwise see some rows twice."""
         self.rows += [[] for _ in range(-len(self.rows) % multiple)]
 
     @property
     def label_bytes(self) -> int:
-        """UTF-8 bytes of all trained text, for bits per byte."""
+        """Number of UTF-8 bytes of the text with labels, for bits per byte."""
         return sum(sample.nbytes for sample in self.samples)
 
 
 class Collator:
     """Makes the tensors of a batch of rows.
 
-    A row of the data set says how many tokens are computed together, not beside whom: the samples of a batch are laid
-    out anew in rows of the width that costs least, unless the rows are to be `fixed`. The sum of the losses is the
-    same.
+    The rows of the data set only determine which samples form a batch: unless `fixed`, the samples of a batch are
+    packed again into rows of the width that costs least. The sum of the losses is the same.
     """
 
     def __init__(self, dataset: PackedRows, hidden_size: int, fixed: bool = False) -> None:
@@ -69,7 +68,7 @@ class Collator:
         self.fixed = fixed
 
     def __call__(self, rows: list[list[Sample]]) -> dict[str, torch.Tensor]:
-        """Return tensors of shape (rows, width); labels are already shifted, and named so for the Trainer."""
+        """Return int64 tensors of shape (rows, width): input_ids, position_ids, and labels that are already shifted."""
         width = self.row_tokens
         if not self.fixed:
             samples = [sample for row in rows for sample in row]

@@ -1,4 +1,4 @@
-"""Plots of a training: the loss curve and the trials of a search."""
+"""Plots of a training run: the loss curve, and the trials of a search."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ SMOOTH_FROM = 40  # points; below this a running mean hides more than it shows
 
 
 def loss_curve(log_history: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw what a training logged: loss, and where logged the accuracy on target tokens and the gradient norm.
+    """Draw what a run logged: the loss, and every other curve of CURVES that was logged.
 
     Args:
         log_history: the Trainer's `log_history`: dicts with `step` and any of `loss`, `eval_loss`, `accuracy`,
@@ -63,11 +63,11 @@ def _running_mean(points: list[tuple[int, float]], width: int) -> list[tuple[int
 
 
 def trials(rows: Sequence[Mapping[str, Any]], log_scales: Mapping[str, bool], path: Path) -> None:
-    """Draw the trials of a search: what each came to, the best so far, and the same by each value that was varied.
+    """Draw the trials of a search: the result of each, the best so far, and the results by each hyperparameter.
 
     Args:
-        rows: `trial`, `state`, `value` and one entry a name of log_scales; trials without a value are left out.
-        log_scales: by name of what was varied, whether its axis is logarithmic.
+        rows: `trial`, `state`, `value` and one entry per name of log_scales; trials without a value are left out.
+        log_scales: for each hyperparameter, whether its axis is logarithmic.
         path: the PNG to write.
     """
     known = [row for row in rows if row["value"] is not None]
@@ -87,7 +87,7 @@ def trials(rows: Sequence[Mapping[str, Any]], log_scales: Mapping[str, bool], pa
 
 
 def _plain(value: Any) -> Any:
-    """Return a number as it is, and anything else as the name of a category."""
+    """Return a number unchanged, and anything else as the name of a category."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run that is not finished: who may continue it, and from where."""
+"""The folder of an unfinished run: which command may continue it, and from which checkpoint."""
 
 import json
 import re
@@ -14,16 +14,20 @@ from codefit import console, json_files, outputs
 from codefit.errors import UserError
 from codefit.manifest import sha256
 
+OUTPUT = "outputs/kotlin/adapter"  # where train.py writes and merge_lora.py reads, unless told
 RECORD = "arguments.json"
-STATE = "trainer_state.json"  # in a checkpoint, from the Trainer
-SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on the disk
-PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result becomes visible
-BEGINNING = "beginning"  # the adapter before its first step, where the base was changed to fit it
+STATE = "trainer_state.json"  # in a checkpoint and next to a result, from the Trainer
+LOSS_CURVE = "loss.png"  # next to a result
+SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on disk
+PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result is moved into place
+BEGINNING = "beginning"  # the adapter before the first step, where its initialisation changed the base
 
-# What a run continues from, besides its checkpoints: TensorBoard's files and the tokenizer of a new model among them.
-KEPT = {BEGINNING, RECORD, "runs", "tokenizer.json", "tokenizer_config.json"}
+NEW_TOKENIZER = "tokenizer"  # of a model from scratch, trained before its first step
 
-# What may differ between a stopped run and the command that continues it: how long it goes on, and how it is shown.
+# What a run continues from, in addition to its checkpoints; TensorBoard's files are in "runs".
+KEPT = {BEGINNING, RECORD, "runs", NEW_TOKENIZER}
+
+# Flags that may differ between a stopped run and the command that continues it: its length, and how it is logged.
 FREE_TO_CHANGE = {
     *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_minutes"),
     *("report_to", "overwrite", "early_stopping_patience", "trials"),
@@ -40,13 +44,13 @@ class TrainerState(msgspec.Struct):
 
 
 def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path], work: Path) -> None:
-    """Take the folder of an unfinished run over, or make a new one. The caller holds the lock of the output.
+    """Take over the folder of an unfinished run, or make a new one. The caller holds the lock of the output.
 
     Args:
-        arguments: of the command.
+        arguments: the arguments of the command.
         overwrite: whether a run with other arguments is replaced.
-        datasets: prepared data sets, that of the training first.
-        work: the folder.
+        datasets: folders of prepared data, the training data first.
+        work: the folder of the run.
 
     Raises:
         UserError: the folder holds an unfinished run with other arguments or on other data.
@@ -63,7 +67,7 @@ def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path
             f"{work} holds an unfinished run with other arguments ({', '.join(changed)}); "
             "run that command again, or add --overwrite to start again."
         )
-    # without a record it is no run of this stage, or one whose result was being saved
+    # a folder without a record is not a run of this stage, or one whose result was being saved
     outputs.make_folder(work, empty=bool(changed))
     _clear(work)
     outputs.write_whole(work / RECORD, json.dumps(wanted, indent=1))
@@ -76,7 +80,7 @@ def read_record(record: Path, overwrite: bool) -> dict[str, str]:
     try:
         had = json_files.read(record, dict[str, str], "add --overwrite to start again")
         if not had:
-            raise UserError(f"{record} is damaged, it names no arguments; add --overwrite to start again.")
+            raise UserError(f"{record} is damaged (it names no arguments); add --overwrite to start again.")
         return had
     except UserError:
         if overwrite:
@@ -85,16 +89,16 @@ def read_record(record: Path, overwrite: bool) -> dict[str, str]:
 
 
 def put_away(work: Path) -> None:
-    """Move what only an unfinished run needs out of the result, before it becomes visible; the record goes last."""
+    """Move what only an unfinished run needs out of the result before it is moved into place; the record goes last."""
     folder = work.parent / PUT_AWAY
     outputs.make_folder(folder)
-    for path in [*checkpoints(work), work / BEGINNING, work / RECORD]:
+    for path in [*checkpoints(work), work / BEGINNING, work / NEW_TOKENIZER, work / RECORD]:
         if path.exists():
             path.rename(folder / path.name)
 
 
 def _take_back(work: Path) -> None:
-    """Undo `put_away` after a kill that came before the result was visible; the record comes first."""
+    """Undo `put_away` after a run was killed before its result was in place; the record comes first."""
     folder = work.parent / PUT_AWAY
     if not folder.is_dir():
         return
@@ -104,8 +108,23 @@ def _take_back(work: Path) -> None:
     folder.rmdir()
 
 
+def keep_tokenizer(tokenizer: Any, work: Path) -> None:
+    """Save the tokenizer of a new model for a run that continues this one; after a kill it is whole or absent."""
+    aside = work / f"{NEW_TOKENIZER}.partial"
+    tokenizer.save_pretrained(aside)
+    for path in aside.iterdir():
+        outputs.fsync(path)
+    aside.rename(work / NEW_TOKENIZER)
+
+
+def remove_if_nothing_is_saved(work: Path) -> None:
+    """Remove the folder of a run that ended with an error before its first checkpoint: nothing can be continued."""
+    if not checkpoints(work):
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def _clear(work: Path) -> None:
-    """Remove all but what a run continues from: a kill can leave temporary files of any library."""
+    """Remove everything that a run does not continue from: a killed run can leave temporary files of any library."""
     whole = {path.name for path in checkpoints(work) if (path / SEAL).is_file()}
     for path in work.iterdir():
         if path.name not in {*whole, *KEPT}:
@@ -116,18 +135,18 @@ def _clear(work: Path) -> None:
 
 
 def checkpoint_of(folder: Path, step: int) -> Path:
-    """Return where the Trainer puts the checkpoint of a step."""
+    """Return the folder of the Trainer's checkpoint of a step."""
     return folder / f"checkpoint-{step}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in a folder, whole or not, the newest first."""
+    """Return the checkpoints in a folder, complete or not, the newest first."""
     found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d{1,18}", path.name)]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
 
 def seal(checkpoint: Path) -> None:
-    """Flush a checkpoint to disk, and write down what it consists of."""
+    """Flush a checkpoint to disk, and write the checksums of its files."""
     files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and not path.name.startswith(SEAL)]
     for path in files:
         outputs.fsync(path)
@@ -136,7 +155,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def last(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint in a folder; damaged ones are skipped with a word on stderr."""
+    """Return the newest complete checkpoint in a folder; damaged ones are skipped with a note on stderr."""
     for checkpoint in checkpoints(folder):
         problem = damage(checkpoint)
         if problem is None:
@@ -146,11 +165,11 @@ def last(folder: Path) -> Path | None:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint, None if it is whole."""
+    """Return what is wrong with a checkpoint, None if it is complete."""
     try:
         digests = json_files.read(checkpoint / SEAL, dict[str, str], "train again")
     except UserError:
-        return "it was not written to its end"
+        return "it was not completely written"
     try:
         for name, digest in digests.items():
             path = checkpoint / name

@@ -1,4 +1,4 @@
-"""A data set to the samples of a run: what is trained, what is validated, and the ledger of every row."""
+"""From a data set to the samples of a run: training and validation samples, and a ledger of all rows."""
 
 import dataclasses
 import itertools
@@ -20,11 +20,11 @@ class RunSamples:
     """The samples of a run.
 
     Attributes:
-        train: in an order drawn by seed; those of --replay among them.
+        train: training samples in random order, including those of --replay.
         validation: a fixed sample of the validation split.
-        replay: the same of the replay data set, on which forgetting is seen; empty without --replay.
-        asked: validation pairs that the model completes while it trains.
-        ledger: the rows of the training split by what became of them.
+        replay: the same of the replay data set, for measuring forgetting; empty without --replay.
+        asked: validation pairs that the model completes during training.
+        ledger: how many rows of the training split were used, cut or dropped, by reason.
     """
 
     train: list[Sample]
@@ -38,14 +38,14 @@ def read(settings: TrainSettings, max_length: int, dataset: Path, replay: Path |
     """Return the samples of a run.
 
     Raises:
-        UserError: a split is empty, or too many rows cannot be trained.
+        UserError: a split is empty, or too many rows would be dropped.
     """
     share = settings.data.replay_ratio if replay else 0.0
     needed = tokens_needed(settings.schedule, max_length) * (1 - share)
     train, validation, asked, ledger = _read_own(settings, max_length, dataset, encoder, needed)
     refuse_losses(ledger)
     if not train or not validation:
-        raise UserError(f"{dataset} has no usable rows for training or validation; prepare more files.")
+        raise UserError(f"{dataset} has no usable rows for training or validation; prepare it from more files.")
     if replay is None:
         return RunSamples(train, validation, [], asked, ledger)
     wanted = share / (1 - share) * sum(len(sample.ids) for sample in train)
@@ -57,7 +57,7 @@ def read(settings: TrainSettings, max_length: int, dataset: Path, replay: Path |
 
 
 def _shuffled(dataset: Path, seed: int) -> tuple[random.Random, list[Pair], list[Pair]]:
-    """Return both splits, shuffled, so that a run that needs only a part of the rows sees all files."""
+    """Return both splits, shuffled, so that a run that needs only some rows gets them from all files."""
     chance = random.Random(seed)
     train, validation = (
         list(records.read_jsonl(dataset / f"{split}.jsonl", Pair)) for split in ("train", "validation")
@@ -94,7 +94,7 @@ def _read_own(
 def _read_replay(
     settings: TrainSettings, max_length: int, dataset: Path, encoder: Encoder, wanted: float
 ) -> tuple[list[Sample], list[Sample], dict[str, int]]:
-    """Return samples of at least `wanted` tokens where there are so many, validation samples, and the ledger."""
+    """Return training samples of about `wanted` tokens (all where there are fewer), validation samples, the ledger."""
     _, train, validation = _shuffled(dataset, settings.seed)
     fixed = validation[: settings.data.validation_samples]
     if train and train[0].task == "document":
@@ -110,12 +110,14 @@ def _read_replay(
         held_out, _ = encoding.encode(fixed, encoder, max_length)
         samples, ledger = _no_more_than(wanted, samples, ledger)
     if not held_out or (wanted and not samples):
-        raise UserError(f"--replay {dataset} has no usable rows for training or validation; prepare more files.")
+        raise UserError(
+            f"--replay {dataset} has no usable rows for training or validation; prepare it from more files."
+        )
     return samples, held_out, ledger
 
 
 def _no_more_than(wanted: float, samples: list[Sample], ledger: dict[str, int]) -> tuple[list[Sample], dict[str, int]]:
-    """Return the samples up to `wanted` tokens, and their ledger: pairs are encoded by the hundred."""
+    """Return the samples up to `wanted` tokens, and their ledger; encoding works in batches, so there may be more."""
     ends = itertools.accumulate(len(sample.ids) for sample in samples)
     kept = samples[: sum(end <= wanted for end in ends) + (wanted > 0)]
     surplus = samples[len(kept) :]
@@ -125,7 +127,7 @@ def _no_more_than(wanted: float, samples: list[Sample], ledger: dict[str, int]) 
 
 
 def tokens_needed(schedule: ScheduleSettings, max_length: int) -> float:
-    """Return how many tokens --max_steps can use, on all processes together, or infinity when epochs rule."""
+    """Return how many tokens --max_steps can use on all processes together; infinity where epochs set the length."""
     if schedule.max_steps is None:
         return float("inf")
     rows = schedule.rows_per_step(distributed.processes())

@@ -1,4 +1,4 @@
-"""A new tokenizer, a new small decoder, and how their training differs from fitting a finished model."""
+"""Models from scratch: tokenizer, small decoder, training samples of whole documents, and the optimizer Muon."""
 
 import itertools
 import random
@@ -15,33 +15,33 @@ from codefit.records import Pair
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 
-# How text is split before byte-pair merges, by --tokenizer_type. Every newline stands alone, so that a cut at a line
-# start is always a cut between tokens; then words and punctuation with the space before them, and single digits. No
-# split removes a character: case, underscores and indentation come back as they were.
+# The pre-tokenizers, by --tokenizer_type. Every newline is a piece of its own, so that a line always starts with a new
+# token; other pieces are words and punctuation with the space before them, and single digits. No split removes a
+# character: case, underscores and indentation are kept.
 #
-# "bpe" are the steps of DeepSeek-Coder's tokenizer, which llama.cpp knows under the name "deepseek-coder". "identifier"
-# also cuts words where programmers join them, at a hump and around underscores: ` getHTTPResponse_v` is ` get`, `HTTP`,
-# `Response`, `_`, `v` (the convention of subtokens, arXiv 1808.01400). Merges never cross a split, so that the
-# vocabulary holds the parts of names and not whole names.
+# "bpe" has the steps of DeepSeek-Coder's tokenizer, which llama.cpp calls "deepseek-coder". "identifier" also splits
+# names at camel-case humps and around underscores: ` getHTTPResponse_v` becomes ` get`, `HTTP`, `Response`, `_`, `v`
+# (subtokens as in arXiv 1808.01400). Merges never cross a split, so the vocabulary holds parts of names, not whole
+# names.
 HUMPS = r"\s?(?:\p{Lu}+(?=\p{Lu}\p{Ll})|\p{Lu}?\p{Ll}+|\p{Lu}+|(?:(?![\p{Lu}\p{Ll}])\p{L})+)"
 SPLITS = {  # the keys are those of scratch_flags.TOKENIZERS
     "bpe": ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+"),
     "identifier": ("[\r\n]", HUMPS, r"\s?_+", r"\s?(?:(?!_)\p{P})+"),
 }
-# A pair of pieces seen less often than this is not merged to a token: a rare word is spelled with smaller pieces, in
-# the end with bytes. The parts of names repeat, whole names need not.
+# A pair of pieces that occurs less often than this is not merged into a token; a rare word is then spelled with smaller
+# pieces, ultimately bytes. Parts of names repeat more often than whole names.
 RAREST_MERGE = {"bpe": 0, "identifier": 3}
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int, kind: str = "bpe") -> Any:
     """Train a byte-level BPE tokenizer with fill-in-the-middle sentinels.
 
-    It is a standard `tokenizer.json`, which AutoTokenizer loads without code of ours, and it gives every text back.
+    The result is a standard `tokenizer.json` that AutoTokenizer loads without custom code, and it is lossless.
 
     Args:
         texts: the training text.
-        vocab_size: number of tokens at most, the special ones included.
-        max_length: the context that the model will have, in tokens.
+        vocab_size: maximum number of tokens, including special tokens.
+        max_length: the model's context window.
         kind: a key of SPLITS.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -84,8 +84,8 @@ def new_model(
 ) -> Any:
     """Return a Llama-architecture decoder with random weights and tied embeddings.
 
-    Weights are drawn from N(0, std), and those that write into the residual stream from N(0, std / sqrt(2 * layers)),
-    as in GPT-2, so that the stream's variance does not grow with depth.
+    Weights are drawn from N(0, std), and those that project into the residual stream from N(0, std / sqrt(2 * layers))
+    as in GPT-2, so that the variance of the residual stream does not grow with depth.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -105,7 +105,7 @@ def new_model(
     )
     model = LlamaForCausalLM(config)
     if not torch.cuda.is_available():
-        # compiled, plain attention trains a fifth faster on a CPU than torch's fused one, whose backward pass is slow
+        # on a CPU, compiled eager attention trains a fifth faster than the fused kernel, whose backward pass is slow
         model.set_attn_implementation("eager")
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -126,10 +126,10 @@ def samples(
 ) -> Iterator[Sample]:
     """Yield training samples of whole documents: chunks of at most `length` tokens, some as fill-in-the-middle.
 
-    A document begins with end-of-sequence, which stands for the border between two documents. With probability
-    `fim_rate` a chunk is cut at two random characters and its middle moved to the end, half of the time in the order
-    prefix-suffix-middle and half suffix-prefix-middle (arXiv 2207.14255); its three parts are tokenised apart.
-    Every token is trained, so that `start` is 0. Once `enough_tokens` are reached no further document is read.
+    A document begins with end-of-sequence, which separates it from the previous one. With probability `fim_rate` a
+    chunk is cut at two random characters and its middle is moved to the end, half of the time in the order
+    prefix-suffix-middle and half in suffix-prefix-middle (arXiv 2207.14255); its three parts are tokenised separately.
+    Every token has a label, so `start` is 0. Once `enough_tokens` are reached no further document is read.
     """
     chance = random.Random(seed)
     tokens = 0
@@ -152,10 +152,10 @@ def _document(
 ) -> Iterator[Sample]:
     border = [encoder.eos_id]
     whole = [*border, *ids, *border]
-    room = length - 8  # sentinels, and the few tokens by which three parts are longer than the text in one piece
+    room = length - 8  # for sentinels, and the few extra tokens of three parts that are tokenised separately
     for at in range(0, len(whole), room):
         chunk = whole[at : at + room]
-        nbytes = len(encoder.decode(chunk[1:]).encode())  # nothing predicts the first token of a chunk
+        nbytes = len(encoder.decode(chunk[1:]).encode())  # the first token of a chunk is not predicted
         text = encoder.decode(chunk)
         if len(chunk) > 16 and "\ufffd" not in text and chance.random() < fim_rate:
             moved = _middle_moved(text, encoder, chance)
@@ -177,14 +177,14 @@ def _middle_moved(text: str, encoder: Encoder, chance: random.Random) -> list[in
 
 
 class Muon(torch.optim.Muon):
-    """Muon in the type of the gradients: PyTorch's own orthogonalises them in bfloat16.
+    """Muon in the dtype of the gradients; PyTorch's own orthogonalises them in bfloat16.
 
-    A CPU without bfloat16 emulates it, ten times slower than float32.
+    A CPU without bfloat16 emulates it ten times slower than float32.
     """
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Step with Nesterov momentum and the scale of `match_rms_adamw`, as PyTorch's own with these settings."""
+        """Step with Nesterov momentum and the scale of `match_rms_adamw`, as PyTorch's Muon does."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
@@ -200,7 +200,12 @@ class Muon(torch.optim.Muon):
 
 
 def orthogonalised(gradient: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
-    """Return a matrix with all singular values brought near one, by the quintic Newton-Schulz iteration of Muon."""
+    """Return the matrix with all singular values brought close to 1 by Muon's quintic Newton-Schulz iteration.
+
+    Args:
+        gradient: shape (rows, columns), any floating-point dtype; the result has the same shape and dtype.
+        group: the optimizer's parameter group with the settings of the iteration.
+    """
     a, b, c = group["ns_coefficients"]
     wide: torch.Tensor = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
     found: torch.Tensor = wide / wide.norm().clamp(min=group["eps"])
@@ -213,11 +218,11 @@ def orthogonalised(gradient: torch.Tensor, group: dict[str, Any]) -> torch.Tenso
 class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for the matrices of the layers, AdamW for embeddings and norms, under one learning rate.
 
-    Weight decay pulls on the matrices only: a norm's gain belongs near one and not near zero, and a rare token's
-    embedding, which gets hardly a gradient, would only fade.
+    Weight decay applies to the matrices only: a norm's gain should stay near 1, and the embedding of a rare token,
+    which hardly gets a gradient, would only shrink.
 
-    Muon's step is scaled to the root mean square of AdamW's (`match_rms_adamw`, arXiv 2502.16982), so that one rate and
-    one schedule serve both.
+    Muon's step is scaled to the root mean square of AdamW's (`match_rms_adamw`, arXiv 2502.16982), so that both use the
+    same learning rate and schedule.
     """
 
     def __init__(self, model: Any, lr: float, weight_decay: float) -> None:
@@ -240,7 +245,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore both parts, and the groups that the learning rate schedule writes to."""
+        """Restore both parts, and the parameter groups that the learning-rate schedule changes."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]

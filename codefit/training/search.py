@@ -1,11 +1,11 @@
-"""Hyper-parameter search: Optuna chooses the values of flags, each trial is a run of train.py in a folder of its own.
+"""Hyperparameter search: Optuna chooses the values of flags; each trial is a run of train.py in its own folder.
 
-Values are drawn by the tree-structured Parzen estimator and a trial is stopped when it is worse than the median of the
-earlier ones at the same step (Optuna, arXiv 1907.10902). The state of the search is a journal in its folder: a search
-that was killed goes on with the trial that it was in, and comes to the same trials.
+Values are sampled by the tree-structured Parzen estimator, and a trial is pruned when it is worse than the median of
+earlier trials at the same step (Optuna, arXiv 1907.10902). The state of the search is a journal in its folder: a killed
+search continues with the trial that it was in, and runs the same trials.
 
-What is made small is bits per byte of the validation text: the validation loss in another unit, which also compares
-runs whose tokenizers differ.
+The objective is bits per byte of the validation text: the validation loss in a unit that can be compared between
+tokenizers.
 """
 
 import argparse
@@ -32,18 +32,18 @@ from codefit.training.settings import TrainSettings
 OBJECTIVE = "eval_bits_per_byte"
 JOURNAL = "trials.log"
 FIXED = {"output_dir", "overwrite", "dry_run", "preview", "trials", "search", "hf_repository", "dataset", "help"}
-LOG_SCALE_FROM = 10  # a range is searched on a logarithmic scale if its end is this many times its beginning
+LOG_SCALE_FROM = 10  # a range is searched on a logarithmic scale if its end is at least this many times its start
 
-# Runs train.py with words and callbacks.
+# Runs train.py with the words of a command and callbacks.
 Train = Callable[[Sequence[str], Sequence[Any]], None]
 
 
-# ---------------------------------------------------------------------------------------------- what is searched
+# ---------------------------------------------------------------------------------------------- the search space
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dimension:
-    """The values of one flag: a choice of some, or a range from the first to the last."""
+    """The values of one flag: a choice, or a range from the first to the last."""
 
     name: str
     values: tuple[Any, ...]
@@ -56,7 +56,7 @@ class Dimension:
         return bool(self.is_range and low > 0 and high >= LOG_SCALE_FROM * low)
 
     def draw(self, trial: Any) -> Any:
-        """Return the value that a trial takes."""
+        """Return the value that a trial uses."""
         if not self.is_range:
             return trial.suggest_categorical(self.name, self.values)
         low, high = self.values
@@ -70,10 +70,10 @@ class Dimension:
 
 
 def space(texts: Sequence[str], parser: argparse.ArgumentParser) -> list[Dimension]:
-    """Return what is searched: `learning_rate=1e-4..1e-2` is a range, `lora_r=8,16,32` a choice.
+    """Return the search space: `learning_rate=1e-4..1e-2` is a range, `lora_r=8,16,32` a choice.
 
     Raises:
-        UserError: a text is neither, names no flag that takes a value, or holds a value that the flag does not take.
+        UserError: a text is neither, does not name a flag with a value, or has a value that the flag does not accept.
     """
     found = [_dimension(text, parser) for text in texts]
     twice = [one.name for at, one in enumerate(found) if one.name in {other.name for other in found[:at]}]
@@ -88,17 +88,19 @@ def _dimension(text: str, parser: argparse.ArgumentParser) -> Dimension:
     is_range = ".." in values
     parts = [part.strip() for part in values.split(".." if is_range else ",")]
     if not equals or not all(parts) or (is_range and len(parts) != 2) or (not is_range and len(parts) < 2):
-        raise UserError(f"--search {text} is no range and no choice; write learning_rate=1e-4..1e-2 or lora_r=8,16,32.")
+        raise UserError(
+            f"--search {text} is neither a range nor a choice; write learning_rate=1e-4..1e-2 or lora_r=8,16,32."
+        )
     single = (action for action in private_apis.actions_of(parser) if action.nargs is None)
     flags = {action.dest: action for action in single if action.dest not in FIXED}
     if name not in flags:
         close = difflib.get_close_matches(name, flags, n=1)
         hint = f"did you mean {close[0]}?" if close else "--help lists the flags."
-        raise UserError(f"--search cannot vary {name}, which is no flag with a value; {hint}")
+        raise UserError(f"--search cannot vary {name}, which is not a flag with a value; {hint}")
     typed = tuple(_value(flags[name], part) for part in parts)
     if is_range and not (all(isinstance(value, int | float) for value in typed) and typed[0] < typed[1]):
         raise UserError(
-            f"--search {text} is no range from a smaller to a larger number; write {name}=1,2 for a choice."
+            f"--search {text} is not a range from a smaller to a larger number; write {name}=1,2 for a choice."
         )
     return Dimension(name, typed, is_range)
 
@@ -110,7 +112,7 @@ def _value(action: argparse.Action, text: str) -> Any:
         raise UserError(f"--search {action.dest}: {error}; choose other values.") from None
     if action.choices is not None and value not in action.choices:
         raise UserError(
-            f"--search {action.dest}: {text} is none of {', '.join(map(str, action.choices))}; choose those."
+            f"--search {action.dest}: {text} is not one of {', '.join(map(str, action.choices))}; choose among these."
         )
     return value
 
@@ -134,7 +136,7 @@ def words(flags: Mapping[str, Any], parser: argparse.ArgumentParser, without: se
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What is searched in how many trials, and the words of the command that all trials share."""
+    """The search space, the number of trials, and the words of the command that all trials share."""
 
     dimensions: list[Dimension]
     fixed: list[str]
@@ -147,40 +149,40 @@ def plan_search(settings: TrainSettings, flags: Mapping[str, Any], parser: argpa
     """Return the plan of a search.
 
     Args:
-        settings: of the command.
-        flags: of the command, by name.
-        parser: of train.py.
+        settings: the settings of the command.
+        flags: the values of its flags, by name.
+        parser: the parser of train.py.
 
     Raises:
-        UserError: the search is half asked for, names a flag that cannot be varied, or would push.
+        UserError: --trials or --search is missing, a flag cannot be varied, or the search would push.
     """
     trials, searched = settings.search.trials, settings.search.search
     if not (trials and searched):
-        raise UserError("a search needs both --trials and --search; give how many trials, and what they vary.")
+        raise UserError("a search needs both --trials and --search; give the number of trials and the flags to vary.")
     if settings.output.hf_repository:
-        raise UserError("a search pushes nothing; leave out --hf_repository, and push the run of the best values.")
+        raise UserError("a search does not push; leave out --hf_repository, and push a run with the best values.")
     dimensions = space(searched, parser)
     without = {dimension.name for dimension in dimensions} | FIXED - {"dataset"}
     return SearchPlan(dimensions, words(flags, parser, without), trials, settings.seed, settings.output.output_dir)
 
 
 def describe(plan: SearchPlan) -> None:
-    """Say what is searched."""
-    console.show(f"search      {plan.trials} trials, each in a folder of {plan.output}")
+    """Print the plan of the search."""
+    console.show(f"search      {plan.trials} trials, each in a folder in {plan.output}")
     for dimension in plan.dimensions:
         console.show(f"            {dimension}")
 
 
 def run(plan: SearchPlan, manifest: Manifest, train: Train) -> None:
-    """Run the trials that are missing, and leave their table, plot and manifest in the output folder.
+    """Run the trials that are missing, and write their table, plot and manifest to the output folder.
 
     Args:
-        plan: of the search.
-        manifest: of the command.
-        train: runs one trial.
+        plan: the plan of the search.
+        manifest: the manifest of the command.
+        train: the function that runs one trial.
 
     Raises:
-        UserError: no trial came to an end, or Optuna is not installed.
+        UserError: no trial was completed, or Optuna is not installed.
     """
     dimensions, fixed, trials = plan.dimensions, plan.fixed, plan.trials
     work = outputs.partial(plan.output)
@@ -192,7 +194,9 @@ def run(plan: SearchPlan, manifest: Manifest, train: Train) -> None:
         console.show(f"\ntrial {number + 1} of {trials}: {_shown(values)}")
         _run_trial(study, trial, values, fixed, work / folder_name(trial.number), train)
         left = (time.monotonic() - started) / (number + 1 - first) * (trials - number - 1)
-        console.show(f"trials take about {console.duration(left)} more" if left else "all trials have ended")
+        console.show(
+            f"about {console.duration(left)} left for the other trials" if left else "all trials have finished"
+        )
     rows = _rows(study, dimensions)
     best = best_of(rows)
     _write(work, rows, dimensions)
@@ -213,7 +217,7 @@ def _optuna() -> Any:
 
 
 def _study(work: Path, trials: int) -> Any:
-    """Return the study of a folder: a new one, or the one that was stopped."""
+    """Return the study in a folder: a new one, or the one that was interrupted."""
     optuna = _optuna()
     backend = optuna.storages.journal.JournalFileBackend(str(work / JOURNAL))
     return optuna.create_study(
@@ -231,10 +235,10 @@ def _ended(study: Any) -> list[Any]:
 def _next_trial(study: Any, plan: SearchPlan, number: int) -> Any:
     """Return the trial that a killed search was in, or a new one.
 
-    Each trial draws with a seed of its own, so that a search that was stopped draws what it would have drawn.
+    Each trial has its own seed, so that a continued search samples the same values as an uninterrupted one.
     """
     optuna = _optuna()
-    # the first third is drawn at random, at most ten, before the estimator has enough to go by
+    # a third of the trials, at most ten, is sampled at random before the estimator has enough data
     study.sampler = optuna.samplers.TPESampler(
         n_startup_trials=max(2, min(10, plan.trials // 3)), seed=plan.seed + number
     )
@@ -243,7 +247,7 @@ def _next_trial(study: Any, plan: SearchPlan, number: int) -> Any:
 
 
 def _run_trial(study: Any, trial: Any, values: dict[str, Any], fixed: list[str], folder: Path, train: Train) -> None:
-    """Train one trial, if its folder is not there already, and tell the study how it ended."""
+    """Train one trial unless its folder exists already, and report the result to the study."""
     state = _optuna().trial.TrialState
     pruner = Pruner(trial)
     try:
@@ -251,7 +255,7 @@ def _run_trial(study: Any, trial: Any, values: dict[str, Any], fixed: list[str],
             chosen = [word for name, value in values.items() for word in (f"--{name}", str(value))]
             train([*fixed, *chosen, "--output_dir", str(folder)], [pruner])
     except UserError as error:
-        if pruner.training_ended:  # stopped by the user, or the result could not be saved: not the values' fault
+        if pruner.training_ended:  # stopped by the user, or not saved: the values are not the cause
             raise
         shutil.rmtree(outputs.workspace(folder), ignore_errors=True)
         console.show(f"this trial failed: {error}")
@@ -269,7 +273,7 @@ def _run_trial(study: Any, trial: Any, values: dict[str, Any], fixed: list[str],
 
 
 class Pruner(TrainerCallback):  # type: ignore[misc]
-    """Reports each validation of a run to its trial, and ends the run, complete but short, when that is hopeless."""
+    """Reports each validation of a run to its trial, and ends the run early where Optuna prunes the trial."""
 
     def __init__(self, trial: Any) -> None:
         self.trial = trial
@@ -277,31 +281,31 @@ class Pruner(TrainerCallback):  # type: ignore[misc]
         self.training_ended = False
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
-        """Report. At step 0 nothing is learned yet, and a run that is continued repeats a step."""
+        """Report the objective, except at step 0 and at steps that a continued run repeats."""
         step = state.global_step
         if step == 0 or step in self.known or self.training_ended:
             return
         self.trial.report(metrics[OBJECTIVE], step)
         if step < state.max_steps and self.trial.should_prune():
-            console.show(f"step {step}: worse than the median of the trials before; this trial ends here")
+            console.show(f"step {step}: worse than the median of earlier trials; this trial is stopped")
             self.trial.set_user_attr("pruned", True)
             control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Note that what goes wrong from here on has other reasons than the trial's values."""
+        """Remember that errors from here on are not caused by the trial's values."""
         self.training_ended = True
 
 
-# ---------------------------------------------------------------------------------------------- what came out
+# ---------------------------------------------------------------------------------------------- results
 
 
 def folder_name(number: int) -> str:
-    """Return the folder of a trial in that of the search."""
+    """Return the name of a trial's folder in that of the search."""
     return f"trial-{number:03d}"
 
 
 def _rows(study: Any, dimensions: Sequence[Dimension]) -> list[dict[str, Any]]:
-    """Return one row a trial: its number, how it ended, its values and what they came to."""
+    """Return one row per trial: number, state, values and results."""
     facts = ("value", "loss", "steps", "seconds", "error")
     return [
         {"trial": trial.number, "state": trial.state.name.lower()}
@@ -312,11 +316,11 @@ def _rows(study: Any, dimensions: Sequence[Dimension]) -> list[dict[str, Any]]:
 
 
 def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of the best trial that was not stopped early. Raises UserError if there is none."""
+    """Return the row of the best completed trial. Raises UserError if there is none."""
     complete = [row for row in rows if row["state"] == "complete"]
     if not complete:
-        said = next((row["error"] for row in rows if row["error"]), "all were stopped early")
-        raise UserError(f"no trial came to an end; the first one said: {said}")
+        reason = next((row["error"] for row in rows if row["error"]), "all were stopped early")
+        raise UserError(f"no trial was completed; the first reason was: {reason}")
     return min(complete, key=lambda row: row["value"])
 
 

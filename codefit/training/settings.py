@@ -1,7 +1,7 @@
-"""What train.py was asked to do, in narrow parts, and what is settled before anything is trained. Needs no torch.
+"""Typed settings of a training run, in narrow parts. Does not import torch.
 
-The fields have the names of the flags. train.py makes TrainSettings of its flags; `settle` decides once what they leave
-open. Everything after it takes the narrow settings.
+The fields are named after the flags. train.py makes TrainSettings from its flags; `settle` decides once what they leave
+open. The code after that takes the narrow parts.
 """
 
 import dataclasses
@@ -12,14 +12,14 @@ from typing import Any
 from codefit.errors import UserError
 from codefit.records import MAX_PROMPT_TOKENS
 
-ROW_TOKENS = 1024  # of a packed row, where the context of the model is not shorter
+ROW_TOKENS = 1024  # tokens per packed row, where the model's context window is not shorter
 SAVE_STEPS = 200
-SVD_INITS = ("olora", "pissa", "pissa_niter_16")  # they take a part out of the base's weights
+SVD_INITS = ("olora", "pissa", "pissa_niter_16")  # they move a part of the base's weights into the adapter
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """Where the result goes, and whether anything is written at all."""
+    """Where the result is written, and whether anything is written at all."""
 
     output_dir: Path
     overwrite: bool
@@ -36,18 +36,18 @@ class OutputSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DataSettings:
-    """What is trained on, and the sample that is validated."""
+    """The training and replay data, and the size of the validation sample."""
 
     dataset: str
     replay: str | None
     replay_ratio: float
     validation_samples: int
-    fim_rate: float  # of a model from scratch
+    fim_rate: float  # only for a model from scratch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """The adapter."""
+    """The LoRA adapter."""
 
     lora_r: int
     lora_alpha: float
@@ -60,13 +60,13 @@ class LoraSettings:
 
     @property
     def changes_base(self) -> bool:
-        """Whether the adapter begins with a part of the base's weights."""
+        """Whether the initialisation moves a part of the base's weights into the adapter."""
         return self.init_lora_weights in SVD_INITS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """How long and how fast it is trained."""
+    """Batch size, length, learning-rate schedule and optimizer settings."""
 
     per_device_train_batch_size: int
     gradient_accumulation_steps: int
@@ -81,13 +81,13 @@ class ScheduleSettings:
     torch_compile: bool
 
     def rows_per_step(self, processes: int) -> int:
-        """Return the rows of an optimizer step, on all processes together."""
+        """Return the number of rows per optimizer step, on all processes together."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps * processes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """What is logged, validated and kept while it is trained."""
+    """Logging, validation and checkpoints."""
 
     logging_steps: int
     eval_steps: int
@@ -113,7 +113,7 @@ class NewModelSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CurriculumSettings:
-    """In which order a model from scratch sees its documents; `curriculum` is None for a random one."""
+    """The order in which a model from scratch sees its documents; `curriculum` is None for random order."""
 
     curriculum: str | None
     curriculum_by: str
@@ -130,7 +130,7 @@ class SearchSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LeftOpen:
-    """What a command may leave open, as None; `settle` decides it."""
+    """Settings that a command may leave open (None); `settle` decides them."""
 
     max_prompt_tokens: int | None
     max_length: int | None
@@ -140,7 +140,7 @@ class LeftOpen:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settled:
-    """What was left open, decided."""
+    """The settings that a command may leave open, after `settle` has decided them."""
 
     max_prompt_tokens: int
     max_length: int
@@ -150,7 +150,7 @@ class Settled:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What the user asked for."""
+    """All settings of a command."""
 
     model_name_or_path: str
     revision: str | None
@@ -169,7 +169,7 @@ class TrainSettings:
 
     @property
     def whole(self) -> bool:
-        """Whether all weights are trained, so that the result is a model of its own."""
+        """Whether all weights are trained, so that the result is a full model."""
         return self.from_scratch or self.full_finetuning
 
 
@@ -187,7 +187,7 @@ PARTS = {
 
 
 def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
-    """Return the settings of the flags of train.py, by their names."""
+    """Return the settings for the values of train.py's flags, given by name."""
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
 
     def taken(kind: Any) -> dict[str, Any]:
@@ -198,21 +198,21 @@ def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
 
 
 def settle(settings: TrainSettings, prepared: Mapping[str, Any], context: int, on_gpu: bool) -> Settled:
-    """Return what the command left open.
+    """Decide the settings that the command left open.
 
     Args:
-        settings: of the command.
+        settings: the settings of the command.
         prepared: the arguments with which the data set was prepared; empty where they are not known.
-        context: tokens that the base can read; sys.maxsize for a model that is made.
-        on_gpu: whether it is trained on a GPU.
+        context: the base's context window in tokens; sys.maxsize for a model from scratch.
+        on_gpu: whether training runs on a GPU.
 
     Raises:
-        UserError: the context of the base is shorter than what was asked.
+        UserError: --max_length is larger than the base's context window.
     """
     asked, watch = settings.left_open, settings.watch
     if asked.max_length and asked.max_length > context:
         raise UserError(
-            f"the model's context holds {context} tokens, fewer than --max_length {asked.max_length}; lower it."
+            f"the model's context window has {context} tokens, fewer than --max_length {asked.max_length}; lower it."
         )
     in_4bit = asked.load_in_4bit
     if in_4bit is None:

@@ -1,10 +1,9 @@
-"""The trainer: packed samples that cannot see each other, logits only where there are labels, exact resume.
+"""The trainer: packed samples that cannot attend to each other, logits only where there are labels, exact resume.
 
-Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, transformers
-builds the block-diagonal mask itself, on every backend. An all-ones mask would let packed samples see each other.
-Where an architecture cannot isolate (codefit/training/isolation.py), a row holds one sample.
-Flash-attention knows packed samples by their positions too, but only in a batch of one row; there, rows are laid end
-to end.
+Isolation needs no special attention kernel: where `position_ids` restart and no attention mask is given, Transformers
+builds a block-diagonal mask with every backend. An all-ones mask would let packed samples attend to each other. In an
+architecture that cannot isolate them (codefit/training/sample_isolation.py), a row holds one sample. FlashAttention
+also separates samples by their positions, but only in a batch of one row; there, all rows are joined into one.
 """
 
 import contextlib
@@ -30,14 +29,14 @@ from codefit.training.heldout_eval import HeldOut
 from codefit.training.packing import Collator, PackedRows
 from codefit.training.settings import TrainSettings
 
-TOP = 5  # an editor shows about so many suggestions
+TOP = 5  # about as many suggestions as an editor shows
 
 
 class LabelOnlyHead:
-    """Lets the output layer see only the hidden states that have a label.
+    """Passes only the hidden states of positions with a label to the output layer.
 
-    With one label in ten tokens and a vocabulary of 50,000 the logits are the largest tensor of a step; nine tenths of
-    them would be thrown away. The choice is made in front of the output layer, so that it works inside every wrapper.
+    With one label in ten tokens and a vocabulary of 50,000, the logits are the largest tensor of a step, and nine
+    tenths of them would not be used. The selection is a hook of the output layer, so that it works in every wrapper.
     """
 
     def __init__(self, model: Any) -> None:
@@ -45,13 +44,18 @@ class LabelOnlyHead:
         model.get_output_embeddings().register_forward_pre_hook(self._select)
 
     def _select(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        """Return of hidden states, shape (batch, tokens, hidden), those at the positions, shape (positions, hidden)."""
         if self.positions is None:
             return None
         return (inputs[0].flatten(0, 1)[self.positions], *inputs[1:])
 
     @contextlib.contextmanager
     def only(self, positions: torch.Tensor) -> Iterator[None]:
-        """Within the block, logits have shape (len(positions), vocabulary); positions index the flattened batch."""
+        """Within the block, logits have shape (len(positions), vocabulary).
+
+        Args:
+            positions: indices into the flattened batch, shape (labels,), int64.
+        """
         self.positions = positions
         try:
             yield
@@ -63,10 +67,10 @@ class CodeTrainer(Trainer):
     """The Hugging Face Trainer with label-only logits, a validation loss that is a mean over tokens, and predictions.
 
     Args:
-        optimizer_factory: makes the optimizer of the model; the Trainer's own when None.
-        replay: validation rows of the replay data set, on which forgetting is seen.
-        held_out: pairs that are completed at every evaluation.
-        options: those of the Trainer.
+        optimizer_factory: makes the optimizer for the model; the Trainer's own when None.
+        replay: validation rows of the replay data set, for measuring forgetting.
+        held_out: pairs that are completed at every validation.
+        options: arguments of the Trainer.
     """
 
     def __init__(
@@ -85,10 +89,10 @@ class CodeTrainer(Trainer):
         self.held_out = held_out
         self.predicting_seconds = 0.0
         self.row_tokens: int = options["train_dataset"].row_tokens
-        # a compiled graph wants the same shapes in every step, and a model from scratch has a label on every token
+        # a compiled graph needs the same shapes in every step; a model from scratch has a label on every token anyway
         self.head = None if self.args.torch_compile else LabelOnlyHead(self.model)
         self.end_to_end = hardware.flash_attention(self.model) and options["train_dataset"].isolates
-        self.rescued = False  # from running out of memory
+        self.rescued = False  # whether memory ran out once, and less of it is used since
         self.batches_of_step: list[dict[str, Any]] = []
         self.remove_callback(ProgressCallback)
         self.add_callback(callbacks.Narrator())
@@ -98,13 +102,27 @@ class CodeTrainer(Trainer):
         self.add_callback(self.losses)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Use the optimizer of a model from scratch, or of LoRA+, where one is given."""
+        """Return the optimizer of `optimizer_factory` where one is given (from scratch, LoRA+), else the Trainer's."""
         if self.optimizer_factory is not None and self.optimizer is None:
             self.optimizer = self.optimizer_factory(self.model)
         return super().create_optimizer(model) if self.optimizer is None else self.optimizer
 
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
+        """Train for an epoch, unless the run had ended with the checkpoint it continues: the Trainer would go on."""
+        if self._has_ended():
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **options)
+
+    def _has_ended(self) -> bool:
+        """Return whether all steps are done, or no better validation was found for too long."""
+        patience = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
+        return self.state.global_step >= self.state.max_steps or any(
+            item.early_stopping_patience_counter >= item.early_stopping_patience for item in patience
+        )
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Save a checkpoint, and seal it when every process has written its part."""
+        """Save a checkpoint, and write its checksums when all processes have written their part."""
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         checkpoint = run_folder.checkpoint_of(Path(str(self.args.output_dir)), self.state.global_step)
@@ -115,10 +133,12 @@ class CodeTrainer(Trainer):
     # ------------------------------------------------------------------------------------------ a step
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """Add the gradients of a batch; the first time that memory runs out, go on with less of it.
+        """Add the gradients of a batch; the first time that memory runs out, continue with less of it.
+
+        Returns the loss of the batch in nats, shape (), float32.
 
         Raises:
-            UserError: memory runs out a second time, or on one of several processes, whose others wait.
+            UserError: memory runs out a second time, or on one of several processes.
         """
         self.batches_of_step.append(inputs)
         loss = None
@@ -127,14 +147,17 @@ class CodeTrainer(Trainer):
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-        if loss is None:  # here the tensors that the error held are gone
+        if loss is None:  # outside of the except block, since the error keeps tensors in memory
             loss = self._rescue(model, num_items_in_batch)
         if self.accelerator.sync_gradients:
             self.batches_of_step = []
         return loss
 
     def _add_gradients(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
-        """Return the loss of a batch after its backward pass; once rescued, in parts, with the same sum."""
+        """Return the loss of a batch in nats, shape (), after its backward pass.
+
+        Once memory ran out, it is computed row by row, with the same sum.
+        """
         if not self.rescued:
             return super().training_step(model, inputs, num_items_in_batch)
         count = min(len(inputs["input_ids"]), self.args.per_device_train_batch_size)
@@ -144,14 +167,17 @@ class CodeTrainer(Trainer):
         return torch.stack(losses).sum()
 
     def _rescue(self, model: Any, num_items_in_batch: Any) -> torch.Tensor:
-        """Make the gradients of this optimizer step anew with less memory; return the loss of its newest batch."""
+        """Compute the gradients of this optimizer step again with less memory.
+
+        Returns the loss of the last batch in nats, shape ().
+        """
         rows = self.args.per_device_train_batch_size
         if self.rescued or self.args.world_size > 1 or (rows == 1 and self.args.activation_checkpointing):
             raise UserError(self._out_of_memory())
         self.rescued = True
         console.show(
-            f"out of memory at step {self.state.global_step + 1}: going on from here with activation checkpointing "
-            f"and {rows} x 1 row instead of {rows} at once; the effective batch stays the same.",
+            f"out of memory at step {self.state.global_step + 1}: continuing with activation checkpointing "
+            f"and {rows} x 1 row instead of {rows} at once; the effective batch size stays the same.",
             file=sys.stderr,
         )
         model.zero_grad()
@@ -170,7 +196,7 @@ class CodeTrainer(Trainer):
         return loss
 
     def _out_of_memory(self) -> str:
-        """Return what to do, by what was not yet done."""
+        """Return the error message, with the flags that have not been tried yet."""
         rows, accumulation = self.args.per_device_train_batch_size, self.args.gradient_accumulation_steps
         flags = ["--per_device_train_batch_size 1", f"--gradient_accumulation_steps {rows * accumulation}"]
         flags += ["--activation_checkpointing"]
@@ -182,13 +208,13 @@ class CodeTrainer(Trainer):
         return f"out of memory at step {step}; run the command again with {' '.join(flags)} --overwrite."
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log. Raises UserError when the loss is no number any more: no later step could mend that."""
+        """Log. Raises UserError when the loss is not finite: no later step could recover from that."""
         if not math.isfinite(logs.get("loss", 0.0)):
             raise UserError(
                 f"the loss is {logs['loss']} at step {self.state.global_step}; lower --learning_rate or "
                 "--max_grad_norm and add --overwrite, or run again from the last checkpoint."
             )
-        for speed in ("train_samples_per_second", "train_steps_per_second"):  # of all steps over the time of some
+        for speed in ("train_samples_per_second", "train_steps_per_second"):  # wrong after a resume
             logs.pop(speed, None)
         super().log(logs, start_time)
 
@@ -197,7 +223,7 @@ class CodeTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the loss: summed over the labels, divided by the labels of the whole optimizer step."""
+        """Return the loss: the sum over the labels, divided by the number of labels of the whole optimizer step."""
         outputs = self._forward(model, inputs, num_items_in_batch)
         loss = outputs.loss
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
@@ -229,12 +255,11 @@ class CodeTrainer(Trainer):
     ) -> dict[str, float]:
         """Return loss in nats per label token, perplexity, bits per byte and top-k accuracy over validation samples.
 
-        Top-k accuracy is the share of label tokens that are among the model's k first choices; `accuracy` is k = 1.
-
-        With a replay data set also the loss on that; with held-out pairs also the scores of the predictions.
+        Top-k accuracy is the share of label tokens among the model's k likeliest tokens; `accuracy` is k = 1. With a
+        replay data set there is also the loss on it, with held-out pairs also the scores of the predictions.
         """
         dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        # sharded weights come together only when the wrapper is called
+        # sharded weights are gathered only when the wrapper is called
         sharded = self.is_fsdp_enabled
         model = self.model_wrapped if sharded else self.accelerator.unwrap_model(self.model, keep_torch_compile=True)
         was_training = model.training
@@ -242,7 +267,7 @@ class CodeTrainer(Trainer):
         nats, tokens, first, among = self._totals(model, dataset)
         metrics = {
             f"{metric_key_prefix}_loss": nats / tokens,
-            f"{metric_key_prefix}_perplexity": math.exp(min(nats / tokens, 700)),  # a float ends at e^709
+            f"{metric_key_prefix}_perplexity": math.exp(min(nats / tokens, 700)),  # the largest float is about e^709
             f"{metric_key_prefix}_bits_per_byte": nats / math.log(2) / dataset.label_bytes,
             f"{metric_key_prefix}_accuracy": first / tokens,
             f"{metric_key_prefix}_top_{TOP}_accuracy": among / tokens,
@@ -258,11 +283,14 @@ class CodeTrainer(Trainer):
         return metrics
 
     def weights(self) -> dict[str, torch.Tensor] | None:
-        """Return the state dict where the weights are sharded over processes, all of which must ask; else None."""
+        """Return the state dict where weights are sharded, else None; all processes must call this.
+
+        Its tensors are whole, in the shape and dtype that each has in the model.
+        """
         return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
 
     def _totals(self, model: Any, dataset: PackedRows) -> list[float]:
-        """Return the sums of _evaluate_batch over all batches and processes."""
+        """Return the sums of `_evaluate_batch` over all batches and processes."""
         totals = torch.zeros(4, dtype=torch.float64)
         for batch in self.get_eval_dataloader(dataset):
             totals += self._evaluate_batch(model, self._prepare_inputs(batch))
@@ -270,7 +298,7 @@ class CodeTrainer(Trainer):
         return found
 
     def _predict(self, model: Any) -> dict[str, float]:
-        """Return the scores of the held-out predictions. Every process makes them all: sharded weights need that."""
+        """Return the scores of the held-out predictions. Every process generates all, as sharded weights require."""
         started = time.monotonic()
         try:
             with self.compute_loss_context_manager():
@@ -278,12 +306,14 @@ class CodeTrainer(Trainer):
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            raise UserError("out of memory while predicting; lower --eval_predictions, or set it to 0.") from None
+            raise UserError(
+                "out of memory while completing validation prompts; lower --eval_predictions, or set it to 0."
+            ) from None
         finally:
             self.predicting_seconds += time.monotonic() - started
 
     def _evaluate_batch(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """Return summed nats, number of labels, and how many labels are the first, and among the TOP first choices."""
+        """Return (summed nats, labels, labels ranked first, labels among the TOP first), shape (4,), float64."""
         with self.compute_loss_context_manager():
             outputs = self._forward(model, inputs, num_items_in_batch=1)
         labels = inputs["shift_labels"].flatten()
@@ -297,13 +327,13 @@ class CodeTrainer(Trainer):
 
 
 def wait_for_others() -> None:
-    """Wait until all processes of this training have come here."""
+    """Wait until all processes of this training have reached this point."""
     if distributed.processes() > 1:
         PartialState(cpu=hardware.device().type == "cpu").wait_for_everyone()
 
 
 def keep_sums_exact(plugin: Any) -> None:
-    """Let FSDP sum gradients and return losses in float32, as one process does; accelerate would round to bfloat16."""
+    """Make FSDP reduce gradients and return losses in float32, as one process does; Accelerate would use bfloat16."""
     policy = plugin.mixed_precision_policy
     if plugin.fsdp_version == 2 and policy is not None:
         exact = {"reduce_dtype": torch.float32, "output_dtype": torch.float32}
@@ -337,8 +367,8 @@ def make_trainer(
     """
     try:
         options = trainer_settings.training_arguments(settings, save_steps, work, resumed)
-        # several GPUs in one process would each see a part of a batch whose label positions count the whole of it;
-        # `accelerate launch` gives every GPU a process of its own
+        # with several GPUs in one process, each would get a part of a batch but the label positions of the whole;
+        # `accelerate launch` starts one process per GPU
         if options.n_gpu > 1:
             private_apis.use_one_gpu(options)
         for dataset in (validation, replay):
@@ -362,4 +392,4 @@ def make_trainer(
             ],
         )
     except (ValueError, RuntimeError, ImportError) as error:
-        raise UserError(f"the Trainer refuses these settings: {first_line(error)}; see --help.") from None
+        raise UserError(f"the Trainer rejects these settings ({first_line(error)}); see --help.") from None

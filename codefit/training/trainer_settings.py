@@ -1,4 +1,4 @@
-"""The flags of train.py as what the Trainer calls them, its schedule and its optimizer."""
+"""The Trainer's arguments, learning-rate schedule and optimizer, made from the settings of train.py."""
 
 import functools
 from pathlib import Path
@@ -17,7 +17,7 @@ from codefit.training.settings import ScheduleSettings, TrainSettings
 def training_arguments(
     settings: TrainSettings, save_steps: int, work: Path, resumed: bool = False
 ) -> TrainingArguments:
-    """Return the flags of train.py as the Trainer's settings; a resumed run does not validate before its first step."""
+    """Return the Trainer's arguments; a resumed run does not validate before its first step."""
     schedule, watch = settings.schedule, settings.watch
     dtype = hardware.compute_dtype()
     liger = takes_liger(is_liger_kernel_available(), hardware.device().type, schedule.torch_compile)
@@ -28,7 +28,7 @@ def training_arguments(
         gradient_accumulation_steps=schedule.gradient_accumulation_steps,
         num_train_epochs=1
         if settings.curriculum.curriculum
-        else schedule.num_train_epochs,  # its rows hold all visits of the run
+        else schedule.num_train_epochs,  # with a curriculum the data set holds the rows of the whole run
         train_sampling_strategy="sequential" if settings.curriculum.curriculum else "random",
         max_steps=schedule.max_steps or -1,
         learning_rate=schedule.learning_rate,
@@ -48,13 +48,13 @@ def training_arguments(
         load_best_model_at_end=watch.load_best_model_at_end,
         metric_for_best_model=watch.metric_for_best_model,
         greater_is_better=not watch.metric_for_best_model.endswith(("loss", "bits_per_byte")),
-        restore_callback_states_from_checkpoint=True,  # the patience that is left
+        restore_callback_states_from_checkpoint=True,  # so that early stopping keeps its count
         use_cpu=hardware.device().type == "cpu",
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         activation_checkpointing=schedule.activation_checkpointing,
         torch_compile=schedule.torch_compile,
-        use_liger_kernel=liger,  # norms, rotary positions and gates; its fused loss would compute all logits
+        use_liger_kernel=liger,  # for norms, rotary embeddings and gates; its fused loss would compute all logits
         liger_kernel_config={"fused_linear_cross_entropy": False},
         report_to=list(watch.report_to),
         seed=settings.seed,
@@ -65,12 +65,12 @@ def training_arguments(
 
 
 def takes_liger(installed: bool, device_type: str, compiled: bool) -> bool:
-    """Return whether Liger's kernels are used; in a compiled model the compiler makes its own."""
+    """Return whether Liger's kernels are used; a compiled model gets kernels from the compiler."""
     return installed and device_type == "cuda" and not compiled
 
 
 def optimizer_factory(settings: TrainSettings) -> Any:
-    """Return what makes the optimizer of a model from scratch or of LoRA+; None where the Trainer's own is meant."""
+    """Return the function that makes the optimizer of a model from scratch or of LoRA+; None for the Trainer's own."""
     schedule, ratio = settings.schedule, settings.lora.loraplus_lr_ratio
     if settings.from_scratch:
         return functools.partial(scratch.MuonWithAdamW, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
@@ -78,7 +78,7 @@ def optimizer_factory(settings: TrainSettings) -> Any:
         return None
     from peft.optimizers import create_loraplus_optimizer
 
-    return functools.partial(  # arXiv 2402.12354: the second matrix learns faster
+    return functools.partial(  # arXiv 2402.12354: a higher learning rate for the second matrix
         create_loraplus_optimizer,
         optimizer_cls=torch.optim.AdamW,
         lr=schedule.learning_rate,
@@ -88,7 +88,7 @@ def optimizer_factory(settings: TrainSettings) -> Any:
 
 
 def scheduler_options(schedule: ScheduleSettings) -> dict[str, Any] | None:
-    """Return what a warm-up-stable-decay schedule needs beside the Trainer's flags: the last quarter decays.
+    """Return the extra options of a warm-up-stable-decay schedule, which decays in the last quarter.
 
     Raises:
         UserError: the number of steps is not known.
@@ -96,5 +96,5 @@ def scheduler_options(schedule: ScheduleSettings) -> dict[str, Any] | None:
     if schedule.lr_scheduler_type != "warmup_stable_decay":
         return None
     if schedule.max_steps is None:
-        raise UserError("warmup_stable_decay needs to know its length; add --max_steps.")
+        raise UserError("--lr_scheduler_type warmup_stable_decay needs a known number of steps; add --max_steps.")
     return {"num_decay_steps": schedule.max_steps // 4, "decay_type": "1-sqrt"}

@@ -62,7 +62,7 @@ def test_items_are_the_texts_of_rows(tmp_path):
         ("none.txt", None, r"cannot read the benchmark .*none.txt: No such file"),
         ("a.jsonl", b"{", r"a.jsonl:1: not valid JSON"),
         ("a.parquet", b"PAR", r"cannot read .*a.parquet as Parquet"),
-        ("a.txt", b"two words", r"a.txt hold no text of at least 3 words; check --decontaminate"),
+        ("a.txt", b"two words", r"a.txt contain no text of at least 3 words; check --decontaminate"),
     ],
 )
 def test_a_benchmark_that_cannot_be_used_is_one_sentence(tmp_path, name, data, message):

@@ -18,7 +18,7 @@ def test_a_fresh_output_passes_verification(source, prepare, capsys):
     printed = capsys.readouterr().out
     paths = {split: {pair.path for pair in pairs} for split, pairs in pairs_of(output).items()}
     evaluation = len(paths["validation"]) + len(paths["test"])
-    assert printed == f"no leak: {len(paths['train'])} train files against {evaluation} evaluation files\n"
+    assert printed == f"no leak: {len(paths['train'])} train files against {evaluation} held-out files\n"
 
 
 def plant(output, path):
@@ -49,7 +49,8 @@ def test_a_leak_is_found(prepare, tmp_path, rule):
     )
     plant(output, planted)
     with pytest.raises(
-        UserError, match=rf"leaks: 1 train files resemble evaluation files \(me/one/{planted} resembles"
+        UserError,
+        match=rf"has a leak: 1 train files are near-duplicates of held-out files \(me/one/{planted} resembles",
     ):
         preprocess_data.main(["--output", str(output), "--verify"])
 
@@ -74,7 +75,7 @@ def test_a_unit_in_two_splits_is_a_leak(prepare, tmp_path):
     moved = [line for line in (output / f"{place}.jsonl").read_text().splitlines(True) if "f500.kt" in line]
     rewrite(output, place, lambda lines: [line for line in lines if line not in moved])
     rewrite(output, other, lambda lines: lines + moved)
-    with pytest.raises(UserError, match=r"leaks: me/one/shared is in \w+ and in \w+; prepare it again"):
+    with pytest.raises(UserError, match=r"has a leak: me/one/shared is in \w+ and in \w+; prepare the data again"):
         verify(output)
 
 
@@ -87,7 +88,7 @@ def test_a_file_on_the_wrong_side_of_a_date_is_a_leak(prepare, tmp_path):
     last = [line for line in moved if json.loads(line)["path"] == files[-1].path]
     rewrite(output, "test", lambda lines: [line for line in lines if line not in last])
     rewrite(output, "train", lambda lines: lines + last)
-    with pytest.raises(UserError, match=r"leaks: me/one/.*File29.kt of 2020-01-30 is in train"):
+    with pytest.raises(UserError, match=r"has a leak: me/one/.*File29.kt of 2020-01-30 is in train"):
         verify(output)
 
 
@@ -114,7 +115,7 @@ def test_a_completion_that_train_holds_is_moved_and_a_leak_where_it_is_not(prepa
     )
     verify(output)
     rewrite(output, "test", lambda lines: [*lines, json.dumps(moved[0]) + "\n"])
-    with pytest.raises(UserError, match="leaks: train holds 1 completions of test"):
+    with pytest.raises(UserError, match="has a leak: train contains 1 completions of test"):
         verify(output)
 
 
@@ -130,21 +131,21 @@ def test_a_piece_of_a_benchmark_is_left_out_and_a_leak_where_it_is_not(prepare, 
     assert found == [("held.kt", "items.jsonl:2")]
     verify(output)
     plant(output, "held.kt")
-    with pytest.raises(UserError, match=r"leaks: me/one/held.kt holds a piece of items.jsonl:2"):
+    with pytest.raises(UserError, match=r"has a leak: me/one/held.kt contains a piece of items.jsonl:2"):
         verify(output)
     benchmark.write_text("{}\n")
-    with pytest.raises(UserError, match=r"items.jsonl is gone or has changed"):
+    with pytest.raises(UserError, match=r"items.jsonl is missing or has changed"):
         verify(output)
 
 
 def test_verification_states_what_it_cannot_verify(source, prepare, tmp_path):
     output = prepare(source)
 
-    with pytest.raises(UserError, match=r"holds no manifest of prepared data; give the folder"):
+    with pytest.raises(UserError, match=r"has no manifest of preprocess_data.py; give the folder"):
         verify(tmp_path)
     test = (output / "test.jsonl").read_text()
     (output / "test.jsonl").write_text(test + (output / "train.jsonl").read_text().split("\n")[0] + "\n")
-    with pytest.raises(UserError, match=r"leaks: me/one/.* is in train and in test; prepare it again"):
+    with pytest.raises(UserError, match=r"has a leak: me/one/.* is in train and in test; prepare the data again"):
         verify(output)
     (output / "test.jsonl").write_text(test)
     verify(output)
@@ -152,7 +153,9 @@ def test_verification_states_what_it_cannot_verify(source, prepare, tmp_path):
     with pytest.raises(UserError, match=r"1 files of .* are not in its input, such as me/one/no/such.kt"):
         verify(output)
     source.write_text(source.read_text() + "\n")
-    with pytest.raises(UserError, match=r"is gone or has changed since .* was made; restore it, or prepare again"):
+    with pytest.raises(
+        UserError, match=r"is missing or has changed since .* was made; restore it, or prepare the data again"
+    ):
         verify(output)
 
 
@@ -165,5 +168,7 @@ def test_a_text_that_is_not_in_its_document_is_found(prepare, tmp_path, split, f
     lines = file.read_text().splitlines()
     lines[0] = json.dumps(json.loads(lines[0]) | {field: "of another repository"})
     file.write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match=rf"1 pairs hold a text that is not in their document \(the {field} of me/one/"):
+    with pytest.raises(
+        UserError, match=rf"1 pairs contain text that is not in their document \(the {field} of me/one/"
+    ):
         verify(output)

@@ -22,8 +22,11 @@ APACHE = """ * Copyright 2020 The Authors.
     ("language", "text", "left"),
     [
         ("java", f"/*\n{APACHE} */\npackage a;\n", "package a;\n"),
-        ("java", f"/*\n{APACHE} *\n * Reads the lines of a file.\n */\nclass A {{}}\n",
-         "/*\n * Reads the lines of a file.\n */\nclass A {}\n"),
+        (
+            "java",
+            f"/*\n{APACHE} *\n * Reads the lines of a file.\n */\nclass A {{}}\n",
+            "/*\n * Reads the lines of a file.\n */\nclass A {}\n",
+        ),
         ("go", "// SPDX-License-Identifier: MIT\n//go:build unix\n\npackage a\n", "//go:build unix\n\npackage a\n"),
         ("go", "//go:build unix\n\n// Copyright 2021 B\n\npackage a\n", "//go:build unix\n\npackage a\n"),
         ("typescript", "// Copyright 2020 A\n/// <reference lib='a' />\nlet a\n", "/// <reference lib='a' />\nlet a\n"),
@@ -34,7 +37,7 @@ APACHE = """ * Copyright 2020 The Authors.
         ("php", "<?php\n/* Copyright 2020 A */\n\nclass A {}\n", "<?php\nclass A {}\n"),
         ("ruby", "# frozen_string_literal: true\n# (c) 2020 A\nx = 1\n", "# frozen_string_literal: true\nx = 1\n"),
     ],
-)  # fmt: skip
+)
 def test_legal_text_goes_and_the_rest_stays(language, text, left):
     assert remove_licence_headers(text, LANGUAGES[language]) == (left, 1)
     assert remove_licence_headers(left, LANGUAGES[language]) == (left, 0)

@@ -94,7 +94,7 @@ def test_too_few_dates_are_one_sentence():
     with pytest.raises(UserError, match=r"2 commit date\(s\) cannot make three splits; give repositories"):
         boundaries(DAYS[:2] * 9, BY_TIME)
     since = {"validation_since": "2021-01-01", "test_since": "2021-02-01"}
-    with pytest.raises(UserError, match=r"no file is left for validation \(the commits are of 2020-01-01 to"):
+    with pytest.raises(UserError, match=r"the validation split has no file \(the commits are from 2020-01-01 to"):
         assign_by_time(DAYS, since)
 
 
@@ -102,9 +102,9 @@ def test_too_few_dates_are_one_sentence():
     ("words", "message"),
     [
         (["--test_since", "2020-01-01"], "--validation_since and --test_since need --split_by time"),
-        (["--split_by", "time", "--test_since", "2020-01-01"], "--validation_since and --test_since go together"),
+        (["--split_by", "time", "--test_since", "2020-01-01"], "--validation_since and --test_since need each other"),
         (["--split_by", "time", "--test_since", "2020-01-01", "--validation_since", "2020-01-02"], "must not be later"),
-        (["--split_by", "time", "--test_since", "soon"], "'soon' is no date such as 2020-01-31"),
+        (["--split_by", "time", "--test_since", "soon"], "'soon' is not a date such as 2020-01-31"),
     ],
 )
 def test_contradicting_dates_exit_with_2(words, message, capsys):
@@ -128,7 +128,7 @@ def test_the_stage_splits_by_time_and_later_data_move_nothing(prepare, tmp_path,
     found = manifest_of(output)["boundaries"]
     assert found["test_since"] == "2020-01-28T00:00:00+00:00"
     flags = f"--validation_since {found['validation_since']} --test_since {found['test_since']}"
-    assert f"to split later data at the same dates: {flags}" in " ".join(capsys.readouterr().out.split())
+    assert f"to split later data at the same dates, add {flags}" in " ".join(capsys.readouterr().out.split())
     assert [row["path"] for row in rejections(output) if row["rule"] == "no commit date"] == ["undated.kt"]
     write_jsonl(tmp_path / "new.jsonl", dated(1000, 30, "me/two", ["2021-05-05"]))
     both = prepare(

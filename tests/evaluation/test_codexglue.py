@@ -33,7 +33,7 @@ def write_rows(path: Path, rows: Iterable[Any]) -> Path:
 # ------------------------------------------------------------------------------------------------ pairs
 
 
-def test_a_row_becomes_source_code(tmp_path: Path) -> None:
+def test_a_row_is_turned_into_source_code(tmp_path: Path) -> None:
     (pair,) = codexglue.load(write_rows(tmp_path / "test.jsonl", [ROW]))
     assert pair == Pair(
         id="f19:c4:m1",
@@ -71,7 +71,7 @@ def test_a_prompt_is_source_that_ends_at_a_line_end(docstring: str) -> None:
     compile(prompt + "    pass\n", "prompt", "exec")
 
 
-def test_scores_do_not_move_when_a_masked_body_is_written_as_source() -> None:
+def test_scores_are_the_same_for_a_masked_body_and_its_source() -> None:
     draw = random.Random(0)
     parts = ["<EOL>", "<INDENT>", "<DEDENT>", "<NUM_LIT>", "<NUM_LIT:7>", "'<STR_LIT>'", "'<STR_LIT:a  b>'", "x", " "]
     for _ in range(500):
@@ -79,13 +79,13 @@ def test_scores_do_not_move_when_a_masked_body_is_written_as_source() -> None:
         assert codexglue.post_process(codexglue.restore(body, depth=1).rstrip()) == codexglue.post_process(body)
 
 
-def test_the_local_file_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_file_is_preferred_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codexglue, "LOCAL", write_rows(tmp_path / "test_codexglue.jsonl", [ROW, {**ROW, "id": "f2"}]))
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert [pair.id for pair in codexglue.load()] == ["f19:c4:m1", "f2"]
 
 
-def test_without_a_file_the_hub_is_asked_for_a_fixed_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_file_a_fixed_revision_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def load_dataset(name: str, **options: Any) -> list[dict[str, str]]:
@@ -100,7 +100,7 @@ def test_without_a_file_the_hub_is_asked_for_a_fixed_revision(tmp_path: Path, mo
     assert asked == [("microsoft/codexglue_method_generation", options)]
 
 
-def test_with_neither_file_nor_hub_both_ways_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_neither_file_nor_hub_the_error_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(name: str, **options: Any) -> None:
         raise ConnectionError("Couldn't reach the Hub\nlong traceback")
 
@@ -123,12 +123,12 @@ def test_with_neither_file_nor_hub_both_ways_are_named(tmp_path: Path, monkeypat
         ([["a"]], "test.jsonl:1: a JSON object is needed, not list"),
     ],
 )
-def test_broken_rows_are_named(tmp_path: Path, rows: list[Any], sentence: str) -> None:
+def test_broken_rows_are_refused(tmp_path: Path, rows: list[Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         codexglue.load(write_rows(tmp_path / "test.jsonl", rows))
 
 
-def test_a_file_that_is_asked_for_must_exist(tmp_path: Path) -> None:
+def test_a_given_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         codexglue.load(tmp_path / "absent.jsonl")
 
@@ -173,11 +173,11 @@ def test_post_processing(code: str, expected: str) -> None:
         ("ttt" + "#" * 37, "return dict(count, key=list(self.total))", 7),
     ],
 )
-def test_an_item_counts_whole_points(prediction: str, answer: str, points: int) -> None:
+def test_an_items_score_is_rounded_to_an_integer(prediction: str, answer: str, points: int) -> None:
     assert codexglue.scores([prediction], [answer]).values["edit_similarity"] == points
 
 
-def test_the_mean_is_one_of_rounded_items() -> None:
+def test_the_mean_is_over_rounded_items() -> None:
     result = codexglue.scores(["n += 10", "a", "b"], ["n = n + 1", "a", "c"])
     assert result.values["edit_similarity"] == round((62 + 100 + 0) / 3, 2) == 54.0
     assert codexglue.scores(["n += 10"] * 2, ["n = n + 1"] * 2).values["edit_similarity"] == 62.0
@@ -242,7 +242,7 @@ def test_held_out_pairs_are_read_by_split(tmp_path: Path) -> None:
         ({"test": "{\n"}, "test", "test.jsonl:1: not valid JSON"),
     ],
 )
-def test_a_missing_or_broken_split_is_a_sentence(
+def test_a_missing_or_broken_split_is_refused(
     tmp_path: Path, content: dict[str, str], split: str, sentence: str
 ) -> None:
     for name, text in content.items():
@@ -251,6 +251,6 @@ def test_a_missing_or_broken_split_is_a_sentence(
         heldout.load(tmp_path, split)
 
 
-def test_a_missing_data_set_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no split 'test'"):
         heldout.load(tmp_path / "absent")

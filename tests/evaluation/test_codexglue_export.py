@@ -1,4 +1,4 @@
-"""Prepared methods in CodeXGLUE's format: the marks, the literals that stay, and the way back."""
+"""Prepared methods in CodeXGLUE's format: markers, kept literals, and reading the result back."""
 
 import json
 from collections import Counter
@@ -31,7 +31,7 @@ COMMON = codexglue_export.Literals(frozenset([("STR", "a"), ("STR", "aU+002CU+00
         ("x = '''a\nb'''\n", "x = '''<STR_LIT>'''<EOL>"),
     ],
 )
-def test_code_is_written_in_the_marks_of_the_format(code, wanted):
+def test_code_is_written_with_the_formats_markers(code, wanted):
     assert codexglue_export.normalised(code + "\n", COMMON) == wanted
 
 
@@ -48,7 +48,7 @@ def pair_of(body: str, language: str = "python", prompt: str = 'def f():\n    ""
         (pair_of("    if a:\n        b\n      c"), "not readable by this Python"),
     ],
 )
-def test_what_has_no_row_says_why(pair, reason):
+def test_pairs_without_a_row_have_a_reason(pair, reason):
     assert codexglue_export.row(pair, codexglue_export.Literals()) == reason
 
 
@@ -64,13 +64,13 @@ def test_a_signature_keeps_its_decorators_and_loses_its_line_end():
 
 
 class Everything(codexglue_export.Literals):
-    """All literals stay, so that nothing of them is lost on the way."""
+    """All literals are kept, so that nothing is lost."""
 
     def mask(self, kind: str, text: str) -> str:
         return f"<{kind}_LIT:{text}>"
 
 
-def test_the_way_back_gives_the_same_item(tmp_path):
+def test_an_exported_item_is_read_back_unchanged(tmp_path):
     prompt = 'def f(a, b="x"):\n    """Say it.\n\n    More."""\n'
     body = '    if a:\n        return g("y") + 0.5\n    for c in d:\n        h(c)\n    return None'
     pair = pair_of(body, prompt=prompt)
@@ -96,7 +96,7 @@ def exported(tmp_path_factory, vocabulary):
     return folder / "out"
 
 
-def test_a_data_set_is_exported_whole(exported):
+def test_all_splits_of_a_data_set_are_exported(exported):
     counted = Counter(json.loads((exported / "manifest.json").read_text())["codexglue"])
     found = 0
     for split, name in codexglue_export.SPLITS.items():
@@ -113,7 +113,7 @@ def test_a_data_set_is_exported_whole(exported):
     assert found > 100
 
 
-def test_the_most_frequent_literals_of_train_stay(exported):
+def test_the_most_frequent_literals_of_train_are_kept(exported):
     listed = json.loads((exported / "codexglue" / "literals.json").read_text())
     assert (len(listed["str"]), listed["char"]) == (codexglue_export.STRINGS, [])
     assert {"0", "1"} <= set(listed["num"])
@@ -124,10 +124,10 @@ def test_the_most_frequent_literals_of_train_stay(exported):
 
 
 @pytest.mark.parametrize("words", [["--task", "completion"], ["--task", "method", "--language", "kotlin"]])
-def test_other_pairs_have_no_such_format(words, capsys):
+def test_pairs_of_other_tasks_cannot_be_exported(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         preprocess_data.main(["--codexglue", *words])
-    assert "--codexglue needs --task method and Python, since its format has no other" in capsys.readouterr().err
+    assert "--codexglue needs --task method and Python, the only language of its format" in capsys.readouterr().err
 
 
 def test_the_reader_names_a_file_without_rows(tmp_path):

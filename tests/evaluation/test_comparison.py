@@ -1,4 +1,4 @@
-"""What a comparison says of planted models: baselines, stop rules, groups, forgetting, and signs of a seen test."""
+"""Comparisons of planted models: baselines, stop rules, groups, forgetting, and signs of contamination."""
 
 import dataclasses
 import html
@@ -16,7 +16,7 @@ from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, PROMPT, predic
 
 
 def written(number, text, reference=None, reason="stop", **changes):
-    """Return a prediction for a prompt of its own, with a reference that no other prompt shares."""
+    """Return a prediction for a unique prompt with a unique reference."""
     reference = f"value_{number} = load_everything(path_{number}, mode_{number})\n" if reference is None else reference
     item = prediction(number, text, reason, reference=reference, prompt=f"# file {number}\n", **changes)
     return dataclasses.replace(item, path=f"f{number}.py")
@@ -62,7 +62,12 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             {},
             ["The adapted model learned to stop; its content is the same as the base's within 2 points on"],
         ),
-        (VAGUE, GOOD, {}, ["The adapted model knows 30 of 30 long answers with names", "probably seen the test"]),
+        (
+            VAGUE,
+            GOOD,
+            {},
+            ["The adapted model has memorised 30 of 30 long references with names", "probably seen the test"],
+        ),
         (
             VAGUE,
             [dataclasses.replace(item, scores={"nats": 9.0, "tokens": 9}) for item in BETTER],
@@ -85,13 +90,13 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             [dataclasses.replace(item, scores={"in_training": 1.0}) for item in VAGUE],
             BETTER,
             {},
-            ["30 of 30 prompts occur in the training data with the very same answer"],
+            ["30 of 30 prompts occur in the training data with the same completion"],
         ),
         (VAGUE, BETTER, {"stored": {"references": ["x"] * 30}}, ["The references themselves score"]),
     ],
     ids=["nothing", "empty", "echo", "stops", "verbatim", "likely", "look-up", "perhaps", "leak", "ceiling"],
 )
-def test_planted_models_are_called_out_everywhere(base, adapted, options, sentences):
+def test_planted_models_are_reported_in_every_form(base, adapted, options, sentences):
     content, scored = found(base, adapted, **options)
     benchmark = content.benchmarks["heldout"]
     if not sentences:
@@ -139,7 +144,7 @@ def test_a_stop_rule_cuts_a_prediction(rule, text, reference, cut):
         ("x = ", "", None, "a.py", ""),
     ],
 )
-def test_an_editor_cuts_what_it_would_not_show(prompt, text, suffix, path, kept):
+def test_predictions_are_cut_as_an_editor_would(prompt, text, suffix, path, kept):
     item = Prediction("1", prompt, text, text, path=path, suffix=suffix)
     assert truncation.as_editor(item, text) == kept
     assert truncation.as_editor(item, kept) == kept
@@ -165,7 +170,7 @@ def test_without_a_language_there_is_no_natural_end():
     assert truncation.texts("natural_end", items) == ["b\nc"]
 
 
-def test_a_base_that_only_runs_on_is_as_good_once_it_is_cut():
+def test_a_base_that_does_not_stop_is_as_good_once_it_is_cut():
     stops = found(RUN_ON, GOOD)[0].benchmarks["heldout"].stop_rules
     table = {rule.rule: rule.values for rule in stops.rules}
     assert table["as_generated"]["base"] < 70
@@ -241,10 +246,10 @@ def test_groups_add_up_and_their_verdicts_are_corrected():
             assert row.against_base["adapted"].p >= min(1, 0.8 * alone.against_base["adapted"].p)
 
 
-def test_without_groups_there_is_no_table_of_them():
+def test_without_groups_there_is_no_group_table():
     content, scored = found(BASE, ADAPTED)
     assert content.benchmarks["heldout"].groups == []
-    assert "every kind of group holds all prompts or none" in page.page(content, scored, {})
+    assert "all prompts are in the same group of every kind" in page.page(content, scored, {})
     assert "by group" not in terminal.markdown(content) + terminal.table(content.benchmarks["heldout"], MODELS)
 
 
@@ -257,7 +262,7 @@ def test_holm_corrects_for_the_number_of_tests():
 # ------------------------------------------------------------------------------------------- baselines
 
 
-def test_floors_and_ceiling_are_scored_too():
+def test_baselines_are_scored():
     stored = {"constant": ["value = 1\n"] * 30, "nearest": [item.reference for item in VAGUE[1:] + VAGUE[:1]]}
     rows = found(VAGUE, BETTER, stored=stored)[0].benchmarks["heldout"].baselines
     values = {row.baseline: row.values for row in rows}
@@ -279,7 +284,7 @@ def test_a_random_reference_is_always_that_of_another_item():
 
 
 def likely(items, nats):
-    """Return the items of a model to which every reference costs so many nats."""
+    """Return the items of a model for which every reference has this many nats."""
     return [dataclasses.replace(item, scores={"nats": nats, "tokens": 9}) for item in items]
 
 
@@ -313,7 +318,7 @@ def likely(items, nats):
     ],
     ids=["worse", "same", "no nats", "better", "few", "likelier", "less likely", "a trifle", "a little less likely"],
 )
-def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
+def test_the_forgetting_check_has_its_own_verdicts(base, adapted, verdict, start):
     if verdict == "not checked":
         base, adapted = ([dataclasses.replace(item, scores={}) for item in items] for items in (base, adapted))
     content, scored = found(base, adapted, about={"forgetting": True})
@@ -325,7 +330,7 @@ def test_the_forgetting_check_has_its_own_words(base, adapted, verdict, start):
 
 
 def test_stopping_does_not_hide_what_was_forgotten():
-    """The base writes the right line and runs on; the adapted model stops after a worse one."""
+    """The base generates the right line and does not stop; the adapted model stops after a worse one."""
     base = likely([dataclasses.replace(item, prediction=item.reference + "x = 1\n" * 40) for item in VAGUE], 9.0)
     adapted = likely(BETTER, 9.0)
     benchmark = found(base, adapted, about={"forgetting": True})[0].benchmarks["heldout"]
@@ -335,7 +340,7 @@ def test_stopping_does_not_hide_what_was_forgotten():
 
 
 def test_exact_match_is_kept_only_within_a_share_of_the_bases_hits():
-    """Four of a hundred hits are lost: less than two points after all, but all that there was."""
+    """All four hits of a hundred prompts are lost: few points, but everything that was there."""
     base = likely([written(n, "x\n") for n in range(300)], 9.0)
     right = [
         dataclasses.replace(item, prediction=item.reference) if n % 60 == 0 else item for n, item in enumerate(base)
@@ -345,7 +350,7 @@ def test_exact_match_is_kept_only_within_a_share_of_the_bases_hits():
     assert benchmark.forgetting.verdict == "cannot tell"
 
 
-def test_several_models_share_a_table_each_compared_with_the_base():
+def test_several_models_share_a_table_and_are_compared_with_the_base():
     models = {
         **MODELS,
         "adapted-2": Model(name="m", label="merged", role=Role.ADAPTED),
@@ -389,8 +394,10 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
         assert f"Similarity, cut of {name} by group" in page.page(content, scored, {})
     group = content.benchmarks["heldout"].groups[0]
     assert {key: against.verdict for key, against in group.against_base.items()} == {
-        "adapted": "worse", "adapted-2": "not resolved", "adapted-3": "worse",
-    }  # fmt: skip
+        "adapted": "worse",
+        "adapted-2": "not resolved",
+        "adapted-3": "worse",
+    }
     lost = "third by group: better in 0 of 4, worse in 2 (kind of line assignment, cursor line start)"
     assert lost in " ".join(table.split())
 
@@ -404,7 +411,7 @@ def test_the_compat_profile_adds_codexglues_numbers_to_every_benchmark():
 
 
 @pytest.mark.parametrize(("leaked", "found"), [(0, 0), (1, 0), (2, 1), (30, 1)])
-def test_a_few_prompts_in_the_training_data_by_chance_are_no_leak(leaked, found):
+def test_a_few_prompts_in_the_training_data_by_chance_are_not_a_leak(leaked, found):
     items = [dataclasses.replace(item, scores={"in_training": float(n < leaked)}) for n, item in enumerate(VAGUE)]
     assert len(leak_signs.findings({"base": items}, {"base": "base model"}, {})) == found
 

@@ -43,7 +43,7 @@ def rows(path: Path, content: list) -> Path:
     return path
 
 
-def test_gaps_are_asked_and_no_test_is_run(tmp_path):
+def test_infilling_items_are_loaded_and_no_test_is_run(tmp_path):
     asked = load(rows(tmp_path / "mine.jsonl", [GAP, {**GAP, "task_id": "test/0"}]))
     assert (asked.name, asked.format, asked.stop, asked.new_tokens) == ("mine", "humaneval_infilling", "", 256)
     assert asked.title == "HumanEval infilling, compared with its solutions, no test is run (mine.jsonl)"
@@ -59,7 +59,7 @@ def test_gaps_are_asked_and_no_test_is_run(tmp_path):
     assert asked.pairs[1].path == "test/0"
 
 
-def test_a_gzipped_file_is_read_as_it_is(tmp_path):
+def test_a_gzipped_file_is_read_directly(tmp_path):
     path = tmp_path / "HumanEval-SingleLineInfilling.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(GAP).encode()))
     asked = load(path)
@@ -71,7 +71,7 @@ def test_a_gzipped_file_is_read_as_it_is(tmp_path):
             load(path)
 
 
-def test_lines_of_tokens_become_text(tmp_path):
+def test_tokens_become_lines_of_text(tmp_path):
     asked = load(rows(tmp_path / "test.json", PYTHON))
     assert (asked.format, asked.stop, asked.new_tokens) == ("codexglue_line", "line", 100)
     assert [(pair.id, pair.prompt, pair.completion) for pair in asked.pairs] == [
@@ -101,7 +101,7 @@ def test_java_has_no_lines_and_ends_with_the_statement(tmp_path):
         ("", ""),
     ],
 )
-def test_a_statement_ends_with_its_sign(text, kept, tiny_tokenizer):
+def test_a_statement_ends_with_its_terminator(text, kept, tiny_tokenizer):
     assert stopping.text_until("statement", text) == kept
     encoder = Encoder(tiny_tokenizer, 100)
     has_ended = stopping.rule("statement", encoder).has_ended
@@ -123,11 +123,11 @@ def test_a_statement_ends_with_its_sign(text, kept, tiny_tokenizer):
         ([], "pairs"),
     ],
 )
-def test_a_file_is_known_by_the_fields_of_its_rows(tmp_path, content, form):
+def test_the_format_is_detected_from_the_fields_of_the_rows(tmp_path, content, form):
     assert formats.format_of(rows(tmp_path / "a.jsonl", content)) == form
 
 
-def test_methods_of_a_file_are_asked(tmp_path):
+def test_methods_are_read_from_a_file(tmp_path):
     asked = load(rows(tmp_path / "dev.jsonl", [METHOD]))
     assert (asked.name, asked.title, asked.format) == ("dev", "CodeXGLUE method generation (dev.jsonl)", "codexglue")
     assert asked.pairs[0].completion == "    return a"
@@ -141,12 +141,12 @@ def test_methods_of_a_file_are_asked(tmp_path):
         ([METHOD, {**METHOD, "body": None}], 'a.jsonl:2: the field "body" must be text'),
     ],
 )
-def test_a_broken_row_is_one_sentence(tmp_path, content, words):
+def test_a_broken_row_is_refused(tmp_path, content, words):
     with pytest.raises(UserError, match=words):
         load(rows(tmp_path / "a.jsonl", content))
 
 
-def test_the_scores_of_lines_are_those_of_codexglue():
+def test_scores_of_lines_equal_codexglues():
     references = ["<NUM_LIT:1> ]", "f ( a )", " x ;", "'<STR_LIT>'"]
     predictions = [" 1 ]\n", "f(a)", "x  ;", "y"]
     found = codexglue_line.scores(predictions, references)
@@ -155,7 +155,7 @@ def test_the_scores_of_lines_are_those_of_codexglue():
     assert found.signatures["exact_match"] == "exact_match|tok:whitespace|pp:codexglue-line|round:2|n:4|lib:none"
 
 
-def test_a_file_brings_the_numbers_of_its_own_code():
+def test_a_file_gets_the_scores_of_its_benchmarks_own_code():
     items = [Prediction(f"{n}", "p", "x ;", "x ;", task="line", scores={"nats": 1.0, "tokens": 2.0}) for n in range(3)]
     by_role = {"base": items, "adapted": items}
     models = {role: Model(name=role, label=role, role=Role(role)) for role in by_role}

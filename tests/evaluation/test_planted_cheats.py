@@ -1,4 +1,4 @@
-"""Cheats that are planted in predictions and scored from end to end: the first sentence that a reader must see.
+"""Cheats that are planted in predictions and scored end to end: the first sentence has to name them.
 
 Every benchmark is a folder of predictions that `benchmarking.py --rescore` reads. A reader who stops after the warnings
 and the first sentence must not believe that the adapted model is better where it is not.
@@ -40,7 +40,7 @@ def line(chance: random.Random) -> str:
 
 
 def asked(files: int = FILES, per_file: int = PER_FILE, seed: int = 0) -> Items:
-    """Return prompts with their references, not answered yet."""
+    """Return prompts with their references, without predictions."""
     chance = random.Random(seed)
     return [
         Prediction(
@@ -58,7 +58,7 @@ def asked(files: int = FILES, per_file: int = PER_FILE, seed: int = 0) -> Items:
 
 
 def guess(item: Prediction, right: float, seed: str) -> Prediction:
-    """Return an item with a share of its reference's characters right, the rest garbled by seed."""
+    """Return an item whose prediction is its reference with a share of the characters garbled by seed."""
     chance = random.Random(f"{item.id} {seed}")
     letters = [letter if chance.random() < right else chance.choice("abcdefgh") for letter in item.reference[:-1]]
     return dataclasses.replace(item, prediction="".join(letters) + "\n")
@@ -101,7 +101,7 @@ def folder(
 
 
 def rescored(path: Path, *flags: str) -> dict[str, str]:
-    """Return what comes before the table of scores, by form of the report, in one line each."""
+    """Return the text before the score table, on one line, for each form of the report."""
     benchmarking.main(["--rescore", "--output_dir", str(path), *flags])
     page = (path / "report.html").read_text(encoding="utf-8").split('<p class="others">')[0].split("<h1>")[1]
     markdown = (path / "report.md").read_text(encoding="utf-8").split("\n|")[0]
@@ -115,7 +115,7 @@ LOOK_UP = [item.prediction for item in guesses(ITEMS, 0.6, "look-up")]
 
 
 def memorised(share: float) -> Items:
-    """Return a model that is as good as the base but for a share of the test that it knows by heart."""
+    """Return a model that is as good as the base, except for a share of the test that it has memorised."""
     chance = random.Random(1)
     return [
         dataclasses.replace(item, prediction=item.reference) if chance.random() < share else item
@@ -139,7 +139,7 @@ def one_huge_file() -> tuple[Items, Items]:
 
 
 def short_and_long() -> tuple[Items, Items]:
-    """Return a model that is better in short answers and worse in long ones."""
+    """Return a model that is better at short references and worse at long ones."""
     chance = random.Random(3)
     items = [
         dataclasses.replace(item, reference=f"{chance.choice(NAMES)}_{chance.randrange(99)} = 1\n")
@@ -171,7 +171,7 @@ CHEATS: dict[str, tuple[Callable[[], tuple[Items, Items]], Sequence[str], str]] 
     "constant": (
         lambda: (BASE, replaced(BASE, lambda item: "result = parse_1(value, load=1)\n")),
         (),
-        "are one and the same text (base model 1 %, references 1 %)",
+        "are the same text (base model 1 %, references 1 %)",
     ),
     "looks up": (
         lambda: (BASE, guesses(ITEMS, 0.6, "look-up")),
@@ -205,7 +205,7 @@ CHEATS: dict[str, tuple[Callable[[], tuple[Items, Items]], Sequence[str], str]] 
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
-def test_a_cheat_is_named_before_anything_else(cheat: str, tmp_path: Path) -> None:
+def test_a_cheat_is_reported_first(cheat: str, tmp_path: Path) -> None:
     planted, nearest, words = CHEATS[cheat]
     base, adapted = planted()
     for text in rescored(folder(tmp_path / "run", base, adapted, nearest)).values():
@@ -213,7 +213,7 @@ def test_a_cheat_is_named_before_anything_else(cheat: str, tmp_path: Path) -> No
         assert cheat.startswith("better on") or "he adapted model is better on held-out code: " not in text
 
 
-def test_a_model_that_is_better_is_called_better(tmp_path: Path) -> None:
+def test_a_better_model_is_called_better(tmp_path: Path) -> None:
     run = folder(tmp_path / "run", BASE, guesses(ITEMS, 0.8, "x"), LOOK_UP)
     for text in rescored(run).values():
         assert "With stopping taken out, the adapted model is better on held-out code: +" in text
@@ -264,35 +264,33 @@ def test_broken_predictions_are_refused(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["doubled", "doubled at the end", "no number"])
-def test_what_is_broken_in_both_files_is_refused(kind: str, tmp_path: Path) -> None:
+def test_defects_in_both_files_are_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=REFUSED[kind]):
         rescored(folder(tmp_path / "run", broken(kind, BASE), broken(kind, guesses(ITEMS, 0.8))))
 
 
 def test_references_that_are_changed_in_both_files_are_refused(tmp_path: Path) -> None:
-    from codefit.evaluation.report import doors
+    from codefit.evaluation.report import comparability
 
     run = folder(tmp_path / "run", broken("other reference", BASE), broken("other reference", BASE))
     made = json.loads((run / "manifest.json").read_text())
-    made["asked"] = {"heldout": doors.digest(BASE)}
+    made["asked"] = {"heldout": comparability.digest(BASE)}
     (run / "manifest.json").write_text(json.dumps(made))
-    with pytest.raises(UserError, match="has other prompts or references than were asked"):
+    with pytest.raises(UserError, match="has other prompts or references than the manifest says"):
         rescored(run)
 
 
 @pytest.mark.parametrize("name", ["decode", "stop", "new", "prompt", "dtype"])
-def test_other_ways_of_asking_are_refused_unless_they_are_allowed(name: str, tmp_path: Path) -> None:
+def test_different_settings_are_refused_unless_allowed(name: str, tmp_path: Path) -> None:
     run = folder(tmp_path / "run", BASE, guesses(ITEMS, 0.8), settings=(SETTINGS, {**SETTINGS, name: "other"}))
     with pytest.raises(UserError, match=f"{name} other.*add --allow_different"):
         rescored(run)
     for text in rescored(run, "--allow_different").values():
-        assert "No conclusion about the adapted model on held-out code: the two models were asked in different" in text
+        assert "No conclusion about the adapted model on held-out code: the two models used different settings" in text
 
 
 @pytest.mark.parametrize(("name", "changed"), [("new", "128"), ("dtype", "bf16")])
-def test_runs_that_were_asked_differently_are_compared_only_if_that_is_allowed(
-    name: str, changed: str, tmp_path: Path
-) -> None:
+def test_runs_with_different_settings_are_compared_only_if_allowed(name: str, changed: str, tmp_path: Path) -> None:
     other = {**SETTINGS, name: changed}
     first = folder(tmp_path / "a", BASE, guesses(ITEMS, 0.6, "a"))
     second = folder(tmp_path / "b", BASE, guesses(ITEMS, 0.8, "b"), settings=(other, other))
@@ -301,15 +299,15 @@ def test_runs_that_were_asked_differently_are_compared_only_if_that_is_allowed(
         benchmarking.main(command)
     assert not (tmp_path / "both").exists()
     benchmarking.main([*command, "--allow_different"])
-    assert "asked in different ways" in (tmp_path / "both" / "report.md").read_text()
+    assert "used different settings" in (tmp_path / "both" / "report.md").read_text()
 
 
 # ------------------------------------------------------------------------------------------- the primary metric
 
 
-def test_the_primary_metric_is_named_before_the_run(tmp_path: Path) -> None:
+def test_the_primary_metric_is_chosen_before_the_run(tmp_path: Path) -> None:
     run = folder(tmp_path / "run", BASE, guesses(ITEMS, 0.8, "x"))
-    with pytest.raises(UserError, match="named before a run and not after it"):
+    with pytest.raises(UserError, match="the primary metric is chosen before a run, not after it"):
         rescored(run, "--primary", "chrf")
     made = json.loads((run / "manifest.json").read_text())
     made["arguments"]["primary"] = "chrf"
@@ -325,7 +323,7 @@ def test_an_unknown_primary_metric_is_refused_before_anything_is_read(capsys: py
     assert "--primary accuracy: choose from edit_similarity_cut, accepted" in capsys.readouterr().err
 
 
-def test_a_primary_metric_without_its_numbers_is_one_sentence(tmp_path: Path) -> None:
+def test_a_primary_metric_that_cannot_be_computed_is_refused(tmp_path: Path) -> None:
     bare = [dataclasses.replace(item, scores={}) for item in BASE]
     run = folder(tmp_path / "run", bare, bare)
     made = json.loads((run / "manifest.json").read_text())

@@ -1,4 +1,4 @@
-"""The pictures of scores and of the training curve: the same bytes every time, a panel for what is known."""
+"""The plots of scores and of the training curve: deterministic bytes, and a panel for each logged curve."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ LOG = [
 ]
 
 
-def test_pictures_repeat_to_the_byte(tmp_path):
+def test_plots_are_deterministic(tmp_path):
     content = compared()[0]
     for name in ("a", "b"):
         plots.loss_curve(LOG, tmp_path / f"loss-{name}.png")
@@ -32,7 +32,7 @@ def test_pictures_repeat_to_the_byte(tmp_path):
         assert (tmp_path / f"{kind}-a.png").read_bytes() == (tmp_path / f"{kind}-b.png").read_bytes()
 
 
-def test_the_curve_has_a_panel_for_what_was_logged(tmp_path):
+def test_the_curve_has_a_panel_for_each_logged_value(tmp_path):
     logs = {
         3: LOG,
         2: [{"step": 1, "loss": 2.0, "grad_norm": 0.5}],
@@ -46,7 +46,7 @@ def test_the_curve_has_a_panel_for_what_was_logged(tmp_path):
     assert widths[3] > widths[2] > widths[1] == widths[0]
 
 
-def test_a_running_mean_lies_in_the_middle_of_its_window(tmp_path, monkeypatch):
+def test_a_running_mean_is_plotted_at_the_middle_of_its_window(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
     plots.loss_curve([{"step": step, "loss": float(step * step)} for step in range(50)], tmp_path / "loss.png")
@@ -59,7 +59,7 @@ def test_a_running_mean_lies_in_the_middle_of_its_window(tmp_path, monkeypatch):
     assert axes.lines[1].get_label() == "training, mean of 5"
 
 
-def test_the_picture_of_scores_grows_with_the_benchmarks(tmp_path):
+def test_the_score_plot_grows_with_the_benchmarks(tmp_path):
     content = compared()[0]
     scores(content, tmp_path / "one.png")
     benchmarks = {**content.benchmarks, "codexglue": content.benchmarks["heldout"]}
@@ -68,7 +68,7 @@ def test_the_picture_of_scores_grows_with_the_benchmarks(tmp_path):
     assert size(tmp_path / "two.png")[1] > 1.7 * size(tmp_path / "one.png")[1]
 
 
-def test_the_picture_of_scores_needs_no_likelihood(tmp_path):
+def test_the_score_plot_needs_no_likelihood(tmp_path):
     content = compared([dataclasses.replace(item, scores={}) for item in BASE], ADAPTED)[0]
     scores(content, tmp_path / "scores.png")
     assert size(tmp_path / "scores.png")[0] == 1600

@@ -1,4 +1,4 @@
-"""Scores that others published with their predictions come out to the last digit: tests/data/published/README.md."""
+"""Scores published by third parties are reproduced to the last digit: tests/data/published/README.md."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from codefit.manifest import ROOT
 
 FOLDER = ROOT / "tests" / "data" / "published"
 # chrF as it was published. ROUGE-L was published as the median of an unseeded bootstrap (0.1248, 0.1449, 0.1022,
-# 0.1180); here stands the exact mean of rouge_score's items.
+# 0.1180); the number here is the exact mean of rouge_score's items.
 PUBLISHED = {
     "simple-base": (20.884837837589842, 0.12599807348861194),
     "simple-adapted": (20.543954407512338, 0.14524355959167057),
@@ -32,7 +32,7 @@ def test_published_scores_to_the_last_digit(name: str, capsys: pytest.CaptureFix
 
 
 def rescored(folder: Path) -> dict[str, Any]:
-    """Return scores.json of a benchmark whose models said what was published."""
+    """Return scores.json of a benchmark with the published predictions."""
     models = {role: {"name": "Llama-3.2-1B", "label": role} for role in ("base", "adapted")}
     about = {prompt: {"title": f"{prompt} prompt"} for prompt in ("simple", "verbose")}
     made = {"models": models, "benchmarks": about, "arguments": {"split": "test", "seed": 0}, "dataset": ""}

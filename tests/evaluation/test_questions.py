@@ -1,4 +1,4 @@
-"""What a benchmark asks: data sets, files, the forgetting check, examples; and what the training data would answer."""
+"""Prompts of a benchmark: data sets, files, the forgetting check, few-shot examples; and the look-up baseline."""
 
 import json
 
@@ -24,7 +24,7 @@ def pair(number, **changes):
 
 @pytest.fixture
 def data(tmp_path):
-    """A prepared data set with all that one can have."""
+    """A prepared data set with every optional file."""
     for split, first in (("train", 0), ("test", 50), ("test_overlap", 80), ("forgetting", 90)):
         write_jsonl(tmp_path / f"{split}.jsonl", [pair(first + n) for n in range(5)])
     return tmp_path
@@ -37,7 +37,7 @@ def load(data, *names, split="test", forgetting=None):
     return found, [path.rpartition("/")[2] for path in manifest.content["inputs"]]
 
 
-def test_everything_that_a_data_set_carries_is_asked(data):
+def test_all_benchmarks_of_a_data_set_are_loaded(data):
     found, read = load(data, "heldout")
     assert [(each.name, each.pairs[0].id, len(each.pairs)) for each in found] == [
         ("heldout", "p50", 5),
@@ -72,12 +72,12 @@ def test_a_file_of_pairs_needs_prompts_and_completions_only(tmp_path):
 @pytest.mark.parametrize(
     ("names", "options", "words"),
     [
-        (["missing.jsonl"], {}, "cannot read missing.jsonl: there is no such file; check the path."),
+        (["missing.jsonl"], {}, "cannot read missing.jsonl: the file does not exist; check the path."),
         (["heldout"], {"forgetting": "nowhere.jsonl"}, "cannot read nowhere.jsonl"),
         (["heldout"], {"split": "other"}, "there is no split 'other'"),
     ],
 )
-def test_what_cannot_be_had_is_one_sentence(data, names, options, words):
+def test_unavailable_benchmarks_are_refused(data, names, options, words):
     with pytest.raises(UserError, match=words):
         load(data, *names, **options)
 
@@ -85,13 +85,13 @@ def test_what_cannot_be_had_is_one_sentence(data, names, options, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "has no pairs; a row needs a prompt and a completion."),
+        ("", "has no pairs; add rows with a prompt and a completion."),
         ('{"prompt": "a"}\n', 'bad.jsonl:1: the field "completion" of a Pair is missing'),
         ("[]\n", "bad.jsonl:1: a JSON object is needed, not list"),
         ('{"prompt": 1, "completion": "b"}\n', 'the field "prompt" must be text, not int'),
     ],
 )
-def test_a_broken_file_of_pairs_is_one_sentence(tmp_path, content, words):
+def test_a_broken_file_of_pairs_is_refused(tmp_path, content, words):
     (tmp_path / "bad.jsonl").write_text(content)
     with pytest.raises(UserError, match=words.replace("[", r"\[")):
         pairs.load(tmp_path / "bad.jsonl")
@@ -112,7 +112,7 @@ def test_two_files_of_one_name_are_refused(data, tmp_path):
         load(data, str(tmp_path / "mine.jsonl"), str(tmp_path / "deep" / "mine.jsonl"))
 
 
-def test_examples_stand_before_every_prompt():
+def test_examples_come_before_every_prompt():
     asked = questions.Questions("heldout", "held-out code", [pair(1), pair(2)], 64)
     found = questions.with_examples(asked, [pair(7), pair(8, prompt="x\n" * 300 + "y = ")])
     shown = "def f7(x):\n    return x + 7\n\n" + "x\n" * 197 + "y = x + 8\n\n"
@@ -144,11 +144,11 @@ def training(tmp_path):
         ("", "pass"),
     ],
 )
-def test_the_nearest_training_item_answers(training, prompt, answer):
+def test_the_look_up_returns_the_nearest_training_item(training, prompt, answer):
     assert list(training.nearest([prompt])) == [answer]
 
 
-def test_training_data_are_known_again(training):
+def test_training_pairs_are_recognised(training):
     assert training.constant == "pass"
     assert training.count == 4
     assert training.holds("import json\ntext = json.", "dumps(row)")

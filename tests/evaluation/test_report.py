@@ -1,4 +1,4 @@
-"""The report without any model: defects that are planted are called out, texts stay texts, pictures repeat."""
+"""The report without any model: planted defects are reported, texts are escaped, plots are deterministic."""
 
 import dataclasses
 import html.parser
@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from codefit.evaluation import comparison, output_checks
-from codefit.evaluation.report import browser, conclusion, terminal, wording
+from codefit.evaluation.report import conclusion, prediction_browser, terminal, wording
 from codefit.evaluation.report import html as page
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
 from codefit.training import plots
@@ -57,7 +57,7 @@ def test_defects_of_one_text(text, found):
     assert [name for name, (_, holds) in output_checks.TEXT_CHECKS.items() if holds(text, PROMPT)] == found
 
 
-def test_a_short_prompt_is_not_called_an_echo():
+def test_a_short_prompt_does_not_count_as_an_echo():
     assert not output_checks.echoes("x = y = 1", "x = ")
 
 
@@ -107,7 +107,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_planted_defects_are_called_out_everywhere(planted):
+def test_planted_defects_are_reported_in_every_form(planted):
     changes, sentence = PLANTED[planted]
     adapted = [prediction(number, **changes) for number in range(30)]
     content, scored = compared(adapted=adapted)
@@ -122,7 +122,7 @@ def test_planted_defects_are_called_out_everywhere(planted):
         assert sentence is None or sentence in " ".join(text.split())
 
 
-def test_what_the_references_do_too_is_no_finding():
+def test_defects_that_references_share_are_not_reported():
     same = [prediction(number, text="", reference="") for number in range(5)]
     table = output_checks.rows({"base": same, "adapted": same})
     assert output_checks.findings(table, {"adapted": "adapted model"}, "base model") == []
@@ -131,7 +131,7 @@ def test_what_the_references_do_too_is_no_finding():
 # ------------------------------------------------------------------------------------------- comparison
 
 
-def test_better_equal_and_worse_are_told_apart():
+def test_better_equal_and_worse_are_distinguished():
     verdicts = {}
     for name, base, adapted in (("up", BASE, ADAPTED), ("down", ADAPTED, BASE), ("same", BASE, BASE)):
         rows = compared(base, adapted)[0].benchmarks["heldout"].metrics
@@ -154,7 +154,7 @@ def test_without_reference_tokens_there_is_no_perplexity():
     assert found.metrics[-1].metric == "chrf"
 
 
-def test_binary_metrics_carry_the_exact_test():
+def test_binary_metrics_have_the_exact_test():
     rows = {row.metric: row.against_base["adapted"] for row in compared()[0].benchmarks["heldout"].metrics}
     assert rows["exact_match"].mcnemar_p == pytest.approx(2 * 0.5**20)  # 20 hits, all of one model
     assert rows["bleu"].mcnemar_p is None
@@ -165,11 +165,11 @@ def test_a_little_better_is_not_the_same():
     headline = content.benchmarks["heldout"].headline.metric
     for role, score in (("base", 50.01), ("adapted", 50.04)):
         scored["heldout"][role][0] = dataclasses.replace(scored["heldout"][role][0], scores={headline: score})
-    answers = browser.content(content, scored)["items"][0]["answers"]
+    answers = prediction_browser.content(content, scored)["items"][0]["answers"]
     assert [answer["score"] for answer in answers] == [50.01, 50.04]  # both are shown as 50.0
 
 
-def test_a_few_hits_of_one_model_alone_are_no_verdict():
+def test_a_few_hits_of_only_one_model_give_no_verdict():
     base = [wrong(number) for number in range(30)]
     for hits, verdict in ((5, "not resolved"), (6, "better")):  # McNemar's p of 0.06 and of 0.03, as primary metric
         right = range(0, 5 * hits, 5)
@@ -227,7 +227,7 @@ def test_a_scale_covers_everything_shown(highs, top):
     assert wording.scale(metric_row(True, *highs)) == [0, 25, 50, 75, 100]
 
 
-def test_an_endless_perplexity_still_has_a_scale():
+def test_an_infinite_perplexity_still_has_a_scale():
     assert all(math.isfinite(tick) for tick in wording.scale(metric_row(False, math.inf, 3.0)))
 
 
@@ -252,7 +252,7 @@ def test_an_endless_perplexity_still_has_a_scale():
         (BASE[:12], ADAPTED[:12], "Too few prompts (12 from 4 files; about 6 more files are needed) to tell whether"),
     ],
 )
-def test_the_verdict_leads(base, adapted, start):
+def test_the_verdict_comes_first(base, adapted, start):
     content = compared(base, adapted)[0]
     sentences = conclusion.sentences(content.benchmarks["heldout"], MODELS)
     assert sentences[0].startswith(start)
@@ -264,7 +264,7 @@ def test_the_verdict_leads(base, adapted, start):
     )
 
 
-def test_the_table_fits_100_columns_whatever_the_numbers():
+def test_the_table_fits_100_columns_with_any_numbers():
     result = compared()[0].benchmarks["heldout"]
     full, gap = Score(100.0, 100.0, 100.0), Difference(-100.0, -100.0, -100.0, 1.0, 1.0, "not resolved")
     wide = {"scores": dict.fromkeys(MODELS, full), "against_base": {"adapted": gap}}
@@ -274,7 +274,7 @@ def test_the_table_fits_100_columns_whatever_the_numbers():
     assert sum("not resolved" in line for line in lines) >= 8
 
 
-def test_markdown_tables_are_whole():
+def test_markdown_tables_are_complete():
     base, adapted = (
         [dataclasses.replace(item, prompt="load(") if at < 9 else item for at, item in enumerate(items)]
         for items in (BASE, ADAPTED)
@@ -313,7 +313,7 @@ class Reader(html.parser.HTMLParser):
             self.scripts[-1] += data
 
 
-def test_texts_cannot_leave_their_place():
+def test_texts_cannot_inject_markup():
     content, scored = compared(attacked(), attacked())
     adapted = msgspec.structs.replace(MODELS["adapted"], name=ATTACK)
     content = msgspec.structs.replace(content, models={**MODELS, "adapted": adapted})
@@ -328,7 +328,7 @@ def test_texts_cannot_leave_their_place():
     assert "innerHTML" not in text
 
 
-def test_script_json_is_json_that_ends_no_script():
+def test_script_json_cannot_end_the_script_element():
     value = [ATTACK, "\u2028\ud800 \0", {"<": [1.5, None]}]
     text = page.script_json(value)
     assert json.loads(text) == value
@@ -360,7 +360,7 @@ def test_the_page_needs_no_network(tmp_path):
     assert "default-src 'none'" in text
 
 
-def test_the_browser_is_capped_and_says_so():
+def test_the_browser_shows_a_limited_number_and_says_so():
     long = "x" * 50 + " = call(argument, other)\n"
     base = [prediction(n) for n in range(510)]
     base[0] = prediction(0, long * 60, prompt=long * 100, reference=long * 60)
@@ -371,7 +371,7 @@ def test_the_browser_is_capped_and_says_so():
     assert items[0]["prompt"] == "… " + (long * 100)[-1000:]
     assert items[0]["reference"].endswith(" … (2500 more characters)")
     few = written(base[:5], base[:5])
-    assert "5 prompts, with the answers of all models" in few
+    assert "5 prompts, with the predictions of all models" in few
 
 
 def test_500_usual_items_stay_under_two_megabytes():
@@ -399,13 +399,13 @@ def test_500_usual_items_stay_under_two_megabytes():
     ],
 )
 def test_differing_parts(ours, theirs, parts):
-    assert browser.differing(ours, theirs) == parts
+    assert prediction_browser.differing(ours, theirs) == parts
 
 
 def test_differing_parts_are_the_prediction():
     random.seed(1)
     for _ in range(200):
         ours, theirs = ("".join(random.choices("ab \n(é1_", k=random.randint(0, 30))) for _ in range(2))
-        parts = browser.differing(ours, theirs)
+        parts = prediction_browser.differing(ours, theirs)
         assert "".join(parts) == ours
         assert all(parts[1:])

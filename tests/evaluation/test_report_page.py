@@ -22,7 +22,7 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def report_file(tmp_path_factory):
-    """A report of 30 usual prompts and one whose every text tries to leave its place."""
+    """A report of 30 ordinary prompts and one whose texts all try to inject markup."""
     content, scored = compared([*BASE, *attacked()], [*ADAPTED, *attacked()])
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page.page(content, scored, {"Command": "benchmarking.py --seed 0"}))
@@ -31,7 +31,7 @@ def report_file(tmp_path_factory):
 
 @pytest.fixture
 def opened(chromium, report_file, request):
-    """The report, opened; what the page logs or asks of a network is in `trouble`."""
+    """The opened report; log messages and network requests of the page are collected in `trouble`."""
     options = getattr(request, "param", {})
     context = chromium.new_context(**options)
     tab = context.new_page()

@@ -1,4 +1,4 @@
-"""scores.json and manifests: what is written is read again, what is older or broken is refused in one sentence."""
+"""scores.json and manifests: they round-trip; older or broken ones are refused."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def test_scores_are_read_as_they_were_written(tmp_path):
     assert row["against_base"].keys() == MODELS.keys() - {"base"}
 
 
-def test_what_is_no_number_stays_none(tmp_path):
+def test_nan_and_infinity_round_trip(tmp_path):
     scores = measured("some/adapter")
     row = scores.benchmarks["heldout"].metrics[0]
     odd = {"base": Score(math.nan, -math.inf, math.inf), "adapted": row.scores["adapted"]}
@@ -76,7 +76,7 @@ def newer(content):
         (no_metrics, 'metrics" is missing'),
     ],
 )
-def test_scores_that_cannot_be_read_are_to_be_written_again(tmp_path, change, reason):
+def test_unreadable_scores_say_how_to_write_them_again(tmp_path, change, reason):
     result_schema.write(measured("some/adapter"), tmp_path / "scores.json")
     content = json.loads((tmp_path / "scores.json").read_text())
     change(content)
@@ -88,14 +88,14 @@ def test_scores_that_cannot_be_read_are_to_be_written_again(tmp_path, change, re
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', "[" * 100_000])
-def test_scores_that_are_no_scores_are_one_sentence(tmp_path, text):
+def test_files_that_are_not_scores_are_refused(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)
     with pytest.raises(UserError, match=r"write it again with benchmarking\.py --rescore") as error:
         result_schema.read(tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_without_scores_is_one_sentence(tmp_path):
+def test_a_folder_without_scores_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no scores.json; name the --output_dir of benchmarking.py"):
         result_schema.read(tmp_path)
 
@@ -123,7 +123,7 @@ def test_a_manifest_of_an_older_codefit_gives_models_their_roles(tmp_path):
         ({"command": "benchmarking.py"}, '"command" must be a list, not text'),
     ],
 )
-def test_a_manifest_that_describes_no_benchmark_is_one_sentence(tmp_path, changes, reason):
+def test_a_manifest_that_does_not_describe_a_benchmark_is_refused(tmp_path, changes, reason):
     with pytest.raises(UserError, match=reason) as error:
         result_schema.of_manifest({**MANIFEST, **changes}, tmp_path / "manifest.json")
     assert str(error.value).endswith("; run the benchmark again.")

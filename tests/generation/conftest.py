@@ -1,4 +1,4 @@
-"""Small models of every architecture that generation is tested with."""
+"""Small models of the architectures that generation is tested with."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Generation equals transformers' own greedy search row by row; the likelihood does not depend on the padding."""
+"""Generation equals Transformers' greedy search row by row; the likelihood does not depend on the padding."""
 
 import pytest
 import torch
@@ -9,11 +9,11 @@ from tests.support.decoding import EOS, NEW, PAIRS, Letters, direct_nats, prompt
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 120, 10_000])
-def test_equals_greedy_search_of_transformers_row_by_row(model, tokens_per_batch):
+def test_equals_transformers_greedy_search_row_by_row(model, tokens_per_batch):
     prompts = prompts_of([7, 1, 30, 12, 12, 3, 25, 18, 2, 40])
     expected = [reference(model, prompt, EOS) for prompt in prompts]
     assert run(model, prompts, tokens_per_batch=tokens_per_batch) == expected
-    assert len({len(row.ids) for row in expected}) > 2  # rows left their batch at different times
+    assert len({len(row.ids) for row in expected}) > 2  # rows finished at different times
 
 
 def test_without_end_of_sequence_every_row_runs_to_the_limit(model):
@@ -23,7 +23,7 @@ def test_without_end_of_sequence_every_row_runs_to_the_limit(model):
     assert {(row.finish_reason, len(row.ids)) for row in completions} == {("length", NEW)}
 
 
-def test_pad_id_has_no_influence(model):
+def test_the_pad_id_does_not_change_the_result(model):
     prompts = prompts_of([4, 11, 27])
     assert run(model, prompts, pad_id=0) == run(model, prompts, pad_id=17)
 
@@ -48,7 +48,7 @@ def test_progress_bar_counts_prompts(model, capsys):
     assert "2/2" in capsys.readouterr().err
 
 
-def test_rows_leave_the_batch(model, monkeypatch):
+def test_finished_rows_leave_the_batch(model, monkeypatch):
     rows = []
     forward = kv_cache.PaddedPrompts.forward
 
@@ -83,7 +83,7 @@ def test_batches_are_sorted_and_within_the_limit(lengths, limit, expected):
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 40, 10_000])
 @torch.no_grad()
-def test_nats_equal_the_definition_whatever_the_padding(model, tokens_per_batch):
+def test_nats_equal_the_definition_with_any_padding(model, tokens_per_batch):
     found = likelihood.completion_nats(model, Letters(), PAIRS, tokens_per_batch)
     assert [tokens for _, tokens in found] == [7, 1, 0, 18, 14]
     assert [nats for nats, _ in found] == pytest.approx([direct_nats(model, pair) for pair in PAIRS], rel=1e-4)
@@ -92,12 +92,12 @@ def test_nats_equal_the_definition_whatever_the_padding(model, tokens_per_batch)
 
 
 @torch.no_grad()
-def test_the_suffix_is_part_of_the_question(model):
-    asked = [Pair("1", "infill", "ABC", "DEF", suffix="XYZ"), Pair("1", "infill", "ABC", "DEF")]
-    found = likelihood.completion_nats(model, Letters(), asked)
-    assert found[0][0] == pytest.approx(direct_nats(model, asked[0]), rel=1e-4)
+def test_the_likelihood_depends_on_the_suffix(model):
+    pairs = [Pair("1", "infill", "ABC", "DEF", suffix="XYZ"), Pair("1", "infill", "ABC", "DEF")]
+    found = likelihood.completion_nats(model, Letters(), pairs)
+    assert found[0][0] == pytest.approx(direct_nats(model, pairs[0]), rel=1e-4)
     assert found[0][0] != pytest.approx(found[1][0], rel=1e-3)
 
 
-def test_completions_without_tokens_cost_nothing(model):
+def test_empty_completions_have_zero_nats(model):
     assert likelihood.completion_nats(model, Letters(), [Pair("1", "completion", "ABC", "")]) == [(0.0, 0)]

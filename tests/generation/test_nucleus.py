@@ -1,4 +1,4 @@
-"""Drawn completions: the tokens that top-p leaves, with their probabilities, and the same in every batch."""
+"""Sampled completions: tokens come with the probabilities that top-p gives them, and do not depend on the batch."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ GRID = 2000
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.8, 0.95), (1.5, 0.5), (0.3, 0.9), (1.0, 0.01)])
-def test_tokens_come_with_the_probabilities_that_transformers_gives_them(temperature, top_p):
+def test_tokens_are_sampled_with_the_probabilities_of_transformers(temperature, top_p):
     torch.manual_seed(3)
     logits = torch.randn(3, 23) * 2
     for row in logits:
@@ -29,13 +29,13 @@ def test_tokens_come_with_the_probabilities_that_transformers_gives_them(tempera
 
 
 @pytest.mark.parametrize("number", [0.0, 0.5, 1 - 2**-53])
-def test_the_ends_of_the_range_are_tokens_too(number):
+def test_extreme_random_numbers_give_valid_tokens(number):
     logits = torch.tensor([[0.0, 30.0, 0.0], [1.0, 1.0, 1.0]])
     assert set(Nucleus(1.0, 1.0).draw(logits, [number, number]).tolist()) <= {0, 1, 2}
     assert Nucleus(1.0, 0.9).draw(logits, [number, number])[0] == 1
 
 
-def test_a_draw_depends_on_seed_and_prompt_and_not_on_the_batch():
+def test_a_sample_depends_on_seed_and_prompt_and_not_on_the_batch():
     torch.manual_seed(1)
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS["llama"]).eval()
     prompts = prompts_of([7, 1, 30, 12, 12, 3, 25, 18])
@@ -44,7 +44,7 @@ def test_a_draw_depends_on_seed_and_prompt_and_not_on_the_batch():
     assert run(model, prompts, nucleus=hot, tokens_per_batch=1) == together
     assert run(model, prompts[::-1], nucleus=hot)[::-1] == together
     assert run(model, prompts, nucleus=Nucleus(1.5, 1.0, seed=2)) != together
-    assert run(model, prompts, nucleus=Nucleus(1e-4, 1.0)) == run(model, prompts)  # cold is greedy
+    assert run(model, prompts, nucleus=Nucleus(1e-4, 1.0)) == run(model, prompts)  # a low temperature is greedy
     assert together != run(model, prompts)
 
 
@@ -56,7 +56,7 @@ def test_a_draw_depends_on_seed_and_prompt_and_not_on_the_batch():
         (["--temperature", "0"], "--temperature"),
     ],
 )
-def test_draws_that_cannot_be_meant(capsys, flags, words):
+def test_contradictory_sampling_flags_are_refused(capsys, flags, words):
     with pytest.raises(SystemExit) as error:
         benchmarking.main(["--hf_repository", "x", *flags])
     assert error.value.code == 2

@@ -1,4 +1,4 @@
-"""A benchmark that was killed goes on where it was, to the same bytes; a base is asked once for all its adapters."""
+"""A killed benchmark continues and writes the same bytes; a base is evaluated once for all its adapters."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "predictions"
 
 
-def test_a_killed_benchmark_goes_on_to_the_same_bytes(made, tmp_path, cache, capsys):
+def test_a_killed_benchmark_continues_to_the_same_bytes(made, tmp_path, cache, capsys):
     run(made, tmp_path / "whole", "--no_cache")
     assert not cache.exists()
     output = tmp_path / "out"
@@ -48,27 +48,27 @@ def test_a_killed_benchmark_goes_on_to_the_same_bytes(made, tmp_path, cache, cap
     assert not output.exists()
     capsys.readouterr()
     run(made, output)
-    assert "batches were asked before and are taken from" in capsys.readouterr().out
+    assert "batches are taken from the cache in" in capsys.readouterr().out
     assert same_files(tmp_path / "whole", output) == ["manifest.json"]
 
 
-def test_nothing_is_asked_twice(made, tmp_path, cache, monkeypatch):
-    """The base is that of the adapter, and in float32 the adapter was merged: all is known of the merged model."""
+def test_nothing_is_generated_twice(made, tmp_path, cache, monkeypatch):
+    """The base is the same, and in float32 the adapter is merged before it is used: the merged model is cached too."""
     run(made, tmp_path / "adapter")
-    asked = []
-    read = batched.read
-    monkeypatch.setattr(batched, "read", lambda model, *rest: asked.append(model) or read(model, *rest))
+    used = []
+    prefill = batched.prefill
+    monkeypatch.setattr(batched, "prefill", lambda model, *rest: used.append(model) or prefill(model, *rest))
     run(made, tmp_path / "merged", model="merged")
-    assert asked == []
-    run(made, tmp_path / "anew", "--no_cache", model="merged")
-    assert asked
-    assert all(not isinstance(model, peft.PeftModel) for model in asked)
-    names = {fingerprint(model)["model"] for model in asked}
+    assert used == []
+    run(made, tmp_path / "again", "--no_cache", model="merged")
+    assert used
+    assert all(not isinstance(model, peft.PeftModel) for model in used)
+    names = {fingerprint(model)["model"] for model in used}
     assert fingerprint(loading.load_model(str(made / "base")))["model"] in names
     assert len(names) == 2
 
 
-def test_a_fingerprint_is_of_what_is_computed(made):
+def test_a_fingerprint_identifies_what_is_computed(made):
     base = loading.load_model(str(made / "base"))
     alone = fingerprint(base)
     adapted = loading.attach_adapter(base, str(made / "adapter"))
@@ -105,14 +105,14 @@ def test_the_batch_check_is_printed(made, tmp_path, capsys, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("count", "asked"), [(0, 0), (5, 5), (32, 32), (100, 32)])
-def test_the_batch_check_counts_on_a_sub_sample(made, count, asked):
+@pytest.mark.parametrize(("count", "sampled"), [(0, 0), (5, 5), (32, 32), (100, 32)])
+def test_the_batch_check_uses_a_sample(made, count, sampled):
     model = loading.load_model(str(made / "base"))
     prompts = [[1 + at, 2, 3] for at in range(count)]
     settings = {"max_new_tokens": 2, "eos_ids": [], "pad_id": 0}
     wrong = [batched.Completion([], "stop")] * count
-    assert batched.flips(model, prompts, wrong, **settings) == (asked, asked)
-    assert batched.flips(model, prompts, batched.generate(model, prompts, **settings), **settings) == (0, asked)
+    assert batched.flips(model, prompts, wrong, **settings) == (sampled, sampled)
+    assert batched.flips(model, prompts, batched.generate(model, prompts, **settings), **settings) == (0, sampled)
 
 
 def test_a_prediction_ends_at_its_stop_condition(made):

@@ -1,4 +1,4 @@
-"""Stop rules: where the tokens of a line end, and what of the text is kept."""
+"""Stop conditions: at which token they are met, and which part of the text is kept."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_line_ends_where_its_text_does(encoder, text, kept):
     assert stopping.text_until("end", text) == text
 
 
-def test_end_of_sequence_needs_no_rule(encoder):
+def test_end_of_sequence_needs_no_stop_condition(encoder):
     assert stopping.rule("end", encoder) is None
     assert stopping.rule("line", encoder).name == "line"
     assert stopping.RULES == ("end", "line", "body", "statement")
@@ -45,10 +45,10 @@ def test_end_of_sequence_needs_no_rule(encoder):
         (["line", "line"], "line"),
         (["method"], "body"),
         (["line", "completion"], "end"),
-        (["of others"], "end"),
-        (["line", "of others"], "end"),
+        (["unknown"], "end"),
+        (["line", "unknown"], "end"),
         ([], "end"),
     ],
 )
-def test_a_benchmark_has_the_rule_of_its_tasks(names, rule):
+def test_a_benchmark_has_the_stop_condition_of_its_tasks(names, rule):
     assert stopping.of_tasks(names) == rule

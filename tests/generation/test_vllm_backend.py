@@ -1,6 +1,6 @@
-"""`--backend vllm`: with a stand-in it gives what Transformers gives; what vLLM cannot do is refused in one sentence.
+"""`--backend vllm`: with a stand-in for vLLM it gives the results of Transformers; unsupported models are refused.
 
-The stand-in has the part of vLLM's interface that codefit uses, and is held against the real one where that is here.
+The stand-in has the part of vLLM's interface that codefit uses; it is compared with the real one where installed.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ STAND_IN = ROOT / "tests" / "support" / "vllm_stand_in"
 
 @pytest.fixture
 def engines(monkeypatch):
-    """The engines that the stand-in has made."""
+    """The engines that the stand-in has created."""
     monkeypatch.syspath_prepend(str(STAND_IN))
     for name in [name for name in sys.modules if name.split(".")[0] == "vllm"]:
         monkeypatch.delitem(sys.modules, name)
@@ -39,7 +39,7 @@ def engines(monkeypatch):
         del sys.modules[name]
 
 
-def test_base_adapter_merged_and_few_shot_write_the_same(made, tmp_path, engines):
+def test_base_adapter_merged_and_few_shot_give_the_same_predictions(made, tmp_path, engines):
     words = ["--few_shot", "1", "--hf_repository", str(made / "adapter"), str(made / "merged")]
     for backend in ("transformers", "vllm"):
         run(made, tmp_path / backend, *words, "--backend", backend)
@@ -53,7 +53,7 @@ def test_base_adapter_merged_and_few_shot_write_the_same(made, tmp_path, engines
     assert row["signature"].endswith("|dtype:float32|device:cpu|flips:0/12")
 
 
-def test_the_rule_of_a_task_ends_what_vllm_writes(made, tmp_path, engines):
+def test_the_stop_condition_of_a_task_cuts_what_vllm_generates(made, tmp_path, engines):
     pairs = [dataclasses.replace(pair, task="line") for pair in PAIRS]
     records.write_jsonl(tmp_path / "lines.jsonl", pairs)
     words = ["--benchmark", str(tmp_path / "lines.jsonl"), "--max_new_tokens", "60"]
@@ -65,7 +65,7 @@ def test_the_rule_of_a_task_ends_what_vllm_writes(made, tmp_path, engines):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
-def test_without_vllm_its_command_is_named(made, tmp_path):
+def test_without_vllm_the_install_command_is_named(made, tmp_path):
     with pytest.raises(UserError, match=r"needs vLLM, which is not installed; run `pip install vllm` in an env"):
         run(made, tmp_path / "out", "--backend", "vllm")
     assert list(tmp_path.iterdir()) == []
@@ -74,12 +74,12 @@ def test_without_vllm_its_command_is_named(made, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words", "sentence"),
     [
-        ({}, ["--load_in_4bit"], "does not ask models in 4 bits; add --no-load_in_4bit"),
+        ({}, ["--load_in_4bit"], "does not support models in 4 bits; add --no-load_in_4bit"),
         ({"use_dora": True}, [], "is a DoRA adapter, which vLLM cannot attach; merge it with merge_lora.py"),
-        ({"trainable_token_indices": [5]}, [], "brings tokens of its own, which vLLM cannot attach"),
-        ({"modules_to_save": ["lm_head"]}, [], r"holds whole layers \(lm_head\), which vLLM cannot attach"),
-        ({"lora_bias": True}, [], "learned biases, which vLLM cannot attach"),
-        ({"bias": "all"}, [], "learned biases, which vLLM cannot attach"),
+        ({"trainable_token_indices": [5]}, [], "adds tokens, which vLLM cannot attach"),
+        ({"modules_to_save": ["lm_head"]}, [], r"holds fully trained layers \(lm_head\), which vLLM cannot attach"),
+        ({"lora_bias": True}, [], "holds trained biases, which vLLM cannot attach"),
+        ({"bias": "all"}, [], "holds trained biases, which vLLM cannot attach"),
         ({"target_modules": ["q_proj"]}, [], "does not fit its base, which has no place for"),
         ({"r": 2}, ["--model_name_or_path", "no/such/base"], "no/such/base"),
     ],
@@ -101,10 +101,10 @@ def test_an_adapter_of_the_output_layer_is_refused(made, tmp_path, engines):
         run(tmp_path, tmp_path / "out", "--backend", "vllm", "--model_name_or_path", str(made / "base"))
 
 
-def test_vllms_own_errors_are_one_sentence(made, engines, monkeypatch):
+def test_errors_of_vllm_become_one_sentence(made, engines, monkeypatch):
     engine = vllm_backend.VllmBackend(str(made / "base"), None, [str(made / "adapter")])
     engines[-1].options["max_lora_rank"] = 1
-    with pytest.raises(UserError, match=r"vLLM cannot ask .*adapter: LoRA rank 8 is greater .*; leave --backend"):
+    with pytest.raises(UserError, match=r"vLLM cannot run .*adapter \(LoRA rank 8 is greater .*; leave --backend"):
         engine.complete([[1, 2]], max_new_tokens=2, eos_ids=[0], adapter=str(made / "adapter"))
     import vllm
 
@@ -112,7 +112,7 @@ def test_vllms_own_errors_are_one_sentence(made, engines, monkeypatch):
         raise ValueError("No available memory\nmore")
 
     monkeypatch.setattr(vllm, "LLM", too_large)
-    with pytest.raises(UserError, match=r"vLLM cannot load .*base: No available memory; leave --backend vllm out\."):
+    with pytest.raises(UserError, match=r"vLLM cannot load .*base \(No available memory\); leave --backend vllm out"):
         vllm_backend.VllmBackend(str(made / "base"), None)
 
 

@@ -1,4 +1,4 @@
-"""Every way to fit a base trains, saves, and gives the same logits when it is read back from disk."""
+"""Every training method trains, saves, and gives the same logits when the result is loaded from disk."""
 
 import json
 
@@ -45,10 +45,10 @@ def fit(base, folder, method, in_4bit, tokenizer):
     else:
         model = adapters.add_lora(model, **LORA, **method)
         if method.get("init") == "loftq":
-            adapters.begin_with_loftq(model, str(base), None)
+            adapters.initialise_with_loftq(model, str(base), None)
         if method.get("init") in ("pissa", "pissa_niter_16", "olora"):
             beginning = folder / "beginning"
-            adapters.keep_beginning(model, beginning)
+            adapters.save_initial_matrices(model, beginning)
     trainer = trainer_of(model, samples_of([30] * 8), folder, max_steps=3)
     trainer.train()
     after = logits_of(model)
@@ -88,7 +88,7 @@ def llama(tmp_path_factory):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_variant_fits_the_base_as_everybody_has_it(llama, variant, tmp_path, tiny_tokenizer):
+def test_a_variant_fits_the_unchanged_base(llama, variant, tmp_path, tiny_tokenizer):
     in_4bit = variant in ("loftq", "loftq_rslora", "qdora")
     before, after = fit(llama, tmp_path, VARIANTS[variant], in_4bit, tiny_tokenizer)
     assert (after - before).abs().max() > 1e-3
@@ -101,25 +101,25 @@ def test_a_variant_fits_the_base_as_everybody_has_it(llama, variant, tmp_path, t
 
 
 @pytest.mark.parametrize("use_rslora", [False, True])
-def test_loftq_begins_nearer_to_the_base_than_4_bits_are(llama, use_rslora):
+def test_loftq_starts_closer_to_the_base_than_plain_4_bits(llama, use_rslora):
     exact = logits_of(loading.load_model(str(llama), dtype=torch.float32))
     model = loading.load_model(str(llama), load_in_4bit=True, dtype=torch.float32)
     plain = (logits_of(model) - exact).norm()
     model = adapters.add_lora(model, **(LORA | {"r": 16}), init="loftq", use_rslora=use_rslora)
-    adapters.begin_with_loftq(model, str(llama), None)
+    adapters.initialise_with_loftq(model, str(llama), None)
     assert (logits_of(model) - exact).norm() < 0.8 * plain
 
 
-def test_another_beginning_than_that_of_the_stopped_run_is_refused(llama, tmp_path):
+def test_an_initialisation_that_differs_from_the_stopped_run_is_refused(llama, tmp_path):
     model = adapters.add_lora(loading.load_model(str(llama)), **LORA, init="pissa")
-    adapters.keep_beginning(model, tmp_path / "beginning")
-    adapters.keep_beginning(model, tmp_path / "beginning")
+    adapters.save_initial_matrices(model, tmp_path / "beginning")
+    adapters.save_initial_matrices(model, tmp_path / "beginning")
     next(p for name, p in model.named_parameters() if "lora_A" in name).data[0] += 1
     with pytest.raises(UserError, match="the initialisation differs from that of the stopped run"):
-        adapters.keep_beginning(model, tmp_path / "beginning")
+        adapters.save_initial_matrices(model, tmp_path / "beginning")
 
 
-def test_loraplus_lets_the_second_matrix_learn_faster(llama):
+def test_loraplus_gives_the_second_matrix_a_higher_learning_rate(llama):
     words = ["--loraplus_lr_ratio", "16", "--learning_rate", "1e-3", "--weight_decay", "0.1"]
     factory = trainer_settings.optimizer_factory(settings_of(*words))
     model = adapters.add_lora(loading.load_model(str(llama)), **LORA)
@@ -132,7 +132,7 @@ def test_loraplus_lets_the_second_matrix_learn_faster(llama):
 # ---------------------------------------------------------------------------------------------- the script
 
 
-def test_what_the_script_saves_with_pissa_has_the_loss_that_was_reported(tiny_base, prepared, tmp_path):
+def test_an_adapter_saved_with_pissa_has_the_reported_loss(tiny_base, prepared, tmp_path):
     words = ["--max_steps", "4", "--init_lora_weights", "pissa", "--loraplus_lr_ratio", "4", "--eval_predictions", "0"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
     reported = json.loads((tmp_path / "adapter" / "manifest.json").read_text())["validation"]["eval_loss"]
@@ -146,7 +146,7 @@ def test_what_the_script_saves_with_pissa_has_the_loss_that_was_reported(tiny_ba
     assert not (tmp_path / "adapter" / "beginning").exists()
 
 
-def test_a_whole_model_is_understood_by_the_other_stages(tiny_base, prepared, tmp_path, capsys):
+def test_the_other_stages_accept_a_fully_finetuned_model(tiny_base, prepared, tmp_path, capsys):
     whole = tmp_path / "whole"
     train.main(command(tiny_base, prepared, whole, "--max_steps", "3", "--full_finetuning", "--eval_predictions", "0"))
     names = {path.name for path in whole.iterdir()}
@@ -155,5 +155,5 @@ def test_a_whole_model_is_understood_by_the_other_stages(tiny_base, prepared, tm
     complete.main(["--hf_repository", str(whole), "--prompt", "def f(", "--max_new_tokens", "2"])
     benchmarking.main(["--hf_repository", str(whole), "--output_dir", str(tmp_path / "benchmark"), "--dry_run"])
     assert f"base        {tiny_base}" in capsys.readouterr().out
-    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge"):
+    with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge"):
         merge_lora.main(["--hf_repository", str(whole)])

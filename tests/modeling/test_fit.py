@@ -1,4 +1,4 @@
-"""An adapter fits its base tensor by tensor, and a base has all of its weights, or there is an error."""
+"""An adapter fits its base tensor by tensor, and a base has all of its weights; otherwise there is an error."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.support.training import CONFIGS
 
 
 def plain_adapter(base, folder, **more):
-    """Save an adapter made by PEFT alone, with matrices that change something."""
+    """Save an adapter made with plain PEFT, with matrices that change the output."""
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_pretrained(base)
     model = peft.get_peft_model(model, peft.LoraConfig(r=4, task_type="CAUSAL_LM", **more))
@@ -60,7 +60,7 @@ STAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_adapter_that_does_not_fit_is_one_sentence(adapter, damage, stage, tmp_path):
+def test_an_adapter_that_does_not_fit_is_refused(adapter, damage, stage, tmp_path):
     change, message = DAMAGES[damage]
     rewrite(adapter / "adapter_model.safetensors", change)
     with pytest.raises(UserError, match=message):
@@ -68,8 +68,8 @@ def test_an_adapter_that_does_not_fit_is_one_sentence(adapter, damage, stage, tm
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_an_adapter_of_another_base_of_the_same_shape_is_one_sentence(adapter, tmp_path, tiny_tokenizer):
-    """The modules that both have would fit; the others have other names."""
+def test_an_adapter_of_another_base_of_the_same_shape_is_refused(adapter, tmp_path, tiny_tokenizer):
+    """Modules with the same name would fit; the others have different names."""
     config = transformers.PhiConfig(
         vocab_size=len(tiny_tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
     )
@@ -93,7 +93,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_plain_adapters_of_peft_fit(tiny_base, tmp_path, kind):
+def test_adapters_made_with_plain_peft_fit(tiny_base, tmp_path, kind):
     folder = plain_adapter(tiny_base, tmp_path / "adapter", **KINDS[kind])
     model = loading.attach_adapter(loading.load_model(str(tiny_base), dtype=torch.float32), str(folder))
     stored = load_file(folder / "adapter_model.safetensors")
@@ -101,7 +101,7 @@ def test_plain_adapters_of_peft_fit(tiny_base, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["a copied head", "new rows"])
-def test_what_is_stored_besides_the_matrices_is_missed_too(tiny_base, tmp_path, kind):
+def test_missing_tensors_other_than_the_matrices_are_noticed(tiny_base, tmp_path, kind):
     folder = plain_adapter(tiny_base, tmp_path / "adapter", **KINDS[kind])
     rewrite(folder / "adapter_model.safetensors", lambda all_: {name: all_[name] for name in all_ if "lora_" in name})
     with pytest.raises(UserError, match="lacks the tensor"):
@@ -112,24 +112,24 @@ def test_what_is_stored_besides_the_matrices_is_missed_too(tiny_base, tmp_path, 
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
-def test_a_base_that_lacks_a_tensor_is_one_sentence(architecture, tmp_path):
+def test_a_base_that_lacks_a_tensor_is_refused(architecture, tmp_path):
     base = tmp_path / "base"
     transformers.AutoModelForCausalLM.from_config(CONFIGS[architecture]).save_pretrained(base)
     loading.load_model(str(base))
     lost = sorted(load_file(base / "model.safetensors"))[3]
     rewrite(base / "model.safetensors", lambda all_: {name: all_[name] for name in all_ if name != lost})
-    with pytest.raises(UserError, match=f"the weights of .* lack the tensor {re.escape(lost)}, which would be random"):
+    with pytest.raises(UserError, match=f"the weights of .* lack the tensor {re.escape(lost)}, which would be init"):
         loading.load_model(str(base))
 
 
-def test_a_head_that_is_the_embedding_is_not_missed(tmp_path):
+def test_a_tied_output_layer_does_not_count_as_missing(tmp_path):
     config = transformers.LlamaConfig(**{**CONFIGS["llama"].to_dict(), "tie_word_embeddings": True})
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
     assert "lm_head.weight" not in load_file(tmp_path / "base" / "model.safetensors")
     loading.load_model(str(tmp_path / "base"))
 
 
-def test_a_base_of_which_half_is_missing_is_not_merged_into(adapter, tiny_base, tmp_path):
+def test_an_adapter_is_not_merged_into_an_incomplete_base(adapter, tiny_base, tmp_path):
     shutil.copytree(tiny_base, tmp_path / "base")
     rewrite(tmp_path / "base" / "model.safetensors", lambda all_: dict(list(all_.items())[::2]))
     file = adapter / "adapter_config.json"

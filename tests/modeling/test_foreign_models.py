@@ -1,4 +1,4 @@
-"""Models, adapters and tokenizers of other tools: they work, or one sentence names the true cause."""
+"""Models, adapters and tokenizers of other tools work, or one sentence names the cause."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ SIZES = {"vocab_size": 600, "bos_token_id": None, "eos_token_id": 0, "pad_token_
 
 
 def plain_adapter(base, folder, **options):
-    """Write an adapter as plain PEFT does: without a tokenizer and without a manifest."""
+    """Write an adapter with plain PEFT: without a tokenizer and without a manifest."""
     torch.manual_seed(1)
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     wanted = {"r": 4, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, "task_type": "CAUSAL_LM"}
@@ -61,7 +61,7 @@ def base(tiny_base, tmp_path):
         ({"modules_to_save": ["lm_head"]}, {}),
     ],
 )
-def test_an_adapter_of_another_tool_is_completed_merged_and_measured(
+def test_an_adapter_of_another_tool_completes_merges_and_is_benchmarked(
     base, tmp_path, capsys, options, changes, prepared
 ):
     adapter = edited(plain_adapter(base, tmp_path / "run" / "adapter", **options), "adapter_config.json", **changes)
@@ -71,16 +71,16 @@ def test_an_adapter_of_another_tool_is_completed_merged_and_measured(
     capsys.readouterr()
     whole = completed(capsys, adapter.parent / "merged")
     assert completed(capsys, adapter, *given) == whole
-    assert completed(capsys, base) != whole, "the adapter changes what is completed"
+    assert completed(capsys, base) != whole, "the adapter changes the completion"
     words = ["--hf_repository", str(adapter), *given, "--dataset", str(prepared), "--output_dir", str(tmp_path / "out")]
     benchmarking.main([*words, "--dry_run"])
     assert str(base) in capsys.readouterr().out
 
 
-def test_biases_without_a_place_in_the_base_are_measured_and_not_merged(base, tmp_path, prepared):
+def test_trained_biases_that_the_base_lacks_are_benchmarked_but_not_merged(base, tmp_path, prepared):
     adapter = plain_adapter(base, tmp_path / "run" / "adapter", lora_bias=True)
     with pytest.raises(
-        UserError, match=r"learned biases \(lora_bias\) of layers that have none in .*; serve it with PEFT"
+        UserError, match=r"has biases \(lora_bias\) for layers that have none in .*; serve it with PEFT"
     ):
         merge_lora.main(["--hf_repository", str(adapter)])
     assert not (adapter.parent / "merged").exists()
@@ -89,12 +89,12 @@ def test_biases_without_a_place_in_the_base_are_measured_and_not_merged(base, tm
     assert (tmp_path / "out" / "scores.json").is_file()
 
 
-def test_a_base_that_is_not_here_is_asked_for(base, tmp_path):
+def test_a_base_that_does_not_exist_has_to_be_named(base, tmp_path):
     adapter = plain_adapter(base, tmp_path / "adapter")
     for name, said in (
         (
             "/workspace/models/base",
-            r"names the base /workspace/models/base, which is not here; give it with --model_name",
+            r"names the base model /workspace/models/base, which does not exist; give it with --model_name",
         ),
         (None, "does not name its base model; give it with --model_name_or_path"),
     ):
@@ -103,7 +103,7 @@ def test_a_base_that_is_not_here_is_asked_for(base, tmp_path):
             completed(None, adapter)
 
 
-def test_a_pattern_without_end_is_refused(base, tmp_path):
+def test_a_pattern_that_takes_too_long_is_refused(base, tmp_path):
     adapter = edited(
         plain_adapter(base, tmp_path / "adapter"), "adapter_config.json", target_modules="(.*)*(.*)*(.*)*x"
     )
@@ -114,19 +114,19 @@ def test_a_pattern_without_end_is_refused(base, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"r": 60000}, "says that the rank is 60000, more than its weights hold"),
-        ({"trainable_token_indices": [10**8]}, "trains token number 100000000 of a base with"),
+        ({"r": 60000}, "gives the rank 60000, more than the weights have; download or train it again"),
+        ({"trainable_token_indices": [10**8]}, r"trains token id 100000000, but the base has \d+ tokens"),
         ({"layer_replication": [[0, 2]] * 1000}, 'the field "layer_replication" must be null'),
         ({"peft_type": "NO_SUCH"}, "cannot attach the adapter"),
     ],
 )
-def test_an_adapter_that_asks_for_what_cannot_be_is_refused(base, tmp_path, changes, said):
+def test_an_impossible_adapter_configuration_is_refused(base, tmp_path, changes, said):
     adapter = edited(plain_adapter(base, tmp_path / "adapter"), "adapter_config.json", **changes)
     with pytest.raises(UserError, match=said):
         completed(None, adapter)
 
 
-def test_new_tokens_that_were_saved_with_the_adapter_make_the_base_grow(base, tmp_path, capsys):
+def test_new_tokens_saved_with_the_adapter_grow_the_base(base, tmp_path, capsys):
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     tokenizer.add_tokens(["<|tool|>"])
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -150,20 +150,22 @@ def with_tokens(folder, tokens, special, **roles):
     return folder
 
 
-def test_padding_that_the_embedding_has_no_row_for_is_never_read(base, capsys):
+def test_a_pad_token_without_an_embedding_row_is_replaced(base, capsys):
     before = completed(capsys, base)
     assert completed(capsys, with_tokens(base, ["[PAD]"], True, pad_token="[PAD]")) == before
     tokenizer, model = loading.load(str(base))
     assert Encoder(tokenizer, 64).pad_id < len(model.get_input_embeddings().weight)
 
 
-def test_a_token_that_text_can_hold_needs_a_row(base):
+def test_a_token_that_text_can_contain_needs_an_embedding_row(base):
     with_tokens(base, ["return_value_of"], False)
-    with pytest.raises(UserError, match=r"has 'return_value_of' as number \d+, and the embedding of .* has \d+ rows"):
+    with pytest.raises(
+        UserError, match=r"gives 'return_value_of' the id \d+, but the embedding of .* has only \d+ rows"
+    ):
         completed(None, base)
 
 
-def test_the_ends_of_the_model_count_and_a_merge_keeps_them(base, tmp_path, capsys):
+def test_all_end_of_sequence_tokens_of_the_model_count_and_a_merge_keeps_them(base, tmp_path, capsys):
     tokenizer, model = loading.load(str(base))
     written = complete_ids(tokenizer, model)
     other = next(token for token in written if token != tokenizer.eos_token_id)
@@ -172,7 +174,7 @@ def test_the_ends_of_the_model_count_and_a_merge_keeps_them(base, tmp_path, caps
     assert loading.ends_in(model) == [tokenizer.eos_token_id, other]
     encoder = Encoder(tokenizer, 64, ends=loading.ends_in(model))
     assert encoder.eos_ids[:2] == [tokenizer.eos_token_id, other]
-    assert encoder.eos_id == tokenizer.eos_token_id, "one end is trained"
+    assert encoder.eos_id == tokenizer.eos_token_id, "only one of them is trained"
     adapter = plain_adapter(base, tmp_path / "run" / "adapter")
     merge_lora.main(["--hf_repository", str(adapter)])
     merged = json.loads((adapter.parent / "merged" / "generation_config.json").read_text())
@@ -187,7 +189,7 @@ def complete_ids(tokenizer, model):
 
 
 @pytest.mark.parametrize("token", ["▁<EOT>", "<|im_end|>", "<|eot_id|>"])
-def test_the_ends_of_chats_and_of_infill_count(tiny_tokenizer, tmp_path, token):
+def test_end_tokens_of_chat_and_infill_formats_count(tiny_tokenizer, tmp_path, token):
     tiny_tokenizer.save_pretrained(tmp_path)
     tokenizer = loading.load_tokenizer(str(with_tokens(tmp_path, [token], True)))
     assert tokenizer.convert_tokens_to_ids(token) in Encoder(tokenizer, 64).eos_ids
@@ -199,7 +201,7 @@ def test_the_ends_of_chats_and_of_infill_count(tiny_tokenizer, tmp_path, token):
 def test_a_prompt_without_room_is_an_error(tiny_tokenizer):
     encoder = Encoder(tiny_tokenizer, 3)
     assert len(encoder.prompt_ids("one two three four five")) == 3
-    with pytest.raises(UserError, match=r"at most 3 tokens has no room for text next to the 3 that it always holds"):
+    with pytest.raises(UserError, match=r"at most 3 tokens has no room for text besides its 3 fixed tokens"):
         encoder.prompt_ids("one", "two")
     tiny_tokenizer_with_bos = Encoder(tiny_tokenizer, 1)
     tiny_tokenizer_with_bos.head = [0]
@@ -207,21 +209,21 @@ def test_a_prompt_without_room_is_an_error(tiny_tokenizer):
         tiny_tokenizer_with_bos.prompt_ids("a long text that was once given whole")
 
 
-def test_models_with_a_table_of_positions_are_asked_within_it(tiny_tokenizer, tmp_path, capsys):
+def test_models_with_learned_positions_stay_within_their_context_window(tiny_tokenizer, tmp_path, capsys):
     config = transformers.GPT2Config(**SIZES, n_positions=24, n_embd=32, n_layer=1, n_head=2)
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
     tiny_tokenizer.save_pretrained(tmp_path)
     long = ["--hf_repository", str(tmp_path), "--prompt", "word " * 200]
     complete.main([*long, "--max_new_tokens", "8"])
-    with pytest.raises(UserError, match="the model reads 24 tokens; lower --max_new_tokens"):
+    with pytest.raises(UserError, match="the model has a context window of 24 tokens; lower --max_new_tokens"):
         complete.main([*long, "--max_new_tokens", "24"])
-    with pytest.raises(UserError, match="has no room for text next to the 3"):
+    with pytest.raises(UserError, match="has no room for text besides its 3"):
         complete.main([*long, "--suffix", "x", "--max_new_tokens", "22"])
 
 
 @pytest.mark.parametrize("text", ["a\ud800b", "\udcff"])
-def test_half_a_surrogate_pair_is_named(tiny_tokenizer, text):
-    with pytest.raises(UserError, match=r"half of a surrogate pair, which is no Unicode .*\\ud"):
+def test_half_of_a_surrogate_pair_is_refused(tiny_tokenizer, text):
+    with pytest.raises(UserError, match=r"lone surrogate \(not valid Unicode: .*\\ud"):
         Encoder(tiny_tokenizer, 64).prompt_ids(f"def f({text}")
 
 
@@ -237,28 +239,28 @@ def test_an_empty_name_is_refused(script, name, capsys):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_named(base, value):
+def test_weights_that_are_not_finite_are_refused(base, value):
     weights = safetensors.torch.load_file(base / "model.safetensors")
     name = next(name for name in weights if "q_proj" in name)
     weights[name][0, 0] = value
     safetensors.torch.save_file(weights, base / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=rf"is damaged: its weight {name} holds values that are not numbers"):
+    with pytest.raises(UserError, match=rf"is damaged: its weight {name} holds NaN or infinite values; download"):
         completed(None, base)
 
 
-def test_weights_of_an_adapter_that_are_no_numbers_are_named(base, tmp_path):
+def test_adapter_weights_that_are_not_finite_are_refused(base, tmp_path):
     adapter = plain_adapter(base, tmp_path / "adapter")
     weights = safetensors.torch.load_file(adapter / "adapter_model.safetensors")
     next(iter(weights.values()))[0, 0] = float("nan")
     safetensors.torch.save_file(weights, adapter / "adapter_model.safetensors", {"format": "pt"})
     with pytest.raises(
-        UserError, match=r"the adapter .* is damaged: its weight .*lora_A.* holds values that are not num"
+        UserError, match=r"the adapter .* is damaged: its weight .*lora_A.* holds NaN or infinite values"
     ):
         completed(None, adapter)
 
 
 def test_an_adapter_pins_the_commit_of_a_base_on_the_hub(base, tmp_path, monkeypatch):
-    """The download is outside this machine; the cache keeps it under the name of its commit."""
+    """The download is replaced; the Hub's cache names a snapshot's folder after its commit."""
     commit = "0123456789" * 4
     cached = shutil.copytree(base, tmp_path / "models--me--base" / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file, revision=None: str(cached / file))
@@ -266,7 +268,7 @@ def test_an_adapter_pins_the_commit_of_a_base_on_the_hub(base, tmp_path, monkeyp
     assert hub_files.commit_of(str(base)) is None
 
 
-def test_a_chat_template_that_does_not_end_is_one_sentence(base):
+def test_a_chat_template_that_does_not_end_is_refused(base):
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     from codefit.records import Pair
 
@@ -275,10 +277,10 @@ def test_a_chat_template_that_does_not_end_is_one_sentence(base):
     with pytest.raises(UserError, match=r"the chat template of the tokenizer does not end within 5 seconds"):
         Encoder(tokenizer, 64).pair_ids(pair)
     tokenizer.chat_template = "no message"
-    with pytest.raises(UserError, match=r"shows a message 0 times, not once"):
+    with pytest.raises(UserError, match=r"contains a message 0 times, not once"):
         Encoder(tokenizer, 64).pair_ids(pair)
     tokenizer.chat_template = "[{{ messages[0].content }}]" + "word " * 100
-    with pytest.raises(UserError, match=r"no room for text next to the"):
+    with pytest.raises(UserError, match=r"no room for text besides its"):
         Encoder(tokenizer, 64).pair_ids(pair)
 
 

@@ -1,4 +1,4 @@
-"""A GGUF file as a base: the same tokens and predictions as the model it was made from, or one sentence."""
+"""A GGUF file as a base: the tokens and predictions of the original model, or a one-sentence error."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """The embedded base as a GGUF file in half precision."""
+    """The bundled base model as a GGUF file in float16."""
     path = tmp_path_factory.mktemp("gguf") / "base.gguf"
     gguf.write(BASE, path, "f16", "base")
     return path
@@ -43,7 +43,7 @@ def folder(file):
 
 
 def logits(folder):
-    """Return the logits of a text, shape (tokens, words), float32."""
+    """Return the logits of a fixed text, shape (tokens, vocabulary), float32."""
     tokenizer = loading.load_tokenizer(str(folder))
     ids = torch.tensor([tokenizer("def read_lines(path):\n    with open(", add_special_tokens=False).input_ids])
     with torch.no_grad():
@@ -63,31 +63,31 @@ def test_the_model_computes_what_the_original_computes(folder):
     assert torch.allclose(logits(folder), logits(BASE), atol=2e-2)
 
 
-def test_eight_bits_are_close(tmp_path):
+def test_q8_0_is_close_to_the_original(tmp_path):
     gguf.write(BASE, tmp_path / "small.gguf", "q8_0", "small")
     ours, original = logits(Path(gguf_base.local_model(str(tmp_path / "small.gguf")))), logits(BASE)
     assert 0 < (ours - original).abs().max() < 1.0
     assert (ours.argmax(-1) == original.argmax(-1)).float().mean() > 0.8
 
 
-def test_the_folder_says_what_it_was_made_of(file, folder):
+def test_the_manifest_names_the_file(file, folder):
     made = read_manifest(folder)
     assert made["inputs"] == {str(file): sha256(file)}
     assert (made["gguf"]["architecture"], made["gguf"]["quantisation"], made["dtype"]) == ("llama", "F16", "float16")
 
 
-def test_a_file_is_read_once(file, folder, monkeypatch):
+def test_a_file_is_converted_once(file, folder, monkeypatch):
     monkeypatch.setattr(gguf_base.subprocess, "run", lambda *_, **__: pytest.fail("converted again"))
     assert gguf_base.local_model(str(file)) == str(folder)
     assert gguf_base.local_model(str(file.parent)) == str(folder), "a folder with one file means that file"
 
 
-def test_other_names_stay_as_they_are(tmp_path):
+def test_names_of_other_models_are_not_changed(tmp_path):
     for name in ("microsoft/phi-1_5", str(BASE), str(tmp_path), str(tmp_path / "missing.gguf")):
         assert gguf_base.local_model(name) == name
 
 
-def test_it_is_read_without_torch_in_this_process(file):
+def test_the_calling_process_does_not_import_torch(file):
     call = "gguf_base.local_model(sys.argv[1])"
     code = f"import sys; from codefit import gguf_base; {call}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT, check=True)
@@ -111,23 +111,23 @@ def test_other_architectures(architecture, tmp_path):
 # ---------------------------------------------------------------------------------------------- what cannot be read
 
 
-def test_a_damaged_file_is_one_sentence(file, tmp_path):
+def test_a_damaged_file_is_refused(file, tmp_path):
     data = file.read_bytes()
     for number, harm in enumerate(
         (data[:1000], data[: len(data) // 2], b"GGUF", b"", b"\0" * 500, b"GGUF" + b"\xff" * 500)
     ):
         damaged = tmp_path / f"{number}.gguf"
         damaged.write_bytes(harm)
-        with pytest.raises(UserError, match=r"is not a whole GGUF file|cannot read .* as a model"):
+        with pytest.raises(UserError, match=r"is not a complete GGUF file|cannot read .* as a model"):
             gguf_base.local_model(str(damaged))
     assert not [path for path in gguf_base.cache_folder().rglob("*") if path.name.startswith(("0-", "1-"))]
 
 
-def test_an_unknown_splitting_is_refused(tmp_path, monkeypatch):
+def test_an_unknown_pre_tokenizer_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(gguf, "NAMES", dict.fromkeys(pre_tokenizers.NAMES, "somebody-else"))
     gguf.write(BASE, tmp_path / "x.gguf", "f16", "x")
     with pytest.raises(
-        UserError, match=r"splits text in a way that codefit does not know \(somebody-else\); name the "
+        UserError, match=r"uses a pre-tokenizer that codefit does not know \(somebody-else\); name the "
     ):
         gguf_base.local_model(str(tmp_path / "x.gguf"))
 
@@ -135,7 +135,7 @@ def test_an_unknown_splitting_is_refused(tmp_path, monkeypatch):
 def test_several_files_or_a_part_of_one_are_refused(tmp_path):
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
-    with pytest.raises(UserError, match=r"holds several GGUF files \(a.gguf, b.gguf\); name one of them"):
+    with pytest.raises(UserError, match=r"contains several GGUF files \(a.gguf, b.gguf\); give one of them"):
         gguf_base.local_model(str(tmp_path))
     part = tmp_path / "big-00001-of-00003.gguf"
     part.write_bytes(b"GGUF")

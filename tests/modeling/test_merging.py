@@ -1,4 +1,4 @@
-"""The weight-by-weight merge gives what PEFT computes with the adapter attached, for every kind of adapter."""
+"""The weight-by-weight merge computes the same as PEFT with the adapter attached, for every kind of adapter."""
 
 import json
 import warnings
@@ -33,12 +33,12 @@ STAY_TIED = {"lora", "rslora", "dora", "a whole block", "some tokens"}
 @pytest.fixture(autouse=True)
 def quiet():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT warns of tied embeddings, which is what is tested here
+        warnings.simplefilter("ignore")  # PEFT warns about tied embeddings, which are tested here
         yield
 
 
 def make(tmp_path, config, tied=False, architecture=transformers.LlamaConfig, **sizes):
-    """Write a tiny base and an adapter with an effect; return what a merge needs to know of the base."""
+    """Write a tiny base and an adapter with an effect, and return the base."""
     torch.manual_seed(0)
     sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, **sizes}
     base = transformers.AutoModelForCausalLM.from_config(
@@ -79,8 +79,8 @@ def test_every_kind_of_adapter_is_merged(kind, tied, tiny_tokenizer, tmp_path):
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_benchmark_measures_the_model_that_the_merge_writes(kind, tied, tmp_path, monkeypatch):
-    monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.float32)  # where the benchmark merges
+def test_a_benchmark_evaluates_the_model_that_the_merge_writes(kind, tied, tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.float32)  # the benchmark merges only in float32
     base = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS[kind]), tied)
     wanted = logits(loading.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter")))
     folder = str(tmp_path / "adapter")
@@ -88,13 +88,13 @@ def test_a_benchmark_measures_the_model_that_the_merge_writes(kind, tied, tmp_pa
         "base": Model(name=base.name, label="base", role=Role.BASE),
         "adapted": Model(name=folder, label="adapted", role=Role.ADAPTED, kind="adapter", folder=folder),
     }
-    asked = {key: logits(model) for key, model in contenders.loaded(models, False)}
-    torch.testing.assert_close(asked["adapted"], wanted, rtol=1e-5, atol=1e-5)
-    assert (asked["base"] - wanted).abs().max() > 0.1
+    found = {key: logits(model) for key, model in contenders.loaded(models, False)}
+    torch.testing.assert_close(found["adapted"], wanted, rtol=1e-5, atol=1e-5)
+    assert (found["base"] - wanted).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("kind", ["lora on embeddings", "lora on the head", "some tokens"])
-def test_a_model_merged_in_memory_is_saved_as_it_is(kind, tmp_path):
+def test_a_model_merged_in_memory_is_saved_unchanged(kind, tmp_path):
     base = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS[kind]), tied=True)
     adapted = loading.attach_adapter(merging.dequantised(base), str(tmp_path / "adapter"))
     wanted = logits(adapted)
@@ -115,8 +115,8 @@ def test_a_4bit_base_is_dequantised_as_it_was_trained(kind, tiny_tokenizer, tmp_
     assert (result - logits(merged(made, tmp_path, tiny_tokenizer))).abs().max() > 0.001, "NF4 makes a difference"
 
 
-def test_files_of_other_tensors_than_the_model_has_are_converted_by_transformers(tiny_tokenizer, tmp_path):
-    """The experts of a mixture lie in the files one by one, and in the model as one tensor."""
+def test_files_with_other_tensors_than_the_model_are_converted_by_transformers(tiny_tokenizer, tmp_path):
+    """The files store the experts of a mixture one by one; in the model they are one tensor."""
     sizes = {"num_local_experts": 2, "num_experts_per_tok": 1, "num_key_value_heads": 4, "head_dim": 8}
     config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
     base = make(tmp_path, config, architecture=transformers.MixtralConfig, **sizes)
@@ -148,18 +148,6 @@ def test_weights_go_into_files_of_a_limited_size(tiny_tokenizer, tmp_path):
     assert [file.name for file in (tmp_path / "merged").glob("model*")] == ["model.safetensors"]
 
 
-@pytest.mark.parametrize(
-    ("sizes", "plan"),
-    [
-        ({"a": 4, "b": 4, "c": 2}, [["a", "b", "c"]]),
-        ({"a": 6, "b": 5, "c": 5}, [["a"], ["b", "c"]]),
-        ({"a": 1, "b": 99, "c": 1}, [["a"], ["b"], ["c"]]),
-    ],
-)
-def test_a_new_file_begins_where_the_next_weight_is_too_much(sizes, plan):
-    assert merging.plan_shards(sizes, 10) == plan
-
-
 def test_the_same_merge_gives_the_same_bytes(tiny_tokenizer, tmp_path):
     base = make(tmp_path, LoraConfig(r=4, task_type="CAUSAL_LM", **KINDS["lora"]))
     written = []
@@ -171,7 +159,9 @@ def test_the_same_merge_gives_the_same_bytes(tiny_tokenizer, tmp_path):
 
 def test_an_adapter_that_changes_no_weights_is_refused(tiny_tokenizer, tmp_path):
     base = make(tmp_path, PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"))
-    with pytest.raises(UserError, match="is of the kind prompt_tuning, which changes no weights; serve it with PEFT"):
+    with pytest.raises(
+        UserError, match="is a prompt_tuning adapter, which changes no weights to merge; serve it with PEFT"
+    ):
         merged(base, tmp_path, tiny_tokenizer)
 
 
@@ -180,5 +170,7 @@ def test_a_base_that_is_stored_quantised_is_refused(tiny_tokenizer, tmp_path):
     config = tmp_path / "base" / "config.json"
     quantised = {**json.loads(config.read_text()), "quantization_config": {"quant_method": "gptq", "bits": 4}}
     config.write_text(json.dumps(quantised))
-    with pytest.raises(UserError, match="is stored quantised, so that no merge is exact; train on its original"):
+    with pytest.raises(
+        UserError, match="is stored quantised, so no merge would be exact; train on the model before quantisation"
+    ):
         merged(base, tmp_path, tiny_tokenizer)

@@ -1,4 +1,4 @@
-"""Bases without fill-in-the-middle sentinels learn some: trained, merged, and asked like any other model."""
+"""Bases without fill-in-the-middle sentinels learn them: trained, merged and benchmarked like any other model."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def plain_tokenizer(tiny_tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pairs(prepared, tmp_path_factory):
-    """The small data set, as gaps with text behind them."""
+    """The small data set as infill pairs: each prompt gets a suffix."""
     folder = tmp_path_factory.mktemp("infill")
     for split in ("train", "validation", "test"):
         found = list(records.read_jsonl(prepared / f"{split}.jsonl", Pair))
@@ -48,7 +48,7 @@ def pairs(prepared, tmp_path_factory):
 
 
 def base_of(kind, tokenizer, folder, spare_rows):
-    """Write a random base; with spare rows its vocabulary is larger than its tokenizer's, as Phi's is."""
+    """Write a random base; with spare rows its embedding is larger than its tokenizer, as Phi's is."""
     config = CONFIGS[kind].__class__.from_dict(
         CONFIGS[kind].to_dict()
         | {"vocab_size": len(tokenizer) + spare_rows, "n_positions": 512, "max_position_embeddings": 512}
@@ -62,12 +62,12 @@ def base_of(kind, tokenizer, folder, spare_rows):
 
 @pytest.mark.parametrize("spare_rows", [0, 8])
 @pytest.mark.parametrize("kind", [*BASES, "llama"])
-def test_a_base_without_sentinels_learns_some(kind, spare_rows, plain_tokenizer, pairs, tmp_path, capsys):
+def test_a_base_without_sentinels_learns_them(kind, spare_rows, plain_tokenizer, pairs, tmp_path, capsys):
     base = base_of(kind, plain_tokenizer, tmp_path / "base", spare_rows)
     assert fim.detect(loading.load_tokenizer(str(base)).get_vocab()) is None
     adapter = tmp_path / "run" / "adapter"
     train.main(command(base, pairs, adapter, "--max_steps", "8", "--eval_predictions", "4"))
-    assert "new tokens are trained, <fim_prefix> <fim_suffix> <fim_middle>" in capsys.readouterr().out
+    assert "they are added as new tokens: <fim_prefix> <fim_suffix> <fim_middle>" in capsys.readouterr().out
     tokenizer = loading.load_tokenizer(str(adapter))
     ids = tokenizer.convert_tokens_to_ids(list(fim.BASE.sentinels))
     assert json.loads((adapter / "adapter_config.json").read_text())["trainable_token_indices"] == ids
@@ -82,7 +82,7 @@ def test_a_base_without_sentinels_learns_some(kind, spare_rows, plain_tokenizer,
     others = min(ids)
     assert torch.allclose(table[:others], begun[:others], atol=1e-2), "no other row is trained"
     moved = (table[ids] - begun[:others].mean(0)).abs().amax(1)
-    assert (moved > 1e-3).all(), "every new row is"
+    assert (moved > 1e-3).all(), "every new row is trained"
 
     capsys.readouterr()
     output = tmp_path / "report"
@@ -101,14 +101,14 @@ def test_a_base_without_sentinels_learns_some(kind, spare_rows, plain_tokenizer,
     )
 
 
-def test_a_base_is_asked_for_a_gap_only_with_sentinels(plain_tokenizer):
-    with pytest.raises(UserError, match="this base model has no fill-in-the-middle sentinels; leave the suffix out"):
+def test_a_suffix_needs_sentinels(plain_tokenizer):
+    with pytest.raises(UserError, match="this base model has no fill-in-the-middle sentinels; omit the suffix"):
         Encoder(plain_tokenizer, 64).prompt_ids("a", "b")
 
 
-def test_new_tokens_and_an_adapter_that_takes_a_part_of_the_base_are_refused(plain_tokenizer, pairs, tmp_path):
+def test_new_tokens_and_an_initialisation_that_changes_the_base_are_refused(plain_tokenizer, pairs, tmp_path):
     base = base_of("codegen", plain_tokenizer, tmp_path / "base", 0)
-    with pytest.raises(UserError, match="--init_lora_weights pissa cannot be stored beside new tokens; leave it out"):
+    with pytest.raises(UserError, match="--init_lora_weights pissa cannot be saved together with new tokens; leave"):
         train.main(command(base, pairs, tmp_path / "adapter", "--max_steps", "2", "--init_lora_weights", "pissa"))
 
 

@@ -336,7 +336,9 @@ def test_scores_of_the_model_go_into_its_card(adapter: Path, tmp_path: Path) -> 
 
 def test_scores_of_another_model_are_refused(adapter: Path, tmp_path: Path) -> None:
     folder = write_scores(tmp_path / "benchmark", "somebody/else")
-    with pytest.raises(UserError, match="measures somebody/else, which is another model; name the benchmark of this"):
+    with pytest.raises(
+        UserError, match="has the scores of somebody/else, not of this model; give the benchmark folder"
+    ):
         cards.read_scores(folder, {str(adapter)})
     with pytest.raises(UserError, match=r"holds no scores.json; name the --output_dir of benchmarking.py"):
         cards.read_scores(tmp_path, {str(adapter)})

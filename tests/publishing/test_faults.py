@@ -48,8 +48,8 @@ WRONG = {
     "409": ({"status": 409}, "another operation on {repo} is in progress (409", "wait a minute"),
     "413": ({"status": 413}, "a file is too large for the Hub (413", "smaller pieces"),
     "429": ({"status": 429, "headers": {"Retry-After": "9"}}, "too many requests (429", "wait 9 s"),
-    "500": ({"status": 500}, "the Hub itself has trouble (500", "status.huggingface.co"),
-    "502": ({"status": 502, "body": "<html>bad gateway</html>"}, "the Hub itself has trouble (502)", "and wait"),
+    "500": ({"status": 500}, "the Hub has a problem (500", "status.huggingface.co"),
+    "502": ({"status": 502, "body": "<html>bad gateway</html>"}, "the Hub has a problem (502)", "and wait"),
     "web page": (
         {"status": 200, "body": "<html>log in</html>"},
         "answers with a web page instead of data",
@@ -58,7 +58,7 @@ WRONG = {
     "no answer": ({"action": "drop"}, "the connection to http://127.0.0.1", "check the network"),
     "cut": ({"action": "cut"}, "the connection to http://127.0.0.1", "check the network"),
 }
-STORAGE = "the storage of the Hub does not take the files"
+STORAGE = "the storage of the Hub does not accept the files"
 CELLS = [
     (xet, call, wrong)
     for xet, calls in (("without xet", HUB | PLAIN), ("with xet", HUB | XET))

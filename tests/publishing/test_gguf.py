@@ -1,7 +1,9 @@
 """GGUF files hold what the model holds, in llama.cpp's words; editors are told what the model was trained with."""
 
+import dataclasses
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import gguf
@@ -117,6 +119,18 @@ def test_every_format_can_be_written(infill, tmp_path):
     assert ("--spm-infill" in editors.server_command(["-m", "x"], infill, 100)) == spm
 
 
+@pytest.mark.parametrize("text", ['"', "\\", "\x7f", "\x01", "\x85", "\u2028", "\ufeff", "｜a▁b", "😀", ": #", "\n"])
+def test_any_text_of_a_model_can_be_written(text, tmp_path):
+    infill = dataclasses.replace(fim.BASE, prefix=f"<{text}>")
+    editors.write(tmp_path, "x.gguf", text, infill, text, 100)
+    (model,) = yaml.safe_load((tmp_path / "continue.yaml").read_bytes())["models"]
+    assert model["name"] == text
+    assert model["promptTemplates"]["autocomplete"].startswith(f"<{text}>{{{{{{prefix}}}}}}")
+    assert model["defaultCompletionOptions"]["stop"] == [text, *infill.sentinels]
+    http = tomllib.loads((tmp_path / "tabby.toml").read_bytes().decode())["model"]["completion"]["http"]
+    assert (http["model_name"], http["prompt_template"][: len(text) + 2]) == (text, f"<{text}>")
+
+
 # ---------------------------------------------------------------------------------------------- what is refused
 
 
@@ -227,7 +241,7 @@ def test_words_without_merges_must_be_read_as_llama_cpp_reads_them(splitter, ign
     (folder / "tokenizer.json").write_text(json.dumps(content))
     config = export.read_config(folder)
     if refused:
-        with pytest.raises(UserError, match="has words that no merges lead to and says by ignore_merges"):
+        with pytest.raises(UserError, match="the vocabulary has words that no merges produce"):
             export.refuse(config, folder)
         content["model"]["merges"].append("ab c")
         (folder / "tokenizer.json").write_text(json.dumps(content))
@@ -245,7 +259,7 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path):
 
 
 def test_a_whole_model_is_not_pushed_by_this_script(tmp_path):
-    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge"):
+    with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge"):
         merge_lora.main(["--hf_repository", str(BASE), "--gguf", "--push"])
 
 
@@ -266,6 +280,6 @@ def test_a_model_without_infill_says_so(tmp_path, capsys):
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     shutil.copy(BASE / "model.safetensors", folder / "model.safetensors")
     merge_lora.main(["--hf_repository", str(folder), "--gguf"])
-    assert "it knows no fill-in-the-middle" in capsys.readouterr().out
+    assert "the model has no fill-in-the-middle" in capsys.readouterr().out
     file = next(Path(tmp_path).rglob("*.gguf"))
     assert not [name for name in fields(file) if "fim" in name]

@@ -141,20 +141,23 @@ def test_a_file_of_other_weights_is_refused(part, kind, own):
             if part in name:
                 weight.copy_(weight.flip(0))
     model.save_pretrained(own)
-    with pytest.raises(UserError, match=r"continues prompts otherwise than .* less likely .* so it is not kept"):
+    with pytest.raises(
+        UserError,
+        match=r"continues prompts with the GGUF file differently from .* deviations below .* was not kept",
+    ):
         llama_cpp.refuse_another_model(own / "x.gguf", kind, own)
 
 
 def test_a_file_that_splits_otherwise_is_refused_and_nothing_is_kept(own, monkeypatch):
     monkeypatch.setattr(gguf_tokenizer, "pre_tokenizer", lambda folder: "gpt-2")
-    with pytest.raises(UserError, match=r"splits text into other tokens than the tokenizer of .* \(first seen in"):
+    with pytest.raises(UserError, match=r"tokenises text differently from the tokenizer of .* \(for example"):
         merge_lora.main(["--hf_repository", str(own), "--gguf"])
     assert [path.name for path in own.parent.iterdir() if not path.name.startswith(".")] == ["base"]
 
 
 def test_a_file_that_llama_cpp_does_not_load_is_refused(own):
     (own / "x.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(64))
-    with pytest.raises(UserError, match=r"llama.cpp does not load x.gguf, so it is not kept; leave --gguf out"):
+    with pytest.raises(UserError, match=r"llama.cpp does not load x.gguf, so it was not kept; leave --gguf out"):
         llama_cpp.refuse_another_model(own / "x.gguf", "f16", own)
 
 

@@ -117,16 +117,21 @@ def test_a_hub_that_says_nothing_is_given_up_and_asked_again(server: HubServer, 
 # ---------------------------------------------------------------------------------------------- what does not pass
 
 FAILURES = {
-    "no room": (Fault(COMMIT, status=402), "1", "no room left (402", "free some"),
+    "no room": (Fault(COMMIT, status=402), "1", "no storage left (402", "free some"),
     "busy for ever": (
         Fault(CREATE, status=409, body="another conflicting operation is in progress"),
         "1",
         "another operation on tester/kotlin-phi is in progress (409",
         "wait a minute",
     ),
-    "others never stop": (Fault(COMMIT, status=412), "1", "changed by others in the meantime (412", "wait until"),
+    "others never stop": (
+        Fault(COMMIT, status=412),
+        "1",
+        "changed by somebody else in the meantime (412",
+        "wait until",
+    ),
     "limited for long": (Fault(COMMIT, status=429, headers={"Retry-After": "3600"}), "1", "(429", "wait 3600 s"),
-    "down, with xet": (Fault(COMMIT, status=503), "0", "the Hub itself has trouble (503", "status.huggingface.co"),
+    "down, with xet": (Fault(COMMIT, status=503), "0", "the Hub has a problem (503", "status.huggingface.co"),
     "no right, with xet": (
         Fault("xet-write-token", status=403),
         "0",
@@ -166,7 +171,7 @@ def test_a_failure_is_one_sentence_and_loses_nothing(
 def test_a_hub_that_never_says_anything(server: HubServer, folder: Path, tmp_path: Path) -> None:
     server.faults.append(Fault(COMMIT, times=FOREVER, action="stall", seconds=0.5))
     error = error_of(run(server, tmp_path, push(folder), SHORT_TIMEOUT="0.2"))
-    assert f"{server.endpoint} was silent for 0.2 s; check the network" in error
+    assert f"{server.endpoint} did not answer for 0.2 s; check the network" in error
 
 
 def test_a_hub_that_is_not_there(server: HubServer, folder: Path, tmp_path: Path) -> None:
@@ -214,9 +219,9 @@ PREFLIGHTS = {
     "unknown token": (preflight(), {"HF_TOKEN": "hf_no"}, None, "does not accept the token (401"),
     "reader": (preflight(), {"HF_TOKEN": READ_TOKEN}, None, "may not write to tester/kotlin-phi (its role is read)"),
     "foreign namespace": (preflight("google/x"), {}, None, "may not write to google/x (403"),
-    "offline": (preflight(), {"HF_HUB_OFFLINE": "1"}, None, "HF_HUB_OFFLINE forbids it; unset that variable"),
+    "offline": (preflight(), {"HF_HUB_OFFLINE": "1"}, None, "HF_HUB_OFFLINE is set; unset it"),
     "whoami limited": (preflight(), {}, refuse("whoami", status=429), "too many requests (429"),
-    "whoami down": (preflight(), {}, refuse("whoami", status=503), "the Hub itself has trouble (503"),
+    "whoami down": (preflight(), {}, refuse("whoami", status=503), "the Hub has a problem (503"),
     "login page": (preflight(), {}, refuse("whoami", status=200, body="<html>"), "a web page instead of data"),
 }
 
@@ -271,7 +276,7 @@ def test_an_id_that_cannot_be_one(name: str, folder: Path) -> None:
         lambda: publishing_push.check_repository(name, "model"),
         lambda: publishing_push.push_folder(folder, name, "model", message="x"),
     ):
-        with pytest.raises(UserError, match="cannot be a repository on the Hub; write it as owner/name"):
+        with pytest.raises(UserError, match="is not a valid Hub id; write it as owner/name"):
             call()
 
 
@@ -280,7 +285,7 @@ def test_an_id_that_cannot_be_one(name: str, folder: Path) -> None:
 
 def test_nothing_to_push(tmp_path: Path) -> None:
     (tmp_path / "optimizer.pt").write_bytes(b"x")
-    with pytest.raises(UserError, match="holds nothing to push; give the folder that a stage wrote"):
+    with pytest.raises(UserError, match="has nothing to push; give the output folder of a stage"):
         publishing_push.push_folder(tmp_path, REPO, "model", message="x")
 
 

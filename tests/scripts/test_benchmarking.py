@@ -245,7 +245,7 @@ def fails(made, output, words, *flags, model="adapter"):
     [
         (["--dataset", "no/such/data"], "is not a prepared data set"),
         (["--split", "test_overlap"], "no split 'test_overlap'"),
-        (["--max_prompt_tokens", "300"], "reads 256 tokens.*set --max_prompt_tokens to at most 248"),
+        (["--max_prompt_tokens", "300"], "context window of 256 tokens.*set --max_prompt_tokens to at most 248"),
         (["--model_name_or_path", "no/such/base"], "cannot load the tokenizer no/such/base"),
     ],
 )
@@ -283,7 +283,7 @@ def test_an_out_of_memory_error_names_the_flag(made, tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("codefit.generation.batched.generate", out_of_memory)
-    fails(made, tmp_path / "out", "a batch of 200 tokens does not fit into the GPU; halve --tokens_per_batch")
+    fails(made, tmp_path / "out", "a batch of 200 tokens does not fit into GPU memory; halve --tokens_per_batch")
 
 
 def test_rescore_needs_predictions(tmp_path):

@@ -10,7 +10,7 @@ import benchmarking
 from codefit import records
 from codefit.errors import UserError
 from codefit.evaluation import contenders
-from codefit.manifest import MANIFEST, read_manifest
+from codefit.manifest import MANIFEST, ROOT, read_manifest
 from codefit.modeling import hardware
 from tests.support.benchmark import PAIRS, predictions, run, same_files, scores
 
@@ -110,7 +110,7 @@ def test_a_dry_run_of_a_comparison_writes_nothing(finished, several, tmp_path, c
 
 def test_runs_on_different_prompts_are_refused(finished, made, tmp_path):
     run(made, tmp_path / "sampled", "--sample", "5")
-    with pytest.raises(UserError, match=r"not ask the same prompts of heldout \(12 and 5, 5 in both\); run one again"):
+    with pytest.raises(UserError, match=r"not have the same prompts of heldout \(12 and 5, 5 in both\); run one again"):
         compare(finished, tmp_path / "sampled", tmp_path / "out")
     with pytest.raises(UserError, match="holds no finished benchmark; run one with this --output_dir first"):
         compare(finished, tmp_path / "nothing", tmp_path / "out")
@@ -129,8 +129,14 @@ def test_runs_on_different_prompts_are_refused(finished, made, tmp_path):
         (["out/lora", "me/project/lora"], ["out/lora", "me/project"]),
     ],
 )
-def test_labels_of_models_differ(names, labels):
-    assert contenders._labels([contenders._Adapted(name, "adapter", name, None, None, {}) for name in names]) == labels
+def test_labels_of_models_differ(names, labels, made, tmp_path, monkeypatch):
+    for name in names:
+        shutil.copytree(made / "adapter", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    words = ["--hf_repository", *names, "--model_name_or_path", str(ROOT / "data" / "base")]
+    asked = benchmarking.Request.of(benchmarking.build_parser().parse_args(words)).settings
+    _, *adapted = contenders.resolve(asked).models.values()
+    assert [model.label for model in adapted] == labels
 
 
 def test_models_of_different_bases_are_refused(made, tmp_path):
@@ -151,7 +157,7 @@ def test_an_unknown_benchmark_is_named(capsys):
 def test_examples_need_training_data(made, tmp_path):
     records.write_jsonl(tmp_path / "mine.jsonl", PAIRS[:3])
     flags = ["--benchmark", str(tmp_path / "mine.jsonl"), "--dataset", str(tmp_path), "--few_shot", "1"]
-    with pytest.raises(UserError, match=r"--few_shot takes its examples from .*train.jsonl, which is not there"):
+    with pytest.raises(UserError, match=r"--few_shot needs examples from .*train.jsonl, which does not exist"):
         run(made, tmp_path / "out", *flags)
 
 
@@ -159,19 +165,21 @@ def test_a_file_of_pairs_is_a_benchmark(made, tmp_path, capsys):
     records.write_jsonl(tmp_path / "mine.jsonl", PAIRS[:3])
     run(made, tmp_path / "out", "--benchmark", str(tmp_path / "mine.jsonl"), "--dataset", str(tmp_path))
     assert scores(tmp_path / "out")["benchmarks"]["mine"]["title"] == "mine.jsonl"
-    assert "no nearest training item, no check for leaks" in capsys.readouterr().out
+    assert "no look-up baseline and no leak check" in capsys.readouterr().out
 
 
 def test_a_tokenizer_that_loses_text_is_refused(made, tmp_path, monkeypatch):
     from codefit.encoding import Encoder
 
     monkeypatch.setattr(Encoder, "decode", lambda self, ids: "lost")
-    with pytest.raises(UserError, match=r"the references score only .* in edit similarity after the tokenizer"):
+    with pytest.raises(
+        UserError, match=r"the references score only .* in edit similarity, and no model could score more"
+    ):
         run(made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-# ------------------------------------------------------------------------------------------- how the models were asked
+# ------------------------------------------------------------------------------------------- generation settings
 
 
 def test_signatures_and_manifest_say_how_the_models_were_asked(several):
@@ -191,16 +199,16 @@ def test_signatures_and_manifest_say_how_the_models_were_asked(several):
     how = f"|decode:greedy|stop:end|new:8|prompt:40,40,40,120|by:{version}|dtype:float32|device:cpu|flips:0/12"
     rows = scores(several)["benchmarks"]["heldout"]["metrics"]
     assert all(row["signature"].endswith(how) for row in rows)
-    assert f"Asked: `{how[1:]}`" in (several / "report.md").read_text()
-    assert "in different ways" not in (several / "report.md").read_text()
+    assert f"Generation settings: `{how[1:]}`" in (several / "report.md").read_text()
+    assert "different settings" not in (several / "report.md").read_text()
 
 
 def test_different_generation_settings_are_a_finding(finished, made, tmp_path):
     run(made, tmp_path / "longer", "--max_new_tokens", "9")
-    with pytest.raises(UserError, match=r"different ways \(new 8 and new 9\).*add --allow_different"):
+    with pytest.raises(UserError, match=r"different settings \(new 8 and new 9\).*add --allow_different"):
         compare(finished, tmp_path / "longer", tmp_path / "out")
     compare(finished, tmp_path / "longer", tmp_path / "out", "--allow_different")
-    sentence = "The two models were asked in different ways (new 8 and new 9): a part of any difference may come"
+    sentence = "The two models used different settings (new 8 and new 9): a part of any difference may come"
     assert scores(tmp_path / "out")["benchmarks"]["heldout"]["findings"][0].startswith(sentence)
     assert sentence in (tmp_path / "out" / "report.md").read_text()
 

@@ -79,9 +79,13 @@ def test_a_line_is_an_item_and_an_empty_line_too(
     [
         (None, b"a\n", r"cannot read .*answers.txt: No such file or directory; check the path"),
         (b"a\n", None, r"cannot read .*predictions.txt: No such file or directory; check the path"),
-        (b"", b"a\n", r"answers.txt is empty; it needs one item per line"),
-        (b"a\n", b"", r"predictions.txt is empty; it needs one item per line"),
-        (b"a\nb\n", b"a\n\n\n", r"answers.txt has 2 lines and .*predictions.txt has 3; each answer needs one"),
+        (b"", b"a\n", r"answers.txt is empty; give a file with one item per line"),
+        (b"a\n", b"", r"predictions.txt is empty; give a file with one item per line"),
+        (
+            b"a\nb\n",
+            b"a\n\n\n",
+            r"answers.txt has 2 lines and .*predictions.txt has 3; give one prediction per reference",
+        ),
         (b"a\n", b"\xff\xfe\n", r"predictions.txt is not UTF-8 text; save it as UTF-8"),
     ],
 )
@@ -104,8 +108,8 @@ def test_a_folder_is_not_a_text_file(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         (None, "cannot read .*items.jsonl: No such file or directory"),
-        (b"", "items.jsonl has no predictions"),
-        (b"\n\n", "items.jsonl has no predictions"),
+        (b"", "items.jsonl holds no predictions"),
+        (b"\n\n", "items.jsonl holds no predictions"),
         (GOOD.encode() + b"{broken\n", r"items.jsonl:2: not valid JSON"),
         (b"[1]\n", "items.jsonl:1: a JSON object is needed, not list"),
         (b'{"id": "1", "prompt": "", "prediction": "a"}\n', 'items.jsonl:1: the field "reference" of a Prediction'),

@@ -137,10 +137,16 @@ def test_a_suffix_changes_what_is_filled_in(capsys, tiny_base):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--temperature", "0"], "--temperature 0 leaves nothing to draw; leave it out for the greedy completion"),
-        (["--top_p", "0"], "--top_p 0 leaves nothing to draw"),
-        (["--top_k", "5", "--num_beams", "4"], "--top_k draws and --num_beams searches; give one of the two"),
-        (["--num_return_sequences", "3"], "there is one greedy completion, not 3; add --temperature to draw several"),
+        (["--temperature", "0"], "--temperature 0 leaves no token to sample; omit it for greedy decoding"),
+        (["--top_p", "0"], "--top_p 0 leaves no token to sample"),
+        (
+            ["--top_k", "5", "--num_beams", "4"],
+            "--top_k turns on sampling and --num_beams beam search; give only one of them",
+        ),
+        (
+            ["--num_return_sequences", "3"],
+            "greedy decoding gives one completion, not 3; add --temperature to sample several",
+        ),
         (["--num_beams", "2", "--num_return_sequences", "3"], "2 beams give at most as many completions, not 3"),
     ],
 )

@@ -124,7 +124,7 @@ def test_a_disk_without_room_is_one_sentence(adapter, tmp_path, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
         message = (
-            r"the merged model needs 0\.0 GB and the disk has 0\.0 GB left; free some, or name another --output_dir"
+            r"the merged model needs [\d.]+ [kM]B and the disk has 1 kB left; free some space, or name another --output"
         )
         with pytest.raises(UserError, match=message):
             merge_lora.main(words)
@@ -157,7 +157,7 @@ def test_without_its_data_set_the_prompts_are_those_of_the_probe_text(adapter, t
 
 def test_another_model_in_the_way_is_refused(adapter, tmp_path):
     (tmp_path / "merged").mkdir()
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged")])
 
 
@@ -187,7 +187,7 @@ def test_a_folder_that_is_no_adapter_is_one_sentence(tmp_path, files, message):
 
 
 def test_the_adapter_is_not_overwritten_by_its_merge(adapter):
-    with pytest.raises(UserError, match="--output_dir is the adapter itself; name another folder"):
+    with pytest.raises(UserError, match="is read by this run; name another folder for the output"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(adapter), "--overwrite"])
     assert (adapter / "adapter_model.safetensors").is_file()
 
@@ -207,7 +207,7 @@ def test_a_truncated_download_is_one_sentence(tiny_base, adapter, tmp_path, dama
 
 
 def test_a_whole_model_needs_no_merge(tiny_base):
-    with pytest.raises(UserError, match="is a whole model, so there is nothing to merge; benchmark it or serve it"):
+    with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge; use it"):
         merge_lora.main(["--hf_repository", str(tiny_base)])
 
 
@@ -249,10 +249,9 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
     file = tmp_path / "a.py"
     file.write_text("one\ntwo = 2\nthree\n")
     words = ["--hf_repository", "x", "--file", str(file), "--line", "2", "--column", "4"]
-    args = complete.build_parser().parse_args(words)
-    assert complete.read_prompt(args) == ("one\ntwo", None)
-    args.infill = True
-    assert complete.read_prompt(args) == ("one\ntwo", " = 2\nthree\n")
+    source = complete.Request.of(complete.build_parser().parse_args(words)).source
+    assert complete.read_prompt(source) == ("one\ntwo", None)
+    assert complete.read_prompt(dataclasses.replace(source, infill=True)) == ("one\ntwo", " = 2\nthree\n")
 
 
 @pytest.mark.parametrize(
@@ -260,9 +259,9 @@ def test_complete_reads_a_place_in_a_file(tmp_path):
     [
         (["--infill"], "--infill takes the suffix from a file; add --file"),
         (["--file", "absent.py"], "cannot read absent.py as text"),
-        (["--file", str(PROBE_TEXT), "--prompt", "x"], "--file gives the prompt already"),
-        (["--file", str(PROBE_TEXT), "--line", "99999"], "there is no line 99999; choose one"),
-        (["--file", str(PROBE_TEXT), "--line", "4", "--column", "7"], "has no column 7; choose one of its own"),
+        (["--file", str(PROBE_TEXT), "--prompt", "x"], "--file already gives the prompt"),
+        (["--file", str(PROBE_TEXT), "--line", "99999"], "and no line 99999; lower --line"),
+        (["--file", str(PROBE_TEXT), "--line", "4", "--column", "7"], "has no column 7; lower --column"),
     ],
 )
 def test_complete_names_what_is_wrong(flags, message):

@@ -182,7 +182,7 @@ def test_outputs_are_not_replaced_unasked_and_have_a_known_form(tmp_path):
     with pytest.raises(UserError, match=r"--output .*out.csv must end in .jsonl or .parquet"):
         parse(tmp_path / "out.csv", source)
     parse(tmp_path / "out.jsonl", source)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         parse(tmp_path / "out.jsonl", source)
     (tmp_path / "p" / "b.kt").write_bytes(b"val b = 1\n")
     assert len(parse(tmp_path / "out.jsonl", source, "--overwrite")) == 2
@@ -197,14 +197,14 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_sources_of_the_same_name_are_refused(tmp_path):
     sources = [project(tmp_path, name, {"a.kt": KOTLIN}) for name in ("x/src", "y/src")]
-    with pytest.raises(UserError, match="2 sources are called src; rename one"):
+    with pytest.raises(UserError, match="2 sources have the name src; rename one"):
         parse(tmp_path / "out.jsonl", *sources)
 
 
 def test_a_failing_source_leaves_nothing_half_written(tmp_path):
     good = project(tmp_path, "good", {"a.kt": KOTLIN})
     (tmp_path / "broken.zip").write_bytes(b"no zip")
-    with pytest.raises(UserError, match="is damaged or no archive"):
+    with pytest.raises(UserError, match="is damaged or not an archive"):
         parse(tmp_path / "out" / "out.jsonl", good, tmp_path / "broken.zip")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -213,5 +213,5 @@ def test_from_the_shell_a_problem_is_one_line_and_exit_code_1(tmp_path):
     command = [sys.executable, str(SCRIPT), "--repository", "nothing", "--output", str(tmp_path / "out.jsonl")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: nothing is not there; ")
+    assert result.stderr.startswith("error: nothing does not exist; ")
     assert result.stderr.count("\n") == 1

@@ -140,7 +140,7 @@ def test_the_summary_tells_what_happened(source, prepare, capsys):
     assert "rejected because" in printed
     assert "src/much/deeper/Copy.kt" in printed
     assert "natural ends" in printed
-    assert "cuts without a pair: " in printed
+    assert "cut points without a pair: " in printed
     total = 60 + len(EXTRA)
     kept = manifest_of(output)["documents_kept"]
     assert f"wrote {output}: {total} documents in = {kept} kept + {total - kept} rejected" in printed
@@ -153,8 +153,8 @@ def test_a_dry_run_writes_nothing(source, prepare, capsys, tmp_path):
     assert "would build pairs of the task completion, counted with the tokenizer of" in printed
     assert not output.exists()
     prepare("JetBrains/KStack", "--dry_run")
-    assert "JetBrains/KStack: a data set on the Hub" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"none.jsonl is not there; run parse_data.py first"):
+    assert "JetBrains/KStack: a Hub data set" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"none.jsonl does not exist; run parse_data.py first"):
         prepare(tmp_path / "none.jsonl", "--dry_run")
 
 
@@ -187,7 +187,7 @@ def test_neither_stage_imports_torch(source, vocabulary, tmp_path):
 
 def test_outputs_are_not_replaced_unasked_nor_foreign_folders_ever(source, prepare, tmp_path):
     output = prepare(source)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         prepare(source)
     prepare(source, "--overwrite")
     mine = tmp_path / "mine"

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from codefit.errors import UserError
-from codefit.sources.licences import spdx_id
+from codefit.sources.licences import spdx_id, stated_licence
 from codefit.sources.source import unsafe
 from tests.support.sources import parse, read, write
 
@@ -27,12 +27,31 @@ from tests.support.sources import parse, read, write
         ("Mozilla Public License, version 2.0", "MPL-2.0"),
         ("This is free and unencumbered software released into the public domain.", "Unlicense"),
         ('[project]\nlicense = "MIT OR Apache-2.0"\n', "MIT OR Apache-2.0"),
-        ("Classifier: License :: OSI Approved :: Apache Software License", "Apache-2.0"),
         ("All rights reserved.", ""),
     ],
 )
 def test_licences(text, expected):
     assert spdx_id(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("License-Expression: mit or apache-2.0", "MIT OR Apache-2.0"),
+        ("License-Expression: (MIT OR Apache-2.0) AND BSD-3-Clause", "(MIT OR Apache-2.0) AND BSD-3-Clause"),
+        ("Classifier: License :: OSI Approved :: Apache Software License", "Apache-2.0"),
+        ("License-Expression: as you like\nClassifier: License :: OSI Approved :: MIT License", "MIT"),
+        ("License-Expression:\n MIT", "MIT"),
+        ("License-Expression: MIT\nLicense-Expression: ISC", ""),
+        ("Name: a\n\nLicense-Expression: MIT", ""),
+        ("License: as you like", ""),
+        ("\0\ufffd: \x85\n\n:::", ""),
+        ("", ""),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_licences_of_metadata(head, expected, end):
+    assert stated_licence(head.replace("\n", end)) == expected
 
 
 def test_packages_side_by_side_have_no_common_licence(tmp_path):
@@ -118,7 +137,7 @@ def test_unsafe_paths(path, expected):
         ("fatal: Could not read from remote repository.", "cannot be reached; check the address"),
         ("fatal: detected dubious ownership in repository", "belongs to another user; allow it with git config"),
         ("warning: x\nfatal: something new\nhint: y", r"git cannot read place \(something new\); check it"),
-        ("", r"git cannot read place \(it gave no reason\); check it with git itself"),
+        ("", r"git cannot read place \(it gave no reason\); check it with git"),
     ],
 )
 def test_what_git_says_becomes_one_sentence(said, expected, tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ def test_a_git_folder_that_points_to_a_repository_of_the_user_is_refused(form, m
     else:
         committed(folder, {"y.py": b"Y = 1\n"})
         (folder / ".git" / "commondir").write_text(f"{mine}/.git\n")
-    with pytest.raises(UserError, match=r"the .git of .*downloaded points to .*; give that repository itself"):
+    with pytest.raises(UserError, match=r"the .git of .*downloaded points to .*; if you want that repository"):
         read(folder)
 
 
@@ -135,7 +135,9 @@ def test_git_that_ends_early_is_an_error_and_not_a_missing_file(other, tmp_path,
     fake.write_text(f'#!/bin/sh\ncase " $* " in *" cat-file "*) exit 1;; esac\nexec {real} "$@"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(fake.parent), prepend=os.pathsep)
-    with pytest.raises(UserError, match=r"git stopped while it read a.py of .*other; check it with git fsck"):
+    with pytest.raises(
+        UserError, match=r"git stopped while reading a.py of .*other; check the repository with git fsck"
+    ):
         read(other)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,8 +137,12 @@ def test_slices_touch_and_do_not_overlap(server):
     ],
 )
 def test_the_time_of_a_query(server, monkeypatch, created, first, last):
-    now = datetime(2021, 5, 6, 7, 8, 9, tzinfo=UTC)
-    monkeypatch.setattr(github_search, "_now", lambda: now)
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2021, 5, 6, 7, 8, 9, tzinfo=tz)
+
+    monkeypatch.setattr(github_search, "datetime", Then)
     (part,) = github_search.slices(f"a {created} b", print)
     assert str(part) == f"{first}..{last.replace('now', '2021-05-06T07:08:09Z')}"
     assert server.asked == [(f"a b created:{part}", 1)]
@@ -146,8 +151,8 @@ def test_the_time_of_a_query(server, monkeypatch, created, first, last):
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("created:>soon", "created:soon is no date; write it as 2015-01-31"),
-        ("created:>2020-01-02 created:<2019-01-01", "asks for no time at all; check created:"),
+        ("created:>soon", "created:soon is not a date; write it as 2015-01-31"),
+        ("created:>2020-01-02 created:<2019-01-01", "has an empty range of creation dates; check created:"),
     ],
 )
 def test_times_that_are_none(server, query, message):
@@ -173,8 +178,8 @@ def test_a_second_with_too_many_is_said(server, tmp_path):
         ((403, {}, {"message": "You have exceeded a secondary rate limit."}), 60, "limits the rate; waiting 1 min 0 s"),
         ((502, {}, "<html>Bad gateway</html>"), 1, "answered 502; waiting 1 s"),
         ((503, {"Retry-After": 11}, "<html>"), 11, "answered 503; waiting 11 s"),
-        ((200, {}, "<html>A proxy says hello</html>"), 1, "did not answer as the search of GitHub does"),
-        ((200, {}, {"some": "JSON"}), 1, "did not answer as the search of GitHub does"),
+        ((200, {}, "<html>A proxy says hello</html>"), 1, "gave an answer that is not one of GitHub search"),
+        ((200, {}, {"some": "JSON"}), 1, "gave an answer that is not one of GitHub search"),
         ((200, {}, {"total_count": 1, "incomplete_results": True, "items": []}), 1, "gave incomplete results"),
     ],
 )
@@ -240,10 +245,10 @@ def test_a_server_that_is_not_there(waits, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("GITHUB_API_URL", "http://example.invalid", "is not https; a token would travel in the open"),
+        ("GITHUB_API_URL", "http://example.invalid", "is not https and would expose a token"),
         ("GITHUB_API_URL", "file:///etc", "is not https"),
-        ("GITHUB_API_URL", f"https://me:{TOKEN}@example.invalid", "may not hold a user or token"),
-        ("GITHUB_TOKEN", f"{TOKEN}\nX-Evil: 1", "GITHUB_TOKEN holds a line end"),
+        ("GITHUB_API_URL", f"https://me:{TOKEN}@example.invalid", "contains a user or token"),
+        ("GITHUB_TOKEN", f"{TOKEN}\nX-Evil: 1", "GITHUB_TOKEN contains a line end"),
     ],
 )
 def test_settings_that_are_refused(monkeypatch, tmp_path, name, value, message):
@@ -267,7 +272,7 @@ ODD_ANSWERS = [
 @pytest.mark.parametrize("odd", ODD_ANSWERS, ids=lambda odd: str(odd)[:60])
 def test_an_answer_of_other_types_is_one_sentence(server, waits, tmp_path, odd):
     server.moods = [(200, {}, odd)] * 6
-    with pytest.raises(UserError, match="did not answer as the search of GitHub does, 6 times"):
+    with pytest.raises(UserError, match="gave an answer that is not one of GitHub search, 6 times"):
         names("a", tmp_path)
 
 
@@ -313,7 +318,7 @@ def test_a_date_in_retry_after_is_waited_for(server, waits, tmp_path):
 def test_next_pages_without_end_are_one_sentence(server, tmp_path):
     link = {"Link": f'<{server.url}/search/repositories?q=created:2020..2021&per_page=100>; rel="next"'}
     server.moods = [(200, link, {"total_count": 5, "items": [row(1)]})] * 99
-    with pytest.raises(UserError, match="names more pages than a search has, 10"):
+    with pytest.raises(UserError, match="has more pages than the 10 of a search"):
         names("a", tmp_path)
 
 
@@ -394,7 +399,7 @@ def test_found_repositories_are_parsed_and_a_gone_one_is_counted(repositories, s
     manifest = json.loads(outputs.manifest_of(output).read_text())
     assert manifest["github_search"] == {"query": "language:kotlin", "counted": 3, "found": 3}
     assert manifest["files"] == 5 == manifest["documents"] + sum(manifest["rejections"].values())
-    assert "GitHub counts 3 repositories and lists 3" in capsys.readouterr().out
+    assert "GitHub reports 3 repositories and returned 3" in capsys.readouterr().out
     assert sorted(path.name for path in repositories.glob("out.*")) == [
         *("out.jsonl", "out.jsonl.manifest.json", "out.jsonl.rejected.jsonl"),
     ]
@@ -409,9 +414,20 @@ def test_a_dry_run_counts_and_writes_nothing(repositories, capsys):
     assert sorted(repositories.iterdir()) == before
 
 
-def test_https_is_asked_of_repositories_of_a_server_elsewhere(monkeypatch):
+def test_https_is_asked_of_repositories_of_a_server_elsewhere(server, tmp_path, monkeypatch):
+    def through_the_server_here(request, **options):
+        request.full_url = request.full_url.replace("https://github.example", server.url)
+        return to_the_network(request, **options)
+
+    to_the_network = urllib.request.urlopen
+    monkeypatch.setattr(urllib.request, "urlopen", through_the_server_here)
+    monkeypatch.setenv("GITHUB_API_URL", "https://github.example")
+    server.rows = [row(0)]
+    assert names("created:2020-01-01", tmp_path)[0] == ["owner/r0"]
+    (tmp_path / "state").unlink()
+    server.rows = [row(0), row(1, "file:///etc")]
     with pytest.raises(UserError, match="names a repository at file:///etc, which is not https"):
-        github_search._places("https://api.github.com", [{"name": "a/b", "url": "file:///etc", "created_at": ""}])
+        names("created:2020-01-01", tmp_path)
 
 
 def test_a_search_that_is_killed_goes_on_where_it_was(server, tmp_path):

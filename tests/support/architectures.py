@@ -1,4 +1,4 @@
-"""Tiny configurations of many architectures, by whether packed samples stay apart in them."""
+"""Tiny configurations of many architectures, by whether packed samples can attend to each other."""
 
 import transformers
 
@@ -60,8 +60,14 @@ SEE_EACH_OTHER = {
     "falcon": transformers.FalconConfig(**HEADS, alibi=True),
     "gpt_oss": transformers.GptOssConfig(**{**HYBRID, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}),
     "granitemoehybrid": transformers.GraniteMoeHybridConfig(
-        **HYBRID, shared_intermediate_size=48, mamba_n_heads=8, mamba_d_head=8, mamba_d_state=8, mamba_n_groups=1,
-        layer_types=["mamba", "attention"], num_local_experts=0,
+        **HYBRID,
+        shared_intermediate_size=48,
+        mamba_n_heads=8,
+        mamba_d_head=8,
+        mamba_d_state=8,
+        mamba_n_groups=1,
+        layer_types=["mamba", "attention"],
+        num_local_experts=0,
     ),
     "jamba": transformers.JambaConfig(
         **HYBRID, attn_layer_period=2, attn_layer_offset=1, num_experts=2, mamba_d_state=8, expert_layer_offset=1
@@ -69,15 +75,29 @@ SEE_EACH_OTHER = {
     "lfm2": transformers.Lfm2Config(**HYBRID, layer_types=["conv", "full_attention"]),
     "mamba": transformers.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=8),
     "mamba2": transformers.Mamba2Config(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=8, num_heads=8, head_dim=8, n_groups=1,
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=2,
+        state_size=8,
+        num_heads=8,
+        head_dim=8,
+        n_groups=1,
         chunk_size=8,
     ),
     "mpt": transformers.MptConfig(vocab_size=VOCABULARY, d_model=32, n_layers=2, n_heads=4),
     "opt": transformers.OPTConfig(**HEADS, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=128),
     "qwen3_next": transformers.Qwen3NextConfig(
-        **HYBRID, head_dim=8, linear_num_value_heads=4, linear_num_key_heads=2, linear_key_head_dim=8,
-        linear_value_head_dim=8, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=16,
-        shared_expert_intermediate_size=16, layer_types=["linear_attention", "full_attention"],
+        **HYBRID,
+        head_dim=8,
+        linear_num_value_heads=4,
+        linear_num_key_heads=2,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        num_experts=2,
+        num_experts_per_tok=1,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+        layer_types=["linear_attention", "full_attention"],
     ),
     "recurrent_gemma": transformers.RecurrentGemmaConfig(
         **{**WIDE, "num_hidden_layers": 3}, lru_width=32, attention_window_size=32
@@ -86,4 +106,4 @@ SEE_EACH_OTHER = {
         vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32
     ),
     "xglm": transformers.XGLMConfig(vocab_size=VOCABULARY, d_model=32, num_layers=2, attention_heads=4, ffn_dim=48),
-}  # fmt: skip
+}

@@ -1,4 +1,4 @@
-"""A data set and models for a whole benchmark, and what it writes."""
+"""A data set and models for a complete benchmark, and helpers to read its output."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Small models that write something else for every prompt, and what Transformers writes with them."""
+"""Small models that generate different text for every prompt, and what Transformers generates with them."""
 
 import torch
 import transformers
@@ -20,7 +20,7 @@ CONFIGS = {
         **SHAPE, **SIZE, num_key_value_heads=2, sliding_window=12, initializer_range=0.4
     ),
 }
-EOS = [3, 5, 8, 13, 21, 34, 55]  # several, so that a random model stops soon, and rows stop at different times
+EOS = [3, 5, 8, 13, 21, 34, 55]  # many, so that a random model stops soon and rows stop at different times
 NEW = 24
 
 
@@ -30,7 +30,7 @@ def prompts_of(lengths):
 
 
 def reference(model, prompt, eos_ids):
-    """Return what transformers' greedy search writes for one prompt alone."""
+    """Return what Transformers' greedy search generates for a single prompt."""
     ids = torch.tensor([prompt])
     written = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False, eos_token_id=eos_ids or None

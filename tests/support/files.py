@@ -12,3 +12,8 @@ def fill(path: Path, content: str | dict[str, str]) -> Path:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_text(text)
     return path
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Return the texts of all files in a folder, by their paths in it."""
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}

@@ -20,7 +20,7 @@ def prediction(number=0, text=REFERENCE, reason="stop", **changes):
 
 
 def wrong(number):
-    """Return a prediction that is somewhat wrong, without any of the planted defects."""
+    """Return a prediction with a small error and none of the planted defects."""
     return prediction(number, text=f"math.tau + radius{number}\n", scores={"nats": 14.0 + number % 3, "tokens": 9})
 
 
@@ -39,7 +39,7 @@ def compared(base=BASE, adapted=ADAPTED, **options):
 
 
 def attacked():
-    """Return predictions whose every text tries to leave its place."""
+    """Return predictions whose texts all try to inject markup."""
     changes = {"id": ATTACK, "prompt": ATTACK, "prediction": ATTACK, "reference": ATTACK, "path": ATTACK}
     return [dataclasses.replace(prediction(), **changes, suffix=ATTACK)]
 

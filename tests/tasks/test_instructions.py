@@ -193,7 +193,7 @@ def test_a_long_message_is_cut_and_its_template_is_not(tiny_tokenizer):
 
 
 def test_a_model_without_a_chat_template_is_one_sentence(tiny_tokenizer):
-    with pytest.raises(UserError, match="has no chat template; prepare the data with --prompt_format plain, or take"):
+    with pytest.raises(UserError, match="has no chat template; prepare the data with --prompt_format plain, or choose"):
         Encoder(tiny_tokenizer, 64).pair_ids(chat_pair("a"))
 
 
@@ -281,7 +281,7 @@ def test_the_page_of_errors_says_what_is_confused_and_how_long_names_come_out():
     assert rows[rows.index("| real | predicted | times |") + 2] == "| `load` | `read` | 2 |"
     assert "| `a_b_c_d_e_f` | nothing | 1 |" in rows
     assert "| `x\\|y` | `gets` | 1 |" in rows
-    assert page.rstrip().endswith("Whole names that are confused most often:\n\nNone.")
+    assert page.rstrip().endswith("Most frequently confused names:\n\nNone.")
 
 
 LABELS = {role.value: Model(name="", label=role.value, role=role) for role in (Role.BASE, Role.ADAPTED)}

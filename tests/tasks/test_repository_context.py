@@ -195,7 +195,7 @@ def test_verify_reads_the_context(output, capsys):
 
 PLANTED = [
     ("other split", r"is in \w+ and in \w+"),
-    ("other text", r"a prompt holds a text that is not in me/"),
+    ("other text", r"a prompt contains text that is not in me/"),
     ("other length", "begins with more than its context"),
     ("itself", "has its own file as context"),
 ]
@@ -236,7 +236,7 @@ def test_verify_finds_a_context_that_is_not_as_it_says(output, kind, words):
     ("words", "message"),
     [
         (["--task", "infill", "--repository_context", "10"], "--repository_context needs --task completion"),
-        (["--repository_context", "500"], "is a part of --max_prompt_tokens; leave 16 for the prompt"),
+        (["--repository_context", "500"], "counts towards --max_prompt_tokens; leave 16 for the prompt"),
     ],
 )
 def test_wrong_arguments_exit_with_2(words, message, capsys):

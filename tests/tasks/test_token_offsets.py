@@ -71,7 +71,7 @@ def test_a_text_in_pieces_has_the_tokens_of_the_whole(tokenizer, piece, monkeypa
 
 
 def test_a_model_without_a_tokenizer_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"holds no tokenizer.json; give the folder of a model with a fast tokenizer"):
+    with pytest.raises(UserError, match=r"has no tokenizer.json; give a model with a fast tokenizer"):
         load_tokenizer(str(tmp_path))
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match=r"tokenizer.json: the field .model. is missing; get"):

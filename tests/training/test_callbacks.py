@@ -1,4 +1,4 @@
-"""What is seen while training: predictions, the best checkpoint, forgetting, and the log."""
+"""Validation during training: predictions, the best checkpoint, forgetting, and the log."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def log_of(folder):
 
 @pytest.fixture(scope="module")
 def general(prepared, tmp_path_factory):
-    """A data set of other code: the pairs of the first one, reversed."""
+    """A replay data set: the pairs of the small data set, with reversed text."""
     folder = tmp_path_factory.mktemp("general")
     for split in ("train", "validation"):
         pairs = records.read_jsonl(prepared / f"{split}.jsonl", Pair)
@@ -60,7 +60,7 @@ def watched(tiny_base, prepared, general, tmp_path_factory):
     return folder
 
 
-def test_predictions_while_training_are_those_of_the_saved_model(watched, prepared):
+def test_predictions_during_training_are_those_of_the_saved_model(watched, prepared):
     manifest = json.loads((watched / "manifest.json").read_text())
     tokenizer, model = loading.load(str(watched))
     encoder = Encoder(tokenizer, 64)
@@ -83,12 +83,12 @@ def test_predictions_while_training_are_those_of_the_saved_model(watched, prepar
 def test_the_best_checkpoint_is_kept(watched):
     state = json.loads((watched / "trainer_state.json").read_text())
     rows = [row for row in state["log_history"] if "eval_replay_loss" in row and row["step"] > 0]
-    best = min(rows[:3], key=lambda row: row["eval_replay_loss"])  # the fourth is of the model that is kept
+    best = min(rows[:3], key=lambda row: row["eval_replay_loss"])  # the fourth validation is that of the kept model
     assert (state["best_global_step"], state["best_metric"]) == (best["step"], best["eval_replay_loss"])
     assert rows[3]["eval_loss"] == pytest.approx(best["eval_loss"], rel=1e-5)
 
 
-def test_replay_is_in_the_ledger_and_has_its_share(watched):
+def test_replay_is_in_the_ledger_and_has_the_requested_share(watched):
     manifest = json.loads((watched / "manifest.json").read_text())
     ledger = manifest["ledger"]
     assert ledger["read"] == ledger["replay read"] == 60
@@ -105,7 +105,7 @@ def test_the_log_is_json_lines(watched):
     assert [row["step"] for row in log if names <= set(row)][:4] == [0, 2, 4, 6]
 
 
-def test_forgetting_is_said(tiny_base, prepared, general, tmp_path, capsys):
+def test_forgetting_is_printed(tiny_base, prepared, general, tmp_path, capsys):
     words = [*SMALL, "--max_steps", "2", "--replay", str(general), "--replay_ratio", "0", "--eval_predictions", "3"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
     ledger = json.loads((tmp_path / "adapter" / "manifest.json").read_text())["ledger"]
@@ -116,14 +116,14 @@ def test_forgetting_is_said(tiny_base, prepared, general, tmp_path, capsys):
     assert all(len(line) <= 100 for line in printed.splitlines() if "/" not in line)
 
 
-def test_training_stops_when_it_gets_no_better(tiny_base, prepared, tmp_path):
+def test_training_stops_early_without_improvement(tiny_base, prepared, tmp_path):
     words = [*SMALL, "--max_steps", "40", "--eval_steps", "1", "--eval_predictions", "4", "--learning_rate", "1e-9"]
     words += ["--early_stopping_patience", "2", "--metric_for_best_model", "edit_similarity"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
     assert json.loads((tmp_path / "adapter" / "manifest.json").read_text())["steps"] == 3
 
 
-def test_a_replay_data_set_without_rows_is_one_sentence(tiny_base, prepared, tmp_path):
+def test_a_replay_data_set_without_rows_is_refused(tiny_base, prepared, tmp_path):
     (tmp_path / "empty").mkdir()
     for split in ("train", "validation"):
         (tmp_path / "empty" / f"{split}.jsonl").write_text("")
@@ -139,7 +139,7 @@ def test_a_line_of_the_log_fits_the_terminal():
     assert " ".join(" ".join(lines).split()).startswith("step 12: loss 1.2346, gradient norm 1.235, learning rate")
 
 
-def test_predictions_while_training_end_where_those_of_the_benchmark_do(prepared):
+def test_predictions_during_training_end_where_those_of_the_benchmark_end(prepared):
     tokenizer, model = loading.load("data/base")
     encoder = Encoder(tokenizer, 64)
     pairs = list(records.read_jsonl(prepared / "test.jsonl", Pair))[:4]
@@ -164,7 +164,7 @@ def test_tensorboard_shows_the_losses_of_the_log(tiny_base, prepared, tmp_path, 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
     words = [*SMALL, "--max_steps", "3", "--eval_steps", "3", "--eval_predictions", "0", "--report_to", "tensorboard"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
-    assert len(list((tmp_path / "events").rglob("events.*"))) == 1, "the last validation opens no run of its own"
+    assert len(list((tmp_path / "events").rglob("events.*"))) == 1, "the last validation does not start a second run"
     events = EventAccumulator(str(tmp_path / "events")).Reload()
     log = log_of(tmp_path / "adapter")
     for shown, logged in (("train/loss", "loss"), ("train/grad_norm", "grad_norm"), ("eval/loss", "eval_loss")):
@@ -172,8 +172,8 @@ def test_tensorboard_shows_the_losses_of_the_log(tiny_base, prepared, tmp_path, 
         assert {event.step: event.value for event in events.Scalars(shown)} == pytest.approx(wanted, rel=1e-5)
 
 
-def test_a_training_reports_to_nobody_and_calls_nobody(tiny_base, prepared, tmp_path, monkeypatch):
-    """Whatever is installed and whoever is logged in; the Hub may be asked here, and is not."""
+def test_training_sends_no_reports_and_makes_no_network_calls(tiny_base, prepared, tmp_path, monkeypatch):
+    """With any tracker installed and any login; no request is made even to the Hub."""
     called, trainers = [], []
     for place, name in ((socket, "create_connection"), (socket, "getaddrinfo"), (socket.socket, "connect")):
         monkeypatch.setattr(place, name, lambda *address, **more: called.append(address))

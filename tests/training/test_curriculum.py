@@ -1,4 +1,4 @@
-"""Curricula: what is difficult, who is seen when and how often, and a run that is stopped in the middle of one."""
+"""Curricula: measures of difficulty, the order of rows, and a run that is stopped in the middle of one."""
 
 import collections
 import json
@@ -25,14 +25,14 @@ def rows(*texts):
 # ---------------------------------------------------------------------------------------------- difficulty
 
 
-def test_rarity_is_the_mean_surprise_of_the_unigram():
+def test_rarity_is_the_mean_unigram_surprisal():
     # eight letters: a six times, b and c once
     assert curriculum.rarities(rows("aaaa", "ab", "ac", "")) == pytest.approx(
         [math.log(8 / 6), (math.log(8 / 6) + math.log(8)) / 2, (math.log(8 / 6) + math.log(8)) / 2, 0.0]
     )
 
 
-def test_entropy_is_that_of_the_document_alone():
+def test_entropy_is_computed_per_document():
     assert curriculum.entropies(rows("aaaa", "abab", "abcd", "aaab", "")) == pytest.approx(
         [0.0, 1.0, 2.0, -0.25 * math.log2(0.25) - 0.75 * math.log2(0.75), 0.0]
     )
@@ -42,8 +42,8 @@ def test_length_is_in_tokens():
     assert curriculum.lengths(rows("aaaa", "ab", "")) == [4.0, 2.0, 0.0]
 
 
-def test_loss_is_the_bits_per_byte_of_a_finished_model(tiny_base):
-    texts = ["def f(x):\n    return x\n", "", "import os\n" * 400]  # the last one longer than the context
+def test_loss_is_the_bits_per_byte_under_a_trained_model(tiny_base):
+    texts = ["def f(x):\n    return x\n", "", "import os\n" * 400]  # the last one is longer than the context window
     pairs = [Pair(str(at), "document", "", text) for at, text in enumerate(texts)]
     found = curriculum.losses(pairs, str(tiny_base))
     tokenizer, model = loading.load(str(tiny_base))
@@ -152,7 +152,7 @@ def command(documents, output, *more):
 
 
 @pytest.mark.parametrize("kind", scratch_flags.CURRICULA)
-def test_a_stopped_run_goes_on_where_it_was_in_the_curriculum(documents, tmp_path, monkeypatch, kind):
+def test_a_resumed_run_continues_the_curriculum_where_it_stopped(documents, tmp_path, monkeypatch, kind):
     flags = ["--curriculum", kind, "--curriculum_by", "entropy"]
     seen = []
     step = trainer.CodeTrainer.training_step
@@ -181,7 +181,7 @@ def test_a_stopped_run_goes_on_where_it_was_in_the_curriculum(documents, tmp_pat
     assert one == two
 
 
-def test_sequential_and_reversed_runs_begin_at_the_two_ends(documents, tmp_path, monkeypatch):
+def test_sequential_and_reversed_runs_start_at_opposite_ends(documents, tmp_path, monkeypatch):
     first = {}
     step = trainer.CodeTrainer.training_step
 
@@ -203,12 +203,12 @@ def test_sequential_and_reversed_runs_begin_at_the_two_ends(documents, tmp_path,
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--curriculum_by", "loss"], "--curriculum_by loss needs a model that gives the loss; name one"),
-        (["--curriculum_model", "x"], "--curriculum_model serves --curriculum with --curriculum_by loss"),
+        (["--curriculum_by", "loss"], "--curriculum_by loss needs a model to compute the loss with; name one"),
+        (["--curriculum_model", "x"], "--curriculum_model is used only by --curriculum with --curriculum_by loss"),
         (["--curriculum_by", "loss", "--curriculum_model", "no/where"], "no/where"),
     ],
 )
-def test_a_curriculum_without_its_means_is_one_sentence(documents, tmp_path, flags, message):
+def test_contradictory_curriculum_flags_are_refused(documents, tmp_path, flags, message):
     with pytest.raises(UserError, match=message):
         train.main(command(documents, tmp_path / "model", "--curriculum", "hybrid", *flags))
 

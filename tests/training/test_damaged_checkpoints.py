@@ -1,4 +1,4 @@
-"""A damaged record or checkpoint of a stopped run: an older checkpoint, a new beginning, or one sentence."""
+"""A damaged record or checkpoint of a stopped run: an older checkpoint is used, or the error says what to do."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def stopped(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["complete.json", "trainer_state.json"])
-def test_a_damaged_checkpoint_gives_way_to_an_older_one(stopped, file, capsys):
+def test_a_damaged_checkpoint_is_skipped_for_an_older_one(stopped, file, capsys):
     damaged = stopped / "checkpoint-2" / file
     content = damaged.read_bytes()
     found = set()
@@ -41,13 +41,13 @@ def test_a_damaged_checkpoint_gives_way_to_an_older_one(stopped, file, capsys):
     assert run_folder.last(stopped).name == "checkpoint-2"
 
 
-def test_a_state_of_the_wrong_types_is_damage_even_at_the_same_size(stopped):
+def test_a_trainer_state_with_wrong_types_counts_as_damaged(stopped):
     damaged = stopped / "checkpoint-2" / "trainer_state.json"
     damaged.write_bytes(damaged.read_bytes().replace(b'"global_step": 2', b'"global_step":""'))
     assert run_folder.damage(stopped / "checkpoint-2") == "trainer_state.json is damaged"
 
 
-def test_a_damaged_record_of_arguments_is_one_sentence(tmp_path):
+def test_a_damaged_record_of_arguments_is_refused(tmp_path):
     record = tmp_path / run_folder.RECORD
     content = b'{"seed": "0", "dataset": "data", "learning_rate": "0.001"}'
     refused = 0

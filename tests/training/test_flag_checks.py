@@ -1,4 +1,4 @@
-"""Bad configurations of a training: each is answered by one sentence that says what to do."""
+"""Wrong and contradictory flags of train.py: each gives a one-sentence error that says what to do."""
 
 import importlib.util
 import json
@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import train
+from codefit import private_apis
 from codefit.errors import UserError
 from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.training import estimate, trainer
@@ -45,38 +46,44 @@ WRONG_ARGUMENTS = [
 ]
 
 CONTRADICTIONS = [
-    ("--from_scratch --full_finetuning", "trains every weight already; leave out --full_finetuning"),
+    ("--from_scratch --full_finetuning", "already trains all weights; leave out --full_finetuning"),
     (
         "--from_scratch --load_in_4bit",
         "weights in 4 bits cannot be trained; leave out --load_in_4bit or",
     ),
     ("--full_finetuning --load_in_4bit", "cannot be trained; leave out --load_in_4bit or --full_finetuning"),
-    ("--full_finetuning --lora_r 4", "--lora_r belongs to an adapter, and --full_finetuning trains none"),
-    ("--from_scratch --use_dora", "--use_dora belongs to an adapter, and --from_scratch trains none"),
-    ("--vocab_size 400", "--vocab_size shapes a new model; add --from_scratch, or leave it out"),
-    ("--from_scratch --replay data/other", "a model from scratch knows nothing; leave it out"),
+    ("--full_finetuning --lora_r 4", "--lora_r is for adapters, and --full_finetuning does not train one"),
+    ("--from_scratch --use_dora", "--use_dora is for adapters, and --from_scratch does not train one"),
+    ("--vocab_size 400", "--vocab_size is for a model from scratch; add --from_scratch, or leave it out"),
+    ("--from_scratch --replay data/other", "--from_scratch has no base; leave it out"),
     ("--from_scratch --eval_predictions 4", "no prompts to complete; leave out --eval_predictions"),
-    ("--init_lora_weights pissa --load_in_4bit", "takes a part out of the base, .*; use loftq, or leave out"),
-    ("--init_lora_weights olora --use_dora", "--use_dora cannot begin with olora; leave out one of them"),
-    ("--init_lora_weights loftq --no-load_in_4bit", "makes up for 4 bits; leave out --no-load_in_4bit"),
-    ("--init_lora_weights loftq --use_dora", "--use_dora cannot begin with loftq; leave out one of them"),
-    ("--lora_target_modules all-linear q_proj", "all-linear means all of them; leave out the other names"),
+    ("--init_lora_weights pissa --load_in_4bit", "changes the base's weights, .*; use loftq, or leave out"),
+    (
+        "--init_lora_weights olora --use_dora",
+        "--use_dora does not work with --init_lora_weights olora; leave out one of them",
+    ),
+    ("--init_lora_weights loftq --no-load_in_4bit", "needs a base in 4 bits; leave out --no-load_in_4bit"),
+    (
+        "--init_lora_weights loftq --use_dora",
+        "--use_dora does not work with --init_lora_weights loftq; leave out one of them",
+    ),
+    ("--lora_target_modules all-linear q_proj", "all-linear already names all of them; leave out the other names"),
     ("--lora_target_modules nothing", "choose among the linear layers"),
-    ("--max_steps 5 --num_train_epochs 2", "both say how long; leave out one of them"),
-    ("--max_steps 5 --warmup_steps 5", "the warm-up of 5 steps ends behind --max_steps 5; lower it"),
+    ("--max_steps 5 --num_train_epochs 2", "both set the length of the run; leave out one of them"),
+    ("--max_steps 5 --warmup_steps 5", "the warm-up of 5 steps is not shorter than --max_steps 5; lower --warmup"),
     (
         "--max_prompt_tokens 512 --max_length 512",
         "no room for a completion in --max_length 512; lower the first",
     ),
     ("--max_prompt_tokens 16 --max_length 24", "rows would be dropped .*; raise --max_length or lower"),
-    ("--max_length 4096", "holds 512 tokens, fewer than --max_length 4096; lower it"),
-    ("--lr_scheduler_type warmup_stable_decay", "needs to know its length; add --max_steps"),
+    ("--max_length 4096", "the model's context window has 512 tokens, fewer than --max_length 4096; lower it"),
+    ("--lr_scheduler_type warmup_stable_decay", "warmup_stable_decay needs a known number of steps; add --max_steps"),
     ("--metric_for_best_model edit_similarity --eval_predictions 0", "needs predictions; set --eval_predictions"),
     ("--metric_for_best_model replay_loss", "needs --replay; name a data set, or choose loss"),
-    ("--metric_for_best_model accuracy", "decides nothing by itself; add --load_best_model_at_end or"),
+    ("--metric_for_best_model accuracy", "has no effect by itself; add --load_best_model_at_end or"),
     ("--load_best_model_at_end --save_steps 7", "make --save_steps 7 a multiple of --eval_steps 50, or leave it out"),
     ("--replay_ratio 0.2", "needs a data set to mix in; name it with --replay"),
-    ("--report_to none tensorboard", "--report_to none means nowhere; leave out the other names"),
+    ("--report_to none tensorboard", "--report_to none turns reports off; leave it or the other names out"),
     ("--report_to trackio", "needs a package that is not installed; run: pip install trackio"),
     ("--dataset no/where/at/all", "is not a prepared data set"),
     ("--replay no/where/at/all", "is not a prepared data set"),
@@ -84,7 +91,7 @@ CONTRADICTIONS = [
     ("--from_scratch", "holds pairs, not whole documents; prepare it with --task document"),
     ("--from_scratch --hidden_size 32 --num_attention_heads 5", "does not give 5 heads"),
     ("--from_scratch --max_length 9", "is too short for a model from scratch; give 32 or more"),
-    ("--hf_repository not/a/repository", "cannot be a repository on the Hub; write it as owner/name"),
+    ("--hf_repository not/a/repository", "is not a valid Hub id; write it as owner/name"),
     ("--revision main", "has no revisions; leave out --revision"),
 ]
 
@@ -107,13 +114,13 @@ def sentence_of(words):
 
 
 @pytest.mark.parametrize(("flags", "message"), CONTRADICTIONS)
-def test_a_contradiction_is_one_sentence(tiny_base, prepared, tmp_path, monkeypatch, flags, message):
+def test_contradictory_flags_are_refused(tiny_base, prepared, tmp_path, monkeypatch, flags, message):
     look = importlib.util.find_spec
     missing = {"trackio": None}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: missing.get(name, name) and look(name, *more))
     given = flags.split()
     words = command(tiny_base, prepared, tmp_path / "adapter")
-    for name in ("--max_length", "--max_prompt_tokens"):  # of the small command, where the case says nothing
+    for name in ("--max_length", "--max_prompt_tokens"):  # the small command's values are dropped
         if "--from_scratch" in given and name not in given:
             at = words.index(name)
             words = words[:at] + words[at + 2 :]
@@ -148,10 +155,10 @@ PLACES = {
     "documents": (lambda tmp, data: ["--dataset", documents(tmp / "d", data)], "holds whole documents, not pairs"),
     "no training rows": (lambda tmp, data: ["--dataset", emptied(tmp / "d", data, "train")], "has no usable rows"),
     "no validation": (lambda tmp, data: ["--dataset", emptied(tmp / "d", data, "validation")], "has no usable rows"),
-    "replay is the data": (lambda tmp, data: ["--replay", data], "--replay is the data set of the training itself"),
+    "replay is the data": (lambda tmp, data: ["--replay", data], "--replay is the training data set itself"),
     "output is the base": (
         lambda tmp, data: ["--model_name_or_path", adapter(tmp / "a"), "--output_dir", tmp / "a", "--overwrite"],
-        "--output_dir is the base model itself; name another folder",
+        "a is read by this run; name another folder for the output",
     ),
     "base is an adapter": (
         lambda tmp, data: ["--model_name_or_path", adapter(tmp / "a")],
@@ -161,7 +168,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-def test_a_place_that_cannot_be_used_is_one_sentence(tiny_base, prepared, tmp_path, case):
+def test_unusable_paths_are_refused(tiny_base, prepared, tmp_path, case):
     make, message = PLACES[case]
     words = [str(word) for word in make(tmp_path, prepared)]
     assert message in sentence_of(command(tiny_base, prepared, tmp_path / "adapter", *words))
@@ -170,26 +177,19 @@ def test_a_place_that_cannot_be_used_is_one_sentence(tiny_base, prepared, tmp_pa
 def test_a_full_disk_is_found_before_the_first_step(tiny_base, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(estimate, "free_bytes", lambda output: 1000)
     text = sentence_of(command(tiny_base, prepared, tmp_path / "adapter"))
-    assert "has 1 kB free, and checkpoints and result need" in text
-    assert "make room, or choose another --output_dir." in text
+    assert "has 1 kB free, but checkpoints and result need" in text
+    assert "free some space, or choose another --output_dir." in text
 
 
-def test_at_least_fifty_are_known():
+def test_at_least_fifty_cases_are_covered():
     assert len(WRONG_ARGUMENTS) + len(CONTRADICTIONS) + len(PLACES) >= 50
 
 
 # ---------------------------------------------------------------------------------------------- what is foreseen
 
 
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (999_600, "1 MB"), (5.31e9, "5.31 GB"), (2e15, "2e+03 TB")]
-)
-def test_bytes_as_people_say_them(count, text):
-    assert estimate.size(count) == text
-
-
 class Tensors(TorchDispatchMode):
-    """Counts the bytes of the tensors that are made within it and still alive, and the most there ever were."""
+    """Counts the bytes of live tensors created within it, and their peak."""
 
     def __init__(self):
         super().__init__()
@@ -201,12 +201,12 @@ class Tensors(TorchDispatchMode):
         return result
 
     def count(self, tensor):
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.known:
-            self.known.add(storage._cdata)
+        storage, number = tensor.untyped_storage(), private_apis.storage_number(tensor)
+        if number not in self.known:
+            self.known.add(number)
             self.alive += storage.nbytes()
             self.peak = max(self.peak, self.alive)
-            weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+            weakref.finalize(storage, self.forget, number, storage.nbytes())
 
     def forget(self, key, size):
         self.known.discard(key)
@@ -214,8 +214,8 @@ class Tensors(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("flags", [[], ["--full_finetuning"], ["--per_device_train_batch_size", "6"]])
-def test_the_memory_that_is_foreseen_is_that_of_a_step(tiny_base, prepared, tmp_path, monkeypatch, capsys, flags):
-    """In tensors, which can be counted: of the activations and logits of a batch, and of the gradients."""
+def test_the_estimated_memory_is_that_of_a_step(tiny_base, prepared, tmp_path, monkeypatch, capsys, flags):
+    """Measured in tensor bytes: activations and logits of a batch, and gradients."""
     real, peaks, foreseen = trainer.Trainer.training_step, [], []
 
     def step(self, model, inputs, *rest):
@@ -233,7 +233,7 @@ def test_the_memory_that_is_foreseen_is_that_of_a_step(tiny_base, prepared, tmp_
     assert max(peaks) == pytest.approx(foreseen[0]["activations"] + foreseen[0]["logits"], rel=0.3)
 
 
-def test_a_dry_run_foresees_and_names_the_source_of_every_setting(tiny_base, prepared, tmp_path, capsys):
+def test_a_dry_run_prints_estimates_and_the_source_of_every_setting(tiny_base, prepared, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(prepared, data)
     (data / "manifest.json").write_text('{"arguments": {"max_prompt_tokens": 100}}')

@@ -18,7 +18,7 @@ from tests.support.training import command
 BATCH = ["--max_length", "256", "--max_prompt_tokens", "64", "--max_steps", "3", "--eval_steps", "2"]
 BATCH += ["--eval_predictions", "3", "--per_device_train_batch_size"]
 NARROW = hardware.compute_dtype() != torch.float32
-ROUNDING = 5e-3 if NARROW else 1e-3  # batches of another shape are added up in another order
+ROUNDING = 5e-3 if NARROW else 1e-3  # other batch shapes change the order of summation
 KINDS = {"adapter": [], "whole": ["--full_finetuning"]}
 
 
@@ -48,14 +48,14 @@ def assert_same_losses(one, both):
 
 @pytest.fixture(scope="module")
 def alone(tiny_base, prepared, tmp_path_factory):
-    """A folder with what one process trained, one of each kind."""
+    """A folder with the results of a single process, one of each kind."""
     folder = tmp_path_factory.mktemp("alone")
     for kind, words in KINDS.items():
         train.main(command(tiny_base, prepared, folder / kind, *BATCH, "2", *words))
     return folder
 
 
-def test_two_processes_have_the_losses_of_one(alone, tiny_base, prepared, tmp_path):
+def test_two_processes_have_the_same_losses_as_one(alone, tiny_base, prepared, tmp_path):
     both = tmp_path / "both"
     done = launch(train.__file__, command(tiny_base, prepared, both, *BATCH, "1"))
     assert done.returncode == 0, done.stderr[-2000:]
@@ -63,7 +63,7 @@ def test_two_processes_have_the_losses_of_one(alone, tiny_base, prepared, tmp_pa
     assert_same_losses(alone / "adapter", both)
 
 
-def test_sharded_weights_have_the_losses_of_whole_ones_and_are_saved_whole(alone, tiny_base, prepared, tmp_path):
+def test_sharded_training_has_the_same_losses_and_saves_full_weights(alone, tiny_base, prepared, tmp_path):
     adapter, whole = (
         command(tiny_base, prepared, tmp_path / kind, *BATCH, "1", *words) for kind, words in KINDS.items()
     )
@@ -75,7 +75,7 @@ def test_sharded_weights_have_the_losses_of_whole_ones_and_are_saved_whole(alone
         one, both = (load_file(folder / kind / file) for folder in (alone, tmp_path))
         assert set(one) == set(both)
         for name, weight in one.items():
-            # Adam takes a whole step by the sign of a gradient, however small: rounding turns a few of them round
+            # Adam's first steps depend on the sign of a gradient, however small; rounding flips a few signs
             near = torch.isclose(both[name], weight, rtol=1e-3, atol=1e-3).float().mean()
             assert near > 0.95 if NARROW else near == 1
 
@@ -83,11 +83,11 @@ def test_sharded_weights_have_the_losses_of_whole_ones_and_are_saved_whole(alone
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--from_scratch"], "trained by Muon, which needs whole matrices, and FSDP shards them; start without"),
-        (["--init_lora_weights", "olora"], "olora cannot be stored from weights that FSDP shards; leave it out"),
+        (["--from_scratch"], "trained with Muon, which needs whole matrices, but FSDP shards them; start without"),
+        (["--init_lora_weights", "olora"], "olora cannot be saved from weights that FSDP shards; leave it out"),
     ],
 )
-def test_what_cannot_be_sharded_is_one_sentence(tiny_base, prepared, tmp_path, monkeypatch, flags, message):
+def test_what_cannot_be_sharded_is_refused(tiny_base, prepared, tmp_path, monkeypatch, flags, message):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(UserError, match=message):
         train.main(command(tiny_base, prepared, tmp_path / "out", *flags))

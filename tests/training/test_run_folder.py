@@ -1,4 +1,4 @@
-"""A run that was stopped, killed or ran out of memory goes on from where it was, to the same weights."""
+"""A run that was stopped, killed or ran out of memory continues to the same weights."""
 
 import json
 import os
@@ -40,13 +40,13 @@ def make_checkpoint(folder, step):
         (lambda folder: (folder / "weights").write_text("w" * 400), "weights is damaged"),
         (lambda folder: (folder / "weights").write_text("w" * 999 + "x"), "weights is damaged"),
         (lambda folder: (folder / "optimizer.pt").unlink(), "optimizer.pt is missing"),
-        (lambda folder: (folder / run_folder.SEAL).unlink(), "it was not written to its end"),
-        (lambda folder: (folder / run_folder.SEAL).write_text('{"wei'), "it was not written to its end"),
-        (lambda folder: (folder / run_folder.SEAL).write_text("[1]"), "it was not written to its end"),
-        (lambda folder: (folder / run_folder.SEAL).write_bytes(b"\xff"), "it was not written to its end"),
+        (lambda folder: (folder / run_folder.SEAL).unlink(), "it was not completely written"),
+        (lambda folder: (folder / run_folder.SEAL).write_text('{"wei'), "it was not completely written"),
+        (lambda folder: (folder / run_folder.SEAL).write_text("[1]"), "it was not completely written"),
+        (lambda folder: (folder / run_folder.SEAL).write_bytes(b"\xff"), "it was not completely written"),
     ],
 )
-def test_a_torn_checkpoint_is_skipped_with_a_word(tmp_path, capsys, tear, word):
+def test_an_incomplete_checkpoint_is_skipped_with_a_note(tmp_path, capsys, tear, word):
     whole, torn = make_checkpoint(tmp_path, 3), make_checkpoint(tmp_path, 12)
     assert run_folder.last(tmp_path) == torn
     tear(torn)
@@ -90,7 +90,7 @@ def whole_run(tiny_base, prepared, tmp_path_factory):
 
 
 def test_a_killed_run_continues_to_the_same_weights(whole_run, tiny_base, prepared, tmp_path, capsys):
-    """Optimizer, random numbers, the order of rows, the best metric and the patience that is left."""
+    """This covers optimizer, random numbers, row order, the best metric and the remaining patience."""
     killed = tmp_path / "killed"
     words = command(tiny_base, prepared, killed, *PACE, *WATCHED)
     process = start(words, outputs.partial(killed) / "checkpoint-4" / run_folder.SEAL)
@@ -117,7 +117,9 @@ def test_a_killed_run_continues_to_the_same_weights(whole_run, tiny_base, prepar
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base, prepared, tmp_path, number):
+def test_a_signal_saves_a_checkpoint_and_the_error_says_how_to_continue(
+    whole_run, tiny_base, prepared, tmp_path, number
+):
     stopped = tmp_path / "stopped"
     words = command(tiny_base, prepared, stopped, *PACE, *WATCHED)
     process = start(words, outputs.partial(stopped) / "log.jsonl")
@@ -125,7 +127,7 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base,
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     said = re.findall(
-        r"^error: stopped at step (\d+) of 8, all of them saved; continue with: python .*train.py --", err, re.M
+        r"^error: stopped after step (\d+) of 8, with a checkpoint; continue with: python .*train.py --", err, re.M
     )
     assert len(said) == 1
     assert "Traceback" not in err
@@ -135,8 +137,8 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(whole_run, tiny_base,
     assert weights(stopped) == weights(whole_run)
 
 
-def test_what_a_process_was_told_to_ignore_does_not_stop_it(tiny_base, prepared, tmp_path, monkeypatch):
-    """As nohup does with a closed terminal."""
+def test_ignored_signals_do_not_stop_a_run(tiny_base, prepared, tmp_path, monkeypatch):
+    """nohup ignores SIGHUP."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     class HangUp(transformers.TrainerCallback):
@@ -144,8 +146,10 @@ def test_what_a_process_was_told_to_ignore_does_not_stop_it(tiny_base, prepared,
             os.kill(os.getpid(), signal.SIGHUP)
 
     try:
-        train.main(command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "2", "--eval_predictions", "0"),
-                   [HangUp()])  # fmt: skip
+        train.main(
+            command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "2", "--eval_predictions", "0"),
+            [HangUp()],
+        )
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (tmp_path / "adapter" / "manifest.json").is_file()
@@ -155,7 +159,7 @@ def test_what_a_process_was_told_to_ignore_does_not_stop_it(tiny_base, prepared,
 
 
 class Killed(BaseException):
-    """Ends a run where it stands: nothing catches it, nothing is tidied."""
+    """Ends a run at once: nothing catches it, nothing is cleaned up."""
 
 
 class KillAt(transformers.TrainerCallback):
@@ -165,6 +169,13 @@ class KillAt(transformers.TrainerCallback):
     def on_step_begin(self, args, state, control, **more):
         if state.global_step == self.step:
             raise Killed
+
+
+class KillAfterTheLastStep(transformers.TrainerCallback):
+    """Its checkpoint is saved then, and the result is not."""
+
+    def on_train_end(self, args, state, control, **more):
+        raise Killed
 
 
 # What may differ: times, and the memory of the process.
@@ -185,7 +196,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_run_leaves_the_files_of_an_uninterrupted_one(kind, tiny_base, prepared, documents, tmp_path):
+def test_a_resumed_run_writes_the_same_files_as_an_uninterrupted_one(kind, tiny_base, prepared, documents, tmp_path):
     """Every file, byte by byte: weights, tokenizer, log, state, plot, manifest."""
     output = tmp_path / "made"
     words = command(tiny_base, documents if kind == "scratch" else prepared, output, *SAME, *KINDS[kind])
@@ -196,15 +207,29 @@ def test_a_resumed_run_leaves_the_files_of_an_uninterrupted_one(kind, tiny_base,
     train.main(words)
     whole = files(output)
     shutil.rmtree(output)
-    for step in (2, 4, 7):
+    for killer in (KillAt(2), KillAt(4), KillAt(7), KillAfterTheLastStep()):
         with pytest.raises(Killed):
-            train.main(words, [KillAt(step)])
+            train.main(words, [killer])
         assert not output.exists()
     train.main(words)
     assert {path.name for path in tmp_path.iterdir()} <= {"made", "made.lock"}
     resumed = files(output)
     assert resumed.keys() == whole.keys() >= {"manifest.json", "log.jsonl", "loss.png", "trainer_state.json"}
     assert [name for name in whole if whole[name] != resumed[name]] == []
+
+
+def test_a_run_that_stopped_early_takes_no_more_steps_when_it_is_continued(tiny_base, prepared, tmp_path):
+    output = tmp_path / "adapter"
+    patient = ["--metric_for_best_model", "accuracy", "--early_stopping_patience", "1", "--learning_rate", "1e-12"]
+    words = command(tiny_base, prepared, output, *SAME, *patient, "--eval_steps", "2", "--save_steps", "2")
+    train.main(words)
+    whole = files(output)
+    shutil.rmtree(output)
+    with pytest.raises(Killed):
+        train.main(words, [KillAfterTheLastStep()])
+    train.main(words)
+    assert json.loads((output / "trainer_state.json").read_text())["global_step"] == 4
+    assert files(output) == whole
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +244,7 @@ def documents(prepared, tmp_path_factory):
     return folder
 
 
-def test_checkpoints_are_made_by_time_too(tiny_base, prepared, tmp_path):
+def test_checkpoints_are_also_saved_by_time(tiny_base, prepared, tmp_path):
     words = command(tiny_base, prepared, tmp_path / "adapter", "--max_steps", "4", "--eval_predictions", "0")
     with pytest.raises(Killed):
         train.main([*words, "--save_minutes", "0"], [KillAt(2)])
@@ -244,7 +269,7 @@ def test_two_runs_do_not_share_an_output(tiny_base, prepared, tmp_path):
 
 
 def test_an_output_that_was_finished_meanwhile_is_not_replaced(tiny_base, prepared, tmp_path, monkeypatch):
-    """Existence is asked again under the lock."""
+    """Existence is checked again under the lock."""
     output = tmp_path / "adapter"
     words = command(tiny_base, prepared, output, "--max_steps", "2", "--eval_predictions", "0")
     alone = outputs.alone
@@ -256,13 +281,13 @@ def test_an_output_that_was_finished_meanwhile_is_not_replaced(tiny_base, prepar
         return alone(path)
 
     monkeypatch.setattr(outputs, "alone", after_another_run)
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         train.main(words)
     assert [path.name for path in output.iterdir()] == ["manifest.json"]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'{"seed": 0}'])
-def test_an_unreadable_record_is_one_sentence_and_can_be_overwritten(tiny_base, prepared, tmp_path, text):
+def test_an_unreadable_record_is_refused_and_can_be_overwritten(tiny_base, prepared, tmp_path, text):
     work = tmp_path / "work"
     make_checkpoint(work, 3)
     (work / run_folder.RECORD).write_bytes(text)
@@ -298,18 +323,18 @@ BATCH += ["--eval_predictions", "0"]
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_out_of_memory_goes_on_with_the_same_effective_batch(tiny_base, prepared, tmp_path, monkeypatch, capsys, error):
+def test_out_of_memory_continues_with_the_same_effective_batch(
+    tiny_base, prepared, tmp_path, monkeypatch, capsys, error
+):
     for name in ("whole", "rescued"):
         if name == "rescued":
             made = out_of_memory_at(monkeypatch, {4}, error)
         train.main(command(tiny_base, prepared, tmp_path / name, *BATCH))
-    said = (
-        "out of memory at step 2: going on from here with activation checkpointing and 2 x 1 row instead of 2 at once"
-    )
+    said = "out of memory at step 2: continuing with activation checkpointing and 2 x 1 row instead of 2 at once"
     assert capsys.readouterr().err.count(said) == 1
     assert made[:4] == [2, 2, 2, 2]
-    assert len(made) == 4 + 12  # step 2 is made anew from its first batch, and every step has twice as many
-    assert sum(made[4:]) < 2 * 12  # a row of short samples may be laid out as two
+    assert len(made) == 4 + 12  # step 2 starts again, and every step has twice as many batches
+    assert sum(made[4:]) < 2 * 12  # a row of short samples may become two
     whole, rescued = (losses(tmp_path / name) for name in ("whole", "rescued"))
     assert rescued == pytest.approx(whole, rel=1e-4)
 
@@ -325,13 +350,13 @@ def test_out_of_memory_a_second_time_names_the_flags(tiny_base, prepared, tmp_pa
     assert not (tmp_path / "adapter").exists()
 
 
-def test_another_error_is_not_taken_for_memory(tiny_base, prepared, tmp_path, monkeypatch):
+def test_another_error_is_not_treated_as_out_of_memory(tiny_base, prepared, tmp_path, monkeypatch):
     out_of_memory_at(monkeypatch, {1}, RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         train.main(command(tiny_base, prepared, tmp_path / "adapter", *BATCH))
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tiny_base, prepared, tmp_path):
+def test_a_loss_that_is_not_finite_ends_the_run(tiny_base, prepared, tmp_path):
     words = command(
         tiny_base, prepared, tmp_path / "adapter", *BATCH, "--learning_rate", "1e30", "--max_grad_norm", "1e30"
     )
@@ -355,7 +380,7 @@ def test_an_unfinished_run_with_other_arguments_is_not_overwritten(tiny_base, pr
     (outputs.partial(output) / "checkpoint-2").mkdir()
     (outputs.partial(output) / "checkpoint-2" / run_folder.SEAL).write_text("{}")
     (outputs.partial(output) / ".tmp2e6f").write_text("left by a kill")
-    # the same command again continues, with what is whole
+    # the same command continues with the complete checkpoint
     run_folder.claim(vars(args), args.overwrite, [prepared], outputs.partial(output))
     assert not (outputs.partial(output) / ".tmp2e6f").exists()
     assert (outputs.partial(output) / "checkpoint-2").exists()
@@ -372,7 +397,7 @@ def test_an_unfinished_run_on_other_data_is_not_continued(tiny_base, prepared, t
 
 
 def test_a_folder_without_a_record_is_not_continued(tiny_base, prepared, tmp_path):
-    """As a kill leaves it while the result is being saved."""
+    """Such a folder is left by a kill while the result is being saved."""
     args = train.build_parser().parse_args(command(tiny_base, prepared, tmp_path / "adapter"))
     (tmp_path / "work" / "checkpoint-3").mkdir(parents=True)
     run_folder.claim(vars(args), args.overwrite, [prepared], tmp_path / "work")

@@ -44,7 +44,7 @@ def test_muon_trains_matrices_and_adamw_the_rest_and_both_resume(tiny_tokenizer)
         torch.testing.assert_close(left, right)
 
 
-def test_weight_decay_pulls_on_the_matrices_only(tiny_tokenizer):
+def test_weight_decay_applies_to_the_matrices_only(tiny_tokenizer):
     model = scratch.new_model(tiny_tokenizer, hidden_size=32, layers=1, heads=2, intermediate_size=64, context=64)
     optimizer = scratch.MuonWithAdamW(model, lr=1e-2, weight_decay=0.5)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -55,14 +55,14 @@ def test_weight_decay_pulls_on_the_matrices_only(tiny_tokenizer):
     assert changed == {name for name in before if name.endswith("_proj.weight")}
 
 
-def test_a_new_model_knows_nothing_and_its_stream_does_not_grow(tiny_tokenizer):
+def test_a_new_model_is_uniform_and_its_residual_stream_does_not_grow(tiny_tokenizer):
     torch.manual_seed(0)
     model = scratch.new_model(tiny_tokenizer, hidden_size=64, layers=8, heads=2, intermediate_size=128, context=64)
     ids = torch.randint(0, len(tiny_tokenizer), (4, 64))
     with torch.no_grad():
         output = model(input_ids=ids, labels=ids, output_hidden_states=True)
     assert output.loss.item() == pytest.approx(math.log(len(tiny_tokenizer)), abs=0.05)
-    first, last = (output.hidden_states[at].std().item() for at in (1, -2))  # the last one is behind the final norm
+    first, last = (output.hidden_states[at].std().item() for at in (1, -2))  # the last one is after the final norm
     assert last < 3 * first
     layer = model.model.layers[0]
     assert layer.self_attn.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.1)
@@ -85,7 +85,7 @@ def test_muon_in_float32_takes_the_steps_of_pytorch_in_bfloat16(shape):
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [(torch.float32, scratch.Muon), (torch.bfloat16, torch.optim.Muon)])
-def test_muon_computes_in_the_type_this_machine_is_fast_in(tiny_base, monkeypatch, dtype, kind):
+def test_muon_computes_in_the_fastest_dtype_of_this_machine(tiny_base, monkeypatch, dtype, kind):
     monkeypatch.setattr(hardware, "compute_dtype", lambda: dtype)
     model = loading.load_model(str(tiny_base), dtype=torch.float32)
     assert type(scratch.MuonWithAdamW(model, lr=1e-2, weight_decay=0.1).parts[0]) is kind
@@ -136,14 +136,14 @@ def documents(tmp_path):
     return tmp_path / "documents"
 
 
-def test_looking_at_a_model_from_scratch_leaves_nothing(documents, tmp_path):
-    """A tokenizer that a dry run left behind would be taken for that of a run to be continued."""
+def test_a_dry_run_of_a_model_from_scratch_writes_nothing(documents, tmp_path):
+    """A tokenizer left by a dry run would be mistaken for that of a run to continue."""
     words = ["--from_scratch", "--dataset", str(documents), "--output_dir", str(tmp_path / "model"), "--dry_run"]
     train.main([*words, "--vocab_size", "400"])
     assert [path.name for path in tmp_path.iterdir()] == ["documents"]
 
 
-def test_a_model_from_scratch_is_a_whole_model(documents, tmp_path):
+def test_a_model_from_scratch_is_a_full_model(documents, tmp_path):
     words = ["--from_scratch", "--dataset", str(documents), "--output_dir", str(tmp_path / "model"), "--max_steps", "3"]
     words += ["--vocab_size", "400", "--hidden_size", "32", "--num_hidden_layers", "2", "--num_attention_heads", "2"]
     words += ["--intermediate_size", "64", "--max_length", "128", "--per_device_train_batch_size", "2"]

@@ -1,4 +1,4 @@
-"""The tokenizers of a model from scratch: what they cut, that they lose nothing, and that they load anywhere."""
+"""The tokenizers of a model from scratch: their splits, that they are lossless, and that they load anywhere."""
 
 import pytest
 import transformers
@@ -30,14 +30,14 @@ def tokenizer(request):
 
 
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
-def test_every_text_comes_back(tokenizer, text):
+def test_texts_round_trip(tokenizer, text):
     encoder = Encoder(tokenizer, 64)
     ids = encoder.ids([text])[0]
     assert encoder.decode(ids) == text
     assert not set(ids) & set(tokenizer.all_special_ids)
 
 
-def test_source_comes_back_and_newlines_stand_alone(tokenizer):
+def test_source_round_trips_and_newlines_are_separate_tokens(tokenizer):
     encoder = Encoder(tokenizer, 64)
     for path in SOURCES:
         ids = encoder.ids([path.read_text()])[0]
@@ -65,7 +65,7 @@ def pieces(kind, text):
         ("foo\u5909\u6570Bar", ["foo", "\u5909\u6570", "Bar"]),
     ],
 )
-def test_identifiers_are_cut_where_their_words_join(text, found):
+def test_identifiers_are_split_into_words(text, found):
     assert pieces("identifier", text) == found
 
 
@@ -73,7 +73,7 @@ def test_bpe_keeps_a_word_in_one_piece():
     assert pieces("bpe", " getHTTPResponse = 1") == [" getHTTPResponse", " = ", "1"]
 
 
-def test_whole_names_are_no_tokens_and_rare_parts_are_spelled(tmp_path):
+def test_whole_names_are_not_tokens_and_rare_parts_are_spelled_out(tmp_path):
     often = "value = readFileName\n" * 50
     rare = "Zyxwvu\n" * (scratch.RAREST_MERGE["identifier"] - 1)
     found = {
@@ -86,7 +86,7 @@ def test_whole_names_are_no_tokens_and_rare_parts_are_spelled(tmp_path):
     assert not {token for token in found["identifier"] if "readFile" in token or "FileName" in token or "Zy" in token}
 
 
-def test_it_loads_without_code_of_ours(tokenizer, tmp_path):
+def test_it_loads_without_custom_code(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     loaded = transformers.AutoTokenizer.from_pretrained(tmp_path)
     text = "".join(NASTY.values())

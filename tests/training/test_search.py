@@ -1,4 +1,4 @@
-"""Hyper-parameter search: what may be varied, the same trials after a kill, the hopeless stopped, the best named."""
+"""Hyperparameter search: the search space, the same trials after a kill, pruning, and the best command."""
 
 import csv
 import json
@@ -39,26 +39,26 @@ def test_ranges_and_choices():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning_rate", "is no range and no choice; write learning_rate=1e-4..1e-2 or lora_r=8,16,32"),
-        ("learning_rate=1", "is no range and no choice"),
-        ("learning_rate=1..", "is no range and no choice"),
-        ("learning_rate=1..2..3", "is no range and no choice"),
-        ("learning_rate=2..1", "is no range from a smaller to a larger number"),
-        ("lr_scheduler_type=cosine..linear", "is no range from a smaller to a larger number"),
-        ("lr_scheduler_type=cosine,spiral", "spiral is none of linear, cosine"),
+        ("learning_rate", "is neither a range nor a choice; write learning_rate=1e-4..1e-2 or lora_r=8,16,32"),
+        ("learning_rate=1", "is neither a range nor a choice"),
+        ("learning_rate=1..", "is neither a range nor a choice"),
+        ("learning_rate=1..2..3", "is neither a range nor a choice"),
+        ("learning_rate=2..1", "is not a range from a smaller to a larger number"),
+        ("lr_scheduler_type=cosine..linear", "is not a range from a smaller to a larger number"),
+        ("lr_scheduler_type=cosine,spiral", "spiral is not one of linear, cosine"),
         ("learning_rat=1,2", "cannot vary learning_rat, .*did you mean learning_rate?"),
         ("output_dir=a,b", "cannot vary output_dir"),
-        ("from_scratch=0,1", "cannot vary from_scratch, which is no flag with a value"),
+        ("from_scratch=0,1", "cannot vary from_scratch, which is not a flag with a value"),
         ("lora_r=0,8", "lora_r: 0 must be at least 1; choose other values"),
         ("lora_r=8,x", "lora_r: 'x' is not a number of type int"),
     ],
 )
-def test_what_cannot_be_searched_is_one_sentence(text, message):
+def test_what_cannot_be_searched_is_refused(text, message):
     with pytest.raises(UserError, match=message):
         space(text)
 
 
-def test_a_flag_is_searched_once():
+def test_a_flag_cannot_be_searched_twice():
     with pytest.raises(UserError, match="names lora_r twice; give each flag once"):
         space("lora_r=8,16", "lora_r=1..4")
 
@@ -68,15 +68,15 @@ def test_a_flag_is_searched_once():
     [
         (["--trials", "3"], "a search needs both --trials and --search"),
         (["--search", "lora_r=8,16"], "a search needs both --trials and --search"),
-        (["--trials", "3", "--search", "lora_r=8,16", "--hf_repository", "me/x"], "a search pushes nothing"),
+        (["--trials", "3", "--search", "lora_r=8,16", "--hf_repository", "me/x"], "a search does not push"),
     ],
 )
-def test_a_search_that_is_half_asked_for_is_one_sentence(flags, message):
+def test_contradictory_search_flags_are_refused(flags, message):
     with pytest.raises(UserError, match=message):
         plan_of(flags)
 
 
-def test_the_words_of_a_command_give_the_command_again():
+def test_a_command_can_be_rebuilt_from_its_flags():
     given = "--dataset d --lora_r 8 --no-load_in_4bit --use-words --report_to none wandb --learning_rate 0.001"
     given = shlex.split(given.replace("--use-words ", "--torch_compile "))
     args = PARSER.parse_args(given)
@@ -90,7 +90,7 @@ def test_the_words_of_a_command_give_the_command_again():
 
 
 class Runs:
-    """Stands for train.py: a run whose loss falls to (learning rate - 0.3)² + 1 in four validations."""
+    """A stand-in for train.py: a run whose loss falls to (learning rate - 0.3)² + 1 in four validations."""
 
     def __init__(self):
         self.words = []
@@ -152,7 +152,7 @@ def test_every_trial_is_a_folder_and_a_row(whole):
     assert manifest["best"] == min((row for row in rows if row["state"] == "complete"), key=lambda row: row["value"])
 
 
-def test_hopeless_trials_are_stopped_and_the_search_comes_near_the_best(whole):
+def test_bad_trials_are_pruned_and_the_search_approaches_the_optimum(whole):
     rows = whole[2]
     pruned = [row for row in rows if row["state"] == "pruned"]
     assert pruned
@@ -163,7 +163,7 @@ def test_hopeless_trials_are_stopped_and_the_search_comes_near_the_best(whole):
 
 
 @pytest.mark.parametrize("kill_at", [0, 5])
-def test_a_search_that_was_killed_comes_to_the_same_trials(whole, tmp_path, kill_at):
+def test_a_killed_search_runs_the_same_trials(whole, tmp_path, kill_at):
     runs = Runs()
     runs.kill_at = kill_at
     with pytest.raises(KeyboardInterrupt):
@@ -187,7 +187,7 @@ def test_the_command_of_the_best_is_printed_and_parses(tmp_path, capsys):
     assert max(map(len, printed[printed.index("trial  state") :].split("\n\n")[0].splitlines())) <= 100
 
 
-def test_a_trial_that_fails_is_a_row_and_the_search_goes_on(tmp_path, capsys):
+def test_a_failed_trial_is_a_row_and_the_search_continues(tmp_path, capsys):
     runs = Runs()
     runs.fail_at = (1,)
     rows = searched(tmp_path / "some", runs, trials=4)
@@ -195,7 +195,7 @@ def test_a_trial_that_fails_is_a_row_and_the_search_goes_on(tmp_path, capsys):
     assert rows[1]["error"] == "the loss is nan; lower --learning_rate."
     assert "this trial failed: the loss is nan" in capsys.readouterr().out
     runs.fail_at = range(100)
-    with pytest.raises(UserError, match="no trial came to an end; the first one said: the loss is nan"):
+    with pytest.raises(UserError, match="no trial was completed; the first reason was: the loss is nan"):
         searched(tmp_path / "none", runs, trials=2)
 
 

@@ -1,4 +1,4 @@
-"""Packing isolates, label-only logits change nothing, 4-bit gradients survive an evaluation, resume is exact."""
+"""Packed samples are isolated, label-only logits are exact, 4-bit gradients survive an evaluation, resume is exact."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def nats_apart(model, samples):
 
 @pytest.mark.parametrize(("fixed", "end_to_end"), [(False, False), (True, False), (True, True)])
 def test_packed_label_only_loss_equals_samples_one_by_one(model, tmp_path, fixed, end_to_end):
-    """In rows of the cheapest width, in rows of a fixed one, and these end to end, as flash-attention needs them."""
+    """In rows of the cheapest width, in rows of fixed width, and joined into one row as FlashAttention needs them."""
     samples = samples_of([17, 23, 9, 40, 12, 31])
     trainer = trainer_of(model, samples, tmp_path)
     trainer.end_to_end = end_to_end
@@ -68,12 +68,12 @@ def test_packed_gradients_equal_those_of_samples_one_by_one(model, tmp_path):
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
 
 
-def test_no_sample_is_lost_when_a_batch_is_laid_out_anew():
+def test_no_sample_is_lost_when_a_batch_is_packed_again():
     samples = samples_of([17, 23, 9, 40, 12, 31])
     for fixed in (False, True):
         batch = collate(rows_of(samples), fixed)
         assert (batch["labels"] != IGNORE).sum() == sum(len(sample.ids) - sample.start for sample in samples)
-        assert (batch["input_ids"] != 0).sum() == sum(len(sample.ids) for sample in samples)  # 0 fills
+        assert (batch["input_ids"] != 0).sum() == sum(len(sample.ids) for sample in samples)  # 0 is padding
 
 
 def test_a_batch_of_empty_rows_has_no_labels():
@@ -82,9 +82,9 @@ def test_a_batch_of_empty_rows_has_no_labels():
     assert (collate(rows)["labels"] == IGNORE).all()
 
 
-def test_flash_attention_is_seen_from_the_config(model):
+def test_flash_attention_is_read_from_the_config(model):
     assert not hardware.flash_attention(model)
-    hardware.use_flash_attention(model)  # stays as it is where there is no GPU
+    hardware.use_flash_attention(model)  # has no effect without a GPU
     named = types.SimpleNamespace(config=types.SimpleNamespace(_attn_implementation="flash_attention_2"))
     assert hardware.flash_attention(named)
 
@@ -100,14 +100,14 @@ def test_flash_attention_is_seen_from_the_config(model):
         (True, "mps", (0, 0), False),
     ],
 )
-def test_flash_attention_is_for_new_gpus_where_it_is_installed(installed, device, capability, taken):
+def test_flash_attention_needs_a_recent_gpu_and_the_package(installed, device, capability, taken):
     assert hardware.takes_flash_attention(installed, device, capability) is taken
 
 
 @pytest.mark.parametrize("installed", [True, False])
 @pytest.mark.parametrize("device", ["cuda", "cpu", "mps"])
 @pytest.mark.parametrize("compiled", [True, False])
-def test_liger_is_for_gpus_where_it_is_installed_and_nothing_is_compiled(installed, device, compiled):
+def test_liger_needs_a_gpu_and_the_package_and_no_compilation(installed, device, compiled):
     taken = trainer_settings.takes_liger(installed, device, compiled)
     assert taken is (installed and device == "cuda" and not compiled)
 
@@ -122,7 +122,7 @@ def test_evaluation_is_a_mean_over_tokens(model, tmp_path):
 
 
 @torch.no_grad()
-def test_top_k_accuracy_counts_the_first_choices(model, tmp_path):
+def test_top_k_accuracy_counts_the_likeliest_tokens(model, tmp_path):
     samples = samples_of([40, 50, 60])
     metrics = trainer_of(model, samples, tmp_path).evaluate()
     ranks = []
@@ -168,7 +168,7 @@ def test_lora_trains_saves_and_reloads(model, tmp_path):
     torch.testing.assert_close(again(input_ids=ids).logits, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_gradient_accumulation_weighs_every_label_alike(tmp_path):
+def test_gradient_accumulation_weights_all_labels_equally(tmp_path):
     """Two micro-batches with different numbers of labels give the gradient of one batch that holds both."""
     samples = samples_of([60, 10, 50, 20])
     found = []
@@ -190,7 +190,7 @@ def test_4_bit_gradients_survive_an_evaluation(tmp_path):
     assert any(type(module).__name__ == "Linear4bit" for module in base.modules())
     model = adapters.add_lora(base, r=4, alpha=8, dropout=0.0, targets="all-linear")
     trainer = trainer_of(model, samples_of([30] * 8), tmp_path)
-    trainer.train()  # so that no matrix of the adapter is zero any more
+    trainer.train()  # so that no matrix of the adapter is zero
 
     def gradients():
         model.train()
@@ -219,7 +219,7 @@ def test_unknown_target_modules_are_refused(model):
 # ---------------------------------------------------------------------------------------------- the script
 
 
-def test_train_writes_a_whole_adapter_and_its_story(tiny_base, prepared, tmp_path, capsys):
+def test_train_writes_a_complete_adapter_and_its_manifest(tiny_base, prepared, tmp_path, capsys):
     output = tmp_path / "adapter"
     train.main(command(tiny_base, prepared, output, "--max_steps", "6", "--eval_steps", "3"))
     names = {path.name for path in output.iterdir()}
@@ -236,7 +236,7 @@ def test_train_writes_a_whole_adapter_and_its_story(tiny_base, prepared, tmp_pat
     printed = capsys.readouterr().out
     assert f"next:    python merge_lora.py --hf_repository {output}" in printed
     assert not outputs.partial(output).exists()
-    with pytest.raises(UserError, match="is already there and complete; add --overwrite"):
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         train.main(command(tiny_base, prepared, output, "--max_steps", "6"))
 
 
@@ -248,7 +248,7 @@ def test_the_same_command_gives_the_same_weights(tiny_base, prepared, tmp_path):
 
 
 @pytest.mark.parametrize("flags", [["--preview", "2"], ["--dry_run"]])
-def test_preview_and_dry_run_leave_nothing(tiny_base, prepared, tmp_path, capsys, flags):
+def test_preview_and_dry_run_write_nothing(tiny_base, prepared, tmp_path, capsys, flags):
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *flags))
     assert list(tmp_path.iterdir()) == []
     assert ("-- trained from here --" in capsys.readouterr().out) == (flags[0] == "--preview")
@@ -257,12 +257,12 @@ def test_preview_and_dry_run_leave_nothing(tiny_base, prepared, tmp_path, capsys
 def test_the_data_set_is_not_overwritten(tiny_base, prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "data")
     (tmp_path / "data" / "manifest.json").write_text("{}")
-    with pytest.raises(UserError, match="--output_dir is the data set itself"):
+    with pytest.raises(UserError, match="is read by this run; name another folder"):
         train.main(command(tiny_base, tmp_path / "data", tmp_path / "data", "--overwrite"))
     assert (tmp_path / "data" / "train.jsonl").is_file()
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(tiny_base, prepared, tmp_path):
+def test_an_output_that_cannot_be_written_is_refused(tiny_base, prepared, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file/adapter: .*; choose another place"):
         train.main(command(tiny_base, prepared, tmp_path / "file" / "adapter"))

@@ -7,7 +7,6 @@ source code, because that is what a model reads and writes. CodeXGLUE's scores d
 Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/Method-Generation.
 """
 
-import importlib.metadata
 import inspect
 import re
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from codefit.errors import UserError, first_line
 from codefit.evaluation.result_schema import ProfileScores
 from codefit.manifest import ROOT
 from codefit.records import Pair, read_rows
+from codefit.scoring import metric
 
 TITLE = "CodeXGLUE method generation"
 NEW_TOKENS = 256  # a method is longer than a completion; CodeXGLUE's own code stops at 256
@@ -47,7 +47,7 @@ def load(path: Path | None = None) -> list[Pair]:
             toolkit if it is there, else the Hub data set at a fixed revision.
 
     Raises:
-        UserError: the data cannot be had, a row is broken, or there are no rows.
+        UserError: the data cannot be found or downloaded, a row is broken, or there are no rows.
     """
     rows = read_rows(path or LOCAL) if path or LOCAL.is_file() else _hub_rows()
     pairs = [_pair(row, place) for place, row in rows]
@@ -61,11 +61,11 @@ def _hub_rows() -> Iterator[tuple[str, dict[str, Any]]]:
         import datasets
 
         rows = datasets.load_dataset(DATASET, data_files={"test": "test.jsonl"}, split="test", revision=REVISION)
-    except Exception as error:  # the client raises a dozen unrelated types here; the first line of each is what counts
+    except Exception as error:  # the client raises a dozen unrelated types here
         reason = first_line(error)
         raise UserError(
-            f"the CodeXGLUE test set cannot be had: {LOCAL} is missing and {DATASET} on the Hub failed ({reason}); "
-            "put its test.jsonl there under that name, or connect to the Hub."
+            f"the CodeXGLUE test set is not available: {LOCAL} is missing and loading {DATASET} from the Hub failed "
+            f"({reason}); save its test.jsonl under that name, or connect to the Hub."
         ) from None
     for number, row in enumerate(rows, 1):
         yield f"{DATASET}: row {number}", dict(row)
@@ -149,7 +149,7 @@ def similarity(found: str, wanted: str) -> int:
 
 
 def _signatures(n: int) -> dict[str, str]:
-    similarity, counting = (f"{name} {importlib.metadata.version(name)}" for name in ("Levenshtein", "sacrebleu"))
+    similarity, counting = map(metric.library, ("Levenshtein", "sacrebleu"))
     end = f"round:2|n:{n}|lib"
     return {
         "edit_similarity": f"edit_similarity|sim:indel|item:integer-half-even|pp:codexglue|{end}:{similarity}",

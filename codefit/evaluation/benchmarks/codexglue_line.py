@@ -1,12 +1,11 @@
 """The format of CodeXGLUE's line completion: the rest of a line from the tokens before it, in Python and Java.
 
 A row is `input` and `gt`, tokens with single spaces: `<s>` begins a file, `<EOL>` ends a line of Python, literals are
-masked. A model is asked with the tokens as text, literals restored; Java has no line ends there, and the rest of a line
-goes up to `;` or `}`, or before `{`. Since this is no source code, pairs have no language: whether they parse is not
-asked. Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/CodeCompletion-line.
+masked. A prompt is the tokens as text, with literals restored; Java has no line ends there, and the rest of a line goes
+up to `;` or `}`, or before `{`. Since this is not source code, pairs have no language, and parsing is not checked.
+Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/CodeCompletion-line.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from codefit.errors import UserError
 from codefit.evaluation.benchmarks.codexglue import similarity, with_literals
 from codefit.evaluation.result_schema import ProfileScores
 from codefit.records import Pair, read_rows
+from codefit.scoring import metric
 
 TITLE = "CodeXGLUE line completion"
 NEW_TOKENS = 100  # as in CodeXGLUE's own code
@@ -51,7 +51,7 @@ def _text(tokens: str) -> str:
 
 
 def stop(pairs: Sequence[Pair]) -> str:
-    """Return the stop rule: the end of the line, or of the statement where no prompt has lines (Java)."""
+    """Return the stop condition: the end of the line, or of the statement where no prompt has lines (Java)."""
     return "line" if any("\n" in pair.prompt for pair in pairs) else "statement"
 
 
@@ -65,7 +65,7 @@ def scores(predictions: Sequence[str], references: Sequence[str]) -> ProfileScor
     pairs = list(zip(found, wanted, strict=True))
     exact = sum(one.split() == other.split() for one, other in pairs)
     end = f"pp:codexglue-line|round:2|n:{n}|lib"
-    library = f"Levenshtein {importlib.metadata.version('Levenshtein')}"
+    library = metric.library("Levenshtein")
     return ProfileScores(
         {
             "edit_similarity": round(sum(similarity(*pair) for pair in pairs) / n, 2),

@@ -1,9 +1,9 @@
 """The formats of benchmarks: `--benchmark` takes a name of NAMES, or a file that one of the FORMATS reads.
 
 A module has a TITLE for the middle of a sentence and `load() -> list[Pair]`, which raises UserError where the data
-cannot be had. It may have NEW_TOKENS, where a prediction is cut, `stop(pairs)`, a stop
-condition of generation/stopping.py, and `scores(predictions, references)`: the numbers of the benchmark's own code,
-rounded as there (the profile "compat"). A file is read by the module whose FIELDS its rows have.
+cannot be read. It may have NEW_TOKENS, the limit of new tokens; `stop(pairs)`, a stop condition of
+generation/stopping.py; and `scores(predictions, references)`, the numbers of the benchmark's own code, rounded as there
+(the profile "compat"). A file is read by the module whose FIELDS its rows have.
 """
 
 import importlib
@@ -14,12 +14,12 @@ from typing import Literal
 from codefit.records import read_rows
 
 Format = Literal["pairs", "codexglue", "codexglue_line", "humaneval_infilling"]
-NAMES: tuple[Format, ...] = ("codexglue",)  # what can be had without a path
+NAMES: tuple[Format, ...] = ("codexglue",)  # benchmarks that need no path
 FORMATS: tuple[Format, ...] = ("codexglue", "codexglue_line", "humaneval_infilling")  # of files, besides pairs
 
 
 def named(name: str) -> Format | None:
-    """Return the format of a benchmark that can be had without a path; None for any other name."""
+    """Return the format of a benchmark that needs no path; None for any other name."""
     return next((form for form in NAMES if form == name), None)
 
 

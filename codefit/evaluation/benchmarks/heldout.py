@@ -18,5 +18,5 @@ def load(dataset_dir: Path, split: str = "test") -> list[Pair]:
         raise UserError(f"there is no split {split!r} in {dataset_dir} (it has {have}); run preprocess_data.py first.")
     pairs = list(read_jsonl(path, Pair))
     if not pairs:
-        raise UserError(f"{path} has no pairs; prepare a data set from more files, or split it otherwise.")
+        raise UserError(f"{path} has no pairs; prepare the data set from more files, or change the split.")
     return pairs

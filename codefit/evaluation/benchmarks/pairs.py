@@ -1,7 +1,6 @@
-"""A benchmark of one's own: any JSONL file of pairs.
+"""A custom benchmark: any JSONL file of pairs.
 
-A row needs `prompt` and `completion`; the other fields of a pair are taken where they are there. Without an `id` a row
-is known by its line.
+A row needs `prompt` and `completion`; the other fields of a pair are optional. Without an `id` the row number is used.
 """
 
 import dataclasses
@@ -22,5 +21,5 @@ def load(path: Path) -> list[Pair]:
     for number, (place, row) in enumerate(read_rows(path), 1):
         found.append(from_row(Pair, fields, {"id": f"row {number}", "task": "completion", **row}, place))
     if not found:
-        raise UserError(f"{path} has no pairs; a row needs a prompt and a completion.")
+        raise UserError(f"{path} has no pairs; add rows with a prompt and a completion.")
     return found

@@ -1,1 +1,1 @@
-"""What a person looks at: the terminal table, the HTML page, the plots."""
+"""The report: the terminal table, the HTML page, the plots."""

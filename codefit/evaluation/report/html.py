@@ -1,6 +1,6 @@
-"""The report as one self-contained HTML file: no network, no fonts from elsewhere, texts never read as markup.
+"""The report as one self-contained HTML file: no network, no external fonts, texts are never read as markup.
 
-Here is what the page says; `report.html` and `macros.html` are its Jinja templates, which escape every text.
+This module prepares the content; `report.html` and `macros.html` are the Jinja templates, which escape every text.
 """
 
 import base64
@@ -14,17 +14,15 @@ import jinja2
 import markupsafe
 
 from codefit.evaluation import prompt_groups
-from codefit.evaluation.report import browser, conclusion, tracks, wording
+from codefit.evaluation.comparison import ByModel
+from codefit.evaluation.report import conclusion, forest_plot, prediction_browser, wording
 from codefit.evaluation.report.wording import Models, capital
 from codefit.evaluation.result_schema import BenchmarkResult, Difference, Group, MetricRow, Scores
-from codefit.records import Prediction
-
-ByModel = Mapping[str, Sequence[Prediction]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Table:
-    """A table of texts; cells below "Verdict" are drawn as marks. A row of one cell is a heading of those below it."""
+    """A table of texts; cells in the column "Verdict" become labels. A row of one cell is a heading of those below."""
 
     caption: str
     header: Sequence[str]
@@ -40,7 +38,7 @@ def page(
     Args:
         scores: the content of scores.json.
         predictions: by benchmark and model, scored per item.
-        facts: what else the reader should know of the run (command, versions), by label.
+        facts: other facts about the run (command, versions), by label.
         loss_png: the training curve of the adapter, if there is one.
     """
     models, results = scores.models, scores.benchmarks.values()
@@ -59,8 +57,8 @@ def page(
         benchmarks=[_benchmark(result, models) for result in results],
         loss_png=base64.b64encode(loss_png.read_bytes()).decode() if loss_png else "",
         facts={**names, **facts},
-        shown=browser.shown(predictions),
-        items=script_json(browser.content(scores, predictions)),
+        shown=prediction_browser.shown(predictions),
+        items=script_json(prediction_browser.content(scores, predictions)),
     )
 
 
@@ -79,13 +77,13 @@ def _benchmark(result: BenchmarkResult, models: Models) -> dict[str, Any]:
     """Return what the page shows of one benchmark."""
     return {
         "title": wording.title(result),
-        "tracks": [tracks.track(row, models, result.baselines) for row in result.metrics],
+        "tracks": [forest_plot.track(row, models, result.baselines) for row in result.metrics],
         "scores": _score_table(result, models),
         "baselines": _baselines(result, models),
         "signatures": [row.signature for row in result.metrics],
         "compat": _compat(result, models),
         "groups": [_groups(result, models, key) for key in wording.fitted(result)] if result.groups else [],
-        "without_groups": f"{capital(result.title)}: every kind of group holds all prompts or none.",
+        "without_groups": f"{capital(result.title)}: all prompts are in the same group of every kind.",
         "stop_rules": _stop_rules(result, models),
         "stopping": [f"{capital(sentence)}." for sentence in wording.stopping(result, models)],
         "checks": _checks(result, models),
@@ -111,8 +109,8 @@ def _score_table(result: BenchmarkResult, models: Models) -> Table:
             rows.append((name, *(wording.score(row, key) for key in models), *_against(row, "adapted")))
     caption = (
         f"{capital(result.title)}: 95 % intervals over files; p of a permutation test by file and, for hits, of "
-        "McNemar's exact test too, corrected for the number of secondary metrics (Holm); resolvable is the smallest "
-        "true difference that these prompts would show"
+        "McNemar's exact test too, corrected for the number of secondary metrics (Holm); resolvable: the smallest "
+        "true difference that these prompts can show"
     )
     return Table(caption, (*labels, "Against the base", "p", "Resolvable", "Verdict"), rows)
 
@@ -148,7 +146,7 @@ def _baselines(result: BenchmarkResult, models: Models) -> Table:
     ]
     header = ("Metric", *(found.baseline for found in floors), *_labels(models), "references")
     explained = "; ".join(f"{found.baseline}: {found.label}" for found in result.baselines)
-    return Table(f"What answers score that no model wrote, next to the models ({explained})", header, rows)
+    return Table(f"Baselines without a model, next to the models ({explained})", header, rows)
 
 
 def _compat(result: BenchmarkResult, models: Models) -> Table | None:
@@ -164,7 +162,7 @@ def _stop_rules(result: BenchmarkResult, models: Models) -> Table:
         (capital(rule.label), *(wording.number(rule.values[key], row) for key in models))
         for rule in result.stop_rules.rules
     ]
-    caption = f"{row.label} when predictions are cut afterwards, {result.title}"
+    caption = f"{row.label} of predictions that are cut afterwards, {result.title}"
     return Table(caption, ("Stop rule", *_labels(models)), rows)
 
 
@@ -173,7 +171,7 @@ def _checks(result: BenchmarkResult, models: Models) -> Table:
         (capital(row.label), wording.share(row.reference), *(wording.share(row.counts[key]) for key in models))
         for row in result.checks
     ]
-    caption = f"How predictions end and what is wrong with them, {result.title}"
+    caption = f"How predictions end, and their defects, {result.title}"
     return Table(caption, ("Share of predictions", "references", *_labels(models)), rows)
 
 
@@ -188,9 +186,7 @@ def _groups(result: BenchmarkResult, models: Models, key: str) -> Table:
         rows.append(_group(group, key, metric, group.against_base[key]))
     labels = tuple(models[each].label for each in ("base", key))
     name = f"{metric.label} of {labels[1]} by group, {result.title}"
-    caption = (
-        f"{name}; intervals are of each group alone, p and verdicts are corrected with all secondary differences (Holm)"
-    )
+    caption = f"{name}; intervals are not corrected, p and verdicts are corrected for all secondary differences (Holm)"
     return Table(caption, ("Group", "Prompts", *labels, "Difference", "p", "Verdict"), rows, name)
 
 

@@ -1,4 +1,4 @@
-"""The page of errors of a benchmark of names: what is confused with what, and how names of each length come out."""
+"""The error page of a naming benchmark: which names are confused, and the scores by length of the name."""
 
 import html
 from collections import Counter
@@ -21,22 +21,22 @@ def page(by_model: dict[str, list[Prediction]], models: Models, title: str) -> s
     Args:
         by_model: the predictions of each model, all of the task naming.
         models: by key, for their labels.
-        title: of the benchmark.
+        title: title of the benchmark.
     """
     text = [f"# Names that went wrong: {title}"]
     for key, items in by_model.items():
         label = models[key].label
-        text += [f"## {label}", f"By the length of the real name, in parts (`read_two_lines` has three), {label}:"]
+        text += [f"## {label}", f"By the number of parts of the real name (`read_two_lines` has three), {label}:"]
         text += [markdown_table(lengths(items), ROW)]
         one, missed, added = confusions(items)
-        text += [f"One part in the place of another, where all other parts are right: {one.total()} prompts."]
+        text += [f"One part replaced by another, with all other parts correct: {one.total()} prompts."]
         text += [_counts(("real", "predicted", "times"), one)]
-        text += ["Parts that are missing most often, and parts that are too much most often:"]
-        text += [_counts(("missing", "times"), missed), _counts(("too much", "times"), added)]
+        text += ["Parts that are most often missing, and parts that are most often superfluous:"]
+        text += [_counts(("missing", "times"), missed), _counts(("superfluous", "times"), added)]
         wrong: Counter[tuple[str, ...]] = Counter(
             (item.reference, _answer(item)) for item in items if _answer(item) != item.reference.strip()
         )
-        text += ["Whole names that are confused most often:", _counts(("real", "predicted", "times"), wrong)]
+        text += ["Most frequently confused names:", _counts(("real", "predicted", "times"), wrong)]
     return html.escape("\n\n".join(text), quote=False) + "\n"
 
 
@@ -57,7 +57,7 @@ def _length(size: int, items: list[Prediction]) -> tuple[str, ...]:
 
 
 def confusions(items: Sequence[Prediction]) -> tuple[Counter[tuple[str, ...]], ...]:
-    """Return how often one part alone is another one, a part is missing, and a part is too much."""
+    """Return how often a single part is replaced by another, a part is missing, and a part is superfluous."""
     one: Counter[tuple[str, ...]] = Counter()
     missed: Counter[tuple[str, ...]] = Counter()
     added: Counter[tuple[str, ...]] = Counter()

@@ -1,4 +1,4 @@
-"""The output folder of a benchmark: how it is written and read again, and how two of them are compared."""
+"""The output folder of a benchmark: writing it, reading it, and comparing two of them."""
 
 import dataclasses
 import shlex
@@ -12,11 +12,12 @@ import msgspec
 from codefit.errors import UserError
 from codefit.evaluation import baselines, result_schema
 from codefit.evaluation.comparison import ADAPTED, BASE
-from codefit.evaluation.report import doors, html, naming_errors, plots, terminal
+from codefit.evaluation.report import comparability, html, naming_errors, plots, terminal
 from codefit.evaluation.result_schema import GenerationSettings, Role, RunManifest, Scores
 from codefit.manifest import Manifest, read_manifest
 from codefit.outputs import MANIFEST, write_whole
 from codefit.records import Prediction, read_jsonl, read_rows, write_jsonl
+from codefit.training.run_folder import LOSS_CURVE
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and model, the base first
 Stored = dict[str, dict[str, list[str]]]  # answers of baselines, by benchmark and baseline
@@ -29,9 +30,9 @@ class Run:
     Attributes:
         predictions: of the models, by benchmark and model.
         stored: answers of baselines.
-        about: models, benchmarks and arguments of the run that asked the models.
-        made: its whole manifest.
-        loss_png: where the loss curve of the adapted model is, if there is one.
+        about: models, benchmarks and arguments of the run that generated the predictions.
+        made: the full manifest of that run.
+        loss_png: path of the adapted model's loss curve, which may not exist.
     """
 
     predictions: Predictions
@@ -52,10 +53,10 @@ def write(folder: Path, scores: Scores, run: Run) -> None:
             columns = zip(ids, *answers.values(), strict=True)
             rows = (dict(zip(("id", *answers), row, strict=True)) for row in columns)
             write_jsonl(folder / f"baselines-{benchmark}.jsonl", rows)
-    result_schema.write(scores, folder / "scores.json")
+    result_schema.write(scores, folder / result_schema.FILE)
     loss_png = run.loss_png if run.loss_png.is_file() else None
     if loss_png:
-        shutil.copyfile(loss_png, folder / "loss.png")
+        shutil.copyfile(loss_png, folder / LOSS_CURVE)
     page = html.page(scores, run.predictions, facts(run.about), loss_png)
     write_whole(folder / "report.html", page)
     write_whole(folder / "report.md", terminal.markdown(scores))
@@ -67,7 +68,7 @@ def write(folder: Path, scores: Scores, run: Run) -> None:
 
 
 def facts(about: RunManifest) -> dict[str, str]:
-    """Return what a reader of the report should know of a run, by label."""
+    """Return the facts about a run that the report lists, by label."""
     return {
         "Command": shlex.join(about.command),
         "Data set": f"{about.dataset}, split {about.arguments.split}",
@@ -77,10 +78,10 @@ def facts(about: RunManifest) -> dict[str, str]:
 
 
 def read(folder: Path) -> Run:
-    """Return the predictions in a folder, with the manifest of the run that asked the models.
+    """Return the predictions in a folder, with the manifest of the run that generated them.
 
     Raises:
-        UserError: there is no finished benchmark, a file is missing, or two are not about the same items.
+        UserError: there is no finished benchmark, a file is missing, or files do not hold the same items.
     """
     made = read_manifest(folder)
     made = made.get("predicted_by") or made
@@ -90,7 +91,7 @@ def read(folder: Path) -> Run:
     asked = made.get("asked", {})
     predictions = {name: _read_predictions(folder, name, about.models, asked.get(name)) for name in about.benchmarks}
     stored = {name: _read_stored(folder, name, by_model[BASE]) for name, by_model in predictions.items()}
-    return Run(predictions, stored, about, made, folder / "loss.png")
+    return Run(predictions, stored, about, made, folder / LOSS_CURVE)
 
 
 def _read_predictions(
@@ -98,12 +99,12 @@ def _read_predictions(
 ) -> dict[str, list[Prediction]]:
     files = {key: _file(folder, key, benchmark) for key in models}
     found = {key: list(read_jsonl(file, Prediction)) for key, file in files.items()}
-    doors.check({files[key]: items for key, items in found.items()}, asked)
+    comparability.check({files[key]: items for key, items in found.items()}, asked)
     return found
 
 
 def _read_stored(folder: Path, benchmark: str, items: list[Prediction]) -> dict[str, list[str]]:
-    """Return the answers of the baselines, as far as they are for these items."""
+    """Return the stored answers of the baselines; {} where they do not match these items."""
     path = folder / f"baselines-{benchmark}.jsonl"
     rows = [row for _, row in read_rows(path)] if path.is_file() else []
     if [row.get("id") for row in rows] != [item.id for item in items]:
@@ -124,7 +125,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
     """Return the adapted models of two earlier runs as base and adapted of one; who they are goes into the manifest.
 
     Raises:
-        UserError: a folder holds no finished benchmark, or the two did not ask the same prompts.
+        UserError: a folder holds no finished benchmark, or the two do not have the same prompts.
     """
     runs = read(first), read(second)
     shared = [name for name in runs[0].predictions if name in runs[1].predictions]
@@ -138,11 +139,11 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
         if asked_a != asked_b:
             same = len(set(asked_a) & set(asked_b))
             raise UserError(
-                f"{first} and {second} did not ask the same prompts of {name} ({len(asked_a)} and {len(asked_b)}, "
+                f"{first} and {second} do not have the same prompts of {name} ({len(asked_a)} and {len(asked_b)}, "
                 f"{same} in both); run one again with the data, --sample and --seed of the other."
             )
         if runs[0].about.models[BASE].name == runs[1].about.models[BASE].name:
-            doors.check(
+            comparability.check(
                 {_file(folder, ADAPTED, name): items for folder, items in ((first, ours), (second, theirs))}, None
             )
         predictions[name] = {BASE: ours, ADAPTED: theirs}
@@ -158,10 +159,10 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
     manifest.update(**known, dataset=runs[0].about.dataset, compared=made)
     stored = {name: runs[0].stored[name] for name in shared}
     about = result_schema.of_manifest(manifest.content, Path(MANIFEST))
-    return Run(predictions, stored, about, manifest.content, second / "loss.png")
+    return Run(predictions, stored, about, manifest.content, second / LOSS_CURVE)
 
 
 def _decoding(runs: Sequence[Run], benchmark: str) -> dict[str, GenerationSettings]:
-    """Return how the first adapted models of two runs were asked; {} if a run does not say."""
+    """Return the generation settings of the first adapted models of two runs; {} if a run does not record them."""
     known = [run.about.benchmarks[benchmark].decoding.get(ADAPTED) for run in runs]
     return {key: found for key, found in zip((BASE, ADAPTED), known, strict=True) if found} if all(known) else {}

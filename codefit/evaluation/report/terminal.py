@@ -31,7 +31,7 @@ def table(result: BenchmarkResult, models: Models) -> str:
 
 
 def _wrapped(note: str) -> str:
-    """Return a sentence in lines; a number and its % stay together."""
+    """Return a sentence wrapped to WIDTH; a number and its % stay together."""
     text = note.replace(" %", "\xa0%")
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False).replace("\xa0%", " %")
 
@@ -61,8 +61,12 @@ def _chapter(result: BenchmarkResult, models: Models) -> list[str]:
         parts += [console.markdown_table(groups, ("group", "prompts", models["base"].label, label, *AGAINST))]
     how = f"|{result.decoding}"
     signatures = ", ".join(f"`{row.signature.removesuffix(how)}`" for row in _shown(result))
-    asked = [f"Asked: `{result.decoding}`"] if result.decoding else []
-    return [*parts, *asked, f"Signatures: {signatures}" + (", each with how it was asked" if asked else "")]
+    settings = [f"Generation settings: `{result.decoding}`"] if result.decoding else []
+    return [
+        *parts,
+        *settings,
+        f"Signatures: {signatures}" + (", each with the generation settings" if settings else ""),
+    ]
 
 
 def _lines(result: BenchmarkResult, models: Models) -> list[str]:
@@ -83,7 +87,7 @@ def _group(group: Group, key: str, row: MetricRow) -> tuple[str, ...]:
 
 
 def _shown(result: BenchmarkResult) -> list[MetricRow]:
-    """Return the rows of the small tables: bits per byte says what perplexity says, and is left to the report."""
+    """Return the rows of the small tables: bits per byte repeats perplexity, and is shown only in the report."""
     return [row for row in result.metrics if row.metric != "bits_per_byte"]
 
 
@@ -108,7 +112,7 @@ def _against(row: MetricRow, key: str) -> tuple[str, str]:
 
 
 def _short(label: str) -> str:
-    """Return the name of a model for a table; of a long one both ends."""
+    """Return a model's name for a table; a long one is shortened in the middle."""
     return label if len(label) <= LABEL else f"{label[: LABEL // 2 - 1]}…{label[-LABEL // 2 :]}"
 
 

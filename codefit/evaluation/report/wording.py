@@ -1,4 +1,4 @@
-"""How the terminal, the Markdown page, the HTML page and the plot write numbers and sentences about scores."""
+"""Numbers and sentences about scores, as the terminal, the Markdown page, the HTML page and the plot show them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def title(result: BenchmarkResult) -> str:
 
 
 def capital(text: str) -> str:
-    """Return a text with a capital at its start."""
+    """Return a text with its first letter capitalised."""
     return text[:1].upper() + text[1:]
 
 
@@ -42,7 +42,7 @@ def number(value: float, row: MetricRow) -> str:
 
 
 def signed(value: float, row: MetricRow) -> str:
-    """Return a difference with its sign; one that rounds to nothing has none."""
+    """Return a difference with its sign; one that rounds to zero has none."""
     text = number(value, row)
     return f"+{text}" if value > 0 and text.strip("0.") else text
 
@@ -59,7 +59,7 @@ def interval(found: Difference | Score, row: MetricRow) -> str:
 
 
 def share(count: Count) -> str:
-    """Return "12.5 %" of a count out of a number, and a dash of nothing."""
+    """Return a share such as "12.5 %"; a dash for a share of nothing."""
     return f"{100 * count.share:.1f} %" if count.of else "–"
 
 
@@ -104,7 +104,7 @@ def floors(result: BenchmarkResult) -> str:
 
 
 def stopping(result: BenchmarkResult, models: Models) -> list[str]:
-    """Return how each adapted model compares with a base that is cut where that suits it best."""
+    """Return how each adapted model compares with the base cut by the stop rule that gives it the best score."""
     row, stops = result.headline, result.stop_rules
     rule = stops.best_rule
     base = f"the {models['base'].label} {rule.label} ({number(rule.values['base'], row)})"

@@ -1,7 +1,7 @@
-"""Values that are secret by the name they are given to: `password = "..."`, `"api_key": "..."`, `DB_PASSWORD=...`.
+"""Secrets recognised by the name they are assigned to: `password = "..."`, `"api_key": "..."`, `DB_PASSWORD=...`.
 
-A name alone says little: most of such values are names of settings, placeholders and words. So a value counts only if
-it looks random: letters and digits mixed, few repeats, and none of the words that stand for a value.
+The name alone is weak evidence, since most such values are names of settings, placeholders or words. A value counts
+only if it looks random: it mixes letters and digits, has few repeats, and contains no placeholder word.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 NAMES = ("passw", "passphrase", "pwd", "secret", "token", "credential", "key")
-KEY_OF = re.compile(r"(?:api|access|auth|private|signing|encryption|account|storage|app)[_-]?\Z")  # what names a key
+KEY_OF = re.compile(r"(?:api|access|auth|private|signing|encryption|account|storage|app)[_-]?\Z")  # names of keys
 REST_OF_NAME = r"[A-Za-z0-9_-]{0,24}"
 QUOTED = re.compile(
     REST_OF_NAME
@@ -36,15 +36,15 @@ WORDS = re.compile(
     r"|[A-Za-z_]\w*(?:[.:-]+[A-Za-z_]\w*)+|[$%]?[A-Za-z_]\w*"  # the name of something
     r"|[\w.-]+\.(?:com|org|net|io|py|[jt]s|java|html?|xml|json|ya?ml|php)"
 )
-MIXED = 0.36  # share of neighbours of different kinds; in `camelCaseWords2` it is less
+MIXED = 0.36  # share of neighbouring characters of different kinds; `camelCaseWords2` has less
 BARE_MIXED = 0.3
 PHRASE = re.compile(r"[A-Za-z]+(?:[._/:-]+[A-Za-z]+)+[0-9]{0,3}")
 NO_DIGITS_LENGTH, NO_DIGITS_MIXED = 20, 0.4
-LEAST_BITS = 2.9  # of entropy a character; a random word of 9 different characters has 3.2
+LEAST_BITS = 2.9  # bits of entropy per character; a random word of 9 different characters has 3.2
 
 
 def assigned_secrets(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each value stands that looks random and is given to a name such as `password`: (start, end)."""
+    """Yield the (start, end) of each random-looking value that is assigned to a name such as `password`."""
     for end in _ends_of_names(text):
         quoted, bare = QUOTED.match(text, end), BARE.match(text, end)
         if quoted and is_random(quoted["value"]):
@@ -55,7 +55,7 @@ def assigned_secrets(text: str) -> Iterator[tuple[int, int]]:
 
 def _ends_of_names(text: str) -> Iterator[int]:
     lower = text.lower()
-    if len(lower) != len(text):  # a letter or two change their length
+    if len(lower) != len(text):  # lower-casing changes the length of a few letters
         lower = text
     for name in NAMES:
         at = lower.find(name)
@@ -67,7 +67,7 @@ def _ends_of_names(text: str) -> Iterator[int]:
 
 
 def is_random(value: str) -> bool:
-    """Return whether a value looks like chance made it, and not like a word, a name, a path or a placeholder."""
+    """Return whether a value looks random, not like a word, a name, a path or a placeholder."""
     if not value.isascii() or NO_VALUE.search(value) or PHRASE.fullmatch(value) or bits(value) < LEAST_BITS:
         return False
     mixed = mixture(value)
@@ -77,7 +77,7 @@ def is_random(value: str) -> bool:
 
 
 def _is_certain(value: str) -> bool:
-    """Return whether a value without quotes looks random: it could be a piece of code, and must be more mixed."""
+    """Return whether an unquoted value looks random; the limit is higher, since it could be code."""
     return mixture(value) > BARE_MIXED and is_random(value)
 
 
@@ -88,6 +88,6 @@ def mixture(value: str) -> float:
 
 
 def bits(value: str) -> float:
-    """Return the Shannon entropy of the characters of a value, in bits a character."""
+    """Return the Shannon entropy of the characters of a value, in bits per character."""
     counts = Counter(value)
     return -sum(count / len(value) * math.log2(count / len(value)) for count in counts.values())

@@ -1,4 +1,4 @@
-"""What the page's browser of predictions shows: prompts with reference and every model's answer, differences marked."""
+"""The data of the page's prediction browser: prompts, references and predictions, with differences marked."""
 
 import difflib
 import re
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codefit.evaluation import prompt_groups
+from codefit.evaluation.comparison import ByModel
 from codefit.evaluation.result_schema import BenchmarkResult, Scores
 from codefit.records import Prediction
 from codefit.scoring.metric import in_sentence
@@ -14,11 +15,9 @@ MOST_ITEMS = 500  # more would make the page heavy; all items are in the predict
 PROMPT_TAIL = 1000  # characters
 LONGEST_TEXT = 2000  # characters of a reference or a prediction
 
-ByModel = Mapping[str, Sequence[Prediction]]
-
 
 def content(scores: Scores, predictions: Mapping[str, ByModel]) -> dict[str, Any]:
-    """Return what the page's script needs: `models`, by place, `kinds` of groups, and `items`."""
+    """Return the data of the page's script: `models`, `kinds` of groups, `metrics` by benchmark, and `items`."""
     limit = MOST_ITEMS // len(predictions)
     return {
         "models": [model.label for model in scores.models.values()],
@@ -33,13 +32,13 @@ def content(scores: Scores, predictions: Mapping[str, ByModel]) -> dict[str, Any
 
 
 def shown(predictions: Mapping[str, ByModel]) -> str:
-    """Return how many prompts the browser shows, in a sentence."""
+    """Return a sentence on how many prompts the browser shows."""
     limit = MOST_ITEMS // len(predictions)
     sizes = [len(by_model["base"]) for by_model in predictions.values()]
     count = sum(min(limit, size) for size in sizes)
     if count == sum(sizes):
-        return f"{count} prompts, with the answers of all models."
-    return f"{count} of {sum(sizes)} prompts, the first of each benchmark; all are in the predictions files."
+        return f"{count} prompts, with the predictions of all models."
+    return f"The first prompts of each benchmark, {count} of {sum(sizes)}; all are in the predictions files."
 
 
 def _item(result: BenchmarkResult, answers: Sequence[Prediction]) -> dict[str, Any]:
@@ -58,8 +57,8 @@ def _item(result: BenchmarkResult, answers: Sequence[Prediction]) -> dict[str, A
 
 def _answer(item: Prediction, headline: str) -> dict[str, Any]:
     return {
-        "score": round(item.scores[headline], 6),  # the page shows one decimal, and calls equal only what is equal
-        "end": "stopped by itself" if item.finish_reason == "stop" else "cut by the limit",
+        "score": round(item.scores[headline], 6),  # the page shows one decimal, but compares exactly
+        "end": "stopped by itself" if item.finish_reason == "stop" else "cut at the token limit",
         "parts": differing(_cut(item.prediction), _cut(item.reference)),
     }
 
@@ -70,15 +69,15 @@ def _cut(text: str) -> str:
 
 
 def differing(prediction: str, reference: str) -> list[str]:
-    """Return the prediction in parts that by turns occur in the reference too, at their place, and do not.
+    """Return the prediction in parts that alternately match the reference and differ from it.
 
-    The first part is one that occurs; it may be empty.
+    The first part matches; it may be empty.
     """
     ours, theirs = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (prediction, reference))
     parts = [""]
     for tag, start, end, _, _ in difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
         differs = tag != "equal"
-        if start < end and differs == (len(parts) % 2 == 1):  # an odd number of parts ends with one that is the same
+        if start < end and differs == (len(parts) % 2 == 1):  # an odd number of parts ends with one that matches
             parts.append("")
         parts[-1] += "".join(ours[start:end])
     return parts

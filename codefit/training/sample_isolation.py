@@ -1,8 +1,8 @@
-"""Whether a model keeps the samples of a packed row apart. It is tried, not looked up by the name of an architecture.
+"""Whether samples that are packed into one row stay separate in a model. This is tested, not looked up by architecture.
 
-Where position ids restart, transformers masks attention block by block, in most architectures. It cannot do so where
-positions are no input (ALiBi, counted positions) and where layers carry a state or a convolution along the row (Mamba,
-RWKV, and the hybrids with them).
+In most architectures Transformers masks attention block by block where position ids restart. It cannot do so where
+position ids are not an input (ALiBi, counted positions), or where layers carry a state or a convolution along the row
+(Mamba, RWKV and their hybrids).
 """
 
 from typing import Any
@@ -12,32 +12,34 @@ import torch
 from codefit import console, distributed
 
 SAMPLE_TOKENS = 8
-# Of the logits of a sample's first token, the share that may change with what is in front of it. In 25 architectures
-# with random weights it was 0 in those that isolate; in the others at least 1.6e-4 in float32 and 2.5e-3 in bfloat16.
+# The relative change of the logits of a sample's first token that another sample before it may cause. In 25
+# architectures with random weights it was 0 in those that isolate; in the others at least 1.6e-4 in float32 and 2.5e-3
+# in bfloat16.
 TOLERANCE = {torch.float32: 1e-5}
 TOLERANCE_16_BITS = 1e-3
 
 
 def may_pack(model: Any) -> bool:
-    """Return whether samples may share a row, and say so where they may not."""
+    """Return whether samples may share a row, with a note where they may not; an outline is tested with any weights."""
     if isolates(with_any_weights(model) if model.device.type == "meta" else model):
         return True
     if distributed.is_first_process():
         console.show(
-            f"note: samples in one row would see each other in this model ({model.config.model_type}): one a row"
+            f"note: packed samples would attend to each other in this model ({model.config.model_type}): "
+            "each row holds one sample"
         )
     return False
 
 
 def isolates(model: Any) -> bool:
-    """Return whether samples that are packed into one row do not see each other.
+    """Return whether samples that are packed into one row cannot attend to each other.
 
-    Two short samples are packed in both orders. The first of a row is alone, since nothing after a token is seen; each
-    must get the same logits in the second place. Both rows have one shape, so that rounding is the same. What it sees
-    only faintly is lost in rounding, and found by the gradient: that of its logits by the other sample must be zero.
+    Two short samples are packed in both orders. Attention is causal, so the first sample of a row is unaffected by the
+    second; each sample must get the same logits in second place. Both rows have the same shape, so rounding is equal.
+    An influence that rounding hides shows in the gradient of the logits by the other sample, which must be zero.
 
     Args:
-        model: with weights, on its device.
+        model: a model with weights, on its device.
     """
     words = len(model.get_input_embeddings().weight)
     ids = torch.arange(1, 2 * SAMPLE_TOKENS + 1) * words // (2 * SAMPLE_TOKENS + 1)
@@ -90,9 +92,8 @@ def with_any_weights(outline: Any) -> Any:
         model = AutoModelForCausalLM.from_config(outline.config, dtype=torch.float32).eval()
     draw = torch.Generator().manual_seed(0)
     for module in model.modules():
-        for name, weight in module._parameters.items():
-            if weight is not None:
-                module._parameters[name] = torch.nn.Parameter(_view(weight.shape, draw), requires_grad=False)
+        for name, weight in list(module.named_parameters(recurse=False)):
+            module.register_parameter(name, torch.nn.Parameter(_view(weight.shape, draw), requires_grad=False))
     return model
 
 
@@ -109,7 +110,7 @@ def _view(shape: torch.Size, draw: torch.Generator) -> torch.Tensor:
 
 
 def _difference(alone: torch.Tensor, packed: torch.Tensor) -> float:
-    """Return how far two rows of logits are apart, as a share of how far the first is from its mean.
+    """Return the distance between two rows of logits, relative to the spread of the first around its mean.
 
     Args:
         alone: shape (vocabulary,), float32.

@@ -1,4 +1,4 @@
-"""A model is tried before it is trained: where packed samples would see each other, a row holds one of them."""
+"""Isolation is tested before training: where packed samples would attend to each other, a row holds one sample."""
 
 import copy
 import re
@@ -8,7 +8,7 @@ import torch
 import transformers
 
 import train
-from codefit.training import isolation, packing
+from codefit.training import packing, sample_isolation
 from codefit.training.trainer import CodeTrainer
 from tests.support.architectures import HEADS, ISOLATE, SEE_EACH_OTHER
 from tests.support.training import SIZE, command, samples_of
@@ -17,7 +17,7 @@ LENGTHS = [17, 23, 9, 40, 12, 31]
 
 
 def made(config, shaken=0.0):
-    """Return a model with random weights; shaken, they are large enough that what a token sees changes its loss."""
+    """Return a model with random weights; `shaken` makes them large enough that context changes the loss."""
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
@@ -50,31 +50,31 @@ def nats_in_rows(model, samples, folder, *, isolates):
 
 
 @pytest.mark.parametrize("name", [*ISOLATE, *SEE_EACH_OTHER])
-def test_the_trial_tells_who_keeps_samples_apart_and_the_loss_is_that_of_samples_alone(name, tmp_path, capsys):
+def test_isolation_is_detected_and_the_loss_equals_that_of_unpacked_samples(name, tmp_path, capsys):
     model, samples = made((ISOLATE | SEE_EACH_OTHER)[name], shaken=0.1), samples_of(LENGTHS)
-    together = isolation.may_pack(model)
+    together = sample_isolation.may_pack(model)
     assert together == (name in ISOLATE)
-    note = f"note: samples in one row would see each other in this model ({model.config.model_type}): one a row\n"
-    assert capsys.readouterr().out == ("" if together else note)
+    note = f"attend to each other in this model ({model.config.model_type}): each row holds one sample\n"
+    assert capsys.readouterr().out == ("" if together else f"note: packed samples would {note}")
     alone, labels = nats_alone(model, samples)
     assert nats_in_rows(model, samples, tmp_path, isolates=together) == pytest.approx(alone, rel=1e-5)
     if not together:
         packed = nats_in_rows(model, samples, tmp_path, isolates=True)
-        assert abs(packed - alone) / labels > 1e-5, "packed, the loss is another one"
+        assert abs(packed - alone) / labels > 1e-5, "the loss of packed samples differs"
 
 
 @pytest.mark.parametrize("name", [*ISOLATE, *SEE_EACH_OTHER])
-def test_the_smallest_weights_and_16_bits_are_told_too(name):
+def test_isolation_is_detected_with_small_weights_and_in_16_bits(name):
     model = made((ISOLATE | SEE_EACH_OTHER)[name])
-    assert isolation.isolates(model) == (name in ISOLATE)
-    assert isolation.isolates(model.to(torch.bfloat16)) == (name in ISOLATE)
+    assert sample_isolation.isolates(model) == (name in ISOLATE)
+    assert sample_isolation.isolates(model.to(torch.bfloat16)) == (name in ISOLATE)
 
 
 @pytest.mark.parametrize("name", [*ISOLATE, *SEE_EACH_OTHER])
 def test_a_dry_run_decides_without_the_weights(name):
     with torch.device("meta"):
         outline = transformers.AutoModelForCausalLM.from_config((ISOLATE | SEE_EACH_OTHER)[name])
-    assert isolation.may_pack(outline) == (name in ISOLATE)
+    assert sample_isolation.may_pack(outline) == (name in ISOLATE)
     assert outline.device.type == "meta"
 
 
@@ -82,23 +82,23 @@ def test_what_is_lost_in_rounding_is_found_by_the_gradient():
     """A layer of convolution that 16 bits do not show in the logits of a model with a vocabulary of this size."""
     config = copy.deepcopy(SEE_EACH_OTHER["lfm2"])
     config.vocab_size = 600
-    assert not isolation.isolates(made(config).to(torch.bfloat16))
+    assert not sample_isolation.isolates(made(config).to(torch.bfloat16))
 
 
 def test_random_weights_without_memory_are_random():
-    model = isolation.with_any_weights(transformers.LlamaForCausalLM(ISOLATE["llama"]))
+    model = sample_isolation.with_any_weights(transformers.LlamaForCausalLM(ISOLATE["llama"]))
     weight = model.model.layers[0].mlp.up_proj.weight
     assert torch.linalg.matrix_rank(weight) == 32
     assert weight.untyped_storage().nbytes() == 4 * (sum(weight.shape) - 1)
 
 
-def test_a_model_goes_on_as_it_was():
+def test_the_check_does_not_change_the_model():
     model = made(ISOLATE["llama"]).train()
-    isolation.isolates(model)
+    sample_isolation.isolates(model)
     assert model.training
 
 
-def test_one_sample_a_row_has_rows_of_one_sample():
+def test_without_isolation_every_row_holds_one_sample():
     samples = samples_of(LENGTHS)
     rows = packing.PackedRows(samples, 64, pad_id=0, isolates=False)
     assert sorted(len(row[0].ids) for row in rows) == sorted(LENGTHS)
@@ -109,7 +109,7 @@ def test_one_sample_a_row_has_rows_of_one_sample():
     assert packing.Collator(rows, SIZE["hidden_size"])([[]])["input_ids"].shape == (1, 1)
 
 
-def test_a_run_says_that_it_does_not_pack(tiny_base, prepared, tmp_path, capsys):
+def test_a_run_without_packing_prints_a_note(tiny_base, prepared, tmp_path, capsys):
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_base)
     special = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     made(transformers.FalconConfig(**{**HEADS, "vocab_size": len(tokenizer)}, alibi=True, **special)).save_pretrained(
@@ -117,11 +117,11 @@ def test_a_run_says_that_it_does_not_pack(tiny_base, prepared, tmp_path, capsys)
     )
     tokenizer.save_pretrained(tmp_path / "falcon")
     more = ["--max_steps", "2", "--no-load_in_4bit", "--eval_predictions", "0"]
-    note = "samples in one row would see each other in this model (falcon)"
+    note = "packed samples would attend to each other in this model (falcon)"
     train.main(command(tmp_path / "falcon", prepared, tmp_path / "out", *more, "--dry_run"))
     assert note in (foreseen := capsys.readouterr().out)
     train.main(command(tmp_path / "falcon", prepared, tmp_path / "out", *more))
     assert note in (printed := capsys.readouterr().out)
-    rows = re.compile(r"packed into .*")
+    rows = re.compile(r"(?m)^steps .*")
     assert rows.findall(printed) == rows.findall(foreseen) != []
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from codefit import bounded
+from codefit import limited_process
 from codefit.errors import UserError
 
 CHATML = (
@@ -20,7 +20,7 @@ CHATML = (
 )
 def test_a_template_gives_what_transformers_gives(tiny_tokenizer, template):
     special = {"bos_token": "<s>"}
-    found = bounded.render_chat(template, "hello", json.dumps(special))
+    found = limited_process.render_chat(template, "hello", json.dumps(special))
     asked = [{"role": "user", "content": "hello"}]
     wanted = tiny_tokenizer.apply_chat_template(
         asked, chat_template=template, tokenize=False, add_generation_prompt=True, **special
@@ -45,7 +45,7 @@ def test_a_template_gives_what_transformers_gives(tiny_tokenizer, template):
 def test_a_template_that_raises_or_does_not_end_is_one_sentence(template, said):
     began = time.monotonic()
     with pytest.raises(UserError) as caught:
-        bounded.render_chat(template, "hello", "{}")
+        limited_process.render_chat(template, "hello", "{}")
     assert said in str(caught.value)
     assert time.monotonic() - began < 30
 
@@ -55,13 +55,15 @@ def test_a_pattern_that_does_not_end_is_one_sentence():
     with pytest.raises(
         UserError, match=r"a regular expression in x.json does not end within 5 seconds; write the names"
     ):
-        bounded.try_patterns([".*(a+)+$"], names, "x.json")
+        limited_process.try_patterns([".*(a+)+$"], names, "x.json")
     with pytest.raises(UserError, match=r"a regular expression in x.json cannot be used \(missing \)"):
-        bounded.try_patterns(["("], names, "x.json")
+        limited_process.try_patterns(["("], names, "x.json")
 
 
 def test_the_patterns_of_other_tools_are_taken():
     unsloth = (
         r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|v_proj).*?)|(?:\bmodel\.layers\.[\d]{1,}\.(?:mlp))"
     )
-    bounded.try_patterns([unsloth, "q_proj"], [f"model.layers.{n}.self_attn.q_proj" for n in range(200)], "x.json")
+    limited_process.try_patterns(
+        [unsloth, "q_proj"], [f"model.layers.{n}.self_attn.q_proj" for n in range(200)], "x.json"
+    )

@@ -1,7 +1,7 @@
-"""What a foreign file could make endless: it runs in a process of its own, with a limit of time and of memory.
+"""Work on untrusted input that might not end: it runs in a separate process with limits on time and memory.
 
-A chat template is a program, and some regular expressions need longer than anybody can wait. The process is this
-module; it reads what to do from its standard input and writes what came out of it, both as JSON.
+A chat template is a program, and some regular expressions take practically for ever. The process runs this module; it
+reads the task from standard input and writes the result to standard output, both as JSON.
 """
 
 import contextlib
@@ -19,44 +19,44 @@ from typing import Any
 from codefit.errors import UserError, first_line
 from codefit.manifest import ROOT
 
-SECONDS = 5  # for the work itself; the start of the process is not counted
-START = 60  # seconds in which a process must have begun, on the slowest machine
-MEMORY = 1 << 30  # bytes on top of what the process holds before the work
+SECONDS = 5  # for the work itself, without the start of the process
+START = 60  # seconds for the start of the process, even on a slow machine
+MEMORY = 1 << 30  # bytes in addition to what the process uses before the work
 LONGEST = 1 << 20  # characters of a rendered template
 
 
 @functools.cache
 def render_chat(template: str, message: str, special_tokens: str) -> str:
-    """Return a chat template filled with one message of a user, as `apply_chat_template` does, up to the answer.
+    """Return a chat template rendered with one user message, up to the answer, as by `apply_chat_template`.
 
     Args:
         template: Jinja.
-        message: what the user says.
+        message: the user message.
         special_tokens: the names and texts of the tokenizer's special tokens, as JSON.
 
     Raises:
-        UserError: the template is no template, raises an error, takes too long, or needs too much memory.
+        UserError: the template is invalid, raises an error, takes too long, or needs too much memory.
     """
     task = {"task": "chat", "template": template, "message": message, "special_tokens": json.loads(special_tokens)}
-    answer = _run(task, "the chat template of the tokenizer", "take a base whose template works, or repair it")
+    answer = _run(task, "the chat template of the tokenizer", "repair it, or choose another base model")
     return str(answer)
 
 
 def try_patterns(patterns: Sequence[str], names: Sequence[str], place: str) -> None:
-    """Match the regular expressions of an adapter against the names of modules once, as PEFT will.
+    """Match the regular expressions of an adapter against the module names once, as PEFT will do.
 
     Raises:
-        UserError: one is no regular expression, or it takes too long.
+        UserError: one is not a regular expression, or takes too long.
     """
     if patterns:
         task = {"task": "patterns", "patterns": list(patterns), "names": list(names)}
-        _run(task, f"a regular expression in {place}", "write the names of the modules as a list there")
+        _run(task, f"a regular expression in {place}", "list the names of the modules there instead")
 
 
 def _run(task: dict[str, Any], what: str, remedy: str) -> Any:
-    """Return the answer of the process to a task."""
+    """Run a task in the process and return its result."""
     place = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-    command = [sys.executable, "-P", "-m", "codefit.bounded"]
+    command = [sys.executable, "-P", "-m", "codefit.limited_process"]
     try:
         done = subprocess.run(
             command, input=json.dumps(task), capture_output=True, text=True, env=place, timeout=START, check=False
@@ -68,7 +68,7 @@ def _run(task: dict[str, Any], what: str, remedy: str) -> Any:
     try:
         answer = json.loads(done.stdout)
     except ValueError:
-        raise UserError(f"{what} ends its process with code {done.returncode}; {remedy}.") from None
+        raise UserError(f"{what} ended its process with code {done.returncode}; {remedy}.") from None
     if "error" in answer:
         raise UserError(f"{what} cannot be used ({answer['error']}); {remedy}.")
     return answer["answer"]
@@ -78,8 +78,8 @@ def _run(task: dict[str, Any], what: str, remedy: str) -> Any:
 
 
 def _limit() -> None:
-    """End this process when its time is over, and refuse memory that is too much."""
-    with contextlib.suppress(OSError, ValueError):  # no /proc, or a lower limit is set already
+    """Limit the time and the memory of this process."""
+    with contextlib.suppress(OSError, ValueError):  # no /proc, or a lower limit is already set
         with open("/proc/self/statm", encoding="ascii") as file:
             held = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
@@ -112,12 +112,12 @@ def _match(patterns: list[str], names: list[str]) -> str:
 
 
 def main() -> None:
-    """Do the task that is on standard input."""
+    """Do the task given on standard input."""
     task = json.load(sys.stdin)
     kind = task.pop("task")
     try:
         answer = {"answer": (_render if kind == "chat" else _match)(**task)}
-    except (Exception, RecursionError) as error:  # a foreign program can raise anything
+    except (Exception, RecursionError) as error:  # an untrusted program can raise anything
         answer = {"error": first_line(error)}
     signal.alarm(0)
     sys.stdout.write(json.dumps(answer))

@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from codefit import exact_text
+from codefit import tokenization
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.records import Pair
@@ -71,7 +71,7 @@ def test_a_prompt_begins_as_the_models_own_tokenizer_begins_a_text(encoder):
 def test_counting_sees_the_tokens_of_training(encoder, tmp_path):
     encoder.tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
     counting = token_offsets.load_tokenizer(str(tmp_path))
-    texts = [text for text in TEXTS if exact_text.MARK not in text]  # which is one token there and three here
+    texts = [text for text in TEXTS if tokenization.MARK not in text]  # which is one token there and three here
     found = token_offsets.token_starts(counting, texts)
     assert [len(starts) for starts in found] == [len(ids) for ids in encoder.ids(texts)]
     for starts, text in zip(found, texts, strict=True):
@@ -81,7 +81,7 @@ def test_counting_sees_the_tokens_of_training(encoder, tmp_path):
 
 @pytest.mark.parametrize("style", LOSSY)
 def test_a_tokenizer_that_loses_text_is_refused(style):
-    with pytest.raises(UserError, match=r"the tokenizer of .* does not give every text back as it was \(.* becomes"):
+    with pytest.raises(UserError, match=r"the tokenizer of .* does not round-trip every text \(.* becomes"):
         encoder_of(LOSSY[style]())
 
 

@@ -1,6 +1,6 @@
-"""Scores with their intervals as pictures: one track per metric, one mark per model, told apart by shape.
+"""Charts of scores with their intervals: one track per metric, one mark per model, distinguished by shape.
 
-Here are the places of everything; `macros.html` draws it.
+This module computes the positions; `macros.html` draws them.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class Track:
         label: of the metric.
         verdict: on the adapted model.
         difference: of the adapted model to the base, with its interval.
-        spoken: the whole track as a sentence, for those who cannot see it.
+        spoken: the track as a sentence, for screen readers.
         height: in pixels.
         floor: the place of the looked-up baseline in percent of the width; None where it is not known.
         marks: one per model.

@@ -1,4 +1,4 @@
-"""Which predictions may be compared: the same questions, once each, with numbers, asked in the same way."""
+"""Checks that predictions can be compared: same prompts, no duplicates, valid numbers, same generation settings."""
 
 import collections
 import hashlib
@@ -16,7 +16,7 @@ FREE = ("by", "device")  # settings of decoding that may differ without a flag; 
 
 
 def digest(items: Sequence[Prediction]) -> str:
-    """Return what was asked as a number that any change of an id, prompt or reference changes."""
+    """Return a hash of the ids, prompts and references."""
     asked = [(item.id, item.prompt, item.suffix, item.reference) for item in items]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
@@ -41,7 +41,7 @@ def check(by_file: Mapping[Path, Sequence[Prediction]], asked: str | None) -> No
                 )
             _check_numbers(path, item, other)
     if asked and digest(base) != asked:
-        raise UserError(f"{first} has other prompts or references than were asked; run the benchmark again.")
+        raise UserError(f"{first} has other prompts or references than the manifest says; run the benchmark again.")
 
 
 def _check_ids(path: Path, ids: Sequence[str], first: Path, base: Sequence[str]) -> None:
@@ -65,16 +65,16 @@ def _check_numbers(path: Path, item: Prediction, base: Prediction) -> None:
 
 
 def refuse_different(decoding: Mapping[str, GenerationSettings], where: str, allow: bool) -> None:
-    """Refuse models that were asked in different ways, unless that is allowed.
+    """Refuse models whose predictions were generated with different settings, unless that is allowed.
 
     Raises:
-        UserError: decoding, stop rule, lengths or dtype differ.
+        UserError: decoding, stop condition, lengths or dtype differ.
     """
     for key in [] if allow else decoding:
         differ = [name for name in comparison.differing_settings(decoding, key) if name not in FREE]
         if differ and key != "few-shot":
             values = (", ".join(f"{name} {getattr(decoding[each], name)}" for name in differ) for each in ("base", key))
             raise UserError(
-                f"{where} was asked in different ways ({' and '.join(values)}), so part of a difference may come from "
-                "that; ask again in one way, or add --allow_different."
+                f"{where} was generated with different settings ({' and '.join(values)}), so part of a difference may "
+                "come from that; generate again with the same settings, or add --allow_different."
             )
