@@ -110,7 +110,7 @@ def add_decoding_flags(parser: cli.Parser) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What a run of this stage is asked for.
+    """The settings of a command.
 
     Attributes:
         settings: of the models and the questions, where models are asked.
@@ -136,7 +136,7 @@ class Request:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Request":
-        """Return what a command line asks for."""
+        """Return the settings for the flags."""
         settings = BenchmarkSettings(
             adapted=tuple(args.hf_repository or ()),
             base=args.model_name_or_path,
@@ -300,6 +300,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
     references = refuse_lossy_tokens(asked, encoder)
     training = load_training(found.questions, how.few_shot, manifest)
     predicted = inference.of_models(found, asked, encoders, training)
+    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     benchmarks = {
         each.name: BenchmarkInfo(
             title=each.title,
@@ -315,9 +316,12 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         dataset=found.questions.dataset,
         load_in_4bit=how.load_in_4bit,
         cut_prompts=cut,
-        asked={name: comparability.digest(by_key["base"].items) for name, by_key in predicted.items()},
+        asked={name: comparability.digest(by_key["base"]) for name, by_key in predictions.items()},
+        answered={
+            name: {key: comparability.answers_digest(items) for key, items in by_key.items()}
+            for name, by_key in predictions.items()
+        },
     )
-    predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
     about = result_schema.of_manifest(manifest.content, output)
     loss_png = Path(str(models["adapted"].folder)) / LOSS_CURVE
     return results.Run(

@@ -33,20 +33,20 @@ def build_parser() -> cli.Parser:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file without their line endings.
+    """Return the lines of a text file, without their endings, LF or CR LF; a CR elsewhere is part of its line.
 
     Raises:
         UserError: the file cannot be read, is not UTF-8 or is empty.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one item per line.") from None
     if not text:
         raise UserError(f"{path} is empty; give a file with one item per line.")
-    return text.removesuffix("\n").split("\n")
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def score_lines(answers: Path, predictions: Path) -> dict[str, Any]:

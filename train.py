@@ -257,7 +257,7 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
         tokenizer = scratch.train_tokenizer(reading, shape.vocab_size, context, shape.tokenizer_type)
         if writes:
             run_folder.keep_tokenizer(tokenizer, work)
-    if writes:  # read back, so that a resumed run has the same one
+    if writes:  # loaded from disk, so that a resumed run has the same one
         tokenizer = loading.load_tokenizer(str(kept))
     model = scratch.new_model(
         tokenizer,
@@ -346,7 +346,7 @@ def claimed(asked: Command) -> Iterator[None]:
         yield
         return
     with outputs.alone(output.output_dir):
-        outputs.refuse_existing(output.output_dir, output.overwrite)  # again: another run may have ended since
+        outputs.refuse_existing(output.output_dir, output.overwrite)  # again, since another run may have finished
         work = outputs.partial(output.output_dir)
         run_folder.claim(asked.flags, output.overwrite, asked.datasets, work)
         try:

@@ -10,6 +10,7 @@ import functools
 import gzip
 import itertools
 import json
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,10 @@ COLUMNS = {
 OWNER, NAME = "owner", "name"  # of a repository, if they are two columns
 FUNCTION = "func_name"  # if a row is one function of a file
 ADDRESSES = ("func_code_url", "url")  # URLs of a function, with its lines
+# StarCoderData starts some texts with metadata of the file: `<reponame>o/r<filename>a.py\n`.
+MARKER = re.compile(r"<(reponame|filename|gh_stars)>([^<\n]*)")
+MARKERS = re.compile(rf"(?:{MARKER.pattern})+\n?")
+MARKED = {"reponame": "repository", "filename": "path"}
 
 PREPARED = "data/kotlin_prepared_dataset"  # where preprocess_data.py writes and later stages read, unless told
 SPLITS = ("train", "validation", "test")
@@ -193,12 +198,24 @@ def _known(row: dict[str, Any]) -> dict[str, Any]:
         texts = (_text(row.get(column)) for column in columns)
         if row.get(field) is None:
             known[field] = next((text for text in texts if text), None)
+    _take_markers(known)
     if not known["repository"] and _text(row.get(OWNER)) and _text(row.get(NAME)):
         known["repository"] = f"{row[OWNER]}/{row[NAME]}"
     if _text(row.get(FUNCTION)) and isinstance(known["path"], str):
         lines = next((url.partition("#")[2] for name in ADDRESSES if (url := _text(row.get(name)))), "")
         known["path"] += f"#{lines or row[FUNCTION]}"  # functions of one file can share a name
     return known
+
+
+def _take_markers(known: dict[str, Any]) -> None:
+    """Remove StarCoderData's markers from the text; they give repository and path where no column does."""
+    content = known["content"]
+    if not isinstance(content, str) or not (markers := MARKERS.match(content)):
+        return
+    known["content"] = content[markers.end() :]
+    for name, value in MARKER.findall(markers[0]):
+        if name in MARKED and not known[MARKED[name]]:
+            known[MARKED[name]] = value.strip()
 
 
 def _text(value: Any) -> str | None:

@@ -7,7 +7,9 @@ escape; half of them only a name gives away. detect-secrets, with its default pl
 real code that is hit counts as a false hit: `--show` prints what was hit, so that true ones can be told.
 """
 
+import argparse
 import random
+import signal
 import string
 import tempfile
 import time
@@ -35,6 +37,7 @@ ASSIGNMENTS = (
     ),
     *("<{name}>{value}</{name}>", 'os.environ["{name}"] = "{value}"'),
 )
+LIMIT = 5.0  # seconds that detect-secrets gets for a text
 SHAPES = ("{value}", 'x = "{value}"', "# {value}", 'x = "a\\n{value}\\n"', '{{"x": "{value}"}}', "f('{value}', 1)")
 
 
@@ -43,6 +46,9 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="folders of real code")
     parser.add_argument("--count", type=cli.number(int, 1), default=10_000, help="files of real code to read")
     parser.add_argument("--planted", type=cli.number(int, 1), default=2000, help="secrets to plant")
+    parser.add_argument(
+        "--compared", type=cli.number(int, 0), default=500, help="of these files, those that detect-secrets reads too"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the planted secrets and of the choice of files")
     parser.add_argument("--show", action="store_true", help="print the flagged lines of real code")
     return parser
@@ -109,44 +115,75 @@ def planted(count: int, seed: int) -> Iterator[tuple[str, str]]:
 
 
 def with_detect_secrets(text: str) -> bool:
-    """Return whether a default plugin of detect-secrets finds something in a file that holds a text."""
-    from detect_secrets.core import scan
-    from detect_secrets.settings import default_settings
+    """Return whether a default plugin of detect-secrets finds something in a file that holds a text.
 
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file, default_settings():
+    Raises:
+        TimeoutError: it is at it for longer than LIMIT.
+    """
+    from detect_secrets.core import scan
+
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()
-        return next(iter(scan.scan_file(file.name)), None) is not None
+        signal.setitimer(signal.ITIMER_REAL, LIMIT)
+        try:
+            return next(iter(scan.scan_file(file.name)), None) is not None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError
+
+
+def measured(name: str, finds: Callable[[str], bool], texts: list[tuple[str, str]], files: list[str]) -> list[str]:
+    """Return a row of the table: recall by kind, files hit of 1,000, processor seconds, and files over the limit."""
+    total = Counter(kind for kind, _ in texts)
+    found = Counter(kind for kind, text in console.progress(texts, f"{name}, planted") if finds(text))
+    started = time.process_time()
+    hits = slow = 0
+    for text in console.progress(files, f"{name}, files", unit="file"):
+        try:
+            hits += finds(text)
+        except TimeoutError:
+            slow += 1
+    seconds = time.process_time() - started
+    recalls = [f"{found.total() / total.total():.3f}", *(f"{found[kind] / total[kind]:.3f}" for kind in total)]
+    return [name, *recalls, str(len(files)), f"{1000 * hits / max(1, len(files)):.2f}", f"{seconds:.1f}", str(slow)]
 
 
 def real_files(folders: list[Path], count: int, seed: int) -> list[Path]:
     found = sorted(
-        path for folder in folders for path in folder.rglob("*") if path.suffix in {".py", ".js", ".java", ".ts"}
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.suffix in {".py", ".js", ".java", ".ts", ".kt", ".kts"}
     )
     random.Random(seed).shuffle(found)
     return [path for path in found if path.is_file() and path.stat().st_size < 1_000_000][:count]
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    rows = []
+    args: argparse.Namespace = build_parser().parse_args(argv)
+    from detect_secrets.settings import default_settings
+
     texts = list(planted(args.planted, args.seed))
-    files = [(path, path.read_text("utf-8", "replace")) for path in real_files(args.files, args.count, args.seed)]
-    for name, finds in (
-        ("codefit", lambda text: next(find_secrets(text), None) is not None),
-        ("detect-secrets", with_detect_secrets),
-    ):
-        total, found = Counter(kind for kind, _ in texts), Counter(kind for kind, text in texts if finds(text))
-        started = time.process_time()
-        hit = [path for path, text in files if finds(text)]
-        seconds = time.process_time() - started
-        recalls = [f"{found[kind] / total[kind]:.3f}" for kind in total]
-        recall = f"{found.total() / total.total():.3f}"
-        rows.append([name, recall, *recalls, f"{1000 * len(hit) / len(files):.2f}", f"{seconds:.1f}"])
-        if args.show and name == "codefit":
-            print("\n".join(map(str, hit)))
-    print(console.table(rows, ["finder", "recall", *total, "files hit of 1,000", "CPU seconds"]))
-    print(f"{len(texts)} planted secrets, {len(files)} files of {sum(len(t) for _, t in files) / 1e6:.0f} MB")
+    paths = real_files(args.files, args.count, args.seed)
+    files = [path.read_text("utf-8", "replace") for path in paths]
+    rows = [measured("codefit", lambda text: next(find_secrets(text), None) is not None, texts, files)]
+    if args.compared:
+        signal.signal(signal.SIGALRM, _too_long)
+        with default_settings():
+            rows.append(measured("detect-secrets", with_detect_secrets, texts, files[: args.compared]))
+    kinds = list(dict.fromkeys(kind for kind, _ in texts))
+    columns = ["finder", "recall", *kinds, "files", "files hit of 1,000", "CPU seconds", f"over {LIMIT} s"]
+    console.show(console.table(rows, columns))
+    console.show(f"{len(texts)} planted secrets, {len(files)} files of {sum(map(len, files)) / 1e6:.0f} MB")
+    if args.show:
+        for path, text in zip(paths, files, strict=True):
+            for secret in find_secrets(text):
+                line = text.count("\n", 0, secret.start) + 1
+                console.show(f"{path}:{line}: {secret.kind}: {text[secret.start : secret.end]!r}")
 
 
 if __name__ == "__main__":

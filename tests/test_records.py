@@ -386,6 +386,35 @@ def test_data_sets_of_others_are_read_by_their_own_columns(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "columns", "expected"),
+    [
+        ("<reponame>o/r<filename>src/a.py<gh_stars>10-100\nx = 1\n", {}, Document("x = 1\n", "src/a.py", "o/r")),
+        (
+            "<reponame>o/r<filename>b.py<gh_stars>0\nx = 1\n",
+            {"max_stars_repo_path": "a.py", "max_stars_repo_name": "p/q"},
+            Document("x = 1\n", "a.py", "p/q"),
+        ),
+        ("<filename>a.py\n\nx = 1\n", {}, Document("\nx = 1\n", "a.py")),
+        ("<gh_stars>1000+\nx = 1\n", {"path": "a.py"}, Document("x = 1\n", "a.py")),
+        ("<gh_stars>0", {"path": "a.py"}, Document("", "a.py")),
+        ("x = '<filename>a.py'\n", {"path": "b.py"}, Document("x = '<filename>a.py'\n", "b.py")),
+        ("<filename >a.py\n", {"path": "b.py"}, Document("<filename >a.py\n", "b.py")),
+    ],
+)
+def test_the_markers_in_texts_of_starcoderdata_are_read_and_taken_off(
+    tmp_path: Path, content: str, columns: dict[str, str], expected: Document
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"content": content, **columns}))
+    assert list(read_documents(str(tmp_path / "a.jsonl"))) == [expected]
+
+
+def test_a_document_of_our_own_keeps_a_text_that_looks_like_markers(tmp_path: Path) -> None:
+    document = Document("<filename>a.py\nx = 1\n", "b.py", "r")
+    write_jsonl(tmp_path / "a.jsonl", [document])
+    assert list(read_documents(str(tmp_path / "a.jsonl"))) == [document]
+
+
 @pytest.mark.parametrize("zone", [None, datetime.UTC])
 def test_a_date_of_parquet_is_iso_8601(tmp_path: Path, zone: datetime.tzinfo | None) -> None:
     date = datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=zone)

@@ -31,9 +31,7 @@ def test_only_temporary_folders_with_our_name_and_mark_are_removed(
 def test_no_place_for_temporary_files_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none" / "file"))
     (tmp_path / "none").touch()
-    message = (
-        r"^cannot write temporary files: no folder for temporary files can be written; set TMPDIR to one that can\.$"
-    )
+    message = r"^cannot write temporary files: no folder for temporary files is writable; set TMPDIR to one that is\.$"
     with pytest.raises(UserError, match=message), temporary_folder():
         pytest.fail("the block must not start")
 

@@ -223,8 +223,8 @@ _SCALA = Grammar(
 # A slash starts a regular expression after an operator, a bracket or a keyword that must be followed by a value. What
 # contains a quote or two slashes between two tags is JSX text, not code.
 _JAVASCRIPT_LITERALS = (
-    r"(?P<code_before>[=(,:\[!&|?{;+*%~^>\n-]\s*+|\b(?:return|case|typeof)[ \t]++)(?=/[^*/>\s])"
-    r"/(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*",
+    r"(?P<code_before>[=(,:\[!&|?{;+*%~^>\n-]\s{0,80}+|\b(?:return|case|typeof)[ \t]{1,80}+)(?=/[^*/>\s])"
+    r"/(?>(?:[^/\\\[\n]|\\.|\[(?>(?:[^\]\\\n]|\\.){0,400})\])+)/\w*",
     r"(?P<code_tag>(?<![=\s-])>)(?=[^<>{}\"'`/;]*(?:[\"'`]|//))[^<>{};]*(?=</|<[A-Za-z]\w*[ />])",
 )
 _CPP_LITERALS = (
@@ -244,9 +244,9 @@ _PHP_LITERALS = (
 _RUBY_LITERALS = (
     r"^=begin\b(?s:.*?)(?:^=end\b[^\n]*|\Z)",
     r"(?P<code_heredoc><<[~-]?[\"'`]?(?P<word>[A-Z]\w*)[\"'`]?[^\n]*\n)(?s:.*?)(?:^[ \t]*(?P=word)$|\Z)",
-    r"(?P<code_before>[=(,\[!&|?{;~\n]\s*+|\b(?:if|unless|when|and|or|not)[ \t]++)(?=/[^*/>\s=])"
-    r"/(?:[^/\\\n]|\\.)+/\w*",
-    r"%[wWiIqQ]?(?:\[[^\]\n]*\]|\{[^}\n]*\}|\([^)\n]*\)|<[^>\n]*>)",
+    r"(?P<code_before>[=(,\[!&|?{;~\n]\s{0,80}+|\b(?:if|unless|when|and|or|not)[ \t]{1,80}+)(?=/[^*/>\s=])"
+    r"/(?>(?:[^/\\\n]|\\.)+)/\w*",
+    r"%[wWiIqQ]?(?:\[[^\]\n]{0,1000}\]|\{[^}\n]{0,1000}\}|\([^)\n]{0,1000}\)|<[^>\n]{0,1000}>)",
     r"(?P<code_character>\?[\"'#](?!\w))",
 )
 _SWIFT_LITERALS = (r"(?P<marks>#{1,3})\"(?s:.*?)(?:\"(?P=marks)|\Z)",)

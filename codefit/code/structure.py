@@ -26,6 +26,7 @@ NOT_INDENTED = re.compile(r"(?<=\n)\S[^\n]*")
 END_OF_BLOCK = re.compile(r"end\b")
 BLOCK_GOES_ON = re.compile(r"(?:else|elsif|when|in|rescue|ensure|then)\b")
 OPENED_AGAIN = re.compile(r"[(\[{]\s*$|->\s*$")
+FARTHEST = 100  # brackets up to the one that a stray bracket can close
 ANNOTATION = re.compile(r"(?:@[\w.:]+(?:\((?:[^()]|\([^()]*\))*\))?\s*)+")
 
 
@@ -188,7 +189,7 @@ def _after(stack: list[str], brackets: Sequence[str]) -> int:
 
 def _close(stack: list[str], opening: str) -> None:
     """Pop up to the matching bracket; a stray `)` or `]` closes no block, so that one error stays local."""
-    for number in range(len(stack) - 1, -1, -1):
+    for number in range(len(stack) - 1, max(-1, len(stack) - 1 - FARTHEST), -1):
         if stack[number] == opening:
             del stack[number:]
             return

@@ -36,12 +36,15 @@ MOST_LOOKING = 20_000_000
 
 # Some grammars take quadratic time on text in another language. Code takes 20 ms for 64 kB.
 PIECE = 1 << 16
+MOST_MARKS = 500
 # Java's grammar cannot be interrupted inside nested type arguments, `a<b<c<...`.
 DEEPEST_TYPE = 40
 NESTED_TYPES = re.compile(rf"(?:\b\w{{1,64}}\s?<\s?){{{DEEPEST_TYPE}}}")
-PARSE_SECONDS = 1.0  # processor time for a piece
-# Queries take quadratic time on a node with many children, which only a tree with many nodes can have.
-MOST_QUERIED = 20_000
+PARSE_SECONDS = 0.5  # processor time for a piece
+# Queries take quadratic time on a node with many children, which only a tree with many nodes can have; trees with
+# errors are the worst.
+DEEPEST_TREE, WIDEST_NODE = 300, 3_000
+MOST_QUERIED, MOST_QUERIED_WITH_ERRORS = 20_000, 4_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Syntax:
         self._characters = None if len(self._source) == len(text) else _characters(self._source)
         marks = Counter(BLOCK_COMMENT.findall(text))
         hopeless = (marks["/*"] - marks["*/"]) * len(text) > MOST_LOOKING
+        # Python's grammar cannot be interrupted inside runs of `/*`; real files have few.
+        hopeless = hopeless or (not language.block_comments and marks["/*"] > MOST_MARKS)
         # Kotlin's grammar does not terminate if the text ends with an annotation after a class.
         hopeless = hopeless or (text.count("<") > DEEPEST_TYPE and NESTED_TYPES.search(text) is not None)
         root = None if hopeless else _root(self.grammar, self._source + b"\n")
@@ -116,14 +121,21 @@ class Syntax:
 
     def _nodes(self, *patterns: str) -> list[Any]:
         """Return the nodes of the given types; ` field: (_)` or ` (type of a child)` may follow a type."""
-        if self.root.descendant_count <= MOST_QUERIED:
+        if self.root.descendant_count <= (MOST_QUERIED_WITH_ERRORS if self.has_error else MOST_QUERIED):
             return list(_query(self.grammar, patterns).captures(self.root).get("found", []))
         wanted = {pattern.partition(" ")[0]: pattern.partition(" ")[2] for pattern in patterns}
         found = (node for node in _walk(self.root) if node.type in wanted or (node.is_missing and "MISSING" in wanted))
         return [node for node in found if _has(node, wanted.get(node.type, ""))]
 
+    @functools.cached_property
+    def _is_tangled(self) -> bool:
+        """Return whether the tree has errors and is so deep or wide that queries on it are slow."""
+        return self.has_error and _is_large(self.root)
+
     def nodes_at(self, character: int) -> Iterator[Any]:
-        """Yield the named nodes that contain a character, the smallest first."""
+        """Yield the named nodes that contain a character, the smallest first; none in a large tree with errors."""
+        if self._is_tangled:
+            return
         byte = self._byte(character)
         node = self.root.named_descendant_for_byte_range(byte, byte + 1)
         while node is not None:
@@ -243,6 +255,18 @@ def _walk(root: Any) -> Iterator[Any]:
         while not cursor.goto_next_sibling():
             if not cursor.goto_parent():
                 return
+
+
+def _is_large(root: Any) -> bool:
+    """Return whether a tree is deeper than DEEPEST_TREE, or a node in it has more children than WIDEST_NODE."""
+    cursor = root.walk()
+    while cursor.depth <= DEEPEST_TREE and cursor.node.child_count <= WIDEST_NODE:
+        if cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return False
+    return True
 
 
 def _has(node: Any, part: str) -> bool:

@@ -15,7 +15,7 @@ from codefit.curation.corpus import Corpus
 from codefit.records import Document
 
 CHARACTERS = 8  # most characters per token of code, on average; no more text than this is read
-IMPORT = re.compile(r"^[ \t]*(?:import|from|export)\b.*|.*\brequire\(.*", re.MULTILINE)
+IMPORT = re.compile(r"^[ \t]*(?:import|from|export)\b.*|^.*\brequire\(.*", re.MULTILINE)
 HEAD = re.compile(r"^(?:package|import|from)\b[^\n(]*(?:\([^)]*\))?[^\n]*(?:\n+|\Z)", re.MULTILINE)
 Key = tuple[str, str, str]
 

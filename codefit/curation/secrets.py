@@ -5,6 +5,7 @@ different characters, or with "example" in it, is a placeholder and not reported
 word. Secrets without a fixed format are found by variable name and entropy: see secret_assignments.py.
 """
 
+import base64
 import dataclasses
 import functools
 import importlib
@@ -13,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from codefit.curation.secret_assignments import NAMES, assigned_secrets
+from codefit.curation.secret_assignments import SOMETHING_ELSE, assigned_secrets, is_password, is_random
 
 MIN_DISTINCT = 8  # different characters; "xxxxxxxxxxxxxxxx" has 1, a random token of 20 has about 16
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
@@ -25,26 +26,26 @@ KEY_RUN = re.compile(r"(?<![A-Za-z0-9+/=])(?:(?<=\\)[nrt])?([A-Za-z0-9+/=]{8,})"
 KEY_LINE = 24
 KEY_FIELD = re.compile(r"[A-Za-z-]+: [^\n\\]*")  # such as `DEK-Info: AES-128-CBC,...`
 ESCAPED = re.compile(r"(?:\\[abfnrtv0]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})\Z")
-AWS_SECRET = r"(?:aws|AWS)[\w .-]{0,20}(?i:key|pwd|pw|pass|token)[\w\"'\]: =>]{0,24}[\"'`]([A-Za-z0-9/+]{40})[\"'`]"
 JSON_WEB_TOKEN = r"eyJ[\w=-]{12,2000}+\.[\w=-]{12,8000}+\.[\w=-]{12,2000}+"
 URL_PASSWORD = r"://[^\s/:@\"'`<>()]{0,64}:([^\s/@\"'`<>]{3,128})@(?=[\w\[])"
-QUERY_PASSWORD = r"(?i:[?&;](?:password|pwd)=)([^\s&;\"'`<>]{4,128})"
+BASE64 = "[A-Za-z0-9+/]{12,400}={0,2}"
+AWS_KEY_IN_TWO = r"(?:AKIA|ASIA)[A-Z0-9]{0,15}[\"'`]\s{0,20}[+.]\s{0,20}[\"'`][A-Z0-9]{1,16}(?=[\"'`])"
 ORACLE_PASSWORD = r"jdbc:oracle:\w{2,8}:[^\s/@:\"'`]{1,64}/([^\s/@\"'`]{3,128})@"
-PASSWORD = re.compile(r"[^\s{}<>/\\\"'`(),;]{4,}")  # what can be a password in a URL
-VARIABLE = re.compile(r"\$[A-Za-z_][A-Z_a-z]*[0-9]?|%\w+%|%[sd]|[*.]+")
-NO_PASSWORDS = re.compile(r"pass(?:word|wd|phrase)?\d*|pw?d|secret|token|user(?:name)?|tiger|changeme|x+|\*+|\.+", re.I)
+CURL_PASSWORD = r"\bcurl\b[^\n]{0,200}?\s-u [\"']?[^\s:\"']{1,64}:([^\s\"'@]{8,128})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pattern:
-    """A kind of secret. `marks` are plain texts of which one must occur: searching for them first is fast.
+    """A kind of secret.
 
+    `probe` is a regular expression that matches somewhere in every text with such a secret. It starts with a literal
+    character, which `re` finds much faster than anything else, and kinds that share a probe are searched once.
     `source` is a regular expression, or a plugin of detect-secrets with several. `group` is the group of the
     expression that matches the secret, if it has one.
     """
 
     kind: str
-    marks: tuple[str, ...]
+    probe: str
     source: str
     group: int = 0
 
@@ -67,33 +68,48 @@ class Finding:
     kind: str
 
 
+A_WORD = r"A(?:KIA|SIA|BIA|CCA|Iza|ccountKey=)"
+AFTER_UNDERSCORE = r"_(?=[A-Za-z0-9]{16}|auth)"
+AFTER_HYPHEN = r"-(?=[\w-]{16}|us[0-9]|u [^\s:]{1,64}:)"
+AFTER_COLON = r":(?:AA[\w-]{33}|oracle:)"
+HEADER = r"B(?:earer|asic) (?=[\w.~+/-]{12})"
+WEBHOOK = r"://(?:hooks\.slack\.com/|(?:\w{1,16}\.)?discord(?:app)?\.com/api/webhooks/)"
 PATTERNS = (
-    Pattern("AWS key", ("AKIA", "ASIA", "ABIA", "ACCA"), r"(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[A-Z0-9]{16}"),
-    Pattern("AWS key", ("aws", "AWS"), AWS_SECRET, 1),
-    Pattern("Azure storage key", ("AccountKey=",), "azure_storage_key.AzureStorageKeyDetector"),
-    Pattern("GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), "github_token.GitHubTokenDetector"),
-    Pattern("GitHub token", ("github_pat_",), r"github_pat_\w{82}"),
-    Pattern(
-        "GitLab token",
-        ("glpat-", "gldt-", "glft-", "glrt-", "GR1348941", "glptt-", "gloas-"),
-        "gitlab_token.GitLabTokenDetector",
-    ),
-    Pattern("Hugging Face token", ("hf_",), r"hf_(?=[a-z]*[A-Z])(?=[A-Z]*[a-z])[A-Za-z]{34}"),
-    Pattern("Slack token", ("xox", "hooks.slack.com"), "slack.SlackDetector"),
-    Pattern("Google API key", ("AIza",), r"AIza[\w-]{35}(?![\w-])"),
-    Pattern("Stripe key", ("k_live_",), r"[sr]k_live_[A-Za-z0-9]{20,}"),
-    Pattern("OpenAI key", ("T3BlbkFJ",), r"sk-[\w-]{20,}T3BlbkFJ[\w-]{20,}"),
-    Pattern("Anthropic key", ("sk-ant-",), r"sk-ant-[a-z0-9]+-[\w-]{80,}"),
-    Pattern("npm token", ("npm_",), r"npm_[A-Za-z0-9]{36}"),
-    Pattern("PyPI token", ("pypi-AgE",), "pypi_token.PypiTokenDetector"),
-    Pattern("SendGrid key", ("SG.",), "sendgrid.SendGridDetector"),
-    Pattern("Square token", ("sq0csp-",), "square_oauth.SquareOAuthDetector"),
-    Pattern("Mailchimp key", ("-us",), "mailchimp.MailchimpDetector"),
-    Pattern("Telegram token", (":AA",), "telegram_token.TelegramBotTokenDetector"),
-    Pattern("JSON web token", ("eyJ",), JSON_WEB_TOKEN),
-    Pattern("password in a URL", ("://",), URL_PASSWORD, 1),
-    Pattern("password in a URL", ("assword=", "pwd="), QUERY_PASSWORD, 1),
-    Pattern("password in a URL", ("jdbc:oracle",), ORACLE_PASSWORD, 1),
+    Pattern("AWS key", A_WORD, r"(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[A-Z0-9]{16}"),
+    Pattern("AWS key", A_WORD, AWS_KEY_IN_TWO),
+    Pattern("Azure storage key", A_WORD, "azure_storage_key.AzureStorageKeyDetector"),
+    Pattern("GitHub token", AFTER_UNDERSCORE, "github_token.GitHubTokenDetector"),
+    Pattern("GitHub token", AFTER_UNDERSCORE, r"github_pat_\w{82}"),
+    Pattern("GitLab token", AFTER_HYPHEN, "gitlab_token.GitLabTokenDetector"),
+    Pattern("GitLab token", "GR1348941", "gitlab_token.GitLabTokenDetector"),
+    Pattern("Hugging Face token", AFTER_UNDERSCORE, r"hf_(?=[a-z]*[A-Z])(?=[A-Z]*[a-z])[A-Za-z]{34}"),
+    Pattern("Slack token", AFTER_HYPHEN, "slack.SlackDetector"),
+    Pattern("Slack token", WEBHOOK, "slack.SlackDetector"),
+    Pattern("Discord webhook", WEBHOOK, r"/api/webhooks/[0-9]{17,20}/([\w-]{60,80})", 1),
+    Pattern("Google API key", A_WORD, r"AIza[\w-]{35}(?![\w-])"),
+    Pattern("Stripe key", AFTER_UNDERSCORE, r"[sr]k_live_[A-Za-z0-9]{20,}"),
+    Pattern("OpenAI key", AFTER_HYPHEN, r"sk-[\w-]{20,}T3BlbkFJ[\w-]{20,}"),
+    Pattern("Anthropic key", AFTER_HYPHEN, r"sk-ant-[a-z0-9]+-[\w-]{80,}"),
+    Pattern("npm token", AFTER_UNDERSCORE, r"npm_[A-Za-z0-9]{36}"),
+    Pattern("npm token", AFTER_UNDERSCORE, r"_authToken=([\w-]{32,64})", 1),
+    Pattern("Shopify token", AFTER_UNDERSCORE, r"shp(?:at|ca|pa|ss)_[0-9a-f]{32}"),
+    Pattern("DigitalOcean token", AFTER_UNDERSCORE, r"do[opr]_v1_[0-9a-f]{64}"),
+    Pattern("Mailgun key", AFTER_HYPHEN, r"key-[0-9a-f]{32}"),
+    Pattern("age key", AFTER_HYPHEN, r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}"),
+    Pattern("PyPI token", AFTER_HYPHEN, "pypi_token.PypiTokenDetector"),
+    Pattern("SendGrid key", r"SG\.", "sendgrid.SendGridDetector"),
+    Pattern("Square token", AFTER_HYPHEN, "square_oauth.SquareOAuthDetector"),
+    Pattern("Mailchimp key", AFTER_HYPHEN, "mailchimp.MailchimpDetector"),
+    Pattern("Telegram token", AFTER_COLON, r"(?:\bbot)?(?<![0-9])[0-9]{8,10}:AA[\w-]{33}(?![\w-])"),
+    Pattern("JSON web token", r"\.ey[AIJ]", JSON_WEB_TOKEN),
+    Pattern("password in a URL", "://", URL_PASSWORD, 1),
+    Pattern("password in a URL", AFTER_COLON, ORACLE_PASSWORD, 1),
+    Pattern("Azure signature", "&sig=", r"&sig=([A-Za-z0-9%+/]{40,64}(?:%3[Dd]|=))", 1),
+    Pattern("password of a command", AFTER_HYPHEN, CURL_PASSWORD, 1),
+    Pattern("authorization header", HEADER, r"Bearer ([A-Za-z0-9._~+/-]{20,400}=*)", 1),
+    Pattern("authorization header", HEADER, rf"Basic ({BASE64})(?![A-Za-z0-9+/=])", 1),
+    Pattern("authorization header", AFTER_UNDERSCORE, rf"_auth[ \t]*=[ \t]*({BASE64})", 1),
+    Pattern("authorization header", '"auth', rf"\"auth\\?\"[ \t]*:[ \t]*\\?\"({BASE64})\\?\"", 1),
 )
 
 
@@ -107,12 +123,16 @@ def _expressions(source: str) -> tuple[re.Pattern[str], ...]:
     return tuple(plugin.denylist)
 
 
+PROBES = {pattern.probe: re.compile(pattern.probe) for pattern in PATTERNS}
+
+
 def find_secrets(text: str) -> Iterator[Secret]:
     """Yield the secrets of a text, kind by kind; two kinds may overlap."""
     if "PRIVATE KEY" in text:
         yield from _private_keys(text)
+    probed = {probe: expression.search(text) is not None for probe, expression in PROBES.items()}
     for pattern in PATTERNS:
-        if any(mark in text for mark in pattern.marks):
+        if probed[pattern.probe]:
             for expression in _expressions(pattern.source):
                 for match in expression.finditer(text):
                     start, end = match.span(min(pattern.group, expression.groups))
@@ -125,9 +145,25 @@ def find_secrets(text: str) -> Iterator[Secret]:
 def _is_secret(kind: str, text: str, start: int, end: int) -> bool:
     word = text[start:end]
     if kind == "password in a URL":
-        return bool(PASSWORD.fullmatch(word)) and not (NO_PASSWORDS.fullmatch(word) or VARIABLE.fullmatch(word))
+        user = text[max(0, start - 65) : start - 1].rpartition("/")[2]
+        return is_password(word) and word != user
+    if kind == "password of a command":
+        return is_random(word)
+    if kind == "authorization header" and (password := _basic_password(word)):
+        return is_password(password)
+    if kind == "authorization header" and not (text[start - 2] == "r" and is_random(word)):
+        return False
     joined = _is_word_before(text, start) or (end < len(text) and _is_word(text[end]))
     return not (joined or len(set(word[-20:])) < MIN_DISTINCT or "example" in word.lower())
+
+
+def _basic_password(word: str) -> str:
+    """Return the password in base64 of `user:password`; "" if it is none."""
+    try:
+        user, _, password = base64.b64decode(word, validate=True).decode("ascii").partition(":")
+    except ValueError:
+        return ""
+    return password if user and user.isprintable() and password.isprintable() else ""
 
 
 def _is_word_before(text: str, start: int) -> bool:
@@ -173,7 +209,8 @@ def _unbroken(runs: list[tuple[int, int]], position: int) -> list[tuple[int, int
 
 
 def _is_key_line(run: str) -> bool:
-    return len(run) >= KEY_LINE and len(set(run)) >= 2 * MIN_DISTINCT and run != run.lower() and run != run.upper()
+    mixed = run != run.lower() and run != run.upper() and not SOMETHING_ELSE.fullmatch(run)
+    return len(run) >= KEY_LINE and len(set(run)) >= 2 * MIN_DISTINCT and mixed
 
 
 def kind_of_secret(text: str) -> str | None:
@@ -183,14 +220,11 @@ def kind_of_secret(text: str) -> str | None:
 
 def scan(folder: Path) -> Iterator[Finding]:
     """Yield the lines with secrets in all files of a folder and its subfolders, sorted by name."""
-    marks = ("PRIVATE KEY", *(mark for pattern in PATTERNS for mark in pattern.marks))
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             for number, line in enumerate(file, 1):
-                if any(mark in line for mark in marks) or any(name in line.lower() for name in NAMES):
-                    kind = kind_of_secret(_text(line))
-                    if kind:
-                        yield Finding(path.relative_to(folder), number, kind)
+                if kind := kind_of_secret(_text(line)):
+                    yield Finding(path.relative_to(folder), number, kind)
 
 
 def _text(line: str) -> str:

@@ -9,6 +9,7 @@ from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, near_duplicates, sketch
 from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, unit_of
+from codefit.errors import UserError
 
 
 def remove_exact_duplicates(corpus: Corpus, log: RejectionLog) -> None:
@@ -43,6 +44,8 @@ def split_corpus(corpus: Corpus, log: RejectionLog, splitting: Splitting) -> dic
     Raises:
         UserError: there are too few units to split.
     """
+    if splitting.by == "repository":
+        _reject_without_repository(corpus, log)
     if splitting.by != "time":
         kept = [corpus.entries[number] for number in corpus.of_split("")]
         units = [unit_of(entry.repository, entry.path, splitting.by) for entry in kept]
@@ -58,6 +61,22 @@ def split_corpus(corpus: Corpus, log: RejectionLog, splitting: Splitting) -> dic
     for entry, split in zip(kept, assign_by_time(dates, since), strict=True):
         entry.split = split
     return since
+
+
+def _reject_without_repository(corpus: Corpus, log: RejectionLog) -> None:
+    """Reject the documents that name no repository: any of them may be of a repository of another split.
+
+    Raises:
+        UserError: none names one.
+    """
+    unknown = [number for number in corpus.of_split("") if not corpus.entries[number].repository]
+    if unknown and len(unknown) == len(corpus.of_split("")):
+        raise UserError(
+            "no document names its repository, so --split_by repository cannot divide them; choose --split_by file or "
+            "directory."
+        )
+    for number in unknown:
+        corpus.reject(log, number, "no repository", "")
 
 
 def remove_near_duplicates(corpus: Corpus, log: RejectionLog) -> None:

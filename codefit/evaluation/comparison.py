@@ -1,21 +1,31 @@
 """Models on the same prompts: scores of every item, metrics with intervals, and verdicts. No model is loaded."""
 
-import collections
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from codefit.evaluation import baselines, forgetting, leak_signs, output_checks, prompt_groups, task_metrics, truncation
+from codefit.evaluation import (
+    baselines,
+    forgetting,
+    leak_signs,
+    output_checks,
+    prompt_files,
+    prompt_groups,
+    task_metrics,
+    truncation,
+)
 from codefit.evaluation.benchmarks import codexglue, formats
 from codefit.evaluation.benchmarks.formats import Format
 from codefit.evaluation.result_schema import (
     FORMAT,
+    NO_CONCLUSION,
     AgainstBest,
     AgainstFloor,
     BenchmarkInfo,
     BenchmarkResult,
+    Conclusion,
     Difference,
     GenerationSettings,
     Group,
@@ -31,11 +41,10 @@ from codefit.evaluation.result_schema import (
 from codefit.records import Prediction
 from codefit.scoring import statistics
 from codefit.scoring.metric import Metric, TextMetric
-from codefit.scoring.statistics import Array, Verdict
+from codefit.scoring.statistics import Array
 
 BASE, ADAPTED = "base", "adapted"  # the keys of the first two models
 COPIED = 0.5  # a share of the look-up's wrong answers that a model gives too, from which on it is a look-up
-LARGEST_FILE = 0.5  # a share of the prompts from one file, above which nothing is concluded about files
 
 Row = TypeVar("Row", MetricRow, Group)
 ByModel = Mapping[str, Sequence[Prediction]]  # predictions of each model for the same items in the same order
@@ -81,7 +90,8 @@ def scores(
             forgetting=forgetting.check(result) if info.forgetting else None,
             compat=_compat(info.format, by_model, profile),
         )
-    return Scores(models, corrected(found), FORMAT)
+    decided = {name: without_doubtful_verdicts(result) for name, result in corrected(found).items()}
+    return Scores(models, decided, FORMAT)
 
 
 def _compat(form: Format, by_model: ByModel, profile: str) -> dict[str, ProfileScores] | None:
@@ -125,7 +135,7 @@ def compare(
     return BenchmarkResult(
         title=info.title,
         n=len(base),
-        files=len(set(_clusters(base))),
+        files=len(set(prompt_files.clusters(base))),
         task=task,
         decoding=how,
         metrics=[_row(metric, by_model, seed, how) for metric in metrics],
@@ -162,7 +172,7 @@ def _doubts(
         *leak_signs.findings(pair, {BASE: base, key: word}, {key: loss} if loss else {}),
         *output_checks.doubts(output_checks.rows(pair), key, word, base),
         *_copies(by_model[key], stored, word),
-        *_one_file(by_model[key]),
+        *prompt_files.doubts(by_model[key]),
     ]
 
 
@@ -177,15 +187,6 @@ def _copies(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], wo
     if not other or same < COPIED * other:
         return []
     return [f"The {word} copies the nearest training item in {same} of {other} prompts where that is wrong."]
-
-
-def _one_file(items: Sequence[Prediction]) -> list[str]:
-    """Return a sentence if most prompts come from one file."""
-    (file, most), *others = collections.Counter(_clusters(items)).most_common()
-    if not others or most <= LARGEST_FILE * len(items):
-        return []
-    path = file.rpartition("\0")[2]
-    return [f"One file ({path}) holds {most} of {len(items)} prompts, so that the scores are mostly about that file."]
 
 
 def _signed(decoding: Mapping[str, GenerationSettings]) -> str:
@@ -216,14 +217,9 @@ def _asked_differently(decoding: Mapping[str, GenerationSettings], key: str) -> 
     return [f"The two models used different settings ({ways}): a part of any difference may come from that."]
 
 
-def _clusters(items: Sequence[Prediction]) -> list[str]:
-    """Return the file of each item: repository and path, since every package has a setup.py."""
-    return [f"{item.repository}\0{item.path}" if item.path else item.id for item in items]
-
-
 def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
     """Return one metric of every model, with a signature of how it is computed and how predictions were generated."""
-    clusters = _clusters(by_model[BASE])
+    clusters = prompt_files.clusters(by_model[BASE])
     stats = {key: metric.of_items(items) for key, items in by_model.items()}
     return MetricRow(
         metric=metric.name,
@@ -268,7 +264,7 @@ def _stops(metric: Metric, by_model: ByModel, fitted: Collection[str], seed: int
     against = {}
     for key in fitted:
         free, cut = (
-            _difference(metric, stats[best, BASE], stats[rule, key], _clusters(base), seed)
+            _difference(metric, stats[best, BASE], stats[rule, key], prompt_files.clusters(base), seed)
             for rule in (truncation.AS_GENERATED, best)
         )
         against[key] = AgainstBest(free, cut)
@@ -295,7 +291,7 @@ def _against_floors(
         key: AgainstFloor(
             floor,
             metric.corpus_score(stats[floor]),
-            _difference(metric, stats[floor], metric.of_items(by_model[key]), _clusters(base), seed),
+            _difference(metric, stats[floor], metric.of_items(by_model[key]), prompt_files.clusters(base), seed),
         )
         for key in fitted
     }
@@ -311,7 +307,7 @@ def _groups(metric: Metric, by_model: ByModel, seed: int) -> list[Group]:
     """
     base = by_model[BASE]
     stats = {key: metric.of_items(items) for key, items in by_model.items()}
-    clusters = _clusters(base)
+    clusters = prompt_files.clusters(base)
     members: dict[tuple[str, str], list[int]] = {}
     for index, item in enumerate(base):
         for kind, group in prompt_groups.of(item).items():
@@ -337,7 +333,7 @@ def _p(found: Difference) -> float:
 
 
 def _with_p(found: Difference, p: float) -> Difference:
-    verdict: Verdict = "not resolved" if p >= statistics.RESOLVED and found.verdict != "too few" else found.verdict
+    verdict: Conclusion = "not resolved" if p >= statistics.RESOLVED and found.verdict != "too few" else found.verdict
     return msgspec.structs.replace(found, p=p, verdict=verdict)
 
 
@@ -376,3 +372,22 @@ def _with_gaps(row: Row, benchmark: str, found: Mapping[tuple[str, str, str], Di
     """Return a row with the differences that are found for its benchmark, name and models."""
     against = {key: found[benchmark, _row_name(row), key] for key in row.against_base}
     return msgspec.structs.replace(row, against_base=against)
+
+
+def without_doubtful_verdicts(result: BenchmarkResult) -> BenchmarkResult:
+    """Return a benchmark in which nothing is called better or worse of a model about which there is no conclusion."""
+
+    doubted = result.doubts
+
+    def undecided(row: Row) -> Row:
+        against = {
+            key: msgspec.structs.replace(gap, verdict=NO_CONCLUSION)
+            if key in doubted and gap.verdict != "too few"
+            else gap
+            for key, gap in row.against_base.items()
+        }
+        return msgspec.structs.replace(row, against_base=against)
+
+    return msgspec.structs.replace(
+        result, metrics=[undecided(row) for row in result.metrics], groups=[undecided(row) for row in result.groups]
+    )

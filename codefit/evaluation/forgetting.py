@@ -4,6 +4,8 @@ Both the primary metric, with predictions cut the same way, and the likelihood o
 be kept, since a model that learned to stop can score better and still find the code less likely.
 """
 
+import msgspec
+
 from codefit.evaluation import task_metrics
 from codefit.evaluation.result_schema import BenchmarkResult, Forgetting, ForgettingVerdict, MetricRow
 from codefit.scoring import statistics
@@ -28,7 +30,8 @@ def check(result: BenchmarkResult) -> Forgetting:
     """Return the worse of what is found in the primary metric and in bits per byte.
 
     "kept": the 95 % interval rules out a loss of the margin. "forgot": a loss is resolved (Holm over the two).
-    "forgot less than the margin": both. "not checked": the likelihoods are missing.
+    "forgot less than the margin": both. "not checked": the likelihoods are missing. What leaves no conclusion about a
+    model does not let it pass as kept.
     """
     rows = [row for row in result.metrics if row is result.headline or row.metric == BITS_PER_BYTE.name]
     p_values = statistics.holm([_p(row) for row in rows])
@@ -36,7 +39,10 @@ def check(result: BenchmarkResult) -> Forgetting:
     expected = any(metric is BITS_PER_BYTE for metric in task_metrics.metrics(result.task))
     if expected and all(row.metric != BITS_PER_BYTE.name for row in rows):
         found.append(Forgetting("not checked", found[0].margin, found[0].metric))
-    return min(found, key=lambda each: WORST_FIRST.index(each.verdict))
+    worst = min(found, key=lambda each: WORST_FIRST.index(each.verdict))
+    if ADAPTED in result.doubts and worst.verdict in ("kept", "forgot less than the margin"):
+        return msgspec.structs.replace(worst, verdict="cannot tell")
+    return worst
 
 
 def _p(row: MetricRow) -> float:

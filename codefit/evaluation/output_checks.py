@@ -4,6 +4,7 @@ import collections
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from codefit.evaluation import truncation
 from codefit.evaluation.result_schema import Check, Count
 from codefit.records import Prediction
 
@@ -11,6 +12,8 @@ ECHO = 80  # characters of the prompt's head and tail that are looked for
 SHORTEST_ECHO = 20  # less than this may occur in a prediction by chance
 VOIDED = 0.5  # a share of defective predictions that leaves no conclusion; of echoes, TOLERATED is enough
 TOLERATED = 0.05  # a share of the predictions above that of the references by more than this is a finding
+RUNS_ON = "runs_on"  # predictions that an editor cuts
+FENCE = "```"  # how a chat model begins code
 SAME = "same"  # predictions that are the most frequent one
 MOST_OFTEN = 0.1  # a share above that of the references by more than this is a finding, from FEWEST_SAME on
 FEWEST_SAME = 5
@@ -39,6 +42,15 @@ def rows(by_model: Mapping[str, Sequence[Prediction]]) -> list[Check]:
             "… of those whose reference has a natural end",
             _count(ends, ends),
             {key: _count(_stopped(found), found) for key, found in natural.items()},
+        ),
+        Check(
+            RUNS_ON,
+            "goes on after an editor's cut",
+            _count(_running_on(items, [item.reference for item in items]), items),
+            {
+                key: _count(_running_on(found, [item.prediction for item in found]), found)
+                for key, found in by_model.items()
+            },
         ),
         *(_of_texts(check, by_model) for check in TEXT_CHECKS),
         Check(
@@ -73,6 +85,14 @@ def _stopped(items: Sequence[Prediction]) -> list[Prediction]:
     return [item for item in items if item.finish_reason == "stop"]
 
 
+def _running_on(items: Sequence[Prediction], texts: Sequence[str]) -> list[Prediction]:
+    return [
+        item
+        for item, text in zip(items, texts, strict=True)
+        if truncation.as_editor(item, text).rstrip() != text.rstrip()
+    ]
+
+
 def _count(found: Sequence[Prediction], of: Sequence[Prediction]) -> Count:
     return Count(len(found), len(of))
 
@@ -97,10 +117,16 @@ def repeats(text: str, prompt: str) -> bool:
     return any(count >= 4 and any(token[0].isalnum() for token in run) for run, count in runs.items())
 
 
+def is_fenced(text: str, prompt: str) -> bool:
+    """Return whether the text begins as a block of code in Markdown."""
+    return text.lstrip().startswith(FENCE)
+
+
 TEXT_CHECKS = {
     "empty": ("empty", is_empty),
     "echo": ("contains the prompt", echoes),
     "repeats": ("repeats itself", repeats),
+    "fence": ("begins with a Markdown fence", is_fenced),
 }
 
 
@@ -149,5 +175,6 @@ FINDINGS = {
     "empty": "are empty",
     "echo": "contain the prompt",
     "repeats": "repeat themselves",
+    "fence": "begin with a Markdown fence",
     SAME: "are the same text",
 }

@@ -22,6 +22,8 @@ from codefit.scoring.statistics import Verdict
 FILE = "scores.json"  # in the output folder of a benchmark
 FORMAT: Literal[2] = 2  # of scores.json; 1 kept the first adapted model unlike the others
 
+NO_CONCLUSION: Literal["no conclusion"] = "no conclusion"  # where something leaves a model's scores without meaning
+Conclusion = Verdict | Literal["no conclusion"]
 ForgettingVerdict = Literal["forgot", "forgot less than the margin", "kept", "cannot tell", "not checked"]
 
 
@@ -111,6 +113,7 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         p: two-sided; corrected for the number of secondary differences (Holm).
         smallest: the smallest true difference that these prompts would show in four of five experiments.
+        verdict: of the tests; "no conclusion" of a model about which there are doubts.
         mcnemar_p: p of McNemar's exact test, for a metric of hits.
     """
 
@@ -119,7 +122,7 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
     high: float
     p: float
     smallest: float
-    verdict: Verdict
+    verdict: Conclusion
     mcnemar_p: float | None = None
 
 
@@ -327,7 +330,12 @@ class RunArguments(msgspec.Struct, frozen=True):
 
 
 class RunManifest(msgspec.Struct, frozen=True):
-    """What is read of the manifest of the run that asked the models."""
+    """What is read of the manifest of the run that asked the models.
+
+    Attributes:
+        asked: the digest of each benchmark's questions; {} in a run of an older codefit.
+        answered: the digest of each model's answers, by benchmark and model; {} in a run of an older codefit.
+    """
 
     command: list[str]
     arguments: RunArguments
@@ -336,6 +344,8 @@ class RunManifest(msgspec.Struct, frozen=True):
     benchmarks: dict[str, BenchmarkInfo]
     toolkit_commit: str | None
     dataset: str | None
+    asked: dict[str, str] = {}
+    answered: dict[str, dict[str, str]] = {}
 
 
 def of_manifest(made: Mapping[str, Any], path: Path) -> RunManifest:

@@ -2,7 +2,8 @@
 
 An editor cuts what a model writes before it shows it, so the primary metric of completions is about predictions that
 are cut as an editor cuts them: at the end of the line (with its open brackets) for a cursor within a line, at the end
-of the block otherwise, before a dedent, and where the suffix begins again. The rule of the reference's lines knows the
+of the block otherwise, before a dedent, and where the suffix begins again. A task that asks for one line or for one
+body ends with it. The rule of the reference's lines knows the
 answer: no model can follow it, and no rule of lines can do better, so a gain over a base that it cuts does not come
 from stopping.
 """
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 
 from codefit.code.languages import LANGUAGES, Language, language_of
 from codefit.code.structure import Structure
+from codefit.generation import stopping
 from codefit.records import Prediction
 
 CONTEXT = 2000  # characters of the prompt that are read for the natural end
@@ -71,12 +73,14 @@ def _until_natural_end(prompt: str, text: str, language: Language) -> str:
 
 def as_editor(item: Prediction, text: str) -> str:
     """Return a text at the cursor of an item as an editor would keep it; a reference is cut by the same rule."""
-    return _as_editor(item.prompt[-CONTEXT:], text, item.suffix or "", _language(item))
+    return _as_editor(item.prompt[-CONTEXT:], text, item.suffix or "", _language(item), item.task)
 
 
 @functools.lru_cache(maxsize=200_000)  # every metric and group needs the same texts
-def _as_editor(prompt: str, text: str, suffix: str, language: Language | None) -> str:
+def _as_editor(prompt: str, text: str, suffix: str, language: Language | None, task: str) -> str:
     text = _before_suffix(text, suffix)
+    if (stop := stopping.of_tasks((task,))) != "end":
+        return stopping.text_until(stop, text)
     within_line = bool(prompt.rpartition("\n")[2].strip())
     if language is None:
         return _lines(text, 1) if within_line else _before_dedent(text)

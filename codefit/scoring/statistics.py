@@ -34,8 +34,9 @@ FEWEST_ITEMS = 30
 PERMUTATIONS = 10_000
 ALL_UP_TO = 12  # most files for which all 2**files assignments are tried
 Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
-Z_POWER = 0.8416212335729143  # the normal quantile of 80 % power
-ONE_SIDED_HITS = 6  # discordant hits that McNemar's exact test needs for p < 0.05: 2 / 2**6
+Z_POWER = 0.8416212335729143  # the normal quantile of 80 %: the share of experiments that find the smallest difference
+TAIL = 2.0  # how far the spread of the deviations is trusted; 3 would be right for normal ones
+ONE_SIDED_HITS = 6  # hits by one model alone that McNemar's exact test needs for p < 0.05: 2 / 2**6
 
 
 class Interval(NamedTuple):
@@ -44,6 +45,15 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Gap(NamedTuple):
+    """A difference with its 95 % interval, in the unit of the metric, and the smallest that four of five would show."""
+
+    value: float
+    low: float
+    high: float
+    smallest: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,16 +131,8 @@ def interval(stats: Array, clusters: Sequence[str], scale: Scale) -> Interval:
     return Interval(value, max(low, scale.bounds[0]), min(high, scale.bounds[1]))
 
 
-def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scale, seed: int = 0) -> Comparison:
-    """Compare two models on the same items; the verdict is about b.
-
-    Args:
-        stats_a: the statistics of model a, shape (n, k), float64.
-        stats_b: the statistics of model b on the same items in the same order, shape (n, k), float64.
-        clusters: the file of each item, length n.
-        scale: of the metric.
-        seed: the same seed gives the same comparison.
-    """
+def difference(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scale) -> Gap:
+    """Return the difference b - a of two models on the same items; the arguments are those of `compare`."""
     if stats_a.shape != stats_b.shape:
         raise ValueError(f"a paired comparison needs the same items, not {stats_a.shape} and {stats_b.shape}")
     sums_a, sums_b = _cluster_sums(stats_a, clusters), _cluster_sums(stats_b, clusters)
@@ -142,24 +144,30 @@ def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scal
     )
     low, high = gap - quantile * error, gap + quantile * error
     smallest = (quantile + Z_POWER) * error
-    mcnemar_p = None
     if scale.is_hit:
         n = _effective(stats_b - stats_a, clusters)
         low, high = newcombe(stats_a[:, 0], stats_b[:, 0], n)
         smallest = max(smallest, 100 * _share_for(ONE_SIDED_HITS, n))
-        mcnemar_p = mcnemar(stats_a[:, 0], stats_b[:, 0])
-    p = _permutation_p(sums_a, sums_b, scale, seed)
     span = scale.bounds[1] - scale.bounds[0]
+    return Gap(gap, max(low, -span), min(high, span), smallest)
+
+
+def compare(stats_a: Array, stats_b: Array, clusters: Sequence[str], scale: Scale, seed: int = 0) -> Comparison:
+    """Compare two models on the same items; the verdict is about b.
+
+    Args:
+        stats_a: the statistics of model a, shape (n, k), float64.
+        stats_b: the statistics of model b on the same items in the same order, shape (n, k), float64.
+        clusters: the file of each item, length n.
+        scale: of the metric.
+        seed: the same seed gives the same comparison.
+    """
+    gap, low, high, smallest = difference(stats_a, stats_b, clusters, scale)
+    p = _permutation_p(_cluster_sums(stats_a, clusters), _cluster_sums(stats_b, clusters), scale, seed)
+    mcnemar_p = mcnemar(stats_a[:, 0], stats_b[:, 0]) if scale.is_hit else None
     resolved = max(p, mcnemar_p or 0.0) < RESOLVED and (low > 0 or high < 0)
-    return Comparison(
-        difference=gap,
-        low=max(low, -span),
-        high=min(high, span),
-        p=p,
-        verdict=_verdict(gap, resolved, stats_a, clusters, scale.higher_is_better),
-        smallest=smallest,
-        mcnemar_p=mcnemar_p,
-    )
+    verdict = _verdict(gap, resolved, stats_a, clusters, scale.higher_is_better)
+    return Comparison(gap, low, high, p, verdict, smallest, mcnemar_p)
 
 
 def _verdict(gap: float, resolved: bool, stats: Array, clusters: Sequence[str], higher_is_better: bool) -> Verdict:
@@ -211,13 +219,14 @@ def _effective_number(sizes: Array) -> float:
 def _freedom(squares: Array) -> float:
     """Return the degrees of freedom of a sum of squared deviations, shape (files,), by their own spread; at least one.
 
-    If a few files dominate the sum, it is uncertain (Satterthwaite, Biometrics Bulletin 2, 1946): for n normal
-    deviations the fourth powers give n - 1 on average, for long-tailed ones fewer.
+    Few files that decide the sum make it uncertain (Satterthwaite, Biometrics Bulletin 2, 1946). Of n normal deviations
+    the fourth powers have a mean of 3, and say n - 1 in large samples; small samples of long tails miss the tail and
+    say too much. With TAIL in place of 3, intervals of BLEU hold the truth as often as they say (docs/benchmark.md).
     """
     total, count = float(squares.sum()), len(squares)
     if not total:
         return float(count - 1)
-    return min(max(3 * total**2 / float((squares**2).sum()) - 1, 1.0), count - 1.0)
+    return min(max(TAIL * total**2 / float((squares**2).sum()) - 1, 1.0), count - 1.0)
 
 
 def _permutation_p(sums_a: Array, sums_b: Array, scale: Scale, seed: int) -> float:

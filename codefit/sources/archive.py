@@ -24,6 +24,7 @@ from typing import IO, Any
 from codefit.errors import UserError, first_line
 from codefit.records import Rejection
 from codefit.sources.source import Member, named
+from codefit.sources.zip_directory import ENTRY, name_of, repaired
 
 Files = tarfile.TarFile | zipfile.ZipFile
 
@@ -33,7 +34,6 @@ MAX_RATIO, HARMLESS = 200, 256 << 20  # source code compresses 5-fold to 10-fold
 CHUNK = 1 << 20
 UNIX_TIME = b"UT\x05\x00\x01"  # header of the Info-ZIP extra field that holds seconds since 1970
 LONGEST_HEADER = 1 << 20  # bytes of a file's metadata in a tar: its name and PAX records
-DIRECTORY_ENTRY = b"PK\x01\x02"  # signature of a zip's entry for one file
 BROKEN = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError),
     *(RuntimeError, ValueError, OverflowError, LookupError, AttributeError, MemoryError, struct.error),
@@ -114,7 +114,7 @@ def _of_zip(file: zipfile.ZipFile) -> Iterator[tuple[Any, Entry | None]]:
     """Yield each member of a zip with its entry, None for folders. Windows may write paths with backslashes."""
     for info in file.infolist():
         rejection = Rejection("symlink") if stat.S_ISLNK(info.external_attr >> 16) else None
-        path = info.filename.replace("\\", "/").removeprefix("./")
+        path = name_of(info).decode("utf-8", "surrogateescape").replace("\\", "/").removeprefix("./")
         yield info, None if path.endswith("/") else Entry(path, info.file_size, info, rejection)
 
 
@@ -176,6 +176,7 @@ class _Listing:
     def __init__(self, file: IO[bytes], longest: int) -> None:
         self.file = file
         self.longest = longest
+        self.is_opening = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
@@ -185,9 +186,9 @@ class _Listing:
         if size > self.longest:
             raise tarfile.ReadError(f"{size:,} bytes of metadata for one file")
         content = self.file.read(size)
-        if len(content) > MAX_MEMBERS * len(DIRECTORY_ENTRY) and content.count(DIRECTORY_ENTRY) > MAX_MEMBERS:
+        if len(content) > MAX_MEMBERS * len(ENTRY) and content.count(ENTRY) > MAX_MEMBERS:
             raise _bomb()
-        return content
+        return repaired(content) if self.is_opening and content.startswith(ENTRY) else content
 
 
 @contextlib.contextmanager
@@ -203,7 +204,9 @@ def open_archive(path: Path) -> Iterator[Archive]:
             if path.name.lower().endswith((".zip", ".whl")):
                 plain: IO[bytes] = stack.enter_context(path.open("rb"))
                 listing: Any = _Listing(plain, most)
-                archive = Archive(stack.enter_context(zipfile.ZipFile(listing)), plain, most)
+                file = stack.enter_context(zipfile.ZipFile(listing))
+                listing.is_opening = False
+                archive = Archive(file, plain, most)
             else:
                 plain = stack.enter_context(tempfile.TemporaryFile())
                 _copy_limited(stack.enter_context(gzip.open(path)), plain, most)

@@ -7,10 +7,10 @@ folder of their configuration); nothing else is ever opened.
 """
 
 import dataclasses
+import html
 import posixpath
 import re
 from collections.abc import Container, Iterator
-from html.parser import HTMLParser
 
 from codefit.code.languages import BY_SUFFIX, LANGUAGES, Language
 from codefit.records import Rejection
@@ -30,6 +30,18 @@ LISTING = re.compile(r"^([ \t]*)-+8<-+[ \t]*\n(.*?)\n[ \t]*-+8<-+[ \t]*$", re.M 
 SECTION = re.compile(r":[\w.:-]*$")  # the end of a snippet's path: lines, or the name of a section
 FENCE = re.compile(r"^[ \t]*(?:```|~~~|\{[*!]|-+8<)", re.M)  # or an include
 DIRECTIVE = re.compile(r"^(\s*)\.\. (code-block|code|sourcecode|literalinclude)::[ \t]*(\S*)[^\n]*$")
+
+ATTRIBUTES = r"""(?>(?:[^<>"']|"[^"]{0,4000}"|'[^']{0,4000}')*)"""
+HIDDEN = r"<!--(?s:.*?)(?:-->|\Z)"
+TAG = re.compile(
+    rf"{HIDDEN}|<(?P<raw>script|style)\b(?s:.*?)(?:</(?P=raw)|\Z)"
+    rf"|<(?P<closes>/)?(?P<name>pre|code)(?=[\s/>])(?P<attributes>{ATTRIBUTES})>",
+    re.I,
+)
+OTHER_TAG = re.compile(rf"{HIDDEN}|</?[A-Za-z]{ATTRIBUTES}>")
+CLASS = re.compile(
+    r"""(?:^|\s)class\s*=\s*(?:(?P<mark>["'])(?P<quoted>.*?)(?P=mark)|(?P<bare>[^\s"'>]+))""", re.I | re.S
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,39 +193,29 @@ def _indented(lines: list[str], indent: int) -> str:
 # ------------------------------------------------------------------------------------------- HTML
 
 
-class _CodeReader(HTMLParser):
-    """Collects `<pre><code class="language-x">`."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: list[_Found] = []
-        self.inside_pre = False
-        self.said = ""
-        self.text: list[str] | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "pre":
-            self.inside_pre = True
-        elif tag == "code" and self.inside_pre and self.text is None:
-            classes = (dict(attrs).get("class") or "").split()
-            named = (name.partition("-")[2] for name in classes if name.startswith(("language-", "lang-")))
-            self.said, self.text = next(named, ""), []
-
-    def handle_data(self, data: str) -> None:
-        if self.text is not None:
-            self.text.append(data)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in {"code", "pre"} and self.text is not None:
-            content = "".join(self.text).strip("\n")
-            self.found += [_Found(self.said, content + "\n")] if content else []
-            self.text = None
-        if tag == "pre":
-            self.inside_pre = False
+def _html(text: str) -> Iterator[_Found]:
+    """Yield each `<pre><code class="language-x">`. A parser of HTML takes quadratic time on tags that do not end."""
+    opened = inside_pre = False
+    said, start = "", 0
+    for tag in TAG.finditer(text):
+        name = (tag["name"] or "").lower()
+        if tag["closes"] is None:
+            if name == "pre":
+                inside_pre = True
+            elif name == "code" and inside_pre and not opened:
+                said, start, opened = _said(tag["attributes"]), tag.end(), True
+            continue
+        if name and opened:
+            content = html.unescape(OTHER_TAG.sub("", text[start : tag.start()])).strip("\n")
+            if content:
+                yield _Found(said, content + "\n")
+            opened = False
+        inside_pre = inside_pre and name != "pre"
 
 
-def _html(text: str) -> list[_Found]:
-    reader = _CodeReader()
-    reader.feed(text)
-    reader.close()
-    return reader.found
+def _said(attributes: str) -> str:
+    """Return the language that the class of an element names; "" without one."""
+    value = CLASS.search(attributes)
+    classes = html.unescape((value["quoted"] or value["bare"] or "") if value else "").split()
+    named = (name.partition("-")[2] for name in classes if name.startswith(("language-", "lang-")))
+    return next(named, "")

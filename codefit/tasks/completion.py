@@ -10,6 +10,7 @@ differ by a token or two at the cut point.
 """
 
 import bisect
+import functools
 import random
 import re
 from collections import Counter
@@ -68,14 +69,24 @@ def _cut(structure: Structure, place: int, chance: random.Random) -> int:
     start = structure.starts[line]
     if chance.random() < LINE_STARTS:
         return start
+    inside, between = _places_in(structure, line)
+    wanted, other = (inside, between) if chance.random() < INSIDE_WORDS else (between, inside)
+    choices = wanted or other or [start]
+    return choices[int(chance.random() * len(choices))]
+
+
+@functools.lru_cache(maxsize=1)
+def _places_in(structure: Structure, line: int) -> tuple[list[int], list[int]]:
+    """Return the characters of a line, blanks around it left out, to cut at: inside words, and the rest.
+
+    A file of one long line is cut in it thousands of times, so those of the last line are at hand.
+    """
+    start = structure.starts[line]
     text = structure.text[start : structure.ends[line]]
     first, end = start + len(text) - len(text.lstrip()) + 1, start + len(text.rstrip())
     inside = [match.start() for match in INSIDE_WORD.finditer(structure.text, first, end)]
     known = set(inside)
-    between = [position for position in range(first, end) if position not in known]
-    wanted, other = (inside, between) if chance.random() < INSIDE_WORDS else (between, inside)
-    choices = wanted or other or [start]
-    return choices[int(chance.random() * len(choices))]
+    return inside, [position for position in range(first, end) if position not in known]
 
 
 def _pair_at(

@@ -233,7 +233,7 @@ def refuse_full_disk(output: Path, lora: LoraSettings, model: Any) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------- in words
+# ---------------------------------------------------------------------------------------------- printed
 
 
 def length(schedule: ScheduleSettings, rows: PackedRows) -> tuple[int, int]:

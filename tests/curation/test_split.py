@@ -148,3 +148,20 @@ def test_as_many_units_are_needed_as_splits_are_asked_for(shares, count):
     assert len(set(splits)) == count
     with pytest.raises(UserError, match=rf"{count - 1} unit\(s\) cannot make"):
         assign([f"u{n}" for n in range(count - 1)], Splitting("file", *shares))
+
+
+# --------------------------------------------------------------------------------------------- by repository
+
+
+def test_documents_without_a_repository_cannot_be_split_by_it(prepare, tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", [dataclasses.replace(d, repository="") for d in documents(9)])
+    with pytest.raises(UserError, match="no document names its repository, so --split_by repository cannot divide"):
+        prepare(tmp_path / "in.jsonl", "--split_by", "repository")
+
+
+def test_a_document_without_a_repository_is_rejected_where_the_others_name_one(prepare, tmp_path):
+    named = [dataclasses.replace(d, repository=f"me/{n}") for n, d in enumerate(documents(9))]
+    nameless = dataclasses.replace(named[0], content=kotlin_file(999), path="nameless.kt", repository="")
+    write_jsonl(tmp_path / "in.jsonl", [*named, nameless])
+    output = prepare(tmp_path / "in.jsonl", "--split_by", "repository")
+    assert [row["path"] for row in rejections(output) if row["rule"] == "no repository"] == ["nameless.kt"]

@@ -12,13 +12,13 @@ from codefit.evaluation.report import html as page
 from codefit.evaluation.result_schema import Model, Role
 from codefit.records import Prediction
 from codefit.scoring import statistics
-from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, PROMPT, prediction, wrong
+from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, PROMPT, prediction, word, wrong
 
 
 def written(number, text, reference=None, reason="stop", **changes):
     """Return a prediction for a unique prompt with a unique reference."""
     reference = f"value_{number} = load_everything(path_{number}, mode_{number})\n" if reference is None else reference
-    item = prediction(number, text, reason, reference=reference, prompt=f"# file {number}\n", **changes)
+    item = prediction(number, text, reason, reference=reference, prompt=f"# file {word(number)}\n", **changes)
     return dataclasses.replace(item, path=f"f{number}.py")
 
 
@@ -36,7 +36,9 @@ GOOD = [written(n, f"value_{n} = load_everything(path_{n}, mode_{n})\n") for n i
 RUN_ON = [dataclasses.replace(item, prediction=item.prediction + "x = 1\ny = 2\nz = 3\n" * 3) for item in GOOD]
 VAGUE = [written(n, f"value = {n}\n") for n in range(30)]
 BETTER = [written(n, f"value_{n} = load({n})\n") for n in range(30)]
-LONGER = [dataclasses.replace(item, prompt="x = 1\nload(", prediction="y)") for item in GOOD[:10]]
+LONGER = [
+    dataclasses.replace(item, prompt="x = 1\nload(", prediction=f"{word(n)})") for n, item in enumerate(GOOD[:10])
+]
 MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted"], validation_loss=3.0)}
 
 
@@ -149,6 +151,30 @@ def test_predictions_are_cut_as_an_editor_would(prompt, text, suffix, path, kept
     assert truncation.as_editor(item, text) == kept
     assert truncation.as_editor(item, kept) == kept
     assert comparison.score_items([item])[0].scores["accepted"] == 100  # the reference is cut alike
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "kept"),
+    [
+        ("line", "    a = 1\n    b = 2\n", "    a = 1"),
+        ("line", "\n    a = 1\nb", "\n    a = 1"),
+        ("method", "    a = 1\n    return a\n\ndef g():\n    pass\n", "    a = 1\n    return a"),
+        ("method", "    a = 1\n", "    a = 1\n"),
+        ("naming", "load_file\nrest", "load_file"),
+    ],
+)
+def test_a_task_of_one_line_or_body_is_cut_at_its_end(task, text, kept):
+    item = Prediction("1", "def f():\n", text, kept, path="a.py", task=task)
+    assert truncation.as_editor(item, text) == kept
+
+
+@pytest.mark.parametrize("task", ["line", "method"])
+def test_running_on_is_no_loss_in_a_task_of_one_line_or_body(task):
+    items = [dataclasses.replace(item, task=task, prediction=f"    value = {n}\n") for n, item in enumerate(VAGUE)]
+    on = [dataclasses.replace(item, prediction=item.prediction + "def g():\n    pass\n" * 3) for item in items]
+    row = found(items, on)[0].benchmarks["heldout"].headline
+    assert row.metric == {"line": "accepted", "method": "edit_similarity_cut"}[task]
+    assert row.against_base["adapted"].value == 0
 
 
 def test_the_secondary_verdicts_of_all_benchmarks_are_corrected_together():
@@ -361,14 +387,14 @@ def test_several_models_share_a_table_and_are_compared_with_the_base():
     content = comparison.scores(scored, models, {"heldout": HELD_OUT}, {}, seed=0)
     benchmark = content.benchmarks["heldout"]
     against = benchmark.headline.against_base
-    assert (against["adapted"].verdict, against["adapted-2"].verdict) == ("better", "better")
+    assert (against["adapted"].verdict, against["adapted-2"].verdict) == ("better", "no conclusion")
     assert against["few-shot"].value == 0
     table = terminal.table(benchmark, models)
     assert max(map(len, table.splitlines())) <= 100
     for text in (table, terminal.markdown(content), page.page(content, scored, {})):
         assert all(word in text for word in ("merged", "3-shot base"))
     assert (
-        "No conclusion about the merged model on held-out code: the merged model knows 30 of 30 long answers"
+        "No conclusion about the merged model on held-out code: the merged model has memorised 30 of 30 long references"
         in " ".join(conclusion.sentences(benchmark, models))
     )
 
@@ -379,7 +405,8 @@ def test_stop_rules_groups_and_look_ups_are_shown_for_every_adapted_model():
         role: Model(name=name, label=name, role=Role.ADAPTED)
         for role, name in zip(("adapted", "adapted-2", "adapted-3"), names, strict=True)
     }
-    answers = {"base": RUN_ON, "adapted": VAGUE, "adapted-2": GOOD, "adapted-3": BETTER}
+    running_on = [dataclasses.replace(item, prediction=item.prediction + "x = 1\n" * 3) for item in BETTER]
+    answers = {"base": running_on, "adapted": VAGUE, "adapted-2": BETTER, "adapted-3": VAGUE}
     by_role = {role: [*items, *LONGER] for role, items in answers.items()}
     scored = {"heldout": {role: comparison.score_items(items) for role, items in by_role.items()}}
     stored = {"heldout": {"nearest": [item.reference for item in by_role["base"]]}}

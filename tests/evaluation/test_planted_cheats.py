@@ -152,6 +152,54 @@ def short_and_long() -> tuple[Items, Items]:
     return base, adapted
 
 
+def with_suffix() -> Items:
+    return [
+        dataclasses.replace(item, suffix=f"\nreturn {item.prompt.split()[4]}\n", task="infill", language="python")
+        for item in ITEMS
+    ]
+
+
+def copies(items: Sequence[Prediction], times: int) -> Items:
+    """Return the items of a few files, and of copies of these under other names."""
+    return [
+        dataclasses.replace(
+            item, id=f"{item.id} {time}", path=f"copy{time}/{item.path}", prompt=f"# {time}\n{item.prompt}"
+        )
+        for time in range(times)
+        for item in items
+    ]
+
+
+def nearly_the_same() -> Items:
+    """Return 500 prompts from six files that differ in a number only."""
+    return [
+        dataclasses.replace(
+            ITEMS[0],
+            id=str(at),
+            path=f"f{at % 6}.py",
+            prompt=f"def add_{at}(x):\n    return ",
+            reference=f"x + total({at})\n",
+        )
+        for at in range(500)
+    ]
+
+
+def only_the_shortest_prompts() -> Items:
+    short = {item.id for item in sorted(ITEMS, key=lambda item: len(item.prompt))[:30]}
+    return replaced(guesses(ITEMS, 0.8, "x"), lambda item: item.prediction if item.id in short else "")
+
+
+def cut_references(items: Items) -> Items:
+    return [dataclasses.replace(item, reference=item.reference[:2]) for item in items]
+
+
+def other_rows(items: Items) -> Items:
+    return [
+        dataclasses.replace(item, prediction=item.prediction + other.reference)
+        for item, other in zip(items, [*ITEMS[1:], ITEMS[0]], strict=True)
+    ]
+
+
 CHEATS: dict[str, tuple[Callable[[], tuple[Items, Items]], Sequence[str], str]] = {
     "only stops": (lambda: (running_on(), GOOD), (), "The adapted model learned to stop; its content is the same"),
     "echoes": (
@@ -200,6 +248,56 @@ CHEATS: dict[str, tuple[Callable[[], tuple[Items, Items]], Sequence[str], str]] 
         (),
         "Too few prompts (60 from 1 file; about 5 more files are needed) to tell whether the adapted model is better",
     ),
+    "copies the suffix": (
+        lambda: (guesses(with_suffix(), 0.5), replaced(with_suffix(), lambda item: f"{item.suffix}".strip() + "\n")),
+        (),
+        "he adapted model",
+    ),
+    "capitals": (
+        lambda: (BASE, replaced(guesses(ITEMS, 0.8, "x"), lambda item: item.prediction.upper())),
+        (),
+        "With stopping taken out, the adapted model is worse than the base",
+    ),
+    "answers only the shortest prompts": (
+        lambda: (BASE, only_the_shortest_prompts()),
+        (),
+        "No conclusion about the adapted model on held-out code: 70 % of the predictions of the adapted model are",
+    ),
+    "appends the reference of another row": (
+        lambda: (BASE, other_rows(BASE)),
+        (),
+        "With stopping taken out, the adapted model is worse than the base",
+    ),
+    "Markdown fences": (
+        lambda: (BASE, replaced(guesses(ITEMS, 0.8, "x"), lambda item: f"```python\n{item.prediction}```\n")),
+        (),
+        "No conclusion about the adapted model on held-out code: 100 % of the predictions of the adapted model begin",
+    ),
+    "white space": (
+        lambda: (BASE, replaced(BASE, lambda item: "   \n\n  ")),
+        (),
+        "No conclusion about the adapted model on held-out code: 100 % of the predictions of the adapted model are",
+    ),
+    "base and adapted swapped": (
+        lambda: (guesses(ITEMS, 0.8, "x"), BASE),
+        (),
+        "With stopping taken out, the adapted model is worse than the base",
+    ),
+    "three files and their copies": (
+        lambda: (copies(guesses(asked(3, 16), 0.5), 2), copies(guesses(asked(3, 16), 0.8, "x"), 2)),
+        (),
+        "Too few prompts (96 from 3 files; about 3 more files are needed) to tell whether the adapted model is better",
+    ),
+    "nearly the same prompts": (
+        lambda: (guesses(nearly_the_same(), 0.4), guesses(nearly_the_same(), 0.7, "x")),
+        (),
+        "No conclusion about the adapted model on held-out code: only 1 of 500 prompts differ in more than numbers",
+    ),
+    "references of two letters": (
+        lambda: (cut_references(BASE), replaced(cut_references(ITEMS), lambda item: item.reference)),
+        (),
+        "No conclusion about the adapted model on held-out code: 100 of 100 references have fewer than 3 characters",
+    ),
     "all equal": (lambda: (BASE, BASE), (), "The content of the adapted model is the same as the base's within 2"),
 }
 
@@ -211,6 +309,41 @@ def test_a_cheat_is_reported_first(cheat: str, tmp_path: Path) -> None:
     for text in rescored(folder(tmp_path / "run", base, adapted, nearest)).values():
         assert words in text.replace("&#39;", "'")
         assert cheat.startswith("better on") or "he adapted model is better on held-out code: " not in text
+
+
+@pytest.mark.parametrize(
+    "cheat", ["echoes", "knows 40 %", "one huge file", "nearly the same prompts", "Markdown fences"]
+)
+def test_where_there_is_no_conclusion_nothing_is_called_better_or_worse(cheat: str, tmp_path: Path) -> None:
+    run = folder(tmp_path / "run", *CHEATS[cheat][0]())
+    rescored(run)
+    page, markdown = ((run / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+    table = markdown.partition("\n|")[2]
+    assert not re.search(r"\b(?:better|worse) +\|", table)
+    assert re.search(r"\| (?:no conclusion|too few) +\|", table)
+    assert "Secondary metrics" not in page + markdown
+    assert "▲ " not in page
+    assert "▼ " not in page
+    content = json.loads((run / "scores.json").read_text(encoding="utf-8"))["benchmarks"]["heldout"]
+    rows = [*content["metrics"], *content["groups"]]
+    assert {row["against_base"]["adapted"]["verdict"] for row in rows} <= {"no conclusion", "too few"}
+
+
+def test_what_leaves_no_conclusion_is_not_kept(tmp_path: Path) -> None:
+    run = folder(tmp_path / "run", BASE, memorised(1.0))
+    made = json.loads((run / "manifest.json").read_text())
+    made["benchmarks"]["heldout"]["forgetting"] = True
+    (run / "manifest.json").write_text(json.dumps(made))
+    for text in rescored(run).values():
+        assert "Cannot tell whether the adapted model forgot, on held-out code: the adapted model knows" in text
+
+
+def test_only_a_model_that_runs_on_less_has_learned_to_stop(tmp_path: Path) -> None:
+    """The adapted model is better as it writes, and an editor would cut that away: both stop alike."""
+    nothing = replaced(ITEMS, lambda item: "  pass\n")
+    comment = replaced(ITEMS, lambda item: f"  pass\n{item.reference}")
+    for text in rescored(folder(tmp_path / "run", nothing, comment)).values():
+        assert "learned to stop" not in text
 
 
 def test_a_better_model_is_called_better(tmp_path: Path) -> None:
@@ -277,6 +410,51 @@ def test_references_that_are_changed_in_both_files_are_refused(tmp_path: Path) -
     made["asked"] = {"heldout": comparability.digest(BASE)}
     (run / "manifest.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match="has other prompts or references than the manifest says"):
+        rescored(run)
+
+
+CHANGES: dict[str, Callable[[Prediction], Prediction]] = {
+    "doubled token counts": lambda item: dataclasses.replace(item, scores={**item.scores, "tokens": 40}),
+    "halved nats": lambda item: dataclasses.replace(item, scores={**item.scores, "nats": 20.0}),
+    "other files": lambda item: dataclasses.replace(item, path=f"{item.id}.py"),
+    "better answers": lambda item: dataclasses.replace(item, prediction=item.reference),
+    "other ends": lambda item: dataclasses.replace(item, finish_reason="length"),
+}
+
+
+def with_digests(run: Path) -> Path:
+    """Note in the manifest what the models answered, as a run that asks them does."""
+    from codefit.evaluation.report import comparability
+
+    made = json.loads((run / "manifest.json").read_text())
+    items = {
+        key: list(records.read_jsonl(run / f"predictions-{key}-heldout.jsonl", Prediction)) for key in made["models"]
+    }
+    made["asked"] = {"heldout": comparability.digest(items["base"])}
+    made["answered"] = {"heldout": {key: comparability.answers_digest(rows) for key, rows in items.items()}}
+    (run / "manifest.json").write_text(json.dumps(made))
+    return run
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_answers_that_were_changed_after_the_run_are_refused(change: str, tmp_path: Path) -> None:
+    run = with_digests(folder(tmp_path / "run", BASE, guesses(ITEMS, 0.8)))
+    rescored(run)
+    rescored(run)  # what --rescore writes is the same run
+    for key in ("base", "adapted"):
+        path = run / f"predictions-{key}-heldout.jsonl"
+        records.write_jsonl(path, map(CHANGES[change], list(records.read_jsonl(path, Prediction))))
+    with pytest.raises(UserError, match=r"predictions-base-heldout.jsonl was changed after the run"):
+        rescored(run)
+
+
+def test_answers_of_models_that_were_swapped_after_the_run_are_refused(tmp_path: Path) -> None:
+    run = with_digests(folder(tmp_path / "run", BASE, guesses(ITEMS, 0.8)))
+    one, other = (run / f"predictions-{key}-heldout.jsonl" for key in ("base", "adapted"))
+    texts = one.read_bytes(), other.read_bytes()
+    one.write_bytes(texts[1])
+    other.write_bytes(texts[0])
+    with pytest.raises(UserError, match="was changed after the run"):
         rescored(run)
 
 

@@ -79,6 +79,8 @@ def test_counts_are_of_the_right_items():
         "empty": [0, 1, 1],
         "echo": [0, 0, 0],
         "repeats": [0, 0, 0],
+        "fence": [0, 0, 0],
+        "runs_on": [0, 0, 0],
         "same": [3, 2, 2],
     }
     assert table["stops"].counts["adapted"].of == 3

@@ -63,6 +63,8 @@ def test_codexglues_sample_files(capsys: pytest.CaptureFixture[str]) -> None:
         ("\n", "\n", 1),
         ("a\n\n", "a\n\n", 2),
         ("a\u2028b\x0c\n", "a\u2028b\x0c\n", 1),
+        ("\ufeffa b\r\nc\r\n", "a b\nc\n", 2),
+        ("a\rb\nc\n", "a\rb\nc\n", 2),
     ],
 )
 def test_a_line_is_an_item_and_an_empty_line_too(
@@ -97,6 +99,16 @@ def test_text_files_that_cannot_be_scored(
             (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=sentence):
         bleu.main(["-a", str(tmp_path / "answers.txt"), "-p", str(tmp_path / "predictions.txt")])
+
+
+def test_a_carriage_return_in_a_prediction_costs_only_its_item(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_bytes(b"return a + b\nx = 1\n")
+    (tmp_path / "p").write_bytes(b"return a + b\rfoo\nx = 1\n")
+    result = run(capsys, "-a", tmp_path / "a", "-p", tmp_path / "p")
+    assert result["n"] == 2
+    assert 50 < result["edit_similarity"] < 100
 
 
 def test_a_folder_is_not_a_text_file(tmp_path: Path) -> None:

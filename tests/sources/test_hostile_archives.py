@@ -152,6 +152,72 @@ def test_a_zip_of_windows_has_folders(tmp_path):
     assert read(path)[0] == {"src/a.kt": GOOD, "../../b.kt": "unsafe path"}
 
 
+def renamed(path, old, new):
+    """Write other bytes over a name of a zip, in the file and in the directory."""
+    data = path.read_bytes()
+    assert len(old) == len(new)
+    assert data.count(old) == 2
+    path.write_bytes(data.replace(old, new))
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.kt", b"\xff\xfe\x00.kt", b"\xed\xa0\x80z.kt"])
+@pytest.mark.parametrize("flagged", ["ü12345", "abc1234"])
+def test_a_name_in_a_zip_that_is_not_utf8_costs_only_its_file(tmp_path, name, flagged):
+    """The first letter decides whether the zip says that its name is UTF-8."""
+    old = f"{flagged}.kt".encode()
+    path = zipped(tmp_path / "x.whl", [("a.kt", GOOD), (f"{flagged}.kt", GOOD), ("b.kt", b"val b = 2\n")])
+    renamed(path, old, name.rjust(len(old), b"z"))
+    found, _ = read(path)
+    assert (found.pop("a.kt"), found.pop("b.kt")) == (GOOD, b"val b = 2\n")
+    assert list(found.values()) == ["path is not UTF-8"]
+    parse(tmp_path / "out.jsonl", path, "--language", "kotlin")
+    assert [row["rule"] for row in rejections(tmp_path / "out.jsonl")] == ["path is not UTF-8"]
+
+
+@pytest.mark.parametrize("name", ["über/日本.kt", "😀.kt", "e\u0301.kt", " .kt", "a\nb.kt", "-x.kt", "x" * 200 + ".kt"])
+def test_odd_names_in_a_zip_are_read(tmp_path, name):
+    path = zipped(tmp_path / "x.zip", [("p/a.kt", GOOD), (f"p/{name}", b"val b = 2\n")])
+    assert read(path)[0] == {"a.kt": GOOD, name: b"val b = 2\n"}
+
+
+def test_utf8_names_that_the_zip_does_not_call_so_are_read(tmp_path):
+    path = zipped(tmp_path / "x.zip", [("a.kt", GOOD), ("xyz.kt", b"val b = 2\n")])
+    renamed(path, b"xyz.kt", "日.kt".encode())
+    assert read(path)[0] == {"a.kt": GOOD, "日.kt": b"val b = 2\n"}
+
+
+@pytest.mark.parametrize("name", [b"../xy.kt", b"/abcd.kt", b"x\0yzv.kt", b"C:\\ab.kt"])
+def test_a_name_in_a_zip_that_leads_elsewhere_costs_only_its_file(tmp_path, name):
+    path = zipped(tmp_path / "x.zip", [("a.kt", GOOD), ("12345.kt", b"val b = 2\n")])
+    renamed(path, b"12345.kt", name)
+    found, _ = read(path)
+    assert found.pop("a.kt") == GOOD
+    assert list(found.values()) == ["unsafe path"]
+
+
+def test_an_odd_entry_of_a_zip_costs_at_most_its_file(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("a.kt", "b.kt", "c.kt"):
+            info = zipfile.ZipInfo(name)
+            info.extra = b"\x55\x54\x05\x00\x01abcd"
+            file.writestr(info, f"val {name[0]} = 1\n")
+    data = bytearray(path.read_bytes())
+    second = data.find(b"PK\x01\x02", data.find(b"PK\x01\x02") + 1)
+    third = data.find(b"PK\x01\x02", second + 1)
+    data[second + 6] = 99  # a format of the future
+    at = data.find(b"\x55\x54\x05\x00", third)
+    data[at + 2] = 200  # an extra field that says a false length
+    path.write_bytes(data)
+    assert read(path)[0] == {f"{name}.kt": f"val {name} = 1\n".encode() for name in "abc"}
+
+
+def test_a_file_in_a_zip_that_looks_like_its_directory_stays_as_it_is(tmp_path):
+    content = b"PK\x01\x02" + bytes(range(128, 255)) * 3
+    path = zipped(tmp_path / "x.zip", [("a.kt", content), ("b.kt", GOOD)])
+    assert read(path)[0] == {"a.kt": content, "b.kt": GOOD}
+
+
 LISTED = """
 import resource, sys
 from pathlib import Path

@@ -9,13 +9,19 @@ from codefit.evaluation.result_schema import BenchmarkInfo, Model, Role
 from codefit.records import Prediction
 
 ATTACK = "</script><script>document.title='owned'</script><!-- <img src=x onerror=alert(1)> <!--{title}--> &amp;"
-PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle\n    return "
+PROMPT = "import math\n\n\ndef area(radius):\n    # the area of a circle, from its radius\n    return "
 REFERENCE = "math.pi * radius ** 2\n"
+
+
+def word(number):
+    """Return a word for a number: prompts that differ in numbers only are taken for one."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
 
 
 def prediction(number=0, text=REFERENCE, reason="stop", **changes):
     scores = {"nats": 10.0 + number % 5, "tokens": 9}
-    item = Prediction(f"item{number}", PROMPT, text, REFERENCE, reason, scores, f"file{number // 3}.py")
+    prompt = f"# {word(number)}\n{PROMPT}"
+    item = Prediction(f"item{number}", prompt, text, REFERENCE, reason, scores, f"file{number // 3}.py")
     return dataclasses.replace(item, **changes)
 
 

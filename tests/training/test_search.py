@@ -212,7 +212,7 @@ def test_train_searches_for_an_adapter(tiny_base, prepared, tmp_path, capsys):
     words += ["--trials", "2", "--search", "learning_rate=1e-3..1e-1", "lora_r=2,4"]
     train.main([*words, "--dry_run"])
     printed = capsys.readouterr().out
-    assert "2 trials, each in a folder of" in printed
+    assert "2 trials, each in a folder in" in printed
     assert "learning_rate: 0.001 to 0.1, logarithmic" in printed
     assert list(tmp_path.iterdir()) == []
     train.main(words)

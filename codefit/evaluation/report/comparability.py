@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from codefit.errors import UserError
-from codefit.evaluation import comparison
+from codefit.evaluation import comparison, leak_signs, prompt_groups
 from codefit.evaluation.result_schema import GenerationSettings
 from codefit.records import Prediction
 
+MEASURED = ("nats", "tokens", leak_signs.IN_TRAINING, prompt_groups.NOT_IN_TRAINING)  # scores not computed from texts
 FREE = ("by", "device")  # settings of decoding that may differ without a flag; a comparison still says so
 
 
@@ -21,15 +22,27 @@ def digest(items: Sequence[Prediction]) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def check(by_file: Mapping[Path, Sequence[Prediction]], asked: str | None) -> None:
+def answers_digest(items: Sequence[Prediction]) -> str:
+    """Return the rows of one model as a number that any change changes, except of what --rescore computes."""
+    rows = []
+    for item in items:
+        measured = {name: float(item.scores[name]) for name in MEASURED if name in item.scores}
+        rows.append([*(getattr(item, name) for name in item.__slots__ if name != "scores"), measured])
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def check(
+    by_file: Mapping[Path, Sequence[Prediction]], asked: str | None, answered: Mapping[Path, str] | None = None
+) -> None:
     """Refuse predictions of one benchmark that cannot be compared, the first file being that of the base.
 
     Args:
         by_file: the predictions of each model.
-        asked: the digest that the run kept; None in a run of an older codefit.
+        asked: the digest of the questions that the run kept; None in a run of an older codefit.
+        answered: the digest of each file's answers, as far as the run kept them.
 
     Raises:
-        UserError: rows are doubled, missing or swapped, prompts or references differ, or a number is none.
+        UserError: rows are doubled, missing, swapped or changed, prompts or references differ, or a number is none.
     """
     (first, base), *_ = by_file.items()
     for path, items in by_file.items():
@@ -42,6 +55,11 @@ def check(by_file: Mapping[Path, Sequence[Prediction]], asked: str | None) -> No
             _check_numbers(path, item, other)
     if asked and digest(base) != asked:
         raise UserError(f"{first} has other prompts or references than the manifest says; run the benchmark again.")
+    for path, known in (answered or {}).items():
+        if answers_digest(by_file[path]) != known:
+            raise UserError(
+                f"{path} was changed after the run (answers, token counts or likelihoods); run the benchmark again."
+            )
 
 
 def _check_ids(path: Path, ids: Sequence[str], first: Path, base: Sequence[str]) -> None:

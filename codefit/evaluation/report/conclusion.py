@@ -6,7 +6,7 @@ the strongest floor, and where something leaves no conclusion, it says that and 
 
 import math
 
-from codefit.evaluation import forgetting, prompt_groups
+from codefit.evaluation import forgetting, output_checks, prompt_groups
 from codefit.evaluation.report import wording
 from codefit.evaluation.report.wording import Models, interval, number
 from codefit.evaluation.result_schema import BenchmarkResult, MetricRow
@@ -25,19 +25,17 @@ MOST_GROUPS = 3  # that are named in a sentence
 def sentences(result: BenchmarkResult, models: Models) -> list[str]:
     """Return what a benchmark found: about the adapted model first, then its secondary metrics and other models."""
     first = _forgetting(result, models) if result.forgetting else _headline(result, models, "adapted")
-    doubted = "adapted" in result.doubts and not result.forgetting
     return [
         first,
-        *(wording.secondary(result.metrics[1:]) if not doubted else []),
+        *(wording.secondary(result.metrics[1:]) if "adapted" not in result.doubts else []),
         *(_headline(result, models, key) for key in result.headline.against_base if key != "adapted"),
     ]
 
 
 def _headline(result: BenchmarkResult, models: Models, key: str) -> str:
     who, where = f"the {models[key].label} model", result.title
-    if doubts := result.doubts.get(key):
-        reasons = "; ".join(_inner(sentence) for sentence in doubts)
-        return f"No conclusion about {who} on {where}: {reasons}. Its scores: {_change(result, key)}."
+    if key in result.doubts:
+        return f"No conclusion about {who} on {where}: {_reasons(result, key)}. Its scores: {_change(result, key)}."
     gap, row = result.headline.against_base[key], result.headline
     size = f"{interval(gap, row)} {wording.name(row)}"
     learned = _learned_to_stop(result, key)
@@ -49,6 +47,10 @@ def _headline(result: BenchmarkResult, models: Models, key: str) -> str:
         _worse(result, who, size, learned) if gap.verdict == "worse" else _unresolved(result, who, size, learned, key)
     )
     return f"{found}{_below_floor(result, key)}{_groups(result, key)}."
+
+
+def _reasons(result: BenchmarkResult, key: str) -> str:
+    return "; ".join(_inner(sentence) for sentence in result.doubts[key])
 
 
 def _worse(result: BenchmarkResult, who: str, size: str, learned: bool) -> str:
@@ -97,9 +99,12 @@ def _unresolved(result: BenchmarkResult, who: str, size: str, learned: bool, key
 
 
 def _learned_to_stop(result: BenchmarkResult, key: str) -> bool:
-    """Return whether a model is better as it was generated; where it is not better when cut, it ends better."""
+    """Return whether a model is better as it was generated, and an editor has less of it to cut than of the base."""
     uncut = next((row for row in result.metrics if row.metric == CUT.get(result.headline.metric)), None)
-    return uncut is not None and uncut.against_base[key].verdict == "better"
+    if uncut is None or uncut.against_base[key].verdict != "better":
+        return False
+    runs_on = next(row for row in result.checks if row.check == output_checks.RUNS_ON)
+    return runs_on.counts[key].count < runs_on.counts["base"].count
 
 
 def _look_up_unknown(result: BenchmarkResult, key: str) -> str:
@@ -156,6 +161,8 @@ def _forgetting(result: BenchmarkResult, models: Models) -> str:
     row = next(row for row in result.metrics if row.metric == found.metric)
     who, where, margin = f"the {models['adapted'].label} model", result.title, number(found.margin, row)
     change = _change(result, "adapted", row)
+    if found.verdict == "cannot tell" and "adapted" in result.doubts:
+        return f"Cannot tell whether {who} forgot, on {where}: {_reasons(result, 'adapted')}. Its scores: {change}."
     if found.verdict == "cannot tell" and row.against_base["adapted"].verdict == "too few":
         return f"{_too_few(result)} to tell whether {who} forgot: on {where}, {change}."
     return {

@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +88,17 @@ def read(folder: Path) -> Run:
     if "benchmarks" not in made or "models" not in made:
         raise UserError(f"{folder} holds no finished benchmark; run one with this --output_dir first.")
     about = result_schema.of_manifest(made, folder / MANIFEST)
-    asked = made.get("asked", {})
-    predictions = {name: _read_predictions(folder, name, about.models, asked.get(name)) for name in about.benchmarks}
+    predictions = {name: _read_predictions(folder, name, about) for name in about.benchmarks}
     stored = {name: _read_stored(folder, name, by_model[BASE]) for name, by_model in predictions.items()}
     return Run(predictions, stored, about, made, folder / LOSS_CURVE)
 
 
-def _read_predictions(
-    folder: Path, benchmark: str, models: Iterable[str], asked: str | None
-) -> dict[str, list[Prediction]]:
-    files = {key: _file(folder, key, benchmark) for key in models}
+def _read_predictions(folder: Path, benchmark: str, about: RunManifest) -> dict[str, list[Prediction]]:
+    files = {key: _file(folder, key, benchmark) for key in about.models}
     found = {key: list(read_jsonl(file, Prediction)) for key, file in files.items()}
-    comparability.check({files[key]: items for key, items in found.items()}, asked)
+    known = about.answered.get(benchmark, {})
+    answered = {file: known[key] for key, file in files.items() if key in known}
+    comparability.check({files[key]: items for key, items in found.items()}, about.asked.get(benchmark), answered)
     return found
 
 
@@ -155,7 +154,15 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
         name: msgspec.structs.replace(runs[0].about.benchmarks[name], decoding=_decoding(runs, name)) for name in shared
     }
     made = [run.made for run in runs]
-    known = {"models": result_schema.plain(models), "benchmarks": result_schema.plain(benchmarks)}
+    known = {
+        "models": result_schema.plain(models),
+        "benchmarks": result_schema.plain(benchmarks),
+        "asked": {name: comparability.digest(by_model[BASE]) for name, by_model in predictions.items()},
+        "answered": {
+            name: {key: comparability.answers_digest(items) for key, items in by_model.items()}
+            for name, by_model in predictions.items()
+        },
+    }
     manifest.update(**known, dataset=runs[0].about.dataset, compared=made)
     stored = {name: runs[0].stored[name] for name in shared}
     about = result_schema.of_manifest(manifest.content, Path(MANIFEST))

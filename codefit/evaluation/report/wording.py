@@ -119,7 +119,7 @@ def stopping(result: BenchmarkResult, models: Models) -> list[str]:
 def groups(result: BenchmarkResult, models: Models) -> list[str]:
     """Return in how many groups of prompts each adapted model is better, and by name those in which it is worse."""
     sentences = []
-    for key in fitted(result) if result.groups else ():
+    for key in (key for key in fitted(result) if result.groups and key not in result.doubts):
         better = sum(group.against_base[key].verdict == "better" for group in result.groups)
         worse = [group for group in result.groups if group.against_base[key].verdict == "worse"]
         names = ", ".join(f"{in_sentence(prompt_groups.TITLES[group.kind])} {group.group}" for group in worse)
