@@ -386,7 +386,7 @@ print("both ran")
 """
 
 
-def test_the_code_of_a_card_prints_what_complete_prints(tmp_path, capsys):
+def test_the_code_of_a_card_prints_what_complete_prints(tmp_path, capsys, same_arithmetic):
     """With a tokenizer that takes the space at the beginning of a decoded text for its own."""
     made, sizes = sentencepiece(legacy()), {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>")

@@ -81,7 +81,7 @@ def test_every_text_survives_every_stage(base, tmp_path, capsys):
     sizes = ["--max_length", 400, "--max_prompt_tokens", 300, "--learning_rate", 1e-2, "--eval_predictions", 2]
     train.main([*map(str, [*words, *sizes, "--no-load_in_4bit"])])
     merge_lora.main(["--hf_repository", str(tmp_path / "adapter"), "--gguf", "f16"])
-    assert "-F16.gguf: read and continued by llama.cpp as by the model" in capsys.readouterr().out
+    assert "-F16.gguf: checked in llama.cpp: the same tokens and completions as the model" in capsys.readouterr().out
     merged = tmp_path / "merged"
     assert Encoder(loading.load_tokenizer(str(merged)), 400).ids(TEXTS) == encoder.ids(TEXTS)
 
@@ -105,5 +105,5 @@ def test_every_text_survives_every_stage(base, tmp_path, capsys):
 @pytest.mark.parametrize("style", LOSSY)
 def test_counting_refuses_a_tokenizer_that_training_would_refuse(style, tmp_path):
     LOSSY[style]().save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(UserError, match=r"the tokenizer of .* does not give every text back as it was \(.* becomes"):
+    with pytest.raises(UserError, match=r"the tokenizer of .* does not round-trip every text \(.* becomes"):
         token_offsets.load_tokenizer(str(tmp_path))
