@@ -5,6 +5,7 @@ decode. A completion is not the beginning of a text. It is encoded and decoded w
 without the composition of accents (NFC), which changes bytes; a prompt gets the space in front as text.
 """
 
+import copy
 import dataclasses
 import functools
 import json
@@ -108,21 +109,26 @@ def continuing(tokenizer: Any) -> tuple[Any, str]:
 # ---------------------------------------------------------------------------------------------- tokenizer.json
 
 
+def prefix_of(content: dict[str, Any]) -> str:
+    """Return what a tokenizer puts in front of a text, by its tokenizer.json."""
+    return _continue(copy.deepcopy(content))
+
+
 def _continue(content: dict[str, Any]) -> str:
     """Change a tokenizer.json so that no text is treated as a beginning; return the prefix that it added."""
     prefix = ""
-    steps = _steps(content["normalizer"], "normalizers")
-    for step in steps:
+    changes = steps(content["normalizer"], "normalizers")
+    for step in changes:
         if step["type"] == "Prepend":
             prefix = step["prepend"].replace(MARK, " ")
-    kept = [step for step in steps if step["type"] not in ("Prepend", "NFC")]
+    kept = [step for step in changes if step["type"] not in ("Prepend", "NFC")]
     content["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
-    for step in _steps(content["pre_tokenizer"], "pretokenizers"):
+    for step in steps(content["pre_tokenizer"], "pretokenizers"):
         if step["type"] == "Metaspace" and step["prepend_scheme"] != "never":
             prefix, step["prepend_scheme"] = " ", "never"
         elif step["type"] == "ByteLevel" and step["add_prefix_space"]:
             prefix, step["add_prefix_space"] = " ", False
-    for step in _steps(content["decoder"], "decoders"):
+    for step in steps(content["decoder"], "decoders"):
         if step["type"] == "Metaspace":
             step["prepend_scheme"] = "never"
         elif step["type"] == "Strip":
@@ -133,10 +139,10 @@ def _continue(content: dict[str, Any]) -> str:
     return prefix
 
 
-def _steps(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
+def steps(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
     """Return the steps of a component of a tokenizer.json: none, one or several."""
     if part is None:
         return []
     if part["type"] != "Sequence":
         return [part]
-    return [step for each in part[inner] for step in _steps(each, inner)]
+    return [step for each in part[inner] for step in steps(each, inner)]

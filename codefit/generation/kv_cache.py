@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from codefit.errors import UserError, first_line
+
 TOKENS_AT_ONCE_ON_CPU = 2048
 
 
@@ -32,17 +34,37 @@ class PaddedPrompts:
         return PaddedPrompts(self.ids[rows], self.mask[rows], self.positions[rows], self.shared)
 
     def forward(self, model: Any, cache: Any, logits_to_keep: int = 1) -> torch.Tensor:
-        """Return the logits at the last positions, shape (rows, logits_to_keep, vocabulary), in the model's dtype."""
-        output = model(
-            input_ids=self.ids,
-            attention_mask=None if self.mask.all() else self.mask,
-            position_ids=self.positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            logits_to_keep=logits_to_keep,
-        )
+        """Return the logits at the last positions, shape (rows, logits_to_keep, vocabulary), in the model's dtype.
+
+        Raises:
+            UserError: the architecture cannot continue a text from a cache.
+        """
+        try:
+            output = model(
+                input_ids=self.ids,
+                attention_mask=None if self.mask.all() else self.mask,
+                position_ids=self.positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                logits_to_keep=logits_to_keep,
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError) as error:
+            if cache is None:
+                raise
+            raise _without_cache(model, first_line(error)) from None
+        if cache is not None and not any(torch.is_tensor(value) for it in cache.layers for value in vars(it).values()):
+            raise _without_cache(model, "it leaves the cache empty")
         logits: torch.Tensor = output.logits
         return logits
+
+
+def _without_cache(model: Any, reason: str) -> UserError:
+    return UserError(
+        f"a model of the architecture {model.config.model_type} cannot be asked for completions here: it does not go "
+        f"on from a KV cache as others do ({reason}); take another base."
+    )
 
 
 def left_padded(rows: Sequence[list[int]], pad_id: int, device: Any, shared: int = 0) -> PaddedPrompts:

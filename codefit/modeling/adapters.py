@@ -10,6 +10,9 @@ from codefit.errors import UserError, first_line
 from codefit.model_files import ADAPTER_WEIGHTS
 from codefit.modeling import data_driven, hub_files, loading
 
+# Where PEFT refuses to adapt the output projection, since Mamba's kernels read its weights themselves.
+KEEP_OUT_PROJ = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+
 
 def add_lora(
     model: Any,
@@ -47,11 +50,14 @@ def add_lora(
 
     if getattr(model, "is_loaded_in_4bit", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    kept = ["out_proj"] if targets == "all-linear" and model.config.model_type in KEEP_OUT_PROJ else None
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT accepts a float too
         lora_dropout=dropout,
         target_modules=targets,
+        exclude_modules=kept,
         use_rslora=use_rslora,
         use_dora=use_dora,
         init_lora_weights=True if init in ("default", "loftq") else init,  # type: ignore[arg-type]
@@ -65,9 +71,6 @@ def add_lora(
             data_driven.begin(model, config, rows, init) if init in data_driven.INITS else get_peft_model(model, config)
         )
     except ValueError as error:
-        linear = {
-            name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
-        }
         raise UserError(
             f"--lora_target_modules: {first_line(error)}; choose among the linear layers {', '.join(sorted(linear))}."
         ) from None

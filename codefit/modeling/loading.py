@@ -31,6 +31,8 @@ warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprec
 warnings.filterwarnings("ignore", message="Setting `save_embedding_layers` to `True`")
 
 
+# The relative change of a token's logits that the next token may cause; rounding stays far below.
+LOOKS_AHEAD = 1e-2
 MOST_NEW_TOKENS = 1 << 16  # that an adapter may add
 
 
@@ -145,6 +147,7 @@ def load_model(
     else:
         model.to(place or hardware.device())
     refuse_broken(model.eval(), f"the model {name}")
+    refuse_looking_ahead(model, f"the model {name}")
     return model
 
 
@@ -172,6 +175,26 @@ def refuse_broken(model: Any, what: str, weights: Iterable[tuple[str, torch.Tens
         raise UserError(f"{what} cannot be run ({first_line(error)}); check its config.json.") from None
     if torch.isnan(logits).any():
         raise UserError(f"{what} computes NaN; download it again, or use another one.")
+
+
+@torch.no_grad()
+def refuse_looking_ahead(model: Any, what: str) -> None:
+    """Raise UserError where what is predicted after a token changes with the token that follows (BERT, XLNet).
+
+    Args:
+        model: in evaluation mode, on its device.
+        what: which model it is, the beginning of a sentence.
+    """
+    words = len(model.get_input_embeddings().weight)
+    one, two = (
+        model(input_ids=torch.tensor([[0, following]], device=model.device), use_cache=False).logits[0, 0].float()
+        for following in (words // 3, 2 * words // 3)
+    )
+    if float((one - two).norm()) > LOOKS_AHEAD * float((one - one.mean()).norm()):
+        raise UserError(
+            f"{what} ({model.config.model_type}) sees the token that it is to predict, so that no loss and no "
+            "perplexity would mean anything; take a causal language model."
+        )
 
 
 def nf4(dtype: torch.dtype) -> Any:

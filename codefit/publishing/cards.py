@@ -298,9 +298,11 @@ def _model_card(model: _Model, sentence: str, load: str) -> str:
 
 
 COMPLETE = """prefix = "def is_even(number):\\n    return"  # the code before the cursor
-inputs = tokenizer(prefix, return_tensors="pt")
+inputs = tokenizer(prefix, return_tensors="pt").to(model.device)
 output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+before = tokenizer.decode(inputs["input_ids"][0], **options)
+print(tokenizer.decode(output[0], **options)[len(before) :])  # a completion decoded alone may lose its first space"""
 
 
 def _results(scores: Sequence[BenchmarkRow]) -> str:

@@ -13,8 +13,7 @@ import numpy as np
 
 from codefit import console, model_files
 from codefit.errors import UserError
-from codefit.modeling.pre_tokenizers import DIGITS, GPT2, NAMES
-from codefit.publishing import editors
+from codefit.publishing import gguf_tokenizer
 
 # Transformers' model_type, and llama.cpp's name of the architecture.
 ARCHITECTURES = {
@@ -39,7 +38,6 @@ TAKEN_FOR_GRANTED = {
 # The embedding that is also the output layer, for architectures in which llama.cpp needs a separate output layer.
 TIED = {"phi": "model.embed_tokens.weight", "gpt_neox": "gpt_neox.embed_in.weight"}
 OUTPUT = "output.weight"
-LOOKS_WORDS_UP = "llama-bpe"
 
 
 def refuse(config: dict[str, Any], tokenizer: Path) -> None:
@@ -67,14 +65,8 @@ def refuse(config: dict[str, Any], tokenizer: Path) -> None:
             f"llama.cpp ignores {name} = {value} of {kind}, so its predictions would differ; "
             "omit --gguf and serve the merged model with vLLM."
         )
-    splitting = pre_tokenizer(tokenizer)
-    if splitting is None:
-        raise UserError(f"llama.cpp has no pre-tokenizer that codefit can name for this tokenizer; {converter}.")
-    if not _words_are_merged(tokenizer, splitting):
-        raise UserError(
-            "the vocabulary has words that no merges produce, and llama.cpp does not follow the tokenizer's setting "
-            f"ignore_merges for them; {converter}."
-        )
+    if reason := gguf_tokenizer.refusal(tokenizer):
+        raise UserError(f"{reason}; {converter}.")
 
 
 def _other_than_llama_cpp(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -124,7 +116,7 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
     writer.add_file_type(gguf.LlamaFileType["ALL_F32" if kind == "f32" else f"MOSTLY_{kind.upper()}"])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     _add_shape(writer, config)
-    _add_tokenizer(writer, folder, config)
+    gguf_tokenizer.add(writer, folder, config["vocab_size"])
 
     checkpoint = BaseWeights(str(folder), None)
     names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
@@ -241,85 +233,3 @@ def _laid_out(name: str, weight: np.ndarray, config: dict[str, Any]) -> np.ndarr
         # from (query, key, value) per head to all queries, all keys, all values
         return weight.reshape(asking, 3, width, *weight.shape[1:]).swapaxes(0, 1).reshape(weight.shape)
     return weight
-
-
-# ---------------------------------------------------------------------------------------------- tokenizer
-
-
-def pre_tokenizer(folder: Path) -> str | None:
-    """Return llama.cpp's name for the pre-tokenizer of a byte-level BPE tokenizer, None if it has no name for it."""
-    content = editors.read_tokenizer(folder)
-    step = content.get("pre_tokenizer") or {}
-    steps = tuple(_steps(step.get("pretokenizers", [step])))
-    usual = content["model"]["type"] == "BPE" and (content.get("normalizer") or {"type": "NFC"})["type"] == "NFC"
-    return NAMES.get(steps) if usual else None
-
-
-def _words_are_merged(folder: Path, splitting: str) -> bool:
-    """Return whether llama.cpp tokenises words like the tokenizer.
-
-    It looks up a word in the vocabulary before merging (ignore_merges) for the pre-tokenizer of Llama 3, and never
-    otherwise. The two are equal if merges produce every entry.
-    """
-    from tokenizers import models
-
-    content = editors.read_tokenizer(folder)
-    model = content["model"]
-    if bool(model.get("ignore_merges")) == (splitting == LOOKS_WORDS_UP):
-        return True
-    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model.get("merges") or []]
-    merging = models.BPE(vocab=model["vocab"], merges=[(left, right) for left, right in merges])
-    added = {token["content"] for token in content.get("added_tokens") or []}
-    return all(len(merging.tokenize(word)) == 1 for word in model["vocab"] if word not in added)
-
-
-def _steps(steps: list[dict[str, Any]]) -> Iterator[str]:
-    for step in steps:
-        if step.get("type") == "Split":
-            yield step["pattern"].get("Regex", "") if step["behavior"] == "Isolated" else "another split"
-        elif step.get("type") == "Digits":
-            yield DIGITS if step["individual_digits"] else "runs of digits"
-        elif step.get("type") != "ByteLevel" or step.get("add_prefix_space"):
-            yield str(step.get("type"))
-        elif step.get("use_regex", True):
-            yield GPT2
-
-
-def _add_tokenizer(writer: Any, folder: Path, config: dict[str, Any]) -> None:
-    import gguf
-    from tokenizers import Tokenizer
-
-    content = editors.read_tokenizer(folder)
-    added = {token["id"]: token for token in content.get("added_tokens") or []}
-    texts = {number: text for text, number in content["model"]["vocab"].items()}
-    texts |= {number: token["content"] for number, token in added.items()}
-    kinds = [
-        gguf.TokenType.UNUSED
-        if number not in texts
-        else gguf.TokenType.NORMAL
-        if number not in added
-        else gguf.TokenType.CONTROL
-        if added[number].get("special")
-        else gguf.TokenType.USER_DEFINED
-        for number in range(config["vocab_size"])
-    ]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre_tokenizer(folder))
-    writer.add_token_list([texts.get(number, f"[PAD{number}]") for number in range(config["vocab_size"])])
-    writer.add_token_types(kinds)
-    merges = content["model"]["merges"]
-    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
-
-    ids = {text: number for number, text in texts.items()}
-    named = editors.special_tokens(folder)
-    for role, text in named.items():
-        if text in ids:
-            getattr(writer, f"add_{role}_token_id")(ids[text])
-    first = Tokenizer.from_file(str(folder / model_files.TOKENIZER)).encode("a").ids[:1]
-    writer.add_add_bos_token(named["bos"] in ids and first == [ids[named["bos"]]])
-    infill = editors.infill_format(folder)
-    if infill:
-        writer.add_uint32(gguf.Keys.Tokenizer.FIM_PRE_ID, ids[infill.prefix])
-        writer.add_uint32(gguf.Keys.Tokenizer.FIM_SUF_ID, ids[infill.suffix])
-    if infill and infill.middle:
-        writer.add_uint32(gguf.Keys.Tokenizer.FIM_MID_ID, ids[infill.middle])

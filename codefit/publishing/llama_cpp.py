@@ -52,7 +52,7 @@ def refuse_another_model(file: Path, kind: str, folder: Path) -> None:
 
     server = LlamaServer(file, CONTEXT)
     encoder = Encoder(loading.load_tokenizer(str(folder)), CONTEXT)
-    for text, ids in zip(TEXTS, encoder.ids(TEXTS), strict=True):
+    for text, ids in zip(TEXTS, encoder.first_ids(TEXTS), strict=True):
         if server.tokens(text) != ids:
             raise UserError(
                 f"llama.cpp tokenises text differently from the tokenizer of {folder} (for example {text!a}), so "

@@ -17,7 +17,7 @@ def load_tokenizer(name_or_path: str) -> Any:
     """Return the `tokenizers.Tokenizer` of a folder, GGUF file or Hub model, for texts that continue another text.
 
     Raises:
-        UserError: there is no tokenizer.json, it is damaged, or the Hub cannot be reached.
+        UserError: there is no tokenizer.json, it is damaged or loses text, or the Hub cannot be reached.
     """
     import tokenizers
 
@@ -32,7 +32,7 @@ def load_tokenizer(name_or_path: str) -> Any:
         raise
     except BaseException as error:  # the Rust code raises a bare Exception, and a panic is a BaseException
         raise UserError(f"{path} is not a usable tokenizer ({first_line(error)}); get it again.") from None
-    return tokenization.continuing(tokenizer)[0]
+    return tokenization.codec(tokenizer, name_or_path).tokenizer
 
 
 def _downloaded(name: str) -> Path:

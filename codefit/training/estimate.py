@@ -140,15 +140,18 @@ def activations(model: Any, rows: int, row_tokens: int) -> float:
         }
         weights = {private_apis.storage_number(tensor) for tensor in state.values()}
         # the full mask is given, since none can be derived from positions without values
-        batch = {
-            "input_ids": torch.zeros((rows, row_tokens), dtype=torch.long, device=device),
-            "attention_mask": torch.zeros((rows, 1, row_tokens, row_tokens), device=device, dtype=model.dtype),
-        }
+        ids = torch.zeros((rows, row_tokens), dtype=torch.long, device=device)
+        mask = torch.zeros((rows, 1, row_tokens, row_tokens), device=device, dtype=model.dtype)
         with (
             torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
             torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
         ):
-            output = torch.func.functional_call(model, state, kwargs=batch | {"use_cache": False, "logits_to_keep": 1})
+            options = {"input_ids": ids, "use_cache": False, "logits_to_keep": 1}
+            try:
+                output = torch.func.functional_call(model, state, kwargs=options | {"attention_mask": mask})
+            except ValueError:  # ALiBi takes no mask of this shape, and needs none
+                kept.clear()
+                output = torch.func.functional_call(model, state, kwargs=options)
     del output
     return float(sum(kept.values()))
 

@@ -14,7 +14,8 @@ import complete
 import merge_lora
 from codefit.encoding import Encoder
 from codefit.errors import UserError
-from codefit.modeling import hub_files, loading
+from codefit.modeling import adapters, hub_files, loading
+from tests.support.architectures import SEE_EACH_OTHER
 
 SIZES = {"vocab_size": 600, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
 
@@ -281,3 +282,52 @@ def test_a_chat_template_that_does_not_end_is_refused(base):
     tokenizer.chat_template = "[{{ messages[0].content }}]" + "word " * 100
     with pytest.raises(UserError, match=r"no room for text besides its"):
         Encoder(tokenizer, 64).pair_ids(pair)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.XLNetConfig(vocab_size=600, d_model=32, n_layer=1, n_head=2, d_inner=48, initializer_range=0.3),
+        transformers.BertConfig(
+            vocab_size=600,
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=48,
+            initializer_range=0.3,
+        ),
+    ],
+)
+def test_a_model_that_sees_what_it_is_to_predict_is_refused(config):
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(
+        UserError, match=r"m \((xlnet|bert)\) sees the token that it is to predict.* take a causal lang"
+    ):
+        loading.refuse_looking_ahead(model, "m")
+
+
+def test_a_causal_bert_is_taken(base, capsys):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    config = transformers.BertConfig(vocab_size=600, is_decoder=True, **sizes)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(base)
+    assert completed(capsys, base)
+
+
+def test_an_architecture_without_a_cache_of_the_usual_kind_is_named(base):
+    config = transformers.OpenAIGPTConfig(vocab_size=600, n_embd=32, n_layer=1, n_head=2)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(base)
+    tokenizer, model = loading.load(str(base))
+    with pytest.raises(UserError, match=r"architecture openai-gpt cannot be asked for completions here: .* take anoth"):
+        complete_ids(tokenizer, model)
+
+
+@pytest.mark.parametrize("kind", ["mamba", "falcon_h1"])
+def test_all_linear_leaves_out_what_peft_refuses(kind):
+    model = transformers.AutoModelForCausalLM.from_config(SEE_EACH_OTHER[kind])
+    adapted = adapters.add_lora(model, r=2, alpha=2, dropout=0, targets="all-linear")
+    changed = {
+        name.split(".lora_A")[0].rpartition(".")[2] for name, _ in adapted.named_parameters() if "lora_A" in name
+    }
+    assert "in_proj" in changed
+    assert "out_proj" not in changed

@@ -10,8 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 from huggingface_hub import DatasetCard, ModelCard
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+import complete
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
@@ -19,6 +22,7 @@ from codefit.publishing import cards, provenance
 from tests.support.hub_server import HubServer, card_rules
 from tests.support.hub_server.process import environment
 from tests.support.report import measured
+from tests.support.tokenizer_styles import legacy, sentencepiece
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 SCORES = [
@@ -380,6 +384,27 @@ assert type(model).__name__ == "LlamaForCausalLM", "the merged repository must n
 assert PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained("acme/base"), "tester/merged", subfolder="adapter")
 print("both ran")
 """
+
+
+def test_the_code_of_a_card_prints_what_complete_prints(tmp_path, capsys, same_arithmetic):
+    """With a tokenizer that takes the space at the beginning of a decoded text for its own."""
+    made, sizes = sentencepiece(legacy()), {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>")
+    tokenizer.save_pretrained(tmp_path)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=900, num_hidden_layers=1, **sizes))
+    prompt = tokenizer("def is_even(number):\n    return").input_ids
+    spaced = made.token_to_id("\u2581a")
+    with torch.no_grad():  # the last token of the prompt is followed by one with a space in front
+        model.lm_head.weight[spaced] = (
+            99 * model(torch.tensor([prompt]), output_hidden_states=True).hidden_states[-1][0, -1]
+        )
+    model.save_pretrained(tmp_path)
+    card = cards.merged_card(tmp_path, str(tmp_path))
+    exec(card.split("```python\n")[1].split("```")[0], {})
+    printed = capsys.readouterr().out
+    complete.main(["--hf_repository", str(tmp_path), "--prompt", "def is_even(number):\n    return"])
+    assert printed == capsys.readouterr().out
+    assert printed.startswith(" a")
 
 
 def test_the_code_in_the_cards_runs(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.modeling import loading
 from codefit.modeling import pre_tokenizers as splitting
-from codefit.publishing import editors
+from codefit.publishing import editors, gguf_tokenizer
 from codefit.publishing import gguf as export
 
 BASE = ROOT / "data" / "base"
@@ -147,23 +147,26 @@ def model_folder(tmp_path, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "codegen"}, "llama.cpp cannot run the architecture codegen, so there is no GGUF file of it"),
-        ({"model_type": "mixtral"}, "no GGUF file of the architecture mixtral, only of llama, qwen2, phi, gpt_neox"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "no GGUF file with rope scaling of the kind yarn"),
-        ({"hidden_act": "gelu"}, "llama.cpp computes llama without regard to hidden_act = gelu, so that it would be"),
-        ({"model_type": "qwen2", "hidden_act": "relu"}, "computes qwen2 without regard to hidden_act = relu"),
-        ({"model_type": "phi", "hidden_act": "silu"}, "computes phi without regard to hidden_act = silu"),
+        ({"model_type": "codegen"}, "llama.cpp does not support the architecture codegen; omit --gguf"),
+        (
+            {"model_type": "mixtral"},
+            "cannot convert the architecture mixtral to GGUF, only llama, qwen2, phi, gpt_neox",
+        ),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "cannot convert models with yarn RoPE scaling to GGUF"),
+        ({"hidden_act": "gelu"}, "llama.cpp ignores hidden_act = gelu of llama, so its predictions would differ"),
+        ({"model_type": "qwen2", "hidden_act": "relu"}, "ignores hidden_act = relu of qwen2"),
+        ({"model_type": "phi", "hidden_act": "silu"}, "ignores hidden_act = silu of phi"),
         (
             {"model_type": "phi", "hidden_act": "gelu_new", "qk_layernorm": True},
-            "phi without regard to qk_layernorm = True, so that",
+            "ignores qk_layernorm = True of phi",
         ),
         (
             {"model_type": "gpt_neox", "hidden_act": "gelu", "attention_bias": False},
-            "gpt_neox without regard to attention_bias = False",
+            "ignores attention_bias = False of gpt_neox",
         ),
         (
             {"model_type": "starcoder2", "hidden_act": "gelu_pytorch_tanh", "use_bias": False},
-            "starcoder2 without regard to use_bias = False",
+            "ignores use_bias = False of starcoder2",
         ),
     ],
 )
@@ -198,7 +201,7 @@ BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
 def test_ways_to_split_have_the_names_of_llama_cpp(steps, name, tmp_path):
     content = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}, "model": {"type": "BPE", "vocab": {}}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    assert export.pre_tokenizer(tmp_path) == name
+    assert gguf_tokenizer.pre_tokenizer(tmp_path) == name
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path):
     content = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps({**content, "normalizer": {"type": "Lowercase"}}))
     with pytest.raises(
-        UserError, match=r"splits text in a way that codefit cannot state to llama.cpp; leave --gguf out"
+        UserError, match=r"llama.cpp has no pre-tokenizer that codefit can name for this tokenizer; omit --gguf"
     ):
         merge_lora.main(["--hf_repository", str(folder), "--gguf"])
 

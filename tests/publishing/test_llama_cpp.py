@@ -17,7 +17,7 @@ from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.modeling import loading
 from codefit.modeling import pre_tokenizers as splitting
-from codefit.publishing import editors, gguf, llama_cpp
+from codefit.publishing import editors, gguf, gguf_tokenizer, llama_cpp
 from codefit.publishing.llama_cpp import LlamaServer
 from tests.support.texts import SOURCES
 
@@ -149,7 +149,7 @@ def test_a_file_of_other_weights_is_refused(part, kind, own):
 
 
 def test_a_file_that_splits_otherwise_is_refused_and_nothing_is_kept(own, monkeypatch):
-    monkeypatch.setattr(gguf, "pre_tokenizer", lambda folder: "gpt-2")
+    monkeypatch.setattr(gguf_tokenizer, "pre_tokenizer", lambda folder: "gpt-2")
     with pytest.raises(UserError, match=r"tokenises text differently from the tokenizer of .* \(for example"):
         merge_lora.main(["--hf_repository", str(own), "--gguf"])
     assert [path.name for path in own.parent.iterdir() if not path.name.startswith(".")] == ["base"]

@@ -14,20 +14,28 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 SPACES = decoders.Replace("\u2581", " ")
 
 
-def sentencepiece(normalizer=None, splitter=None, strip=True):
+def sentencepiece(normalizer=None, splitter=None, strip=True, special=SPECIAL):
     """A tokenizer with byte fallback, as those converted from SentencePiece."""
     made = Tokenizer(BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
-    learn = trainers.BpeTrainer(vocab_size=900, special_tokens=[*SPECIAL, *BYTES], show_progress=False)
+    learn = trainers.BpeTrainer(vocab_size=900, special_tokens=[*special, *BYTES], show_progress=False)
     made.train_from_iterator(TEXTS_TO_LEARN, learn)
     content = json.loads(made.to_str())
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in BYTES]
+    content["model"]["merges"] = merges_of_scores(content["model"])
     made = Tokenizer.from_str(json.dumps(content))
     made.normalizer, made.pre_tokenizer = normalizer, splitter
     ends = [decoders.Strip(" ", 1, 0)] if strip else []
     made.decoder = decoders.Sequence([SPACES, decoders.ByteFallback(), decoders.Fuse(), *ends])
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return made
+
+
+def merges_of_scores(model):
+    """Return the merges that a converter writes for scores: all pairs that make a word, the best word first."""
+    words = dict.fromkeys("".join(merge) for merge in model["merges"])
+    pairs = ((word[:at], word[at:]) for word in words for at in range(1, len(word)))
+    return [[left, right] for left, right in pairs if left in model["vocab"] and right in model["vocab"]]
 
 
 def byte_level(*steps, normalizer=None, prefix=False):

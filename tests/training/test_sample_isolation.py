@@ -1,5 +1,8 @@
 """Isolation is tested before training: where packed samples would attend to each other, a row holds one sample."""
 
+import copy
+import re
+
 import pytest
 import torch
 import transformers
@@ -67,6 +70,28 @@ def test_isolation_is_detected_with_small_weights_and_in_16_bits(name):
     assert sample_isolation.isolates(model.to(torch.bfloat16)) == (name in ISOLATE)
 
 
+@pytest.mark.parametrize("name", [*ISOLATE, *SEE_EACH_OTHER])
+def test_a_dry_run_decides_without_the_weights(name):
+    with torch.device("meta"):
+        outline = transformers.AutoModelForCausalLM.from_config((ISOLATE | SEE_EACH_OTHER)[name])
+    assert sample_isolation.may_pack(outline) == (name in ISOLATE)
+    assert outline.device.type == "meta"
+
+
+def test_what_is_lost_in_rounding_is_found_by_the_gradient():
+    """A layer of convolution that 16 bits do not show in the logits of a model with a vocabulary of this size."""
+    config = copy.deepcopy(SEE_EACH_OTHER["lfm2"])
+    config.vocab_size = 600
+    assert not sample_isolation.isolates(made(config).to(torch.bfloat16))
+
+
+def test_random_weights_without_memory_are_random():
+    model = sample_isolation.with_any_weights(transformers.LlamaForCausalLM(ISOLATE["llama"]))
+    weight = model.model.layers[0].mlp.up_proj.weight
+    assert torch.linalg.matrix_rank(weight) == 32
+    assert weight.untyped_storage().nbytes() == 4 * (sum(weight.shape) - 1)
+
+
 def test_the_check_does_not_change_the_model():
     model = made(ISOLATE["llama"]).train()
     sample_isolation.isolates(model)
@@ -92,7 +117,11 @@ def test_a_run_without_packing_prints_a_note(tiny_base, prepared, tmp_path, caps
     )
     tokenizer.save_pretrained(tmp_path / "falcon")
     more = ["--max_steps", "2", "--no-load_in_4bit", "--eval_predictions", "0"]
+    note = "packed samples would attend to each other in this model (falcon)"
+    train.main(command(tmp_path / "falcon", prepared, tmp_path / "out", *more, "--dry_run"))
+    assert note in (foreseen := capsys.readouterr().out)
     train.main(command(tmp_path / "falcon", prepared, tmp_path / "out", *more))
-    printed = capsys.readouterr().out
-    assert "packed samples would attend to each other in this model (falcon)" in printed
+    assert note in (printed := capsys.readouterr().out)
+    rows = re.compile(r"(?m)^steps .*")
+    assert rows.findall(printed) == rows.findall(foreseen) != []
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
