@@ -121,13 +121,13 @@ def own(tmp_path):
 def test_an_export_says_that_it_was_tried(own, capsys):
     merge_lora.main(["--hf_repository", str(own), "--gguf", "q8_0", "f16"])
     assert "Q8_0.gguf" in (printed := capsys.readouterr().out)
-    assert "-F16.gguf: read and continued by llama.cpp as by the model" in printed
+    assert "-F16.gguf: checked in llama.cpp: the same tokens and completions as the model" in printed
 
 
 def test_without_llama_cpp_an_export_says_that_it_was_not_tried(own, capsys, monkeypatch):
     monkeypatch.setattr(llama_cpp, "is_installed", lambda: False)
     merge_lora.main(["--hf_repository", str(own), "--gguf"])
-    assert "-Q8_0.gguf: not tried in llama.cpp, since xllamacpp is not installed" in capsys.readouterr().out
+    assert "-Q8_0.gguf: not checked in llama.cpp, since xllamacpp is not installed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", MAY_DIFFER)
