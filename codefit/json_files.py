@@ -79,6 +79,8 @@ def checked(content: Any, kind: type[Kind], place: str, remedy: str) -> Kind:
         raise UserError(f"{place} is nested too deeply; {remedy}.") from None
     except msgspec.ValidationError as error:
         raise UserError(f"{place}: {_in_words(str(error))}; {remedy}.") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{place} contains a lone surrogate (not valid Unicode); {remedy}.") from None
 
 
 def _in_words(message: str) -> str:

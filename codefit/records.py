@@ -177,7 +177,7 @@ def from_row(kind: type[Record], fields: dict[str, Any], row: dict[str, Any], pl
             wanted, words = TYPES.get(name, (str, "text"))
             try:
                 msgspec.convert(values[name], wanted)
-            except (msgspec.ValidationError, RecursionError):
+            except (ValueError, RecursionError):  # of msgspec, or of a name that is not valid Unicode
                 kind_found = type(values[name]).__name__
                 raise UserError(f'{place}: the field "{name}" must be {words}, not {kind_found}.') from None
         elif name in TYPES and name in values:

@@ -155,6 +155,11 @@ def test_the_records_before_a_broken_line_are_read(tmp_path: Path) -> None:
             {"id": "1", "prompt": "p", "prediction": "x", "reference": "y", "scores": [1]},
             'the field "scores" must be an object of numbers, not list.',
         ),
+        (
+            Prediction,
+            {"id": "1", "prompt": "p", "prediction": "x", "reference": "y", "scores": {"\ud800": 1.0}},
+            'the field "scores" must be an object of numbers, not dict.',
+        ),
     ],
 )
 def test_pairs_and_predictions_are_checked_too(tmp_path: Path, kind: type[Record], row: dict[str, Any], said: str):

@@ -318,7 +318,13 @@ def read(folder: Path) -> Scores:
     content = json_files.load(path, remedy)
     if isinstance(content, dict) and "benchmarks" in content and "format" not in content:
         raise UserError(f"{path} was written by an older codefit; {remedy}.")
-    return json_files.checked(content, Scores, str(path), remedy)
+    scores = json_files.checked(content, Scores, str(path), remedy)
+    adapted = {key for key, model in scores.models.items() if model.role is Role.ADAPTED}
+    for result in scores.benchmarks.values():
+        for row in result.metrics:
+            if not (scores.models.keys() == row.scores.keys() and adapted <= row.against_base.keys()):
+                raise UserError(f"{path}: the metric {row.metric} lacks the score of a model; {remedy}.")
+    return scores
 
 
 class RunArguments(msgspec.Struct, frozen=True):

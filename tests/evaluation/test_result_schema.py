@@ -62,6 +62,14 @@ def no_metrics(content):
     del content["benchmarks"]["heldout"]["metrics"]
 
 
+def no_score_of_a_model(content):
+    del content["benchmarks"]["heldout"]["metrics"][0]["scores"]["adapted"]
+
+
+def no_difference_of_a_model(content):
+    content["benchmarks"]["heldout"]["metrics"][0]["against_base"] = {}
+
+
 def newer(content):
     content["format"] = 3
 
@@ -74,6 +82,8 @@ def newer(content):
         (another_number, 'value" must be a number, not text'),
         (another_verdict, "Invalid enum value 'great'"),
         (no_metrics, 'metrics" is missing'),
+        (no_score_of_a_model, "lacks the score of a model"),
+        (no_difference_of_a_model, "lacks the score of a model"),
     ],
 )
 def test_unreadable_scores_say_how_to_write_them_again(tmp_path, change, reason):
