@@ -110,7 +110,7 @@ def test_with_neither_file_nor_hub_the_error_names_both(tmp_path: Path, monkeypa
         codexglue.load()
     sentence = str(error.value)
     assert "test_codexglue.jsonl is missing" in sentence
-    assert "microsoft/codexglue_method_generation on the Hub failed (Couldn't reach the Hub); put" in sentence
+    assert "microsoft/codexglue_method_generation from the Hub failed (Couldn't reach the Hub); save" in sentence
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_with_neither_file_nor_hub_the_error_names_both(tmp_path: Path, monkeypa
         ([ROW, {**ROW, "body": None}], 'test.jsonl:2: the field "body" must be text'),
         ([{"signature": "def f():"}], 'test.jsonl:1: the field "body" must be text'),
         ([{**ROW, "id": 7}], 'test.jsonl:1: the field "id" must be text'),
-        ([["a"]], "test.jsonl:1: a JSON object is needed, not list"),
+        ([["a"]], "test.jsonl:1: not a JSON object but of type list"),
     ],
 )
 def test_broken_rows_are_refused(tmp_path: Path, rows: list[Any], sentence: str) -> None:

@@ -67,7 +67,7 @@ def test_a_gzipped_file_is_read_directly(tmp_path):
     whole = path.read_bytes()
     for broken in (whole[:-9], whole[:30], b"no gzip"):
         path.write_bytes(broken)
-        with pytest.raises(UserError, match=r"gz is not a whole gzip file; get it again\."):
+        with pytest.raises(UserError, match=r"gz is a damaged or incomplete gzip file; get it again\."):
             load(path)
 
 

@@ -87,7 +87,7 @@ def test_unavailable_benchmarks_are_refused(data, names, options, words):
     [
         ("", "has no pairs; add rows with a prompt and a completion."),
         ('{"prompt": "a"}\n', 'bad.jsonl:1: the field "completion" of a Pair is missing'),
-        ("[]\n", "bad.jsonl:1: a JSON object is needed, not list"),
+        ("[]\n", "bad.jsonl:1: not a JSON object but of type list"),
         ('{"prompt": 1, "completion": "b"}\n', 'the field "prompt" must be text, not int'),
     ],
 )

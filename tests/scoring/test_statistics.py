@@ -240,7 +240,7 @@ def test_a_few_files_that_decide_the_spread_make_an_interval_wider() -> None:
 
     assert quantile([49.0, 51.0] * 5) == pytest.approx(sure.student(9))
     one_decides = [80.0] + [50.0] * 9  # squared deviations of 729 once and of 9 nine times
-    freedom = 3 * (729 + 81) ** 2 / (729**2 + 9 * 9**2) - 1
+    freedom = sure.TAIL * (729 + 81) ** 2 / (729**2 + 9 * 9**2) - 1
     assert quantile(one_decides) == pytest.approx(sure.student(freedom))
     assert sure.student(freedom) > 1.5 * sure.student(9)
 

@@ -154,6 +154,9 @@ def test_a_benchmark_of_names_has_a_page_of_errors(finished, tmp_path, capsys):
     for path in tmp_path.glob("predictions-*.jsonl"):
         items = [dataclasses.replace(item, task="naming") for item in records.read_jsonl(path, Prediction)]
         records.write_jsonl(path, items)
+    made = json.loads((tmp_path / MANIFEST).read_text())
+    made.pop("answered")  # the checksums of the predictions before this change
+    (tmp_path / MANIFEST).write_text(json.dumps(made))
     assert not (tmp_path / "naming-errors-heldout.md").exists()
     benchmarking.main(["--rescore", "--output_dir", str(tmp_path)])
     page = (tmp_path / "naming-errors-heldout.md").read_text()
@@ -196,7 +199,7 @@ def test_dry_run_says_what_would_happen_and_does_nothing(made, tmp_path, capsys)
 def test_dry_run_of_a_rescoring_changes_nothing(finished, capsys):
     before = {path: path.read_bytes() for path in finished.iterdir()}
     benchmarking.main(["--rescore", "--dry_run", "--output_dir", str(finished)])
-    assert f"would score heldout in {finished} again" in capsys.readouterr().out
+    assert f"would score again: heldout in {finished}" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
 
@@ -219,7 +222,7 @@ def test_codexglue_is_scored_both_ways(made, tmp_path, monkeypatch, capsys):
     assert items[0].reference == "    if not x :\n        return 0\n    return x / 2"
     written, bodies = [item.prediction for item in items], [item.reference for item in items]
     assert found["codexglue"]["compat"]["adapted"] == plain(codexglue.scores(written, bodies))
-    assert (found["codexglue"]["n"], found["codexglue"]["files"]) == (4, 2)
+    assert (found["codexglue"]["n"], found["codexglue"]["files"]) == (4, 1)
     assert re.search(r"CodeXGLUE +base +adapted\n", capsys.readouterr().out)
 
 

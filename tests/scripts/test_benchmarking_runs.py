@@ -78,7 +78,7 @@ def test_what_training_replayed_is_the_forgetting_check(made, tmp_path, there, c
     run(tmp_path, tmp_path / "out", "--dry_run")
     shown = capsys.readouterr().out
     assert ("forgetting: all 12 prompts" in shown) == there
-    assert (f"note: {replay}, replayed in training, has no test.jsonl here" in shown) != there
+    assert (f"note: {replay}, replayed in training, has no test.jsonl, so forgetting is not checked" in shown) != there
 
 
 # ------------------------------------------------------------------------------------------- side by side

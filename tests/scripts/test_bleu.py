@@ -123,7 +123,7 @@ def test_a_folder_is_not_a_text_file(tmp_path: Path) -> None:
         (b"", "items.jsonl holds no predictions"),
         (b"\n\n", "items.jsonl holds no predictions"),
         (GOOD.encode() + b"{broken\n", r"items.jsonl:2: not valid JSON"),
-        (b"[1]\n", "items.jsonl:1: a JSON object is needed, not list"),
+        (b"[1]\n", "items.jsonl:1: not a JSON object but of type list"),
         (b'{"id": "1", "prompt": "", "prediction": "a"}\n', 'items.jsonl:1: the field "reference" of a Prediction'),
         (b'{"id": "1", "prompt": "", "prediction": 3, "reference": "b"}\n', '"prediction" must be text, not int'),
         (b"\xff\n", "items.jsonl is not UTF-8 text"),

@@ -22,7 +22,7 @@ CODE = [
     ("for (item in items) {\n", "    println(item)\n    total += item", "length"),
 ]
 PAIRS = [
-    Pair(f"p{n}", "completion", f"// file {n}\n{prompt}", completion, reason, path=f"src/File{n // 2}.kt")
+    Pair(f"p{n}", "completion", f"// file {chr(97 + n)}\n{prompt}", completion, reason, path=f"src/File{n // 2}.kt")
     for n, (prompt, completion, reason) in enumerate(CODE * 3)
 ]
 TRAIN = [
