@@ -47,6 +47,7 @@ def test_the_code_that_makes_a_result_is_part_of_its_key():
     # these run before or after generation, only name a stop condition, or serve other parts of an imported module
     around = {
         "console",
+        "errors",
         "encoding",
         "records",
         "generation.prediction_cache",
