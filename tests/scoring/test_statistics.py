@@ -214,7 +214,7 @@ def test_a_corpus_score_is_computed_again_from_the_items_of_every_other_file() -
     freedom = tokens.sum() ** 2 / (tokens**2).sum() - 1
     assert 1 < freedom < 2  # the files are of unequal size
     squares = (np.array(left_out) - np.mean(left_out)) ** 2
-    freedom = min(freedom, 3 * squares.sum() ** 2 / (squares**2).sum() - 1)
+    freedom = min(freedom, 2 * squares.sum() ** 2 / (squares**2).sum() - 1)
     assert found.high - found.value == pytest.approx(sure.student(freedom) * error)
 
 
@@ -240,7 +240,7 @@ def test_a_few_files_that_decide_the_spread_make_an_interval_wider() -> None:
 
     assert quantile([49.0, 51.0] * 5) == pytest.approx(sure.student(9))
     one_decides = [80.0] + [50.0] * 9  # squared deviations of 729 once and of 9 nine times
-    freedom = sure.TAIL * (729 + 81) ** 2 / (729**2 + 9 * 9**2) - 1
+    freedom = 2 * (729 + 81) ** 2 / (729**2 + 9 * 9**2) - 1
     assert quantile(one_decides) == pytest.approx(sure.student(freedom))
     assert sure.student(freedom) > 1.5 * sure.student(9)
 
