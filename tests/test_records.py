@@ -387,6 +387,17 @@ def test_data_sets_of_others_are_read_by_their_own_columns(
 
 
 @pytest.mark.parametrize(
+    ("licences", "expected"), [(["MIT"], "MIT"), (["MIT", "ISC"], "MIT AND ISC"), ([], ""), ([None], "")]
+)
+def test_a_list_of_licences_can_be_in_the_column_license(
+    tmp_path: Path, licences: list[str | None], expected: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"content": "text", "path": "a.kt", "repo_name": "o/r", "license": licences}))
+    assert [document.license for document in read_documents(str(path))] == [expected]
+
+
+@pytest.mark.parametrize(
     ("content", "columns", "expected"),
     [
         ("<reponame>o/r<filename>src/a.py<gh_stars>10-100\nx = 1\n", {}, Document("x = 1\n", "src/a.py", "o/r")),
