@@ -196,7 +196,7 @@ def _known(row: dict[str, Any]) -> dict[str, Any]:
     known = dict(row)
     for field, columns in COLUMNS.items():
         texts = (_text(row.get(column)) for column in columns)
-        if row.get(field) is None:
+        if row.get(field) is None or (field == "license" and isinstance(row[field], list)):
             known[field] = next((text for text in texts if text), None)
     _take_markers(known)
     if not known["repository"] and _text(row.get(OWNER)) and _text(row.get(NAME)):

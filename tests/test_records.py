@@ -127,8 +127,8 @@ def test_what_others_write_is_read(tmp_path: Path, content: bytes) -> None:
         (b'{"content": 1, "path": "p"}\n', 'a.jsonl:1: the field "content" must be text, not int.'),
         (b'{"content": ["a"], "path": "p"}\n', 'a.jsonl:1: the field "content" must be text, not list.'),
         (
-            b'{"content": "a", "path": "p", "license": ["MIT"]}\n',
-            'a.jsonl:1: the field "license" must be text, not list.',
+            b'{"content": "a", "path": "p", "commit": ["c"]}\n',
+            'a.jsonl:1: the field "commit" must be text, not list.',
         ),
         (b'{"content": "a", "path": "p", "blob": false}\n', 'a.jsonl:1: the field "blob" must be text, not bool.'),
         (GOOD + b'{"content": "\xff", "path": "p"}\n', "a.jsonl is not UTF-8 text; give a JSONL file."),
@@ -224,7 +224,7 @@ def test_parquet_may_lack_what_a_document_may_lack(tmp_path: Path) -> None:
         ({"foo": [1]}, 'row 1: the field "content" of a Document is missing (it has foo); add it.'),
         ({"content": ["a", None], "path": ["p", "q"]}, 'row 2: the field "content" of a Document is missing'),
         ({"content": ["a"], "path": [1]}, 'row 1: the field "path" must be text, not int.'),
-        ({"content": ["a"], "path": ["p"], "license": [["MIT"]]}, 'row 1: the field "license" must be text, not list.'),
+        ({"content": ["a"], "path": ["p"], "commit": [["c"]]}, 'row 1: the field "commit" must be text, not list.'),
     ],
 )
 def test_a_broken_row_of_parquet_is_named(tmp_path: Path, columns: dict[str, list[Any]], said: str) -> None:
@@ -395,6 +395,17 @@ def test_data_sets_of_others_are_read_by_their_own_columns(
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
     assert list(read_documents(str(path))) == [FOUND[name]]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("licences", "expected"), [(["MIT"], "MIT"), (["MIT", "ISC"], "MIT AND ISC"), ([], ""), ([None], "")]
+)
+def test_a_list_of_licences_can_be_in_the_column_license(
+    tmp_path: Path, licences: list[str | None], expected: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"content": "text", "path": "a.kt", "repo_name": "o/r", "license": licences}))
+    assert [document.license for document in read_documents(str(path))] == [expected]
 
 
 @pytest.mark.parametrize(

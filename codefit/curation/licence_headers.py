@@ -27,7 +27,8 @@ LEGAL = re.compile(
 )
 DIRECTIVE = re.compile(
     r"(?://|/\*+|\#)[ \t]*(?:go:|\+build\b|/[ \t]*<\w|@\w|!|-\*-|(?!https?:)[a-z][\w-]*:[ \t]*\S|eslint\b|global\b"
-    r"|noqa\b|NOLINT|swift-tools-version|swiftlint\b|prettier-|clang-format|>[ \t]*using\b|export\b|typed:)"
+    r"|noqa\b|NOLINT|swift-tools-version|swiftlint\b|prettier-|clang-format|ktlint-|IWYU[ \t]+pragma\b|<auto-?generated"
+    r"|>[ \t]*using\b|export\b|typed:)"
 )
 LEGAL_WORDS = (  # every match of LEGAL contains one of these, which are much faster to find
     *(

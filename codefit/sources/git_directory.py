@@ -1,5 +1,6 @@
 """The git directory of a folder: never that of a parent folder, and another one only if it points back."""
 
+import os
 from pathlib import Path
 
 from codefit.errors import UserError
@@ -23,19 +24,19 @@ def git_directory(path: Path) -> Path:
     """
     inner = path / ".git"
     if inner.is_symlink():
-        raise _elsewhere(path, inner.resolve())
+        raise _elsewhere(path, _real(inner))
     if inner.is_dir():
         found = inner
     elif inner.is_file():
         found = _pointed(path, inner)
     else:
         found = path
-    found = found.resolve()
+    found = _real(found)
     if (found / "commondir").exists() and not _is_linked(found):
         raise _elsewhere(path, found / "commondir")
     for part in ("objects", "refs", "HEAD"):  # through a link, a downloaded folder could read another repository
         if (found / part).is_symlink():
-            raise _elsewhere(path, (found / part).resolve())
+            raise _elsewhere(path, _real(found / part))
     if not is_git_directory(found) and not _is_linked(found):
         raise UserError(f"{path} is not a git repository; check the path.")
     return found
@@ -44,14 +45,14 @@ def git_directory(path: Path) -> Path:
 def _pointed(path: Path, pointer: Path) -> Path:
     """Return the git directory that a `.git` file names, if that directory points back to the file or its folder."""
     text = _line(pointer)
-    target = (path / text.removeprefix(POINTER)).resolve()
+    target = _real(path / text.removeprefix(POINTER))
     if not text.startswith(POINTER) or not target.is_dir():
         raise UserError(f"{pointer} names no git directory; check it with git status.")
     back = _line(target / "gitdir")  # linked worktree
-    if back and (target / back).resolve() == pointer.resolve():
+    if back and _real(target / back) == _real(pointer):
         return target
     for worktree in _worktrees(target / "config"):  # submodule
-        if (target / worktree).resolve() == path.resolve():
+        if _real(target / worktree) == _real(path):
             return target
     raise _elsewhere(path, target)
 
@@ -59,7 +60,7 @@ def _pointed(path: Path, pointer: Path) -> Path:
 def _is_linked(folder: Path) -> bool:
     """Return whether a folder is the git directory of a linked worktree: `worktrees/NAME` of the common one."""
     common = folder.parent.parent
-    named = (folder / (_line(folder / "commondir") or "/nowhere")).resolve()
+    named = _real(folder / (_line(folder / "commondir") or "/nowhere"))
     return folder.parent.name == "worktrees" and named == common and is_git_directory(common)
 
 
@@ -71,6 +72,11 @@ def _worktrees(config: Path) -> list[str]:
         return []
     pairs = (line.partition("=") for line in lines)
     return [value.strip() for name, _, value in pairs if name.strip().lower() == "worktree"]
+
+
+def _real(path: Path) -> Path:
+    """Return a path without links, as far as they lead somewhere; Path.resolve raises on links in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def _line(file: Path) -> str:

@@ -66,7 +66,8 @@ def test_the_stop_condition_of_a_task_cuts_what_vllm_generates(made, tmp_path, e
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_without_vllm_the_install_command_is_named(made, tmp_path):
-    with pytest.raises(UserError, match=r"needs vLLM, which is not installed; run `pip install vllm` in a separate environment"):
+    message = r"needs vLLM, which is not installed; run `pip install vllm` in a separate environment"
+    with pytest.raises(UserError, match=message):
         run(made, tmp_path / "out", "--backend", "vllm")
     assert list(tmp_path.iterdir()) == []
 

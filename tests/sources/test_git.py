@@ -119,6 +119,23 @@ def test_a_git_folder_that_points_to_a_repository_of_the_user_is_refused(form, m
         read(folder)
 
 
+@pytest.mark.parametrize("form", ["link", "file", "commondir"])
+def test_links_in_a_circle_are_refused(form, tmp_path):
+    committed(tmp_path, {"y.py": b"Y = 1\n"})
+    if form == "commondir":
+        (tmp_path / ".git" / "loop").symlink_to("loop")
+        (tmp_path / ".git" / "commondir").write_text("loop\n")
+    else:
+        shutil.rmtree(tmp_path / ".git")
+        (tmp_path / "loop").symlink_to("loop")
+        if form == "link":
+            (tmp_path / ".git").symlink_to(".git")
+        else:
+            (tmp_path / ".git").write_text("gitdir: loop/x\n")
+    with pytest.raises(UserError, match=r"the .git of .* points to|names no git directory"):
+        read(tmp_path)
+
+
 def test_a_partial_clone_loses_only_the_missing_files(other, tmp_path):
     git(other, "config", "uploadpack.allowFilter", "true")
     partial = tmp_path / "partial"
