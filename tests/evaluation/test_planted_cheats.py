@@ -251,7 +251,7 @@ def test_what_leaves_no_conclusion_is_not_kept(tmp_path: Path) -> None:
     made["benchmarks"]["heldout"]["forgetting"] = True
     (run / "manifest.json").write_text(json.dumps(made))
     for text in rescored(run).values():
-        assert "Cannot tell whether the adapted model forgot, on held-out code: the adapted model knows" in text
+        assert "Cannot tell whether the adapted model forgot, on held-out code: the adapted model has memorised" in text
 
 
 def test_only_a_model_that_runs_on_less_has_learned_to_stop(tmp_path: Path) -> None:
