@@ -369,7 +369,7 @@ def test_the_browser_shows_a_limited_number_and_says_so():
     text = written(base, base)
     items = json.loads(Reader(text).scripts[0])["items"]
     assert len(items) == 500
-    assert "500 of 510 prompts" in text
+    assert "first prompts of each benchmark, 500 of 510" in text
     assert items[0]["prompt"] == "… " + (long * 100)[-1000:]
     assert items[0]["reference"].endswith(" … (2500 more characters)")
     few = written(base[:5], base[:5])
