@@ -9,6 +9,7 @@ import pytest
 from codefit.scoring import statistics
 
 MEAN = statistics.Scale(statistics.mean)
+HITS = statistics.Scale(statistics.mean, is_hit=True, bounds=(0.0, 100.0))
 
 
 # scipy.stats.t.ppf(0.975, freedom)
@@ -42,17 +43,23 @@ def test_mcnemar(only_a: int, only_b: int, p: float) -> None:
 
 # statsmodels.stats.proportion.proportion_confint(hits, n, method="wilson")
 @pytest.mark.parametrize(
-    ("hits", "n", "low", "high"),
-    [
-        (0, 20, 0.0, 0.1611251580528194),
-        (1, 29, 0.006113214292762667, 0.17175521879320294),
-        (15, 148, 0.06238639953073628, 0.16048724172330803),
-        (81, 263, 0.2552885198782742, 0.36620957698280004),
-        (20, 20, 0.8388748419471804, 1.0),
-    ],
+    ("hits", "n", "low", "high"), [(0, 20, 0.0, 16.11251580528194), (20, 20, 83.88748419471804, 100.0)]
 )
 def test_wilson(hits: int, n: int, low: float, high: float) -> None:
-    assert statistics._wilson(hits / n, n) == pytest.approx((low, high), abs=1e-12)
+    stats = np.stack([np.repeat([100.0, 0.0], [hits, n - hits]), np.ones(n)], axis=1)
+    found = statistics.interval(stats, [str(item) for item in range(n)], HITS)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+# the same of 16 of 148 and 80 of 264, in two files with the same share of hits, where the design effect is 1
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"), [(16, 148, 6.76474436, 16.83978308), (80, 264, 25.07452855, 36.09653120)]
+)
+def test_wilson_of_two_files(hits: int, n: int, low: float, high: float) -> None:
+    scores = np.tile(np.repeat([100.0, 0.0], [hits // 2, (n - hits) // 2]), 2)
+    stats = np.stack([scores, np.ones(n)], axis=1)
+    found = statistics.interval(stats, np.repeat(["a", "b"], n // 2).tolist(), HITS)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-7)
 
 
 # Method 10 of Newcombe (1998), written once more from the paper: both, the first alone, the second alone, neither
@@ -105,9 +112,8 @@ def test_permutation(differences: list[float], p: float, level: float) -> None:
 
 def test_a_difference_of_nothing_but_rounding_has_p_1() -> None:
     """The differences add up to zero, but not in floating point."""
-    differences = np.array([0.1, 0.2, -0.3, 0.7, -0.7, 0.0])
-    a = np.stack([np.array([41.3, 17.9, 88.1, 3.7, 59.2, 7.7]), np.ones(6)], axis=1)
-    b = a + np.stack([differences, np.zeros(6)], axis=1)
+    a = np.stack([np.array([7.29, -0.21, -2.2, -3.16, 2.6, -2.96]), np.ones(6)], axis=1)
+    b = np.stack([np.array([9.29, -2.21, -2.2, -5.16, 4.6, -2.96]), np.ones(6)], axis=1)
     assert 0 < abs((b - a)[:, 0].sum()) < 1e-12
     assert statistics.compare(a, b, list("abcdef"), MEAN).p == 1.0
 

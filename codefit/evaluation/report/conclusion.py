@@ -86,7 +86,7 @@ def _below_floor(result: BenchmarkResult, key: str) -> str:
 
 def _unresolved(result: BenchmarkResult, who: str, size: str, learned: bool, key: str) -> str:
     row, gap = result.headline, result.headline.against_base[key]
-    where, files = result.title, f"{result.files} files"
+    where, files = result.title, wording.count(result.files, "file")
     content = "its content" if learned else f"the content of {who}" if row.metric in CUT else who
     if row.unit == "%" and gap.mcnemar_p is None and max(-gap.low, gap.high) < forgetting.MARGIN:
         same = f"{content} is the same as the base's within {forgetting.MARGIN:.0f} points on {where}: {size}"
@@ -131,11 +131,7 @@ def _too_few(result: BenchmarkResult) -> str:
     per_file = result.n / result.files
     more = max(statistics.FEWEST_FILES - result.files, math.ceil((statistics.FEWEST_ITEMS - result.n) / per_file), 1)
     files = "1 more file is" if more == 1 else f"{more} more files are"
-    return f"Too few prompts ({result.n} from {_count(result.files, 'file')}; about {files} needed)"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
+    return f"Too few prompts ({result.n} from {wording.count(result.files, 'file')}; about {files} needed)"
 
 
 def _lead(row: MetricRow) -> str:

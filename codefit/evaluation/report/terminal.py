@@ -1,4 +1,4 @@
-"""The scores as text: for the terminal, at most 100 columns wide, and as Markdown for READMEs and cards."""
+"""The scores as text: for the terminal, sentences at most 80 columns wide, and as Markdown for READMEs and cards."""
 
 import html
 import textwrap
@@ -10,7 +10,7 @@ from codefit.evaluation.report import conclusion, wording
 from codefit.evaluation.report.wording import Models
 from codefit.evaluation.result_schema import BenchmarkResult, Group, MetricRow, Scores
 
-WIDTH = 100
+WIDTH = 80
 LABEL = 24  # characters of a model's name in a table
 AGAINST = ("difference [95 %]", "verdict")
 

@@ -14,7 +14,12 @@ Models = Mapping[str, Model]  # by key, the base first
 
 def title(result: BenchmarkResult) -> str:
     """Return a benchmark's title for the start of a line, with its size."""
-    return f"{capital(result.title)}: {result.n} prompts from {result.files} files"
+    return f"{capital(result.title)}: {count(result.n, 'prompt')} from {count(result.files, 'file')}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 file", "2 files"."""
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def capital(text: str) -> str:
