@@ -295,7 +295,7 @@ def test_a_row_without_a_test_is_one_sentence(harm, tmp_path):
 def test_nothing_to_run_is_one_sentence(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n')
-    with pytest.raises(UserError, match="nothing that is asked has tests; name its file with --benchmark"):
+    with pytest.raises(UserError, match="no benchmark of this run has tests; name its file with --benchmark"):
         asked(path, True)
 
 
