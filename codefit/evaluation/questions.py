@@ -72,7 +72,7 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
     if asked.execute and not any(questions.tests for questions in found):
         raise UserError(
             "--execute runs the tests of HumanEval-Infilling, and no benchmark of this run has tests; name its file "
-            "with --benchmark, or leave out --execute."
+            "with --benchmark, or omit --execute."
         )
     if unrelated := _forgetting(asked.forgetting, dataset):
         manifest.add_input(unrelated)

@@ -307,6 +307,6 @@ def test_another_system_is_refused(monkeypatch):
 
 def test_it_is_said_what_keeps_programs_apart():
     whole, bare = execution.Walls(True, True), execution.Walls(False, False)
-    assert whole.sentence() == "each in a process of its own, without network"
+    assert whole.sentence() == "each in its own process, without network"
     assert "in Python only" in bare.sentence()
     assert "able to read what you can read" in bare.sentence()
