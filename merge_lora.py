@@ -1,4 +1,4 @@
-"""Merge an adapter into its base model, check that nothing was lost, and push the result if asked.
+"""Merge an adapter into its base model, check that nothing was lost, and push the result on request.
 
 The base model, its revision and its quantisation are read from the files of train.py, so one argument is enough:
 

@@ -147,10 +147,10 @@ def refuse_empty(tallies: Sequence[Tally], languages: Sequence[str]) -> None:
     suffixes = sum((tally.suffixes for tally in tallies), Counter())
     known = [(suffix, count) for suffix, count in suffixes.most_common() if suffix in BY_SUFFIX][:3]
     if not known:
-        raise UserError(f"{names} holds no {asked} files, nor any of {', '.join(LANGUAGES)}; choose another source.")
+        raise UserError(f"{names} has no {asked} files, and none in {', '.join(LANGUAGES)}; choose another source.")
     held = " and ".join(f"{count} {suffix}" for suffix, count in known)
     hint = BY_SUFFIX[known[0][0]].name
-    raise UserError(f"{names} holds no {asked} files; it holds {held}; add --language {hint}.")
+    raise UserError(f"{names} has no {asked} files, but it has {held}; add --language {hint}.")
 
 
 def summary(tallies: Sequence[Tally]) -> str:
@@ -174,13 +174,13 @@ def summary(tallies: Sequence[Tally]) -> str:
 
 
 def places_of(texts: Sequence[str], found: Sequence[Place]) -> list[Place]:
-    """Return the sources in order. Raises UserError for two of the same name: their files could not be told apart."""
+    """Return the sources in order. Raises UserError for two with the same name: their files would be mixed up."""
     places = [locate(text) for text in texts]
     named = {place.name for place in places}
     places += [place for place in found if place.name not in named]
     for name, count in Counter(place.name for place in places).items():
         if count > 1:
-            raise UserError(f"{count} sources have the name {name}; rename one so that their files can be told apart.")
+            raise UserError(f"{count} sources have the name {name}; rename one, or their files are mixed up.")
     return places
 
 

@@ -88,7 +88,7 @@ def write_errors(output: Path) -> Iterator[None]:
 
 
 def _full(output: Path) -> Path:
-    """Return the output, or the folder for temporary files if it is that which has no room."""
+    """Return the output, or the folder for temporary files if that is the one without room."""
     with contextlib.suppress(OSError):
         temporary = Path(tempfile.gettempdir())
         if temporary.stat().st_dev != output.parent.stat().st_dev and not shutil.disk_usage(temporary).free:

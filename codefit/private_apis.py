@@ -12,11 +12,11 @@ TRAINER_METHODS = {"_save_checkpoint": ["self", "model", "trial"], "_prepare_inp
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keep the docstring's layout, and show every default that is a value."""
+    """Keep the docstring's layout, and show every default that is a value; an empty list is none."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         help_text = action.help or ""
-        valueless = any(action.default is value for value in (None, False, argparse.SUPPRESS))
+        valueless = action.default == [] or any(action.default is value for value in (None, False, argparse.SUPPRESS))
         if valueless or "(default" in help_text:
             return help_text
         if isinstance(action.default, list):

@@ -345,7 +345,7 @@ def test_help_explains_every_flag_and_shows_its_default(name: str, monkeypatch: 
         assert action.help, f"{action.option_strings} has no help text"
         shown = entry(text, action.option_strings[-1])
         default = action.default
-        if not any(default is value for value in (None, False, argparse.SUPPRESS)):
+        if default != [] and not any(default is value for value in (None, False, argparse.SUPPRESS)):
             value = " ".join(map(str, default)) if isinstance(default, list) else str(default)
             assert f"(default: {value})" in shown
         assert shown.count("(default") <= 1, shown

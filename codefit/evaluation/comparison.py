@@ -163,7 +163,7 @@ def _once(sentences: Sequence[str]) -> list[str]:
 def _doubts(
     by_model: ByModel, models: Mapping[str, Model], key: str, info: BenchmarkInfo, stored: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """Return the sentences that leave no conclusion about an adapted model, whatever its scores."""
+    """Return the reasons why no conclusion about an adapted model is possible, whatever its scores."""
     word, base = f"{models[key].label} model", f"{models[BASE].label} model"
     loss = models[key].validation_loss
     pair = {BASE: by_model[BASE], key: by_model[key]}
@@ -214,7 +214,7 @@ def _asked_differently(decoding: Mapping[str, GenerationSettings], key: str) -> 
     if not differ:
         return []
     ways = " and ".join(", ".join(f"{name} {facts[name]}" for name in differ) for facts in found)
-    return [f"The two models used different settings ({ways}): a part of any difference may come from that."]
+    return [f"The two models used different settings ({ways}): part of any difference may come from that."]
 
 
 def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
@@ -338,7 +338,7 @@ def _with_p(found: Difference, p: float) -> Difference:
 
 
 def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]:
-    """Return the benchmarks with every p and verdict corrected, so that a table of equal models seldom has a verdict.
+    """Return the benchmarks with every p and verdict corrected, so a table of equal models seldom has a verdict.
 
     The primary difference is that of the first adapted model in the primary metric of the first benchmark: it was named
     before the run. All others are secondary, over metrics, groups, benchmarks and models. The forgetting check has a
@@ -375,7 +375,7 @@ def _with_gaps(row: Row, benchmark: str, found: Mapping[tuple[str, str, str], Di
 
 
 def without_doubtful_verdicts(result: BenchmarkResult) -> BenchmarkResult:
-    """Return a benchmark in which nothing is called better or worse of a model about which there is no conclusion."""
+    """Return a benchmark without verdicts for models about which there is no conclusion."""
 
     doubted = result.doubts
 

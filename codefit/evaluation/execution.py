@@ -28,7 +28,7 @@ Tests = Mapping[str, str]  # by id of an item: the code that comes after its fun
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one program. The time that decides is that of the processor, so that a busy machine fails no program."""
+    """Limits of one program. Processor time decides, so a busy machine does not make programs fail."""
 
     cpu_seconds: int = 5
     wall_seconds: int = 60
@@ -41,33 +41,33 @@ LIMITS = Limits()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Walls:
-    """What the kernel of this machine permits: namespaces without network, and Landlock for files."""
+    """What this machine's kernel permits: namespaces without network, and Landlock for files."""
 
     namespaces: bool
     landlock: bool
 
     def sentence(self) -> str:
-        """Return what keeps the programs apart."""
+        """Return how the programs are isolated."""
         network = "without network" if self.namespaces else "without sockets in Python only (no namespaces here)"
         files = "" if self.landlock else ", able to read what you can read (no Landlock here)"
-        return f"each in a process of its own, {network}{files}"
+        return f"each in its own process, {network}{files}"
 
 
 def walls() -> Walls:
     """Return what this machine permits.
 
     Raises:
-        UserError: it is no Linux, whose limits are needed.
+        UserError: the system is not Linux, whose limits are needed.
     """
     if not sys.platform.startswith("linux"):
-        raise UserError("--execute needs the limits of Linux; run it there, in a container, or leave it out.")
+        raise UserError("--execute needs the limits of Linux; run it there, in a container, or omit it.")
     with tempfile.TemporaryDirectory(prefix="codefit-") as folder:
         said = _start({"probe": True}, folder, LIMITS)
     return Walls(**json.loads(said or '{"namespaces": false, "landlock": false}'))
 
 
 def passes(program: str, limits: Limits = LIMITS) -> bool:
-    """Return whether a program comes to its end without an error."""
+    """Return whether a program ends without an error."""
     token = secrets.token_hex(16)
     job = {"program": program, "token": token, **dataclasses.asdict(limits)}
     with tempfile.TemporaryDirectory(prefix="codefit-") as folder:
@@ -75,7 +75,7 @@ def passes(program: str, limits: Limits = LIMITS) -> bool:
 
 
 def _start(job: Mapping[str, object], folder: str, limits: Limits) -> str:
-    """Return what the sandbox says of a job; "" where it says nothing in time. Nothing that it started is left."""
+    """Return the sandbox's output for a job, "" after a timeout. No process that it started survives."""
     words = [sys.executable, "-I", "-S", "-B", sandbox.__file__]
     with tempfile.TemporaryFile() as said:  # a pipe would have to be read, however much comes
         process = subprocess.Popen(

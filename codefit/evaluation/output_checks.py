@@ -131,18 +131,18 @@ TEXT_CHECKS = {
 
 
 def findings(table: Sequence[Check], words: Mapping[str, str], base: str) -> list[str]:
-    """Return a sentence for everything that a reader must know of a model before believing its scores.
+    """Return a sentence for everything that a reader must know about a model before trusting its scores.
 
     Args:
         table: of `rows`.
-        words: what a model is called in a sentence ("adapted model"), by key; only these are looked at.
+        words: the name of each model in a sentence ("adapted model"), by key; only these are checked.
         base: what the base is called; its share is given too, since what it also does was not learned.
     """
     return [_sentence(row, key, word, base) for key, word in words.items() for row in table if _excess(row, key) > 0]
 
 
 def doubts(table: Sequence[Check], key: str, word: str, base: str) -> list[str]:
-    """Return the findings of a model that leave no conclusion about it; the arguments are those of `findings`."""
+    """Return the findings that make a conclusion about a model impossible; the arguments are those of `findings`."""
     found = [row for row in table if row.check != STOPS_AT_NATURAL_END and _excess(row, key) > 0]
     return [
         _sentence(row, key, word, base)
@@ -152,7 +152,7 @@ def doubts(table: Sequence[Check], key: str, word: str, base: str) -> list[str]:
 
 
 def _excess(row: Check, key: str) -> float:
-    """Return by how much a share is above what is tolerated."""
+    """Return by how much a share exceeds the tolerated one."""
     count, reference = row.counts[key], row.reference.share
     if row.check == SAME:
         return count.share - reference - MOST_OFTEN if count.count >= FEWEST_SAME else 0.0

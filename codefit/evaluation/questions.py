@@ -71,8 +71,8 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
             found.append(_of_file(path, new_tokens, asked.execute))
     if asked.execute and not any(questions.tests for questions in found):
         raise UserError(
-            "--execute runs the tests of HumanEval-Infilling, and nothing that is asked has tests; name its file with "
-            "--benchmark, or leave out --execute."
+            "--execute runs the tests of HumanEval-Infilling, and no benchmark of this run has tests; name its file "
+            "with --benchmark, or omit --execute."
         )
     if unrelated := _forgetting(asked.forgetting, dataset):
         manifest.add_input(unrelated)

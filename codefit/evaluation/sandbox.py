@@ -28,14 +28,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def leave_namespaces() -> bool:
-    """Leave network, processes and shared memory of the machine; return whether the kernel permits it."""
+    """Leave the machine's network, processes and shared memory; return whether the kernel permits it."""
     apart = NEW_NET | NEW_PID | NEW_IPC
     # the second is for root in a container
     return bool(libc.unshare(NEW_USER | apart) == 0 or libc.unshare(apart) == 0)
 
 
 def shut_files(folder: str) -> bool:
-    """Permit only to write in a folder and to read Python's own files; return whether the kernel has Landlock."""
+    """Permit only writing in a folder and reading Python's own files; return whether the kernel has Landlock."""
     rules = libc.syscall(CREATE_RULES, struct.pack("Q", EVERY_ACCESS), ctypes.c_size_t(8), 0)
     if rules < 0:
         return False
@@ -66,13 +66,13 @@ def limit(cpu_seconds: int, memory_bytes: int, file_bytes: int) -> None:
 
 
 def refuse(event: str, _: object) -> None:
-    """Refuse what a program has no need of; an audit hook cannot be taken away again."""
+    """Refuse what a program does not need; an audit hook cannot be removed."""
     if event.startswith(REFUSED):
         raise PermissionError(f"{event} is not permitted here")
 
 
 def run(job: dict[str, object]) -> None:
-    """Run the program of a job, and leave without a word if it fails."""
+    """Run the program of a job; exit silently if it fails."""
     answer = os.dup(1)
     silence = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -90,7 +90,7 @@ def run(job: dict[str, object]) -> None:
 
 
 def main() -> None:
-    """Enter the namespaces and run in them; the end of their first process is the end of all."""
+    """Enter the namespaces and run in them; when their first process ends, all others end."""
     job = json.load(sys.stdin)
     libc.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     apart = leave_namespaces()

@@ -62,8 +62,8 @@ class PaddedPrompts:
 
 def _without_cache(model: Any, reason: str) -> UserError:
     return UserError(
-        f"a model of the architecture {model.config.model_type} cannot be asked for completions here: it does not go "
-        f"on from a KV cache as others do ({reason}); take another base."
+        f"a model of the architecture {model.config.model_type} cannot write completions in codefit: it does not "
+        f"continue from a KV cache as other models do ({reason}); use another base model."
     )
 
 

@@ -1,4 +1,4 @@
-"""LoRA matrices that begin with what data show: EVA for what is learned, CorDA for what is kept.
+"""LoRA matrices initialised from data: EVA for what is learned, CorDA for what is preserved.
 
 EVA (arXiv 2410.07170) begins in the directions of which the inputs of a layer have most, on the training data. CorDA in
 its knowledge-preserved mode (arXiv 2406.05223) begins in the directions that matter least for other data, so that what
@@ -37,7 +37,7 @@ def config_of(init: str) -> dict[str, Any]:
 
 
 def begin(model: Any, config: Any, rows: Sequence[Row], init: str) -> Any:
-    """Return a model with LoRA matrices that begin with what the rows show, by a LoraConfig with `config_of(init)`.
+    """Return a model with LoRA matrices initialised from the rows, by a LoraConfig with `config_of(init)`.
 
     Raises:
         UserError: the rows are too few.
@@ -55,7 +55,7 @@ def begin(model: Any, config: Any, rows: Sequence[Row], init: str) -> Any:
 
 
 def linear_layers(model: Any) -> list[str]:
-    """Return the names of the linear layers but the output layer, as PEFT's "all-linear" means them."""
+    """Return the names of the linear layers except the output layer, as PEFT's "all-linear" means them."""
     head = model.get_output_embeddings()
     found = (
         name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
@@ -68,8 +68,8 @@ def refuse_few(rows: Sequence[Row], rank: int, init: str) -> None:
     longest = max((row["input_ids"].shape[1] for row in rows), default=0)
     if longest < rank:
         raise UserError(
-            f"--init_lora_weights {init} needs rows of at least --lora_r {rank} tokens, and the data make rows of "
-            f"{longest}; prepare more files, or leave it out."
+            f"--init_lora_weights {init} needs rows of at least --lora_r {rank} tokens, but the longest row of the "
+            f"data has {longest}; prepare more files, or omit the flag."
         )
 
 
@@ -122,7 +122,7 @@ def _least(weight: torch.Tensor, covariance: torch.Tensor, rank: int) -> Directi
 
 @torch.no_grad()
 def begin_with_eva(model: Any, rows: Sequence[Row]) -> None:
-    """Let the matrices of a PEFT model begin with the principal directions of the rows; then it is a plain LoRA."""
+    """Initialise a PEFT model's matrices with the principal directions of the rows; the result is a plain LoRA."""
     from peft import initialize_lora_eva_weights
 
     initialize_lora_eva_weights(

@@ -1,4 +1,4 @@
-"""How a tokenizer is stated to llama.cpp: tokens, merges or scores, and the ids of its special tokens.
+"""How a tokenizer is written for llama.cpp: tokens, merges or scores, and the ids of its special tokens.
 
 Byte-level BPE tokenizers are those of GPT-2's kin: merges, and the name of a way to split text. Tokenizers converted
 from SentencePiece have a score for every token in place of merges; theirs are ranks of merges here, in the same order.
@@ -20,7 +20,7 @@ BYTES = {f"<0x{byte:02X}>" for byte in range(256)}
 
 
 def refusal(folder: Path) -> str | None:
-    """Return why the tokenizer in a folder cannot be stated to llama.cpp, the beginning of a sentence; None if it can.
+    """Return why the tokenizer in a folder cannot be written for llama.cpp, as the start of a sentence; None if it can.
 
     Args:
         folder: of a model.
@@ -44,7 +44,7 @@ def refusal(folder: Path) -> str | None:
 
 
 def _is_sentencepiece(folder: Path) -> bool:
-    """Say whether a tokenizer merges a whole text, in which spaces are marks, and falls back to bytes."""
+    """Return whether a tokenizer merges a whole text, in which spaces are marks, and falls back to bytes."""
     content = editors.read_tokenizer(folder)
     model = content["model"]
     if model["type"] != "BPE" or not model.get("byte_fallback") or not model["vocab"].keys() >= BYTES:
@@ -72,7 +72,7 @@ def _scores(model: dict[str, Any]) -> dict[str, float]:
 
 
 def _scores_say_all(folder: Path) -> bool:
-    """Say whether llama.cpp merges as the tokenizer does: two neighbours wherever they are a word, the best word first.
+    """Return whether llama.cpp merges as the tokenizer does: any two neighbours that form a word, the best word first.
 
     That is so where all pairs that make one word are merges, next to each other in their order.
     """
@@ -109,7 +109,7 @@ def pre_tokenizer(folder: Path) -> str | None:
 
 
 def _words_are_merged(folder: Path, splitting: str) -> bool:
-    """Say whether llama.cpp finds the tokens of a word as the tokenizer does.
+    """Return whether llama.cpp finds the tokens of a word as the tokenizer does.
 
     It looks a word up in the vocabulary before it merges (ignore_merges) if the splitting is that of Llama 3, and never
     otherwise. Which of the two makes no difference where merges lead to every entry.

@@ -62,7 +62,7 @@ def test_what_documents_a_function(language, text, words):
 
 @pytest.mark.parametrize("text", ["class A\n@B", "/** a */\n@C(x = 1)\nopen class A\n@B", "class A\n@"])
 def test_an_annotation_at_the_very_end_of_kotlin_is_parsed(text):
-    """Kotlin's grammar went on for ever; in a process of its own, as nothing in this one could stop it."""
+    """Kotlin's grammar used to loop forever; the test has its own process, since nothing in this one could stop it."""
     code = (
         "from codefit.code import syntax, languages;"
         f"print(syntax.Syntax({text!r}, languages.LANGUAGES['kotlin']).errors())"

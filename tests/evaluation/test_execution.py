@@ -295,7 +295,7 @@ def test_a_row_without_a_test_is_one_sentence(harm, tmp_path):
 def test_nothing_to_run_is_one_sentence(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n')
-    with pytest.raises(UserError, match="nothing that is asked has tests; name its file with --benchmark"):
+    with pytest.raises(UserError, match="no benchmark of this run has tests; name its file with --benchmark"):
         asked(path, True)
 
 
@@ -307,6 +307,6 @@ def test_another_system_is_refused(monkeypatch):
 
 def test_it_is_said_what_keeps_programs_apart():
     whole, bare = execution.Walls(True, True), execution.Walls(False, False)
-    assert whole.sentence() == "each in a process of its own, without network"
+    assert whole.sentence() == "each in its own process, without network"
     assert "in Python only" in bare.sentence()
     assert "able to read what you can read" in bare.sentence()

@@ -150,7 +150,7 @@ CHEATS: dict[str, tuple[Callable[[], tuple[Items, Items]], Sequence[str], str]] 
     "looks up, training data elsewhere": (
         lambda: (BASE, guesses(ITEMS, 0.7, "x")),
         (),
-        "not compared with a look-up, since the training data are not at hand",
+        "not compared with a look-up, since the training data are not available",
     ),
     "one huge file": (
         one_huge_file,

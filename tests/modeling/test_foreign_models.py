@@ -318,7 +318,7 @@ def test_an_architecture_without_a_cache_of_the_usual_kind_is_named(base):
     config = transformers.OpenAIGPTConfig(vocab_size=600, n_embd=32, n_layer=1, n_head=2)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(base)
     tokenizer, model = loading.load(str(base))
-    with pytest.raises(UserError, match=r"architecture openai-gpt cannot be asked for completions here: .* take anoth"):
+    with pytest.raises(UserError, match=r"architecture openai-gpt cannot write completions in codefit: .* use anot"):
         complete_ids(tokenizer, model)
 
 

@@ -208,7 +208,7 @@ def test_different_generation_settings_are_a_finding(finished, made, tmp_path):
     with pytest.raises(UserError, match=r"different settings \(new 8 and new 9\).*add --allow_different"):
         compare(finished, tmp_path / "longer", tmp_path / "out")
     compare(finished, tmp_path / "longer", tmp_path / "out", "--allow_different")
-    sentence = "The two models used different settings (new 8 and new 9): a part of any difference may come"
+    sentence = "The two models used different settings (new 8 and new 9): part of any difference may come"
     assert scores(tmp_path / "out")["benchmarks"]["heldout"]["findings"][0].startswith(sentence)
     assert sentence in (tmp_path / "out" / "report.md").read_text()
 

@@ -164,9 +164,9 @@ def test_the_same_command_gives_the_same_bytes(bad, tmp_path):
         (
             {"a.py": b"1", "b.py": b"2", "c.java": b"3", "d.md": b"4"},
             [],
-            "p holds no kotlin files; it holds 2 .py and 1 .java; add --language python.",
+            "p has no kotlin files, but it has 2 .py and 1 .java; add --language python.",
         ),
-        ({"d.md": b"4"}, ["--language", "go", "java"], "p holds no go or java files, nor any of python, kotlin"),
+        ({"d.md": b"4"}, ["--language", "go", "java"], "p has no go or java files, and none in python, kotlin"),
         ({"a.kt": b"\0", "b.kt": b"\xff"}, [], r"every kotlin file of p was rejected \(1 binary, 1 not UTF-8\)"),
     ],
 )

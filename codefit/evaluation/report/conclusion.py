@@ -1,7 +1,7 @@
 """What a benchmark found, as sentences. The first one answers the user's question, and a reader may stop after it.
 
-It is about content: completions are cut as an editor cuts them, and what was gained by stopping is said apart. It names
-the strongest floor, and where something leaves no conclusion, it says that and not "better".
+It is about content: completions are cut as an editor cuts them, and what was gained by stopping is reported separately.
+It names the strongest floor. Where no conclusion is possible, it says so instead of "better".
 """
 
 import math
@@ -19,7 +19,7 @@ FLOORS = {
     "constant": "always the most frequent training completion",
     "nearest": "looking up training code",
 }
-MOST_GROUPS = 3  # that are named in a sentence
+MOST_GROUPS = 3  # named in a sentence
 
 
 def sentences(result: BenchmarkResult, models: Models) -> list[str]:
@@ -77,7 +77,7 @@ def _better(result: BenchmarkResult, who: str, key: str, size: str) -> str:
 
 
 def _below_floor(result: BenchmarkResult, key: str) -> str:
-    """Return that a model is worse than the strongest floor, for the end of a sentence, if it is."""
+    """Return the end of a sentence about a model that is worse than the strongest floor; "" if it is not."""
     floor = result.floors.get(key)
     if floor is None or floor.difference.verdict != "worse":
         return ""
@@ -99,7 +99,7 @@ def _unresolved(result: BenchmarkResult, who: str, size: str, learned: bool, key
 
 
 def _learned_to_stop(result: BenchmarkResult, key: str) -> bool:
-    """Return whether a model is better as it was generated, and an editor has less of it to cut than of the base."""
+    """Return whether a model is better as it was generated, and fewer of its predictions need an editor's cut."""
     uncut = next((row for row in result.metrics if row.metric == CUT.get(result.headline.metric)), None)
     if uncut is None or uncut.against_base[key].verdict != "better":
         return False
@@ -110,7 +110,7 @@ def _learned_to_stop(result: BenchmarkResult, key: str) -> bool:
 def _look_up_unknown(result: BenchmarkResult, key: str) -> str:
     if key not in result.floors or any(row.baseline == "nearest" for row in result.baselines):
         return ""
-    return "; not compared with a look-up, since the training data are not at hand"
+    return "; not compared with a look-up, since the training data are not available"
 
 
 def _groups(result: BenchmarkResult, key: str) -> str:
