@@ -13,7 +13,7 @@ from codefit import gguf_base
 from codefit.errors import UserError
 from codefit.manifest import ROOT, read_manifest, sha256
 from codefit.modeling import loading, pre_tokenizers
-from codefit.publishing import gguf
+from codefit.publishing import gguf, gguf_tokenizer
 
 BASE = ROOT / "data" / "base"
 TEXTS = [
@@ -124,7 +124,7 @@ def test_a_damaged_file_is_refused(file, tmp_path):
 
 
 def test_an_unknown_pre_tokenizer_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(gguf, "NAMES", dict.fromkeys(pre_tokenizers.NAMES, "somebody-else"))
+    monkeypatch.setattr(gguf_tokenizer, "NAMES", dict.fromkeys(pre_tokenizers.NAMES, "somebody-else"))
     gguf.write(BASE, tmp_path / "x.gguf", "f16", "x")
     with pytest.raises(
         UserError, match=r"uses a pre-tokenizer that codefit does not know \(somebody-else\); name the "

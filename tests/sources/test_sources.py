@@ -334,7 +334,6 @@ def test_git_problems_are_one_sentence(repository, make, revision, message):
         (b"text", "x.bundle", "is neither a git bundle"),
         (b"text", "x.tar.gz", "is damaged or not an archive"),
         (b"text", "x.zip", "is damaged or not an archive"),
-        (renamed_zip(b"\xff\xfe"), "x.zip", "is damaged or not an archive .*codec can't decode"),
         (gzip.compress(b"x" * 5000, mtime=0)[:-9], "x.tgz", "is damaged or not an archive"),
         (b"# v2 git bundle\n" + b"1" * 40 + b" refs/heads/main\n\nPACK", "x.bundle", "git cannot read .*x.bundle"),
     ],
