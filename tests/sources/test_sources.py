@@ -1,7 +1,6 @@
 """Every kind of source gives the same files; a hostile or broken one is a stated problem and never runs anything."""
 
 import gzip
-import io
 import os
 import random
 import tarfile
@@ -39,14 +38,6 @@ def zip_of(path, files):
         for name, content in files.items():
             file.writestr(name, content)
     return path
-
-
-def renamed_zip(name):
-    """Return a zip whose only file has a name that is said to be UTF-8, and is whatever it is."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as file:
-        file.writestr("é", b"val a = 1\n")
-    return packed.getvalue().replace("é".encode(), name)
 
 
 # --------------------------------------------------------------------------------------------- kinds
