@@ -93,7 +93,7 @@ def test_a_killed_process_is_one_sentence():
 def test_a_missing_engine_is_one_sentence(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "daft", None)
     monkeypatch.setitem(sys.modules, "ray", None)
-    message = f"--engine {name} needs packages of its own; run: pip install --no-deps daft==0.7.26 && pip install ray=="
+    message = f"--engine {name} needs further packages; run: pip install --no-deps daft==0.7.26 && pip install ray=="
     with pytest.raises(UserError, match=message):
         Engine(name).run(refused, [1])
 

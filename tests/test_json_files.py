@@ -79,7 +79,7 @@ def test_a_missing_shard_and_a_file_outside_are_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     index = tmp_path / model_files.INDEX
     index.write_text(json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}}))
-    with pytest.raises(UserError, match=r"lacks model-00001-of-00002.safetensors, which holds a part of the weights"):
+    with pytest.raises(UserError, match=r"lacks model-00001-of-00002.safetensors, which has a part of the weights"):
         model_files.check_model(tmp_path)
     index.write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
     with pytest.raises(UserError, match=r"names a file outside the folder"):

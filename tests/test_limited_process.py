@@ -53,7 +53,7 @@ def test_a_template_that_raises_or_does_not_end_is_one_sentence(template, said):
 def test_a_pattern_that_does_not_end_is_one_sentence():
     names = ["model.layers.0." + "a" * 50 + "!"]
     with pytest.raises(
-        UserError, match=r"a regular expression in x.json does not end within 5 seconds; write the names"
+        UserError, match=r"a regular expression in x.json does not end within 5 seconds; list the names"
     ):
         limited_process.try_patterns([".*(a+)+$"], names, "x.json")
     with pytest.raises(UserError, match=r"a regular expression in x.json cannot be used \(missing \)"):

@@ -114,12 +114,15 @@ def test_what_others_write_is_read(tmp_path: Path, content: bytes) -> None:
         ),
         (b"[" * 200_000 + b"\n", "a.jsonl:1: not valid JSON ("),
         (GOOD + b"[1]\n", "a.jsonl:2: not a JSON object but of type list; repair or remove the line."),
-        (GOOD + b"null\n", "a.jsonl:2: a JSON object is needed, not NoneType; repair or remove the line."),
-        (b"{}\n", 'a.jsonl:1: the field "content" of a Document is missing (it has nothing).'),
-        (GOOD + b'{"content": "a"}\n', 'a.jsonl:2: the field "path" of a Document is missing (it has content).'),
+        (GOOD + b"null\n", "a.jsonl:2: not a JSON object but of type NoneType; repair or remove the line."),
+        (b"{}\n", 'a.jsonl:1: the field "content" of a Document is missing (it has nothing); add it.'),
+        (
+            GOOD + b'{"content": "a"}\n',
+            'a.jsonl:2: the field "path" of a Document is missing (it has content); add it.',
+        ),
         (
             b'{"content": null, "path": "p"}\n',
-            'a.jsonl:1: the field "content" of a Document is missing (it has content, path).',
+            'a.jsonl:1: the field "content" of a Document is missing (it has content, path); add it.',
         ),
         (b'{"content": 1, "path": "p"}\n', 'a.jsonl:1: the field "content" must be text, not int.'),
         (b'{"content": ["a"], "path": "p"}\n', 'a.jsonl:1: the field "content" must be text, not list.'),
@@ -209,8 +212,11 @@ def test_parquet_may_lack_what_a_document_may_lack(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"text": ["a"], "path": ["p"]}, 'row 1: the field "content" of a Document is missing (it has text, path).'),
-        ({"foo": [1]}, 'row 1: the field "content" of a Document is missing (it has foo).'),
+        (
+            {"text": ["a"], "path": ["p"]},
+            'row 1: the field "content" of a Document is missing (it has text, path); add it.',
+        ),
+        ({"foo": [1]}, 'row 1: the field "content" of a Document is missing (it has foo); add it.'),
         ({"content": ["a", None], "path": ["p", "q"]}, 'row 2: the field "content" of a Document is missing'),
         ({"content": ["a"], "path": [1]}, 'row 1: the field "path" must be text, not int.'),
         ({"content": ["a"], "path": ["p"], "license": [["MIT"]]}, 'row 1: the field "license" must be text, not list.'),
@@ -285,7 +291,7 @@ def test_a_hub_data_set_that_cannot_be_had_is_one_sentence(
 
 def test_a_broken_row_of_the_hub_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [{"text": "a", "id": 1}])
-    said = 'me/texts: row 1: the field "content" of a Document is missing (it has text, id).'
+    said = 'me/texts: row 1: the field "content" of a Document is missing (it has text, id); add it.'
     assert message(lambda: list(read_documents("me/texts"))) == said
 
 
@@ -443,7 +449,7 @@ def test_files_without_a_repository_are_kept_apart_and_that_is_said_once(
     assert all(path.endswith("/src/Main.kt") for path in paths[1:])
     assert (
         capsys.readouterr().err
-        == f"note: {source} has no repository names; files with the same path are kept apart\n" * 2
+        == f"note: {source} has no repository names; files with the same path are kept apart by row\n" * 2
     )
 
 

@@ -204,5 +204,5 @@ def test_a_storage_that_is_not_there_or_says_nothing(
         short = {"HF_HUB_DISABLE_XET": "0", "HF_XET_CLIENT_READ_TIMEOUT": "200ms"}
         error = error_of(run(server, tmp_path, push(folder), **short))
     assert f"the connection to {address}" in error
-    assert "failed; check the network; all files are safe in that folder; continue with: hf upload" in error
+    assert "failed; check the network; all files are saved in that folder; continue with: hf upload" in error
     assert titles(server) == ["initial commit"]

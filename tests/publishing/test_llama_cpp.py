@@ -157,7 +157,7 @@ def test_a_file_that_splits_otherwise_is_refused_and_nothing_is_kept(own, monkey
 
 def test_a_file_that_llama_cpp_does_not_load_is_refused(own):
     (own / "x.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(64))
-    with pytest.raises(UserError, match=r"llama.cpp does not load x.gguf, so it was not kept; leave --gguf out"):
+    with pytest.raises(UserError, match=r"llama.cpp does not load x.gguf, so it was not kept; omit --gguf"):
         llama_cpp.refuse_another_model(own / "x.gguf", "f16", own)
 
 

@@ -162,7 +162,7 @@ def test_a_failure_is_one_sentence_and_loses_nothing(
     assert error.startswith(f"error: {folder} was not pushed to {REPO}: ")
     assert happened in error
     assert to_do in error
-    assert "all files are safe in that folder; continue with: hf upload" in error
+    assert "all files are saved in that folder; continue with: hf upload" in error
     assert contents(folder) == before
     assert all(titles(server, *repository) == ["initial commit"] for repository in server.api.repositories)
     assert server.count("repos/create") <= 1 + len(hub_client.WAITS)
@@ -250,7 +250,7 @@ def test_a_dry_preflight_changes_nothing(server: HubServer, tmp_path: Path) -> N
     server.add_repository("model", "google/gemma", private=False)
     assert run(server, tmp_path, preflight(create=False)).returncode == 0
     refused = {
-        "the repository is public and private was asked for": preflight(create=False, private=True),
+        "the repository is public, but private was requested": preflight(create=False, private=True),
         "may not write to google/gemma (403": preflight("google/gemma", create=False),
     }
     for reason, call in refused.items():
@@ -265,7 +265,7 @@ def test_a_repository_must_be_as_private_as_asked(
     server.add_repository("model", REPO, private=there)
     found, wanted = ("private", "public") if there else ("public", "private")
     for call in (preflight(private=asked), push(folder, private=asked)):
-        assert f"the repository is {found} and {wanted} was asked for" in error_of(run(server, tmp_path, call))
+        assert f"the repository is {found}, but {wanted} was requested" in error_of(run(server, tmp_path, call))
     assert titles(server) == ["initial commit"]
     assert run(server, tmp_path, push(folder, private=None)).returncode == 0
 
@@ -290,11 +290,11 @@ def test_nothing_to_push(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_artefacts(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no adapter_config.json; give the folder that train.py wrote"):
+    with pytest.raises(UserError, match=r"has no adapter_config.json; give the folder that train.py wrote"):
         publishing_push.push_adapter(tmp_path, REPO)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
-    with pytest.raises(UserError, match=r"holds no model\*.safetensors; give the folder that merge_lora.py wrote"):
+    with pytest.raises(UserError, match=r"has no model\*.safetensors; give the folder that merge_lora.py wrote"):
         publishing_push.push_merged(tmp_path, REPO)
 
 
@@ -371,7 +371,7 @@ def test_a_data_set_with_a_secret_stays_at_home(server: HubServer, tmp_path: Pat
     secret = "ghp_" + "0aB1cD2eF3" * 3 + "gH4iJ5"
     made = write_dataset(tmp_path / "prepared", prompt=f"val token = \n{secret}\n")
     error = error_of(run(server, tmp_path, ("push_dataset", {"folder": str(made), "repo_id": REPO})))
-    assert f"{made}/test.jsonl:1 holds what looks like a GitHub token (and 2 more lines with secrets)" in error
+    assert f"{made}/test.jsonl:1 contains what looks like a GitHub token (and 2 more lines with secrets)" in error
     assert "nothing was pushed" in error
     assert secret not in error
     assert not server.requests
