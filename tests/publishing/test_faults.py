@@ -196,7 +196,7 @@ def silence(server: HubServer) -> Fault:
 
 
 @pytest.mark.parametrize(("fault", "address"), [(no_storage, "http://127.0.0.1:9 "), (silence, "http://localhost:")])
-def test_a_storage_that_is_not_there_or_says_nothing(
+def test_an_unreachable_or_silent_storage_is_one_sentence(
     tmp_path: Path, folder: Path, fault: Callable[[HubServer], Fault], address: str
 ) -> None:
     with HubServer() as server:
