@@ -90,7 +90,7 @@ def room(name: str) -> str:
 # ---------------------------------------------------------------------------------------------- the reader of imports
 
 
-def test_imports_are_found_wherever_they_stand() -> None:
+def test_imports_are_found_anywhere_in_a_source() -> None:
     source = """
 import a, b.c as d
 from codefit import cli, MANIFEST

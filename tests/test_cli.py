@@ -59,7 +59,7 @@ def test_a_flag_has_two_spellings_and_a_value_one(parser: cli.Parser, words: lis
     assert getattr(parser.parse_args(words), name) == value
 
 
-def test_the_words_of_the_command_line_are_read(parser: cli.Parser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_arguments_of_the_command_line_are_read(parser: cli.Parser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["thing.py", "--flag-name", "x-y"])
     assert parser.parse_args().flag_name == "x-y"
 
@@ -144,7 +144,9 @@ def test_number_takes_both_limits(kind: type, limits: tuple[float, ...], text: s
         (int, (0,), "1" + "0" * 400, f"'1{'0' * 400}' is not a number of type int"),
     ],
 )
-def test_number_refuses_what_is_none_or_beyond(kind: type, limits: tuple[float, ...], text: str, message: str) -> None:
+def test_number_refuses_other_text_and_values_out_of_range(
+    kind: type, limits: tuple[float, ...], text: str, message: str
+) -> None:
     with pytest.raises(argparse.ArgumentTypeError) as refused:
         cli.number(kind, *limits)(text)
     assert str(refused.value) == message
@@ -197,7 +199,7 @@ def test_a_stated_problem_leaves_no_traceback_and_a_defect_does() -> None:
 
 
 @pytest.mark.parametrize("lines", [1, 50_000], ids=["in the buffer", "beyond the buffer"])
-def test_a_reader_that_goes_away_is_no_defect(lines: int) -> None:
+def test_a_closed_pipe_is_not_an_error(lines: int) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = script(f"def main(): print('some words\\n' * {lines})\ncli.run(main)", stdout=writer)
@@ -213,7 +215,7 @@ def test_a_reader_that_goes_away_is_no_defect(lines: int) -> None:
         (RuntimeError(), "RuntimeError"),
     ],
 )
-def test_what_a_library_says_is_a_part_of_a_sentence(error: Exception, said: str) -> None:
+def test_a_library_message_becomes_part_of_a_sentence(error: Exception, said: str) -> None:
     assert first_line(error) == said
 
 

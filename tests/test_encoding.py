@@ -28,7 +28,7 @@ def test_trained_prompt_ids_are_those_that_are_served(encoder):
         assert sample.ids[: sample.start].tolist() == encoder.prompt_ids(prompt, suffix)
 
 
-def test_prompt_and_completion_are_tokenised_apart(encoder):
+def test_prompt_and_completion_are_tokenised_separately(encoder):
     """In mid-word the joint tokens differ; training must see what inference sees."""
     sample = sample_of(encoder, "    ret", "urn None")
     assert sample.ids.tolist() == [*encoder.ids(["    ret"])[0], *encoder.ids(["urn None"])[0], *encoder.eos_ids]
@@ -66,7 +66,7 @@ def test_special_tokens_written_in_code_stay_text(encoder):
     assert encoder.decode(ids) == "<|endoftext|>"
 
 
-def test_an_empty_prompt_is_the_border_between_documents(encoder):
+def test_an_empty_prompt_starts_at_a_document_boundary(encoder):
     assert encoder.prompt_ids("") == encoder.eos_ids
 
 
@@ -159,7 +159,7 @@ def test_a_tokenizer_that_starts_with_bos_keeps_it_when_the_prompt_is_cut(tiny_t
     assert tokenizer.bos_token_id not in ids[1:]
 
 
-def test_the_ledger_accounts_for_every_row(encoder):
+def test_the_counts_account_for_every_pair(encoder):
     pair = Pair(id="1", task="completion", prompt="a " * 40, completion="b")
     rows = [pair] * 3 + [Pair(id="2", task="completion", prompt="a", completion="")]
     rows += [Pair(id="3", task="completion", prompt="a", completion="word " * 200)]

@@ -94,7 +94,7 @@ def test_a_folder_with_a_damaged_manifest_can_be_replaced(tmp_path: Path, conten
 
 
 @pytest.mark.parametrize("place", [".", "..", "outputs/.."])
-def test_a_folder_without_a_name_of_its_own_is_no_output(place: str) -> None:
+def test_a_path_without_a_name_cannot_be_an_output(place: str) -> None:
     with pytest.raises(UserError, match="cannot be an output; name a new file or folder in it"):
         outputs.refuse_existing(Path(place), overwrite=True)
 
@@ -102,7 +102,7 @@ def test_a_folder_without_a_name_of_its_own_is_no_output(place: str) -> None:
 @pytest.mark.parametrize("is_file", [False, True])
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("kind", [*ODD, "mount"])
-def test_what_is_no_plain_file_or_folder_is_never_replaced(
+def test_special_files_and_links_are_never_replaced(
     tmp_path: Path, kind: str, overwrite: bool, is_file: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out"
@@ -174,7 +174,7 @@ def test_files_of_the_user_next_to_an_output_are_left_alone(tmp_path: Path, suff
 @pytest.mark.parametrize(
     "content", ["text", {"a.txt": "mine"}, {"codefit-lock": "mine"}, {"codefit-lock": "m" * 10**6}, *ODD]
 )
-def test_a_folder_with_the_name_of_ours_but_without_the_mark_is_left_alone(tmp_path: Path, content: object) -> None:
+def test_a_folder_with_our_name_but_without_our_mark_is_left_alone(tmp_path: Path, content: object) -> None:
     aside = outputs.workspace(tmp_path / "out")
     if isinstance(content, str) and content in ODD:
         ODD[content](aside)
@@ -187,7 +187,7 @@ def test_a_folder_with_the_name_of_ours_but_without_the_mark_is_left_alone(tmp_p
     assert (files_of(tmp_path), sorted(tmp_path.iterdir())) == before
 
 
-def test_an_output_that_came_in_the_meantime_is_not_replaced(tmp_path: Path) -> None:
+def test_an_output_that_appeared_in_the_meantime_is_not_replaced(tmp_path: Path) -> None:
     def work() -> None:
         with outputs.new_directory(tmp_path / "out") as folder:
             fill(folder, {"new.txt": "new"})
@@ -198,7 +198,7 @@ def test_an_output_that_came_in_the_meantime_is_not_replaced(tmp_path: Path) -> 
     assert files_of(tmp_path) == {"out/mine.txt": "mine"}
 
 
-def test_existence_is_asked_again_under_the_lock(tmp_path: Path) -> None:
+def test_existence_is_checked_again_under_the_lock(tmp_path: Path) -> None:
     ours(tmp_path / "out")
     with pytest.raises(UserError, match="already exists"), outputs.new_directory(tmp_path / "out"):
         pytest.fail("the block must not start")

@@ -31,7 +31,7 @@ def manifest_for(monkeypatch: pytest.MonkeyPatch) -> Manifest:
         ("folder/", "folder/manifest.json"),
     ],
 )
-def test_a_manifest_lies_in_its_folder_or_next_to_its_file(tmp_path: Path, output: str, place: str) -> None:
+def test_a_manifest_is_in_its_folder_or_next_to_its_file(tmp_path: Path, output: str, place: str) -> None:
     path = tmp_path / output
     path.mkdir() if output.endswith("/") else path.write_text("")
     (tmp_path / place).write_text('{"kept": 3}')

@@ -105,7 +105,7 @@ def everything(folder):
 @pytest.mark.parametrize("words", [[], ["--overwrite"]])
 @pytest.mark.parametrize("kind", IN_THE_WAY)
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_codefit_did_not_write_is_never_replaced(run, tmp_path, stage, kind, words):
+def test_files_of_the_user_are_never_replaced(run, tmp_path, stage, kind, words):
     if kind == "file" and stage in STAGES_OF_FILES:
         pytest.skip("a regular file with the right ending may be replaced")
     output = output_of(stage, tmp_path / "place")
@@ -165,7 +165,7 @@ def test_an_output_is_never_what_the_run_reads(run, made, source, prepared, tmp_
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_lies_next_to_an_output_is_left_alone_and_nothing_is_left_over(run, tmp_path, stage):
+def test_files_next_to_an_output_are_left_alone_and_none_are_left_over(run, tmp_path, stage):
     output = output_of(stage, tmp_path / "place")
     output.parent.mkdir()
     theirs = [f"{output.name}{suffix}" for suffix in (".old", ".partial", ".lock")]

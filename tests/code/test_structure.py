@@ -129,11 +129,11 @@ def test_natural_ends(language, marked):
     assert text[start:end] == marked[start + 1 : marked.index("»")]
 
 
-def test_blanks_at_a_line_end_belong_to_no_completion():
+def test_trailing_white_space_belongs_to_no_completion():
     assert Structure("val a = 1    \n", LANGUAGES["kotlin"]).natural_end(4, 14) == 9
 
 
-def test_an_end_behind_the_limit_is_none():
+def test_an_end_after_the_limit_is_none():
     text = "val a = f(\n    b\n)\n"
     structure = Structure(text, LANGUAGES["kotlin"])
     end = text.rindex(")") + 1

@@ -54,7 +54,7 @@ def test_positions_are_characters(language):
         ("typescript", "/** A. */\nexport function f() { }\n", "A."),
     ],
 )
-def test_what_documents_a_function(language, text, words):
+def test_docstrings_and_comments_that_document_a_function(language, text, words):
     syntax = Syntax(text, LANGUAGES[language])
     (found,) = syntax.functions()
     assert syntax.documentation(found) == words

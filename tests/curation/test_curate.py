@@ -117,7 +117,7 @@ def invented(count, seed=0):
     return texts[:count]
 
 
-def test_word_hashes_see_words_and_nothing_else():
+def test_word_hashes_depend_only_on_words():
     one = word_hashes("a_1 Bc\n\tde+fg(é)h")
     assert len(one) == 6
     assert np.array_equal(one, word_hashes("a_1.Bc de/fg,é,h"))
@@ -158,7 +158,7 @@ def test_near_duplicates_have_no_false_deletion_and_few_misses():
     assert len(missed) <= 0.03 * len(similar)
 
 
-def test_the_sketch_does_not_depend_on_its_company():
+def test_the_sketch_of_a_file_does_not_depend_on_other_files():
     sets = [shingles(text) for text in invented(30)]
     keys, sizes = sketch(sets)
     alone, _ = sketch(sets[7:8])
@@ -167,7 +167,7 @@ def test_the_sketch_does_not_depend_on_its_company():
     assert sketch([])[0].shape == (0, 32)
 
 
-def test_files_of_few_words_are_no_near_duplicates():
+def test_files_of_few_words_are_not_near_duplicates():
     sets = [shingles("val a = 1"), shingles("val a = 1"), shingles("")]
     assert list(near_duplicates(*sketch(sets), sets.__getitem__)) == []
 
@@ -246,6 +246,6 @@ def test_64_kilobytes_of_anything_take_less_than_two_seconds(atom, path):
 
 
 @pytest.mark.parametrize("field", ["path", "repository", "commit", "license", "blob", "committed_at"])
-def test_half_a_surrogate_pair_in_any_field_is_a_rejection(field: str) -> None:
+def test_a_lone_surrogate_in_any_field_is_a_rejection(field: str) -> None:
     document = dataclasses.replace(Document("val a = 1\n", "a.kt", "o/r", language="kotlin"), **{field: "a\ud800.kt"})
     assert curate(document, CurationOptions()).outcome == Rejection("not UTF-8", field)

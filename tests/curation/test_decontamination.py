@@ -33,7 +33,7 @@ def test_pieces_are_found(item, document, found):
     assert [benchmarks.name(piece) for piece in hits.values()] == (["b:2"] if found else [])
 
 
-def test_what_many_documents_hold_is_boilerplate():
+def test_ngrams_of_many_documents_are_boilerplate():
     benchmarks = Benchmarks([("b:1", LONG)])
     found = [benchmarks.found_in(text) for text in [LONG] * 10 + ["x = 1"] * 100]
     hits, boilerplate = contaminated(benchmarks, found)

@@ -65,7 +65,7 @@ BROKEN = {
         ("// This class generates files\n", None),
     ],
 )
-def test_a_comment_behind_licence_and_imports_says_that_a_class_is_generated(before, found):
+def test_a_comment_after_licence_and_imports_marks_a_generated_class(before, found):
     imports = "".join(f"import a.b.c{n}.D{n}\n" for n in range(12))
     rejection = judged(imports + before + GOOD, "a.kt", "standard")
     assert (rejection and (rejection.rule, rejection.value)) == (found and ("generated", found))
@@ -76,7 +76,7 @@ def test_every_rule_has_a_test():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_drops_what_it_is_for(rule):
+def test_every_rule_rejects_its_example(rule):
     path, text, value = BROKEN[rule]
     strict_only = RULES[rule][2] is None
     given = "GPL-3.0-only" if rule == "licence" else "MIT"
@@ -105,7 +105,7 @@ def test_good_code_passes(profile):
         ("// a good remark about this\n" * 3 + GOOD, "vendors.kt"),
     ],
 )
-def test_what_is_just_inside_the_limits_passes(text, path):
+def test_files_just_inside_the_limits_pass(text, path):
     assert judged(text, path, "standard") is None
 
 
@@ -129,7 +129,7 @@ def test_encoded_data_in_every_notation(data, encoded):
     assert (rule(File(GOOD + lines, "a.kt", KOTLIN), limit) is not None) is encoded
 
 
-def test_the_light_profile_keeps_what_is_only_unusual():
+def test_the_light_profile_keeps_unusual_files():
     kept = {name for name, (path, text, _) in BROKEN.items() if judged(text, path, "light") is None}
     assert set(RULES) - kept == {
         *("vendored or minified path", "generated path", "too many characters", "damaged characters")
@@ -175,7 +175,7 @@ def test_a_wrong_limit_is_one_sentence(text, message, capsys):
     assert f"argument --rule: {message}" in capsys.readouterr().err
 
 
-def test_a_limit_replaces_that_of_the_profile_and_the_last_one_counts():
+def test_a_limit_overrides_the_profile_and_the_last_one_counts():
     assert limits_of("strict", ["secrets=off"]).keys() == limits_of("strict").keys() - {"secrets"}
     assert limits_of("light", ["long_line=5", "long_line=6"])["long line"] == 6
     assert judged(GOOD, "a.kt", "light", "long_line=30") is not None
@@ -248,6 +248,6 @@ def test_a_path_says_that_a_file_is_generated(path, generated):
     "line",
     ["const a = b.replace(/\\/*$/, c);", "const a = /[/*]/;", "return /'\"\\/*/.test(b);", "f(a, /`/, /\\/\\*/)"],
 )
-def test_a_regular_expression_begins_no_comment_and_no_string(language, line):
+def test_a_regular_expression_starts_neither_a_comment_nor_a_string(language, line):
     text = f"{line}\n" + GOOD.replace("fun", "function")
     assert File(text, f"a{LANGUAGES[language].suffixes[0]}", LANGUAGES[language]).comments == 0

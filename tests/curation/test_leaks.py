@@ -95,7 +95,7 @@ def test_a_file_on_the_wrong_side_of_a_date_is_a_leak(prepare, tmp_path):
 LINE = "val result = combine(alpha, beta, gamma, delta, epsilon, zeta, eta, theta, {n})\n"
 
 
-def test_a_completion_that_train_holds_is_moved_and_a_leak_where_it_is_not(prepare, tmp_path, capsys):
+def test_a_completion_that_occurs_in_train_is_moved_or_reported_as_a_leak(prepare, tmp_path, capsys):
     files = [
         dataclasses.replace(d, content=d.content + LINE.format(n="iota") * (n % 2) + LINE.replace("a", "u").format(n=n))
         for n, d in enumerate(documents(60))
@@ -119,7 +119,7 @@ def test_a_completion_that_train_holds_is_moved_and_a_leak_where_it_is_not(prepa
         verify(output)
 
 
-def test_a_piece_of_a_benchmark_is_left_out_and_a_leak_where_it_is_not(prepare, tmp_path):
+def test_a_piece_of_a_benchmark_is_rejected_or_reported_as_a_leak(prepare, tmp_path):
     benchmark = tmp_path / "items.jsonl"
     solution = "fun answer(one: Int, two: Int): Int {\n    val three = one * two\n    return three + one / two\n}\n"
     rows = [{"task_id": "T/0", "prompt": "no such words are there"}, {"tests": ["x", {"y": solution}]}]

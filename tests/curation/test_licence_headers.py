@@ -38,7 +38,7 @@ APACHE = """ * Copyright 2020 The Authors.
         ("ruby", "# frozen_string_literal: true\n# (c) 2020 A\nx = 1\n", "# frozen_string_literal: true\nx = 1\n"),
     ],
 )
-def test_legal_text_goes_and_the_rest_stays(language, text, left):
+def test_legal_text_is_removed_and_the_rest_is_kept(language, text, left):
     assert remove_licence_headers(text, LANGUAGES[language]) == (left, 1)
     assert remove_licence_headers(left, LANGUAGES[language]) == (left, 0)
 
@@ -53,7 +53,7 @@ def test_legal_text_goes_and_the_rest_stays(language, text, left):
         ("python", "# Sorted in terms of size; liable to change.\nimport a\n"),
     ],
 )
-def test_what_only_speaks_of_licences_stays(language, text):
+def test_comments_that_only_mention_licences_are_kept(language, text):
     assert remove_licence_headers(text, LANGUAGES[language]) == (text, 0)
 
 

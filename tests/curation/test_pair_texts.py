@@ -14,7 +14,7 @@ from tests.support.documents import SOURCES, build, document_of
 @pytest.mark.parametrize("prompt_format", PROMPT_FORMATS)
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("task", TASKS)
-def test_pairs_are_found_in_their_document_alone(task, language, prompt_format):
+def test_pairs_are_found_only_in_their_document(task, language, prompt_format):
     pairs, _ = build(task, document_of(language), prompt_format=prompt_format)
     assert pairs
     other = "".join(reversed(SOURCES[language]))
@@ -24,7 +24,7 @@ def test_pairs_are_found_in_their_document_alone(task, language, prompt_format):
 
 
 @pytest.mark.parametrize("field", ["prompt", "completion", "suffix"])
-def test_the_field_that_is_foreign_is_named(field):
+def test_the_field_that_is_not_in_the_document_is_named(field):
     pair = build("infill", document_of("python"))[0][0]
     changed = dataclasses.replace(pair, **{field: "raise SystemExit  # elsewhere"})
     assert foreign_text(changed, SOURCES["python"]) == field

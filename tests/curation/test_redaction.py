@@ -60,7 +60,7 @@ def test_credentials_and_addresses_are_replaced(text, expected):
         "",
     ],
 )
-def test_what_names_nobody_stays(text):
+def test_addresses_that_identify_nobody_are_kept(text):
     assert redact(text, KOTLIN) == (text, {})
 
 
@@ -78,7 +78,7 @@ def test_redaction_can_be_switched_off_and_is_counted_all_the_same():
     assert curate(document, CurationOptions(profile="standard", rule=["secrets=0"])).outcome.rule == "secrets"
 
 
-def test_the_stage_counts_by_kind_and_tells_no_value(prepare, tmp_path, capfd):
+def test_the_stage_counts_by_kind_and_prints_no_value(prepare, tmp_path, capfd):
     files = [
         Document(
             f'// by jane@company.org\nval key = "{TOKEN}"\n' + document.content, document.path, document.repository
@@ -114,7 +114,7 @@ def test_the_stage_counts_by_kind_and_tells_no_value(prepare, tmp_path, capfd):
         '"template@module.js"',
     ],
 )
-def test_versions_and_products_are_no_addresses(text):
+def test_versions_and_products_are_not_addresses(text):
     assert redact(text, KOTLIN) == (text, {})
 
 

@@ -49,7 +49,7 @@ FOUND = {
 
 @pytest.mark.parametrize("name", FOUND)
 @pytest.mark.parametrize("around", ["{}", 'token = "{}"', "({})", "//{}", "\n{}\n"])
-def test_a_secret_is_found_wherever_it_stands(name: str, around: str) -> None:
+def test_a_secret_is_found_anywhere_in_a_text(name: str, around: str) -> None:
     assert secrets.kind_of_secret(around.format(FOUND[name])) == re.split(r",| in a (?:str|web)", name)[0]
 
 
@@ -74,7 +74,7 @@ def test_a_secret_is_found_wherever_it_stands(name: str, around: str) -> None:
         "",
     ],
 )
-def test_what_only_looks_like_a_secret_is_left_alone(text: str) -> None:
+def test_text_that_only_looks_like_a_secret_is_kept(text: str) -> None:
     assert secrets.kind_of_secret(text) is None
 
 
@@ -142,7 +142,7 @@ def test_every_line_of_a_private_key_is_found(kind, left, right, fields):
 
 @pytest.mark.parametrize("before", ["\\n", "\\t", "\\x0a", "\\u000a", "%20", "\\r\\n"])
 @pytest.mark.parametrize("name", ["GitHub token", "npm token", "Hugging Face token", "JSON web token"])
-def test_a_token_behind_an_escape_is_found(before, name):
+def test_a_token_after_an_escape_is_found(before, name):
     text = f'"a{before}{FOUND[name]}\\n"'
     assert FOUND[name] in [text[secret.start : secret.end] for secret in secrets.find_secrets(text)]
 
@@ -193,7 +193,7 @@ def test_a_random_value_is_found_by_its_name(text):
         *('secret_name = "my-secret-2"', 'password: "test1234"', "token: rsa2048KeyValue", 'auth_key = "X-Auth-Key2"'),
     ],
 )
-def test_a_name_a_word_or_a_placeholder_is_no_secret(text):
+def test_names_words_and_placeholders_are_not_secrets(text):
     assert secrets.kind_of_secret(text.replace("{}", VALUE)) is None
 
 

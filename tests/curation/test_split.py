@@ -48,7 +48,7 @@ def test_small_projects_have_all_three_splits(count, shares):
         assert set(assign([f"f{n}" for n in range(count)], by_hash(*shares, seed))) == {"train", "validation", "test"}
 
 
-def test_a_share_of_nothing_is_nothing():
+def test_a_share_of_zero_gives_no_units():
     assert set(assign([f"f{n}" for n in range(100)], by_hash(0, 0))) == {"train"}
 
 
@@ -71,7 +71,7 @@ BY_TIME = Splitting("time", 0.1, 0.1)
         ("2020-01-31T12:00:00", "2020-01-31T12:00:00Z"),
     ],
 )
-def test_dates_are_moments(date, same):
+def test_dates_are_parsed_with_their_zone(date, same):
     assert moment(date) == moment(same)
     assert moment("") is moment("yesterday") is None
 
@@ -143,7 +143,7 @@ def test_the_stage_splits_by_time_and_later_data_move_nothing(prepare, tmp_path,
 
 
 @pytest.mark.parametrize(("shares", "count"), [((0, 0), 1), ((0, 0.2), 2), ((0.2, 0), 2), ((0.2, 0.2), 3)])
-def test_as_many_units_are_needed_as_splits_are_asked_for(shares, count):
+def test_there_must_be_a_unit_for_every_requested_split(shares, count):
     splits = assign([f"u{n}" for n in range(count)], Splitting("file", *shares))
     assert len(set(splits)) == count
     with pytest.raises(UserError, match=rf"{count - 1} unit\(s\) cannot make"):

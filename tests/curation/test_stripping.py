@@ -22,13 +22,13 @@ HERE = sorted([*ROOT.glob("*.py"), *ROOT.glob("codefit/*.py"), *ROOT.glob("codef
 # --------------------------------------------------------------------------------------------- formatting
 
 
-def test_python_is_formatted_and_what_does_not_parse_is_told():
+def test_python_is_formatted_and_syntax_errors_are_counted():
     texts = ["x = {  'a':1 }\n", "def (:\n", "y=1\n", "", "print 'two'\n", "z = 'ä'\n"]
     assert formatted(texts) == ['x = {"a": 1}\n', None, "y = 1\n", "", None, 'z = "ä"\n']
     assert formatted([]) == []
 
 
-def test_a_file_that_breaks_the_formatter_does_not_take_others_with_it(tmp_path, monkeypatch):
+def test_a_file_that_crashes_the_formatter_does_not_affect_other_files(tmp_path, monkeypatch):
     fake = tmp_path / "ruff"
     real = ruff.find_ruff_bin()
     fake.write_text(f'#!/bin/sh\nif grep -q BREAK *.py; then exit 101; fi\nexec {real} "$@"\n')
@@ -37,7 +37,7 @@ def test_a_file_that_breaks_the_formatter_does_not_take_others_with_it(tmp_path,
     assert formatted(["a=1\n", "b=1\n", "BREAK=1\n", "c=1\n"]) == ["a = 1\n", "b = 1\n", None, "c = 1\n"]
 
 
-def test_only_python_is_formatted_and_no_settings_of_a_folder_count(tmp_path, monkeypatch):
+def test_only_python_is_formatted_and_local_ruff_settings_are_ignored(tmp_path, monkeypatch):
     (tmp_path / "ruff.toml").write_text("line-length = 20")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -74,7 +74,7 @@ def test_only_python_is_formatted_and_no_settings_of_a_folder_count(tmp_path, mo
         (KOTLIN, "a\0b // c\n", None),
     ],
 )
-def test_comments_go_and_code_stays(language, text, expected):
+def test_comments_are_removed_and_code_is_kept(language, text, expected):
     assert without_comments(text, language) == expected
 
 
@@ -114,7 +114,7 @@ def test_stripped_python_means_the_same(path):
         ("(" * 10_000, None),
     ],
 )
-def test_docstrings_go_and_the_rest_parses(text, expected):
+def test_docstrings_are_removed_and_the_rest_parses(text, expected):
     assert without_docstrings(text) == expected
 
 

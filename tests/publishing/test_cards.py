@@ -198,7 +198,7 @@ def test_the_card_of_a_merged_model(adapter: Path, tmp_path: Path) -> None:
     assert 'PeftModel.from_pretrained(base, "me/kotlin-phi", subfolder="adapter")' in text
 
 
-def test_a_model_of_which_all_weights_were_trained_is_no_lora(tmp_path: Path) -> None:
+def test_full_fine_tuning_is_not_described_as_lora(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.json", "train.py", base_model="acme/base", dataset="me/python-documents")
     text = cards.merged_card(tmp_path, "me/small")
     data = ModelCard(text).data.to_dict()

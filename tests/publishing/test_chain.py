@@ -138,7 +138,7 @@ def test_a_public_repository_is_refused_before_the_merge_when_private_was_asked(
     server.add_repository("model", REPO, private=False)
     done = merge(server, tmp_path, "--hf_repository", adapter, "--push", "--private")
     assert done.returncode == 1
-    assert "the repository is public and private was asked for" in done.stderr
+    assert "the repository is public, but private was requested" in done.stderr
     assert sorted(path.name for path in adapter.parent.iterdir()) == ["adapter"]
 
 

@@ -196,7 +196,7 @@ def silence(server: HubServer) -> Fault:
 
 
 @pytest.mark.parametrize(("fault", "address"), [(no_storage, "http://127.0.0.1:9 "), (silence, "http://localhost:")])
-def test_a_storage_that_is_not_there_or_says_nothing(
+def test_an_unreachable_or_silent_storage_is_one_sentence(
     tmp_path: Path, folder: Path, fault: Callable[[HubServer], Fault], address: str
 ) -> None:
     with HubServer() as server:
@@ -204,5 +204,5 @@ def test_a_storage_that_is_not_there_or_says_nothing(
         short = {"HF_HUB_DISABLE_XET": "0", "HF_XET_CLIENT_READ_TIMEOUT": "200ms"}
         error = error_of(run(server, tmp_path, push(folder), **short))
     assert f"the connection to {address}" in error
-    assert "failed; check the network; all files are safe in that folder; continue with: hf upload" in error
+    assert "failed; check the network; all files are saved in that folder; continue with: hf upload" in error
     assert titles(server) == ["initial commit"]

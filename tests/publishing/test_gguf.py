@@ -42,7 +42,7 @@ def exported(tmp_path_factory):
     return place
 
 
-def test_a_whole_model_is_exported_with_the_settings_of_editors(exported, capsys):
+def test_a_full_model_is_exported_with_editor_settings(exported, capsys):
     folder = exported / "base-gguf"
     name = exported.name
     files = {f"{name}-Q8_0.gguf", f"{name}-F16.gguf"}
@@ -54,7 +54,7 @@ def test_a_whole_model_is_exported_with_the_settings_of_editors(exported, capsys
     assert (folder / "manifest.json").stat().st_mtime_ns == stamp
 
 
-def test_a_folder_of_the_users_own_is_not_replaced(tmp_path):
+def test_a_folder_of_the_user_is_not_replaced(tmp_path):
     shutil.copytree(BASE, tmp_path / "base")
     (tmp_path / "base-gguf").mkdir()
     (tmp_path / "base-gguf" / "mine").write_text("x")

@@ -148,7 +148,7 @@ def test_a_file_of_other_weights_is_refused(part, kind, own):
         llama_cpp.refuse_another_model(own / "x.gguf", kind, own)
 
 
-def test_a_file_that_splits_otherwise_is_refused_and_nothing_is_kept(own, monkeypatch):
+def test_a_file_with_other_tokenization_is_refused_and_not_kept(own, monkeypatch):
     monkeypatch.setattr(gguf_tokenizer, "pre_tokenizer", lambda folder: "gpt-2")
     with pytest.raises(UserError, match=r"tokenises text differently from the tokenizer of .* \(for example"):
         merge_lora.main(["--hf_repository", str(own), "--gguf"])
@@ -157,7 +157,7 @@ def test_a_file_that_splits_otherwise_is_refused_and_nothing_is_kept(own, monkey
 
 def test_a_file_that_llama_cpp_does_not_load_is_refused(own):
     (own / "x.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(64))
-    with pytest.raises(UserError, match=r"llama.cpp does not load x.gguf, so it was not kept; leave --gguf out"):
+    with pytest.raises(UserError, match=r"llama.cpp does not load x.gguf, so it was not kept; omit --gguf"):
         llama_cpp.refuse_another_model(own / "x.gguf", "f16", own)
 
 
@@ -250,7 +250,7 @@ def exported(tmp_path_factory):
     return folder, LlamaServer(folder / "x.gguf", context=640)
 
 
-def test_every_way_to_ask_for_the_middle_is_the_same_prompt(exported):
+def test_every_editor_sends_the_same_infill_prompt(exported):
     """/infill, of llama.vscode and llama.vim, finds the sentinels in the file; Continue and Tabby send them."""
     folder, server = exported
     asked = {"n_predict": NEW_TOKENS, "temperature": 0}
@@ -301,7 +301,7 @@ def test_a_file_larger_than_the_context_is_answered_too(exported):
     assert editors.batch(640) < answer["tokens_evaluated"] < 640 - editors.longest(640)
 
 
-def test_infill_is_refused_where_a_model_knows_none(tmp_path):
+def test_infill_is_refused_for_a_model_without_sentinels(tmp_path):
     """Which is why the export says that llama.vscode and llama.vim cannot use such a model."""
     write_model(tmp_path / "model", (splitting.GPT2,), bos=False)
     gguf.write(tmp_path / "model", tmp_path / "x.gguf", "f16", "x")

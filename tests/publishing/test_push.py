@@ -93,7 +93,7 @@ PASSING_FAULTS = {
 
 
 @pytest.mark.parametrize("name", PASSING_FAULTS)
-def test_a_failure_that_passes_is_announced_and_made_good(
+def test_a_temporary_failure_is_announced_and_retried(
     server: HubServer, folder: Path, tmp_path: Path, name: str
 ) -> None:
     fault, no_xet, note = PASSING_FAULTS[name]
@@ -107,7 +107,7 @@ def test_a_failure_that_passes_is_announced_and_made_good(
     assert server.files("model", REPO)["model.safetensors"] == (folder / "model.safetensors").read_bytes()
 
 
-def test_a_hub_that_says_nothing_is_given_up_and_asked_again(server: HubServer, folder: Path, tmp_path: Path) -> None:
+def test_a_silent_hub_times_out_and_is_retried(server: HubServer, folder: Path, tmp_path: Path) -> None:
     server.faults.append(Fault("POST /api/repos/create", action="stall", seconds=1.5))
     done = run(server, tmp_path, push(folder), SHORT_TIMEOUT="0.5")
     assert done.returncode == 0, done.stderr
@@ -162,19 +162,19 @@ def test_a_failure_is_one_sentence_and_loses_nothing(
     assert error.startswith(f"error: {folder} was not pushed to {REPO}: ")
     assert happened in error
     assert to_do in error
-    assert "all files are safe in that folder; continue with: hf upload" in error
+    assert "all files are saved in that folder; continue with: hf upload" in error
     assert contents(folder) == before
     assert all(titles(server, *repository) == ["initial commit"] for repository in server.api.repositories)
     assert server.count("repos/create") <= 1 + len(hub_client.WAITS)
 
 
-def test_a_hub_that_never_says_anything(server: HubServer, folder: Path, tmp_path: Path) -> None:
+def test_a_hub_that_stays_silent_is_one_sentence(server: HubServer, folder: Path, tmp_path: Path) -> None:
     server.faults.append(Fault(COMMIT, times=FOREVER, action="stall", seconds=0.5))
     error = error_of(run(server, tmp_path, push(folder), SHORT_TIMEOUT="0.2"))
     assert f"{server.endpoint} did not answer for 0.2 s; check the network" in error
 
 
-def test_a_hub_that_is_not_there(server: HubServer, folder: Path, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_one_sentence(server: HubServer, folder: Path, tmp_path: Path) -> None:
     done = run(server, tmp_path, push(folder), HF_ENDPOINT="http://127.0.0.1:9")
     assert "the connection to http://127.0.0.1:9 failed; check the network" in error_of(done)
 
@@ -236,7 +236,7 @@ def test_preflight_stops_before_anything_starts(server: HubServer, tmp_path: Pat
     assert not server.api.repositories
 
 
-def test_preflight_is_not_content_with_a_public_repository_of_somebody_else(server: HubServer, tmp_path: Path) -> None:
+def test_preflight_fails_for_a_public_repository_of_somebody_else(server: HubServer, tmp_path: Path) -> None:
     server.add_repository("model", "google/gemma", private=False)
     error = error_of(run(server, tmp_path, preflight("google/gemma")))
     assert "may not write to google/gemma (403" in error
@@ -250,7 +250,7 @@ def test_a_dry_preflight_changes_nothing(server: HubServer, tmp_path: Path) -> N
     server.add_repository("model", "google/gemma", private=False)
     assert run(server, tmp_path, preflight(create=False)).returncode == 0
     refused = {
-        "the repository is public and private was asked for": preflight(create=False, private=True),
+        "the repository is public, but private was requested": preflight(create=False, private=True),
         "may not write to google/gemma (403": preflight("google/gemma", create=False),
     }
     for reason, call in refused.items():
@@ -265,13 +265,13 @@ def test_a_repository_must_be_as_private_as_asked(
     server.add_repository("model", REPO, private=there)
     found, wanted = ("private", "public") if there else ("public", "private")
     for call in (preflight(private=asked), push(folder, private=asked)):
-        assert f"the repository is {found} and {wanted} was asked for" in error_of(run(server, tmp_path, call))
+        assert f"the repository is {found}, but {wanted} was requested" in error_of(run(server, tmp_path, call))
     assert titles(server) == ["initial commit"]
     assert run(server, tmp_path, push(folder, private=None)).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["phi", "a/b/c", "me/-x", "me/a--b", "me/x.git", "me/a b", "", "/", "me/", "../x/y"])
-def test_an_id_that_cannot_be_one(name: str, folder: Path) -> None:
+def test_an_invalid_id_is_refused(name: str, folder: Path) -> None:
     for call in (
         lambda: publishing_push.check_repository(name, "model"),
         lambda: publishing_push.push_folder(folder, name, "model", message="x"),
@@ -289,12 +289,12 @@ def test_nothing_to_push(tmp_path: Path) -> None:
         publishing_push.push_folder(tmp_path, REPO, "model", message="x")
 
 
-def test_folders_that_are_no_artefacts(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no adapter_config.json; give the folder that train.py wrote"):
+def test_folders_that_no_stage_wrote_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no adapter_config.json; give the folder that train.py wrote"):
         publishing_push.push_adapter(tmp_path, REPO)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
-    with pytest.raises(UserError, match=r"holds no model\*.safetensors; give the folder that merge_lora.py wrote"):
+    with pytest.raises(UserError, match=r"has no model\*.safetensors; give the folder that merge_lora.py wrote"):
         publishing_push.push_merged(tmp_path, REPO)
 
 
@@ -367,11 +367,11 @@ def test_a_data_set_can_be_loaded_from_the_hub(server: HubServer, tmp_path: Path
     assert loaded.stdout.strip() == str(dict.fromkeys(("train", "validation", "test"), "fun main() {\n"))
 
 
-def test_a_data_set_with_a_secret_stays_at_home(server: HubServer, tmp_path: Path) -> None:
+def test_a_data_set_with_a_secret_is_not_pushed(server: HubServer, tmp_path: Path) -> None:
     secret = "ghp_" + "0aB1cD2eF3" * 3 + "gH4iJ5"
     made = write_dataset(tmp_path / "prepared", prompt=f"val token = \n{secret}\n")
     error = error_of(run(server, tmp_path, ("push_dataset", {"folder": str(made), "repo_id": REPO})))
-    assert f"{made}/test.jsonl:1 holds what looks like a GitHub token (and 2 more lines with secrets)" in error
+    assert f"{made}/test.jsonl:1 contains what looks like a GitHub token (and 2 more lines with secrets)" in error
     assert "nothing was pushed" in error
     assert secret not in error
     assert not server.requests

@@ -19,7 +19,7 @@ def texts(seed, count, most):
 
 @pytest.mark.parametrize("metric", [BLEU, CHRF])
 @pytest.mark.parametrize(("count", "most"), [(1, 1), (1, 5), (7, 3), (300, 40), (2300, 6)])
-def test_a_batch_is_its_items(metric, count, most):
+def test_a_batch_has_the_same_statistics_as_its_items(metric, count, most):
     predictions, references = texts(1, count, most), texts(2, count, most)
     predictions[::3], references[::5] = references[::3], [""] * len(references[::5])  # equal ones, and empty ones
     expected = [metric.of_pair(*pair) for pair in zip(predictions, references, strict=True)]

@@ -47,7 +47,7 @@ def test_items_of_different_tasks_are_scored_as_completions(found: list[str], ta
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_says_what_it_is(name: str) -> None:
+def test_every_metric_has_a_signature(name: str) -> None:
     metric = METRICS[name]
     assert name == metric.name
     assert metric.label
@@ -59,7 +59,7 @@ def test_a_metric_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", TEXT_METRICS)
 class TestTextMetric:
-    def test_equal_texts_score_100_and_strangers_0(self, name: str) -> None:
+    def test_equal_texts_score_100_and_unrelated_texts_0(self, name: str) -> None:
         metric = TEXT_METRICS[name]
         text = "def f(x):\n    return x + 1  # one more\n"
         assert float(metric.value(np.array(metric.of_pair(text, text)))) == pytest.approx(100)

@@ -47,7 +47,7 @@ def moved(stats: Array, by: Array | float) -> Array:
 
 
 @pytest.mark.parametrize("files", [6, 15, 60])
-def test_intervals_hold_the_truth_as_often_as_they_say(files: int) -> None:
+def test_intervals_have_their_nominal_coverage(files: int) -> None:
     random = np.random.default_rng(7)
     held = 0
     for _ in range(400):
@@ -57,7 +57,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(files: int) -> None:
 
 
 @pytest.mark.parametrize("files", [6, 28])
-def test_a_difference_that_is_not_there_is_found_in_one_of_twenty_experiments_at_most(files: int) -> None:
+def test_the_false_alarm_rate_is_at_most_one_in_twenty(files: int) -> None:
     random = np.random.default_rng(11)
     verdicts = []
     for _ in range(300):
@@ -137,7 +137,7 @@ def test_verdicts_follow_the_direction_of_the_metric(shift: float, scale: Scale,
     assert (found.p < 0.05) == (found.low > 0 or found.high < 0) == (verdict != "not resolved")
 
 
-def test_no_verdict_stands_next_to_an_interval_that_holds_zero() -> None:
+def test_there_is_no_verdict_if_the_interval_contains_zero() -> None:
     """With few files and a skewed metric the test can be sure where the interval is not."""
     random = np.random.default_rng(6)
     disagreed = 0
@@ -190,7 +190,7 @@ def test_the_same_seed_gives_the_same_comparison() -> None:
     assert first.p != different.p
 
 
-def test_what_is_no_number_is_never_a_verdict() -> None:
+def test_nan_never_gives_a_verdict() -> None:
     stats, clusters = clustered(np.random.default_rng(2), 20)
     broken = moved(stats, 5.0)
     broken[3, 0] = math.nan
@@ -356,7 +356,7 @@ def test_items_and_clusters_must_match(clusters: list[str]) -> None:
         sure.interval(stats, clusters, MEAN)
 
 
-def test_other_items_cannot_be_paired() -> None:
+def test_different_items_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="the same items"):
         sure.compare(np.ones((3, 2)), np.ones((4, 2)), ["a"] * 3, MEAN)
 

@@ -42,17 +42,17 @@ def log_probabilities(model, prompt, written):
 
 
 @pytest.mark.parametrize("flags", [["--top_k", "1"], ["--temperature", "0.0001"], ["--top_p", "0.0001"]])
-def test_the_narrowest_draw_is_the_greedy_completion(capsys, tiny_base, flags):
+def test_top_k_1_is_the_greedy_completion(capsys, tiny_base, flags):
     assert completed(capsys, tiny_base, *flags) == completed(capsys, tiny_base)
 
 
-def test_a_seed_draws_the_same_and_another_one_something_else(capsys, tiny_base):
+def test_sampling_depends_on_the_seed(capsys, tiny_base):
     draws = [completed(capsys, tiny_base, "--temperature", "2", "--seed", seed) for seed in ("1", "1", "2")]
     assert draws[0] == draws[1] != draws[2]
 
 
 @pytest.mark.parametrize("k", [2, 7])
-def test_top_k_draws_among_the_k_likeliest(loaded, k):
+def test_top_k_samples_from_the_k_most_likely_tokens(loaded, k):
     ids, found = sampled(loaded, {"top_k": k, "temperature": 5.0, "num_return_sequences": 20})
     ranks = []
     for completion in found:
@@ -62,7 +62,7 @@ def test_top_k_draws_among_the_k_likeliest(loaded, k):
     assert max(ranks) == k - 1  # as far as allowed, and not further
 
 
-def test_top_p_draws_among_the_likeliest_that_reach_p(loaded):
+def test_top_p_samples_from_the_most_likely_tokens_that_reach_p(loaded):
     ids, found = sampled(loaded, {"top_p": 0.5, "num_return_sequences": 20})
     for completion in found:
         table = log_probabilities(loaded[1], ids, completion.ids).exp()
@@ -71,7 +71,7 @@ def test_top_p_draws_among_the_likeliest_that_reach_p(loaded):
         assert (likelier < 0.5 + 1e-4).all()
 
 
-def test_without_top_k_a_rare_token_can_be_drawn(loaded):
+def test_without_top_k_a_rare_token_can_be_sampled(loaded):
     """transformers draws among 50 when nothing is said; ours draws among all."""
     ids, found = sampled(loaded, {"temperature": 100.0, "num_return_sequences": 20})
     table = log_probabilities(loaded[1], ids, found[0].ids)

@@ -117,7 +117,7 @@ def test_an_adapter_too_small_for_bfloat16_is_saved_in_float32(adapter, tmp_path
     assert manifest["merge"]["dtype"] == "float32"
 
 
-def test_a_disk_without_room_is_one_sentence(adapter, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_sentence(adapter, tmp_path, monkeypatch):
     """Nothing half-written stays: not of the merge, and not of the GGUF file of a merge that had room."""
     words = ["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged")]
     usage = shutil.disk_usage(tmp_path)
@@ -155,7 +155,7 @@ def test_without_its_data_set_the_prompts_are_those_of_the_probe_text(adapter, t
         assert all(PROBE_TEXT.read_text().startswith(text) and text.endswith("\n") for text in texts)
 
 
-def test_another_model_in_the_way_is_refused(adapter, tmp_path):
+def test_an_existing_other_model_is_not_replaced(adapter, tmp_path):
     (tmp_path / "merged").mkdir()
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         merge_lora.main(["--hf_repository", str(adapter), "--output_dir", str(tmp_path / "merged")])
@@ -179,7 +179,7 @@ NO_TENSORS, LORA = "\x02\0\0\0\0\0\0\0{}", '{"peft_type": "LORA"}'
         ({"adapter_model.safetensors": NO_TENSORS, "adapter_config.json": LORA}, "does not name its base model"),
     ],
 )
-def test_a_folder_that_is_no_adapter_is_one_sentence(tmp_path, files, message):
+def test_a_folder_without_an_adapter_is_one_sentence(tmp_path, files, message):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
@@ -206,13 +206,13 @@ def test_a_truncated_download_is_one_sentence(tiny_base, adapter, tmp_path, dama
     assert not (tmp_path / "merged").exists()
 
 
-def test_a_whole_model_needs_no_merge(tiny_base):
+def test_a_full_model_needs_no_merge(tiny_base):
     with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge; use it"):
         merge_lora.main(["--hf_repository", str(tiny_base)])
 
 
 @pytest.mark.parametrize("text", ["5", "0GB", "GB", "1.5GB", "-1MB", "5TB"])
-def test_a_size_that_is_none(text, capsys):
+def test_an_invalid_size_is_refused(text, capsys):
     with pytest.raises(SystemExit) as stop:
         merge_lora.build_parser().parse_args([f"--max_shard_size={text}"])
     assert stop.value.code == 2
@@ -245,7 +245,7 @@ def test_complete_prints_what_transformers_would_generate(request, kind, capsys)
     assert printed == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True) + "\n"
 
 
-def test_complete_reads_a_place_in_a_file(tmp_path):
+def test_complete_reads_a_position_in_a_file(tmp_path):
     file = tmp_path / "a.py"
     file.write_text("one\ntwo = 2\nthree\n")
     words = ["--hf_repository", "x", "--file", str(file), "--line", "2", "--column", "4"]

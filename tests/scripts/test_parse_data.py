@@ -177,7 +177,7 @@ def test_no_document_is_an_error_that_leaves_nothing(tmp_path, files, words, mes
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_outputs_are_not_replaced_unasked_and_have_a_known_form(tmp_path):
+def test_outputs_are_not_replaced_without_overwrite_and_need_a_known_format(tmp_path):
     source = project(tmp_path, "p", {"a.kt": KOTLIN})
     with pytest.raises(UserError, match=r"--output .*out.csv must end in .jsonl or .parquet"):
         parse(tmp_path / "out.csv", source)

@@ -56,13 +56,13 @@ def test_nothing_is_lost(source, prepare):
         assert counts["documents"] == len({pair.path for pair in pairs[split]}) + counts["documents_without_pair"]
 
 
-def test_no_pair_holds_a_licence_header_and_every_id_is_its_own(source, prepare):
+def test_no_pair_contains_a_licence_header_and_ids_are_unique(source, prepare):
     pairs = [pair for split in pairs_of(prepare(source)).values() for pair in split]
     assert len({pair.id for pair in pairs}) == len(pairs)
     assert not any("Copyright" in pair.prompt + pair.completion for pair in pairs)
 
 
-def test_near_duplicates_leave_train_and_evaluation_stays(source, prepare):
+def test_near_duplicates_are_removed_from_train_and_not_from_held_out_files(source, prepare):
     output = prepare(source, "--test_share", 0.2)
     rows = rejections(output)
     evicted = {row["path"]: row["value"] for row in rows if row["rule"] == "near-duplicate of evaluation"}
@@ -111,7 +111,7 @@ def test_a_new_repository_moves_no_old_file(source, prepare, tmp_path):
 
 
 @pytest.mark.parametrize("split_by", ["repository", "directory"])
-def test_a_unit_lies_in_one_split(prepare, tmp_path, split_by):
+def test_a_unit_is_in_one_split(prepare, tmp_path, split_by):
     files = [d for n in range(5) for d in documents(12, repository=f"me/r{n}")]
     files = [dataclasses.replace(d, content=kotlin_file(n)) for n, d in enumerate(files)]
     write_jsonl(tmp_path / "documents.jsonl", files)
@@ -185,7 +185,7 @@ def test_neither_stage_imports_torch(source, vocabulary, tmp_path):
 # --------------------------------------------------------------------------------------------- problems
 
 
-def test_outputs_are_not_replaced_unasked_nor_foreign_folders_ever(source, prepare, tmp_path):
+def test_outputs_need_overwrite_and_other_folders_are_never_replaced(source, prepare, tmp_path):
     output = prepare(source)
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         prepare(source)

@@ -203,7 +203,7 @@ def test_a_list_of_includes_may_have_blank_lines(page):
     assert [block[3] for block in found] == [("a.py",), ("b.py",)]
 
 
-def test_several_includes_and_what_is_none():
+def test_several_includes_and_text_that_is_not_an_include():
     files = {"a.py", "b.py"}
     listed = blocks("page.md", "--8<--\na.py\nb.py:2\n--8<--\n", files)
     assert [block[3] for block in listed] == [("a.py",), ("b.py",)]
@@ -268,6 +268,6 @@ def test_sizes_hold_for_blocks_too(tmp_path):
     "text", ["> " * 5000 + "```python\na\n```", "* " * 5000, "[" * 50_000, "```python\n" * 5000, "<pre><code " * 9000]
 )
 @pytest.mark.parametrize("suffix", [".md", ".rst", ".html"])
-def test_hostile_pages_end(text, suffix):
+def test_hostile_pages_are_parsed_in_time(text, suffix):
     for block in code_blocks("a" + suffix, text, ()):
         assert isinstance(block.rejection, Rejection | None)

@@ -155,13 +155,13 @@ def test_the_time_of_a_query(server, monkeypatch, created, first, last):
         ("created:>2020-01-02 created:<2019-01-01", "has an empty range of creation dates; check created:"),
     ],
 )
-def test_times_that_are_none(server, query, message):
+def test_invalid_dates_are_one_sentence(server, query, message):
     with pytest.raises(UserError, match=message):
         github_search.slices(query, print)
     assert server.asked == []
 
 
-def test_a_second_with_too_many_is_said(server, tmp_path):
+def test_a_second_with_too_many_repositories_is_one_sentence(server, tmp_path):
     server.rows = [{**row(0), "full_name": f"owner/r{number}"} for number in range(1001)]
     with pytest.raises(UserError, match=r"1,001 repositories were created at 2020-01-01T00:00:00Z.*narrow the query"):
         names("created:2020-01-01", tmp_path)
@@ -183,7 +183,7 @@ def test_a_second_with_too_many_is_said(server, tmp_path):
         ((200, {}, {"total_count": 1, "incomplete_results": True, "items": []}), 1, "gave incomplete results"),
     ],
 )
-def test_what_passes_is_waited_for(server, waits, tmp_path, mood, waited, said):
+def test_temporary_failures_are_retried(server, waits, tmp_path, mood, waited, said):
     server.rows, server.moods = [row(1)], [mood]
     found, _, sentences = names("a", tmp_path)
     assert found == ["owner/r1"]
@@ -220,7 +220,7 @@ def test_the_reset_of_the_rate_limit_is_waited_for(server, waits, tmp_path):
         ),
     ],
 )
-def test_what_does_not_pass_is_one_sentence(server, waits, tmp_path, mood, message):
+def test_permanent_failures_are_one_sentence(server, waits, tmp_path, mood, message):
     server.moods = [mood]
     with pytest.raises(UserError, match=message) as caught:
         names("a", tmp_path)
@@ -229,14 +229,14 @@ def test_what_does_not_pass_is_one_sentence(server, waits, tmp_path, mood, messa
     assert waits == []
 
 
-def test_patience_ends(server, waits, tmp_path):
+def test_retries_end_after_some_attempts(server, waits, tmp_path):
     server.moods = [(500, {}, "")] * 99
     with pytest.raises(UserError, match="answered 500, 6 times; run the same command later to continue"):
         names("a", tmp_path)
     assert waits == [1, 2, 4, 8, 16]
 
 
-def test_a_server_that_is_not_there(waits, tmp_path, monkeypatch):
+def test_an_unreachable_server_is_one_sentence(waits, tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:1")
     with pytest.raises(UserError, match=r"cannot be reached \(.*refused.*\), 6 times"):
         names("a", tmp_path)
@@ -301,7 +301,7 @@ def test_an_odd_retry_after_is_a_wait_that_ends(server, waits, tmp_path, status,
 
 @pytest.mark.parametrize("status", [403, 429, 500, 503])
 @pytest.mark.parametrize("asked", ["99999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_wait_that_is_too_long_is_said(server, waits, tmp_path, status, asked):
+def test_a_wait_that_is_too_long_is_one_sentence(server, waits, tmp_path, status, asked):
     server.moods = [(status, {"Retry-After": asked}, {"message": "rate limit"})]
     with pytest.raises(UserError, match=r"asks to wait .* h .*; run the same command again after that"):
         names("a", tmp_path)

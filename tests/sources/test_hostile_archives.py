@@ -41,7 +41,7 @@ def zipped(path, files, **options):
 
 
 @pytest.mark.parametrize("mtime", ["1000000000000", "-1000000000000000", "1e400", "nan", "inf"])
-def test_a_date_that_is_none_is_left_out(tmp_path, mtime):
+def test_an_invalid_date_is_left_out(tmp_path, mtime):
     facts = {"name": "p/a.kt", "content": GOOD, "pax_headers": {"mtime": mtime}}
     path = tar(tmp_path / "x.tar.gz", facts, pax_headers={"comment": "a" * 40})
     assert read(path) == ({"a.kt": GOOD}, ("a" * 40, "", ""))
@@ -94,7 +94,7 @@ def test_odd_names_are_rejections_and_the_others_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["tar", "zip"])
-def test_of_files_of_one_name_the_last_is_read_and_the_others_are_counted(tmp_path, form):
+def test_the_last_of_several_files_with_one_name_is_read_and_the_others_counted(tmp_path, form):
     files = [("p/a.kt", b"val a = 0\n"), ("p/b.kt", b"val b = 0\n"), ("./p/a.kt", GOOD)]
     if form == "tar":
         path = tar(tmp_path / "x.tar.gz", *({"name": name, "content": content} for name, content in files))
@@ -147,7 +147,7 @@ def test_a_hard_link_is_the_file_that_it_names(tmp_path):
     assert read(path)[0] == {"a": GOOD, "a.kt": GOOD}
 
 
-def test_a_zip_of_windows_has_folders(tmp_path):
+def test_a_zip_from_windows_has_folders(tmp_path):
     path = zipped(tmp_path / "x.zip", [("p\\src\\a.kt", GOOD), ("p\\..\\..\\b.kt", GOOD)])
     assert read(path)[0] == {"src/a.kt": GOOD, "../../b.kt": "unsafe path"}
 

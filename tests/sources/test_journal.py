@@ -72,7 +72,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path, suffix, kills):
     )
 
 
-def test_finished_sources_of_the_web_are_not_read_again(tmp_path):
+def test_finished_remote_sources_are_not_read_again(tmp_path):
     sources = [repository(tmp_path, f"r{n}", many(60 * n)) for n in range(6)]
     parse(tmp_path / "reference.jsonl", *sources)
     output = tmp_path / "out.jsonl"
@@ -92,7 +92,7 @@ def test_finished_sources_of_the_web_are_not_read_again(tmp_path):
     assert manifest["files"] == 6 * 62
 
 
-def test_a_source_that_is_away_keeps_what_was_done(tmp_path):
+def test_an_unreachable_source_keeps_finished_work(tmp_path):
     good, away = repository(tmp_path, "good", many(0)), "http://127.0.0.1:1/owner/away"
     with pytest.raises(UserError, match="owner/away cannot be reached; check the network"):
         parse(tmp_path / "out.jsonl", good, away)
@@ -106,7 +106,7 @@ def test_a_source_that_is_away_keeps_what_was_done(tmp_path):
     assert not workspace(tmp_path / "out.jsonl").exists()
 
 
-def test_sources_on_this_machine_are_always_read_again(tmp_path):
+def test_local_sources_are_always_read_again(tmp_path):
     folder, away = project(tmp_path, "folder", {"a.kt": b"val a = 1\n"}), "http://127.0.0.1:1/owner/away"
     with pytest.raises(UserError, match="cannot be reached"):
         parse(tmp_path / "out.jsonl", folder, away)
@@ -133,7 +133,7 @@ def noted(output, command):
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"tally": {"pla'])
-def test_what_was_not_finished_is_cut_off(tmp_path, torn):
+def test_unfinished_lines_are_cut_off(tmp_path, torn):
     journal = noted(tmp_path / "out.jsonl", {"revision": None})
     with journal.progress.open("ab") as file:
         file.write(torn)

@@ -91,7 +91,7 @@ def test_a_blobless_fetch_brings_only_the_wanted_files(repository):
     assert len([line for line in objects if line.startswith("?")]) == len(FILES) - 1
 
 
-def test_nothing_of_a_fetched_source_is_left_behind(repository, tmp_path, monkeypatch):
+def test_no_files_of_a_fetched_source_are_left(repository, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))

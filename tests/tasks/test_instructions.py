@@ -23,7 +23,7 @@ from tests.support.documents import SOURCES, WORDS, build, document_of
 
 @pytest.mark.parametrize("prompt_format", PROMPT_FORMATS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_name_never_stands_in_its_prompt(language, prompt_format):
+def test_a_name_never_occurs_in_its_prompt(language, prompt_format):
     pairs, _ = build("naming", document_of(language), prompt_format=prompt_format)
     (pair,) = [pair for pair in pairs if pair.completion.lower().endswith("lines")]
     assert pair.completion.lower() not in pair.prompt.lower()
@@ -67,7 +67,7 @@ def test_what_is_masked(masked, kept):
         ("go", "package a\n\nfunc main() {\n\ta()\n\tb()\n}\n", "name that is not free"),
     ],
 )
-def test_functions_whose_name_says_nothing_are_left_out_and_counted(language, code, reason):
+def test_functions_without_a_free_name_are_skipped_and_counted(language, code, reason):
     assert build("naming", document_of(language, code)) == ([], Counter({reason: 1}))
 
 

@@ -9,7 +9,7 @@ from tests.support.documents import SOURCES, build, document_of
 LINES = "".join(f"a{n} = {n}\n" + ("\n" if n % 5 == 0 else "") for n in range(30))
 
 
-def test_a_line_is_asked_with_the_lines_around_it():
+def test_a_pair_has_the_lines_around_its_line():
     pairs, skipped = build("line", document_of("python", LINES), lines_before=3, lines_after=2)
     assert skipped == Counter()
     (pair,) = [pair for pair in pairs if pair.completion == "a12 = 12"]
@@ -28,7 +28,7 @@ def test_every_line_and_its_surroundings_are_the_file():
         assert pair.suffix.count("\n") <= 10
 
 
-def test_a_model_without_sentinels_reads_the_lines_behind_as_a_comment():
+def test_a_model_without_sentinels_gets_the_lines_after_as_a_comment():
     pairs, _ = build("line", document_of("python", LINES), lines_before=2, lines_after=3, prompt_format="verbose")
     (pair,) = [pair for pair in pairs if pair.completion == "a14 = 14"]
     comment = "# Lines after the missing line:\n# a15 = 15\n#\n# a16 = 16\n# Code:\n"
@@ -43,7 +43,7 @@ def test_without_lines_after_there_is_no_suffix():
     assert {pair.suffix for pair in build("line", document_of("java"), lines_after=0)[0]} == {None}
 
 
-def test_lines_over_a_limit_are_counted_and_long_surroundings_cut():
+def test_lines_over_a_limit_are_counted_and_long_context_is_cut():
     text = "x = 1\n" + "y = '" + "a" * 400 + "'\n" + "z = 2\n)\n"
     pairs, skipped = build("line", document_of("python", text))
     assert [pair.completion for pair in pairs] == ["z = 2"]

@@ -84,7 +84,7 @@ def test_where_a_body_begins(language, code, halves):
         ("java", f"class A {{\n{ABOVE}void testA() {{\n  a();\n}}\n}}\n", "test"),
     ],
 )
-def test_functions_that_teach_nothing_are_left_out_and_counted(language, code, reason):
+def test_unsuitable_functions_are_skipped_and_counted(language, code, reason):
     pairs, skipped = build("method", document_of(language, code))
     assert skipped == Counter([reason] if reason else [])
     assert len(pairs) == (not reason)

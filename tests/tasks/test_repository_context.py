@@ -61,7 +61,7 @@ def test_imported_files_are_nearest_and_then_the_folders_around(tmp_path):
     assert near.of(Document("", "a/b/asked.py", "me/other", language="python")) == []
 
 
-def test_files_of_other_splits_are_not_there(tmp_path):
+def test_files_of_other_splits_are_not_neighbours(tmp_path):
     corpus = corpus_of(FILES, tmp_path)
     for entry in corpus.entries:
         entry.split = "test" if entry.path in {"a/b/beside.py", "d/named.py"} else "train"
@@ -79,7 +79,7 @@ def test_files_of_other_splits_are_not_there(tmp_path):
         ("important = 1\n", "important = 1\n"),
     ],
 )
-def test_a_file_begins_behind_its_imports(tmp_path, text, kept):
+def test_a_context_file_starts_after_its_imports(tmp_path, text, kept):
     asked = Document("", "a.py", "me/one", language="python")
     ((path, start, found),) = Neighbours(corpus_of({"b.py": text}, tmp_path), "train", 100).of(asked)
     assert (path, found) == ("b.py", kept)
@@ -100,7 +100,7 @@ def test_no_more_is_read_than_could_be_of_use(tmp_path):
 ASKED = Document("asked = 1\n", "a/asked.py", "me/one", language="python")
 
 
-def test_the_nearest_file_stands_last_and_each_under_its_path(tokenizer):
+def test_the_nearest_file_comes_last_and_each_follows_its_path(tokenizer):
     context = repository_context.lay_out(ASKED, [("near.py", 0, "x = 1\n"), ("far.py", 9, "y = 2")], tokenizer, 1000)
     assert context.text == "# far.py\ny = 2\n# near.py\nx = 1\n# a/asked.py\n"
     assert context.files == (

@@ -86,7 +86,7 @@ def test_completion_pairs_are_pieces_of_the_file_within_the_limits(document, voc
     assert len(long) > 0.9 * len(pairs)
 
 
-def test_half_of_the_cuts_lie_at_line_starts_and_a_part_inside_words(document, vocabulary):
+def test_half_of_the_cut_points_are_at_line_starts_and_some_inside_words(document, vocabulary):
     pairs, skipped = build("completion", document, vocabulary)
     assert len(pairs) > 500
     at_start = [pair for pair in pairs if pair.prompt.endswith("\n")]
@@ -123,7 +123,7 @@ def test_a_file_without_enough_tokens_gives_nothing(vocabulary):
     assert build("completion", Document("x = 1\n", "a.py", language="python"), vocabulary) == ([], Counter())
 
 
-def test_closing_brackets_are_no_completion(vocabulary):
+def test_closing_brackets_are_not_a_completion(vocabulary):
     text = "x = [" * 12 + "\n" + "]\n" * 200
     pairs, skipped = build("completion", Document(text, "a.py", language="python"), vocabulary)
     assert not [pair for pair in pairs if not pair.completion.strip("]\n")]
