@@ -250,7 +250,10 @@ def test_wrong_arguments_exit_with_2(words, capsys):
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.95])
-def test_a_killed_run_leaves_no_output_and_the_next_one_is_the_same(source, prepare, vocabulary, tmp_path, share):
+def test_a_killed_run_leaves_no_output_and_the_next_one_is_the_same(
+    source, prepare, vocabulary, tmp_path, monkeypatch, share
+):
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT)])  # only the script that wrote a folder may replace it
     words = ["--input", str(source), "--model_name_or_path", str(vocabulary), "--output", str(tmp_path / "killed")]
     started = time.monotonic()
     process = subprocess.Popen(
