@@ -123,6 +123,10 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _state(sentence: str) -> None:
+    """Print a sentence on a line of its own: progress bars that an error left open are closed first."""
+    if "tqdm" in sys.modules:
+        for bar in private_apis.open_progress_bars(sys.modules["tqdm"].tqdm):
+            bar.close()
     print(console.printable(console.masked(sentence)), file=sys.stderr)
 
 

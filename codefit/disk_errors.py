@@ -28,7 +28,10 @@ BROKEN_PLACE = {
     errno.EMFILE,
     errno.ENFILE,
 }
-SHORT_WRITE = re.compile(r"requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs")
+SHORT_WRITE = re.compile(
+    r"requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs|iostream error"
+)
+OPEN_FAILED = re.compile(r"strerror: |\(os error \d+\)")  # of PyTorch, and of libraries in Rust
 
 
 def no_room(error: BaseException) -> str | None:
@@ -82,6 +85,9 @@ def write_errors(output: Path) -> Iterator[None]:
                     f"cannot use {place}: {error.strerror}; check it and run the same command again."
                 ) from None
             reason = f"{error.strerror}; check the disk and its permissions, or choose another place"
+        if reason is None and OPEN_FAILED.search(str(error)):
+            found = next((os.strerror(code) for code in BROKEN_PLACE if os.strerror(code) in str(error)), None)
+            reason = found and f"{found}; check the disk and its permissions, or choose another place"
         if reason is None:
             raise
         raise UserError(f"cannot write {_full(output)}: {reason}.") from None

@@ -97,3 +97,12 @@ def default_http_client() -> Any:
     from huggingface_hub.utils._http import default_client_factory
 
     return default_client_factory()
+
+
+def open_progress_bars(tqdm: Any) -> list[Any]:
+    """Return the progress bars that are still drawn, the newest first.
+
+    Args:
+        tqdm: the class.
+    """
+    return sorted(getattr(tqdm, "_instances", ()), key=lambda bar: bar.pos)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tqdm
 
 from codefit import cli, console, private_apis
 from codefit.errors import UserError, first_line
@@ -351,3 +352,13 @@ def test_help_explains_every_flag_and_shows_its_default(name: str, monkeypatch: 
             value = " ".join(map(str, default)) if isinstance(default, list) else str(default)
             assert f"(default: {value})" in shown
         assert shown.count("(default") <= 1, shown
+
+
+def test_an_error_has_a_line_of_its_own_after_an_open_progress_bar(capsys):
+    def main():
+        for _ in tqdm.tqdm(range(3)):
+            raise UserError("x; do y.")
+
+    with pytest.raises(SystemExit):
+        cli.run(main)
+    assert capsys.readouterr().err.splitlines()[-1] == "error: x; do y."

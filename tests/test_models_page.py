@@ -10,7 +10,7 @@ PAGE = ROOT / "docs" / "models.md"
 
 def architectures():
     """Return the rows of architectures, in the order of their names."""
-    packs = dict.fromkeys(ISOLATE, "stay apart") | dict.fromkeys(SEE_EACH_OTHER, "one a row")
+    packs = dict.fromkeys(ISOLATE, "isolated") | dict.fromkeys(SEE_EACH_OTHER, "one per row")
     return [f"| {name} | {packs[name]} | {'yes' if name in gguf.ARCHITECTURES else 'no'} |" for name in sorted(packs)]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from codefit import outputs
+from codefit import disk_errors, outputs
 from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.outputs import manifest_of
@@ -445,3 +445,19 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert files_of(tmp_path) == {"record.json": "old"}
     outputs.write_whole(file, "new ä\n")
     assert files_of(tmp_path) == {"record.json": "new ä\n"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("basic_ios::clear: iostream error", "a file could only be written in part"),
+        (
+            "[enforce fail at x.cc:747] . open file failed with strerror: Input/output error",
+            "Input/output error; check",
+        ),
+        ("Error while serializing: I/O error: Permission denied (os error 13) at path x", "Permission denied; check"),
+    ],
+)
+def test_errors_of_libraries_in_other_languages_are_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=f"cannot write .*{sentence}"), disk_errors.write_errors(tmp_path / "out"):
+        raise RuntimeError(text)

@@ -6,6 +6,7 @@ import inspect
 import optuna
 import pytest
 import torch
+import tqdm
 import transformers
 
 from codefit import cli, private_apis
@@ -157,3 +158,12 @@ def test_a_file_of_a_model_may_be_absent(tiny_base):
 
 def find(folder, name):
     return private_apis.file_if_there(transformers.utils.hub, str(folder), name, None)
+
+
+def test_the_progress_bars_that_are_open(capsys):
+    bars = [tqdm.tqdm(range(3)), tqdm.tqdm(range(3))]
+    assert hasattr(tqdm.tqdm, "_instances"), "this version has no tqdm._instances; find a new way in private_apis.py"
+    assert set(private_apis.open_progress_bars(tqdm.tqdm)) >= set(bars)
+    for bar in bars:
+        bar.close()
+    assert not set(private_apis.open_progress_bars(tqdm.tqdm)) & set(bars)

@@ -226,7 +226,8 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # its table of what did not fit
+    for name_of_logger in ("modeling_utils", "distributed.tensor_parallel"):  # a table of misfits, layers not sharded
+        logging.getLogger(f"transformers.{name_of_logger}").setLevel(logging.ERROR)
     if Path(name).is_dir() and not any((Path(name) / file).exists() for file in (CONFIG, TOKENIZER)):
         raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
     try:

@@ -83,7 +83,7 @@ def _logits_and_gradient(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, t
 def with_any_weights(outline: Any) -> Any:
     """Return a model like an outline, whose weights are random and take no memory: all are views of a few numbers.
 
-    Whether samples stay apart hangs on the architecture alone, so that a dry run learns it without the weights.
+    Whether samples are isolated depends only on the architecture, so a dry run knows it without the weights.
     """
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM

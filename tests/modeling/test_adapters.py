@@ -134,6 +134,7 @@ def test_loraplus_gives_the_second_matrix_a_higher_learning_rate(llama):
 
 def test_an_adapter_saved_with_pissa_has_the_reported_loss(tiny_base, prepared, tmp_path):
     words = ["--max_steps", "4", "--init_lora_weights", "pissa", "--loraplus_lr_ratio", "4", "--eval_predictions", "0"]
+    words += ["--learning_rate", "2e-4"]  # larger steps differ by the rounding of bfloat16 on some processors
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
     reported = json.loads((tmp_path / "adapter" / "manifest.json").read_text())["validation"]["eval_loss"]
     tokenizer, model = loading.load(str(tmp_path / "adapter"))
