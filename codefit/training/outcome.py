@@ -20,10 +20,10 @@ def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, 
     if trainer.held_out:
         console.show(f"completions of {len(trainer.held_out.pairs)} validation prompts ", end="")
         console.show(
-            f"({console.duration(trainer.predicting_seconds)} in total): {final['eval_edit_similarity']:.1f} % edit ",
-            end="",
+            f"({console.duration(trainer.predicting_seconds)} in total):\n"
+            f"edit similarity {final['eval_edit_similarity']:.1f} %, exact match {final['eval_exact_match']:.1f} %, "
+            f"next line {final['eval_next_line']:.1f} %"
         )
-        console.show(f"similarity, {final['eval_exact_match']:.1f} % exact, next line {final['eval_next_line']:.1f} %")
     if trainer.replay:
         before = next(row["eval_replay_loss"] for row in trainer.state.log_history if "eval_replay_loss" in row)
         console.show(f"forgetting: replay loss {before:.4f} -> {final['eval_replay_loss']:.4f} nats")

@@ -113,7 +113,7 @@ def test_forgetting_is_printed(tiny_base, prepared, general, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "forgetting: replay loss " in printed
     assert "3 validation prompts" in printed
-    assert all(len(line) <= 120 for line in printed.splitlines() if "/" not in line)
+    assert all(len(line) <= 100 for line in printed.splitlines() if "/" not in line)
 
 
 def test_training_stops_early_without_improvement(tiny_base, prepared, tmp_path):
