@@ -24,8 +24,11 @@ BEGINNING = "beginning"  # the adapter before the first step, where its initiali
 
 NEW_TOKENIZER = "tokenizer"  # of a model from scratch, trained before its first step
 
-# What a run continues from, in addition to its checkpoints; TensorBoard's files are in "runs".
-KEPT = {BEGINNING, RECORD, "runs", NEW_TOKENIZER}
+JOURNAL = "trials.log"  # of a search: its trials and their results
+TRIAL = re.compile(r"trial-\d+|\.trial-\d+\.codefit")  # of a search: finished trials, and the one that was running
+
+# What a run continues from, in addition to its checkpoints and trials; TensorBoard's files are in "runs".
+KEPT = {BEGINNING, RECORD, JOURNAL, "runs", NEW_TOKENIZER}
 
 # Flags that may differ between a stopped run and the command that continues it: its length, and how it is logged.
 FREE_TO_CHANGE = {
@@ -118,8 +121,8 @@ def keep_tokenizer(tokenizer: Any, work: Path) -> None:
 
 
 def remove_if_nothing_is_saved(work: Path) -> None:
-    """Remove the folder of a run that ended with an error before its first checkpoint: nothing can be continued."""
-    if not checkpoints(work):
+    """Remove the folder of a run that ended with an error before its first checkpoint, or the first trial of a search."""
+    if not checkpoints(work) and not (work / JOURNAL).exists():
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -127,7 +130,7 @@ def _clear(work: Path) -> None:
     """Remove everything that a run does not continue from: a killed run can leave temporary files of any library."""
     whole = {path.name for path in checkpoints(work) if (path / SEAL).is_file()}
     for path in work.iterdir():
-        if path.name not in {*whole, *KEPT}:
+        if path.name not in {*whole, *KEPT} and not TRIAL.fullmatch(path.name):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 

@@ -30,7 +30,6 @@ from codefit.training import plots, run_folder
 from codefit.training.settings import TrainSettings
 
 OBJECTIVE = "eval_bits_per_byte"
-JOURNAL = "trials.log"
 FIXED = {"output_dir", "overwrite", "dry_run", "preview", "trials", "search", "hf_repository", "dataset", "help"}
 LOG_SCALE_FROM = 10  # a range is searched on a logarithmic scale if its end is at least this many times its start
 
@@ -219,7 +218,7 @@ def _optuna() -> Any:
 def _study(work: Path, trials: int) -> Any:
     """Return the study in a folder: a new one, or the one that was interrupted."""
     optuna = _optuna()
-    backend = optuna.storages.journal.JournalFileBackend(str(work / JOURNAL))
+    backend = optuna.storages.journal.JournalFileBackend(str(work / run_folder.JOURNAL))
     return optuna.create_study(
         study_name="search",
         storage=optuna.storages.JournalStorage(backend),

@@ -13,6 +13,7 @@ from codefit.errors import UserError
 from codefit.manifest import Manifest
 from codefit.training import search
 from codefit.training.settings import of_flags
+from tests.support.training import command
 
 PARSER = train.build_parser()
 
@@ -222,3 +223,32 @@ def test_train_searches_for_an_adapter(tiny_base, prepared, tmp_path, capsys):
     rows = json.loads((tmp_path / "found" / "trials.json").read_text())
     config = json.loads((tmp_path / "found" / "trial-001" / "adapter_config.json").read_text())
     assert config["r"] == rows[1]["lora_r"]
+
+
+class Stopped(BaseException):
+    """Ends a run at once, as Ctrl-C does."""
+
+
+@pytest.mark.parametrize("trial", [1, 2])
+def test_an_interrupted_search_keeps_its_finished_trials(trial, tiny_base, prepared, tmp_path, monkeypatch):
+    output = tmp_path / "found"
+    words = command(tiny_base, prepared, output, "--max_steps", "2", "--eval_predictions", "0")
+    words += ["--trials", "3", "--search", "learning_rate=1e-3..1e-1"]
+    fit, started = train.fit, []
+
+    def fit_until_it_is_stopped(*args):
+        started.append(args)
+        if len(started) == trial + 1:
+            raise Stopped
+        return fit(*args)
+
+    monkeypatch.setattr(train, "fit", fit_until_it_is_stopped)
+    with pytest.raises(Stopped):
+        train.main(words)
+    finished = [outputs.partial(output) / search.folder_name(number) for number in range(trial)]
+    kept = [(folder / "manifest.json").read_bytes() for folder in finished]
+    train.main(words)
+    assert len(started) == 4  # three trials, one of them twice
+    assert [(output / folder.name / "manifest.json").read_bytes() for folder in finished] == kept
+    assert len(json.loads((output / "trials.json").read_text())) == 3
+    assert list(tmp_path.iterdir()) == [output]
