@@ -327,7 +327,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         cut_prompts=cut,
         asked={name: comparability.digest(by_key["base"]) for name, by_key in predictions.items()},
         answered={
-            name: {key: comparability.answers_digest(items) for key, items in by_key.items()}
+            name: {key: comparability.predictions_digest(items) for key, items in by_key.items()}
             for name, by_key in predictions.items()
         },
     )

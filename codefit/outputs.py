@@ -85,10 +85,8 @@ def _refuse_kind(output: Path, overwrite: bool, is_file: bool) -> None:
         raise UserError(f"{output} is {kind}, and this stage writes {wanted}; choose another place.")
     if _is_mount_point(output):
         raise UserError(f"{output} is a mount point and cannot be replaced; name a new file or folder inside it.")
-    if not is_file and any(listed(output)) and not _has_our_manifest(output):
-        raise UserError(f"{output} was not written by codefit and is not replaced; choose another place.")
-    if (script := _other_script(output)) and not is_file:
-        raise UserError(f"{output} was written by {script}, and only that replaces it; choose another place.")
+    if not is_file and any(listed(output)):
+        _refuse_folder_of_another(output)
     if not overwrite:
         raise UserError(f"{output} already exists and is complete; add --overwrite to replace it.")
     if _belongs_to_another(output):
@@ -123,28 +121,25 @@ def listed(folder: Path) -> list[str]:
         raise cannot_write(folder, error) from None
 
 
-def _has_our_manifest(folder: Path) -> bool:
-    """Return whether a folder has a manifest of codefit; a damaged one counts, one of another program does not."""
+def _refuse_folder_of_another(folder: Path) -> None:
+    """Raise UserError for a folder without a manifest of the running script; a damaged manifest passes."""
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except OSError:
-        return False
+    except OSError:  # there is none
+        content = {"command": None}
     except (ValueError, RecursionError):
-        return True
-    return not isinstance(content, dict) or not content or "toolkit_commit" in content
+        return
+    if not isinstance(content, dict) or not content:
+        return
+    if "toolkit_commit" not in content:
+        raise UserError(f"{folder} was not written by codefit and is not replaced; choose another place.")
+    words = content.get("command")
+    script = Path(words[0]).name if isinstance(words, list) and words and isinstance(words[0], str) else ""
+    if script in SCRIPTS - {Path(sys.argv[0]).name}:
+        raise UserError(f"{folder} was written by {script}, and only that replaces it; choose another place.")
 
 
 MOUNTS = Path("/proc/self/mountinfo")  # the kernel's table; absent on some systems
-
-
-def _other_script(folder: Path) -> str | None:
-    """Return which script of codefit wrote a folder, None if it is the one that is running, or not known."""
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        script = Path(content["command"][0]).name
-    except (OSError, ValueError, RecursionError, LookupError, TypeError):
-        return None
-    return script if script in SCRIPTS - {Path(sys.argv[0]).name} else None
 
 
 def _belongs_to_another(path: Path) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codefit import cli, console
-from codefit.evaluation import prompt_groups, task_metrics
+from codefit.evaluation import prompt_files, prompt_groups, task_metrics
 from codefit.evaluation.report import results
 from codefit.records import Prediction
 from codefit.scoring import statistics
@@ -48,9 +48,9 @@ def population(base: Sequence[Prediction], adapted: Sequence[Prediction]) -> Pop
     """Return the population that two models' predictions of the same items make."""
     metrics = task_metrics.applicable({"base": base, "adapted": adapted})
     stats = [(metric.of_items(base), metric.of_items(adapted)) for metric in metrics]
-    at: dict[tuple[str, str], list[int]] = {}
-    for index, item in enumerate(base):
-        at.setdefault((item.repository, item.path), []).append(index)
+    at: dict[str, list[int]] = {}
+    for index, file in enumerate(prompt_files.clusters(base)):
+        at.setdefault(file, []).append(index)
     named = [prompt_groups.of(item) for item in base]
     groups = [
         np.array([row[kind] == group for row in named])

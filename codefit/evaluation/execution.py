@@ -15,12 +15,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from codefit import console
 from codefit.errors import UserError
 from codefit.evaluation import sandbox, truncation
 from codefit.records import Prediction
 from codefit.scoring.pass_rate import CUT_PASS_RATE, PASS_RATE
+from codefit.temporary import temporary_folder
 
 Predictions = dict[str, dict[str, list[Prediction]]]  # by benchmark and model
 Tests = Mapping[str, str]  # by id of an item: the code that comes after its function, and fails if that is wrong
@@ -61,16 +63,16 @@ def walls() -> Walls:
     """
     if not sys.platform.startswith("linux"):
         raise UserError("--execute needs the limits of Linux; run it there, in a container, or omit it.")
-    with tempfile.TemporaryDirectory(prefix="codefit-") as folder:
-        said = _start({"probe": True}, folder, LIMITS)
+    with temporary_folder() as folder:
+        said = _start({"probe": True}, str(folder), LIMITS)
     return Walls(**json.loads(said or '{"namespaces": false, "landlock": false}'))
 
 
-def passes(program: str, limits: Limits = LIMITS) -> bool:
-    """Return whether a program ends without an error."""
+def passes(program: str, limits: Limits = LIMITS, root: Path | None = None) -> bool:
+    """Return whether a program ends without an error, in an empty folder in `root`, the system's by default."""
     token = secrets.token_hex(16)
     job = {"program": program, "token": token, **dataclasses.asdict(limits)}
-    with tempfile.TemporaryDirectory(prefix="codefit-") as folder:
+    with tempfile.TemporaryDirectory(dir=root) as folder:
         return _start(job, folder, limits) == token
 
 
@@ -115,7 +117,7 @@ def with_results(items: Sequence[Prediction], tests: Tests, what: str) -> list[P
     Args:
         items: predictions of one model.
         tests: by id of an item.
-        what: is run, for the bar of progress.
+        what: the label of the progress bar.
     """
     programs = [
         item.prompt + text + (item.suffix or "") + tests[item.id]
@@ -123,9 +125,10 @@ def with_results(items: Sequence[Prediction], tests: Tests, what: str) -> list[P
         for text in (item.prediction, cut(item))
     ]
     distinct = list(dict.fromkeys(programs))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with temporary_folder() as root, ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            found = list(console.progress(pool.map(passes, distinct), f"run {what}", len(distinct), unit="program"))
+            results = pool.map(lambda program: passes(program, root=root), distinct)
+            found = list(console.progress(results, f"run {what}", len(distinct), unit="program"))
         except BaseException:  # whoever stops the run does not wait for the programs that have not begun
             pool.shutdown(wait=False, cancel_futures=True)
             raise

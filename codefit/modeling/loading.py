@@ -22,8 +22,10 @@ from codefit.model_files import ADAPTER_CONFIG, CONFIG, TOKENIZER
 from codefit.modeling import hardware, hub_files
 
 # Messages of libraries that do not help a user of these scripts. bitsandbytes warns at import that an optional kernel
-# from the Hub is not installed; it works without.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+# from the Hub is not installed; it works without. Transformers prints a table of weights that do not fit, for which
+# there is an error here, and lists the layers that are not sharded.
+for _library in ("bitsandbytes", "transformers.modeling_utils", "transformers.distributed.tensor_parallel"):
+    logging.getLogger(_library).setLevel(logging.ERROR)
 
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
@@ -226,8 +228,6 @@ def stated_errors(what: str, name: str) -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    for name_of_logger in ("modeling_utils", "distributed.tensor_parallel"):  # a table of misfits, layers not sharded
-        logging.getLogger(f"transformers.{name_of_logger}").setLevel(logging.ERROR)
     if Path(name).is_dir() and not any((Path(name) / file).exists() for file in (CONFIG, TOKENIZER)):
         raise UserError(f"{name} holds no {what}; name a folder written by train.py or merge_lora.py, or a Hub id.")
     try:

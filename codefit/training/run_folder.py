@@ -121,7 +121,7 @@ def keep_tokenizer(tokenizer: Any, work: Path) -> None:
 
 
 def remove_if_nothing_is_saved(work: Path) -> None:
-    """Remove the folder of a run that ended with an error before its first checkpoint, or the first trial of a search."""
+    """Remove the folder of a run that ended with an error if nothing can be continued: no checkpoint, no search."""
     if not checkpoints(work) and not (work / JOURNAL).exists():
         shutil.rmtree(work, ignore_errors=True)
 

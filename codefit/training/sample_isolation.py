@@ -54,7 +54,7 @@ def isolates(model: Any) -> bool:
 
 
 def _logits_and_gradient(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits of two samples in one row, and and how much the second sample's first token sees of the first.
+    """Return the logits of two samples in one row, and how much the second sample's first token sees of the first.
 
     Args:
         model: in evaluation mode.

@@ -96,7 +96,7 @@ def with_digests(run: Path) -> Path:
         key: list(records.read_jsonl(run / f"predictions-{key}-heldout.jsonl", Prediction)) for key in made["models"]
     }
     made["asked"] = {"heldout": comparability.digest(items["base"])}
-    made["answered"] = {"heldout": {key: comparability.answers_digest(rows) for key, rows in items.items()}}
+    made["answered"] = {"heldout": {key: comparability.predictions_digest(rows) for key, rows in items.items()}}
     (run / "manifest.json").write_text(json.dumps(made))
     return run
 

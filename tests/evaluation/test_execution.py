@@ -111,7 +111,7 @@ def test_a_program_may_print_compute_and_write_in_its_folder():
 
 def test_a_run_that_is_stopped_begins_no_more_programs(file, monkeypatch):
     begun = []
-    monkeypatch.setattr(execution, "passes", lambda program: begun.append(time.sleep(0.05)))
+    monkeypatch.setattr(execution, "passes", lambda program, root: begun.append(time.sleep(0.05)))
 
     def stopped(found, *_, **__):
         next(iter(found))

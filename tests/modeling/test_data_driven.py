@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-import transformers
 
 import merge_lora
 import train
@@ -14,19 +13,10 @@ from codefit.manifest import read_manifest
 from codefit.modeling import adapters, data_driven, loading
 from codefit.records import Pair, write_jsonl
 from codefit.training import calibration
-from tests.support.training import SHAPE, SIZE, command
+from tests.support.training import SHAPE, command
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "targets": "all-linear"}
 WORDS = SHAPE["vocab_size"]
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("llama")
-    config = transformers.LlamaConfig(**SHAPE, **(SIZE | {"hidden_size": 64, "intermediate_size": 128}))
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return folder
 
 
 def rows(words=WORDS, count=24, length=64, seed=0):

@@ -1,6 +1,7 @@
 """Small models of several architectures, samples for them, and the arguments of a small run."""
 
 import numpy as np
+import torch
 import transformers
 
 import train
@@ -56,3 +57,15 @@ def command(tiny_base, prepared, output, *more):
     small = ["--max_length", "512", "--max_prompt_tokens", "128", "--per_device_train_batch_size", "2"]
     pace = ["--gradient_accumulation_steps", "1", "--learning_rate", "1e-2", "--logging_steps", "1"]
     return [*fixed, *small, *pace, *more]
+
+
+@torch.no_grad()
+def nats_alone(model, samples):
+    """Return the summed loss of samples, one forward pass each from full logits, and the number of labels."""
+    nats = labels = 0.0
+    for sample in samples:
+        ids = torch.from_numpy(sample.ids).long()
+        logits = model(input_ids=ids[None], use_cache=False).logits[0, sample.start - 1 : -1]
+        nats += float(torch.nn.functional.cross_entropy(logits.float(), ids[sample.start :], reduction="sum"))
+        labels += len(ids) - sample.start
+    return nats, labels

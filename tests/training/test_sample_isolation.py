@@ -11,7 +11,7 @@ import train
 from codefit.training import packing, sample_isolation
 from codefit.training.trainer import CodeTrainer
 from tests.support.architectures import HEADS, ISOLATE, SEE_EACH_OTHER
-from tests.support.training import SIZE, command, samples_of
+from tests.support.training import SIZE, command, nats_alone, samples_of
 
 LENGTHS = [17, 23, 9, 40, 12, 31]
 
@@ -25,18 +25,6 @@ def made(config, shaken=0.0):
             if weight.ndim > 1:
                 weight.add_(torch.randn_like(weight) * shaken)
     return model
-
-
-@torch.no_grad()
-def nats_alone(model, samples):
-    """Return the summed loss of samples, one forward pass each, and the number of labels."""
-    nats = labels = 0.0
-    for sample in samples:
-        ids = torch.from_numpy(sample.ids).long()
-        logits = model(input_ids=ids[None], use_cache=False).logits[0, sample.start - 1 : -1]
-        nats += float(torch.nn.functional.cross_entropy(logits.float(), ids[sample.start :], reduction="sum"))
-        labels += len(ids) - sample.start
-    return nats, labels
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from codefit.encoding import IGNORE
 from codefit.errors import UserError
 from codefit.modeling import adapters, hardware, loading
 from codefit.training import packing, trainer_settings
-from tests.support.training import CONFIGS, SHAPE, SIZE, command, rows_of, samples_of, trainer_of
+from tests.support.training import CONFIGS, SHAPE, SIZE, command, nats_alone, rows_of, samples_of, trainer_of
 
 
 @pytest.fixture(params=CONFIGS)
@@ -28,18 +28,6 @@ def collate(rows, fixed=False):
     return packing.Collator(rows, SIZE["hidden_size"], fixed)(list(rows))
 
 
-@torch.no_grad()
-def nats_apart(model, samples):
-    """Return summed loss and number of labels, one sample at a time, from full logits."""
-    nats = labels = 0.0
-    for sample in samples:
-        ids = torch.from_numpy(sample.ids).long()
-        logits = model(input_ids=ids[None], use_cache=False).logits[0, sample.start - 1 : -1]
-        nats += float(torch.nn.functional.cross_entropy(logits.float(), ids[sample.start :], reduction="sum"))
-        labels += len(ids) - sample.start
-    return nats, labels
-
-
 @pytest.mark.parametrize(("fixed", "end_to_end"), [(False, False), (True, False), (True, True)])
 def test_packed_label_only_loss_equals_samples_one_by_one(model, tmp_path, fixed, end_to_end):
     """In rows of the cheapest width, in rows of fixed width, and joined into one row as FlashAttention needs them."""
@@ -49,7 +37,7 @@ def test_packed_label_only_loss_equals_samples_one_by_one(model, tmp_path, fixed
     batch = collate(rows_of(samples), fixed)
     assert len(batch["input_ids"]) < len(samples)
     with torch.no_grad():
-        nats, labels = nats_apart(model.eval(), samples)
+        nats, labels = nats_alone(model.eval(), samples)
         loss = trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(labels))
     assert float(loss) == pytest.approx(nats / labels, rel=1e-5)
 
@@ -115,7 +103,7 @@ def test_liger_needs_a_gpu_and_the_package_and_no_compilation(installed, device,
 def test_evaluation_is_a_mean_over_tokens(model, tmp_path):
     samples = samples_of([17, 23, 9])
     metrics = trainer_of(model, samples, tmp_path).evaluate()
-    nats, labels = nats_apart(model.eval(), samples)
+    nats, labels = nats_alone(model.eval(), samples)
     assert metrics["eval_loss"] == pytest.approx(nats / labels, rel=1e-5)
     assert metrics["eval_perplexity"] == pytest.approx(np.exp(nats / labels), rel=1e-5)
     assert metrics["eval_bits_per_byte"] == pytest.approx(nats / np.log(2) / 49, rel=1e-5)

@@ -27,8 +27,8 @@ def digest(items: Sequence[Prediction]) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def answers_digest(items: Sequence[Prediction]) -> str:
-    """Return the rows of one model as a number that any change changes, except of what --rescore computes."""
+def predictions_digest(items: Sequence[Prediction]) -> str:
+    """Return a hash of one model's rows, without the scores that --rescore computes."""
     rows = []
     for item in items:
         measured = {name: float(item.scores[name]) for name in MEASURED if name in item.scores}
@@ -39,15 +39,15 @@ def answers_digest(items: Sequence[Prediction]) -> str:
 def check(
     by_file: Mapping[Path, Sequence[Prediction]], asked: str | None, answered: Mapping[Path, str] | None = None
 ) -> None:
-    """Refuse predictions of one benchmark that cannot be compared, the first file being that of the base.
+    """Refuse predictions of one benchmark that cannot be compared.
 
     Args:
-        by_file: the predictions of each model.
-        asked: the digest of the questions that the run kept; None in a run of an older codefit.
-        answered: the digest of each file's answers, as far as the run kept them.
+        by_file: the predictions of each model, the base first.
+        asked: the digest of the prompts in the manifest; None in a run of an older codefit.
+        answered: the digests of the predictions in the manifest, by file.
 
     Raises:
-        UserError: rows are doubled, missing, swapped or changed, prompts or references differ, or a number is none.
+        UserError: rows are duplicate, missing or changed, prompts or references differ, or a number is invalid.
     """
     (first, base), *_ = by_file.items()
     for path, items in by_file.items():
@@ -61,7 +61,7 @@ def check(
     if asked and digest(base) != asked:
         raise UserError(f"{first} has other prompts or references than the manifest says; run the benchmark again.")
     for path, known in (answered or {}).items():
-        if answers_digest(by_file[path]) != known:
+        if predictions_digest(by_file[path]) != known:
             raise UserError(
                 f"{path} was changed after the run (answers, token counts or likelihoods); run the benchmark again."
             )

@@ -159,7 +159,7 @@ def side_by_side(first: Path, second: Path, manifest: Manifest) -> Run:
         "benchmarks": result_schema.plain(benchmarks),
         "asked": {name: comparability.digest(by_model[BASE]) for name, by_model in predictions.items()},
         "answered": {
-            name: {key: comparability.answers_digest(items) for key, items in by_model.items()}
+            name: {key: comparability.predictions_digest(items) for key, items in by_model.items()}
             for name, by_model in predictions.items()
         },
     }
