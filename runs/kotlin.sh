@@ -5,7 +5,7 @@
 #   sh runs/kotlin.sh                                        microsoft/phi-1_5 in 4 bits, on a GPU with a network
 #   BASE=data/base SOURCE=kotlin.bundle BENCHMARKS=heldout sh runs/kotlin.sh --full_finetuning
 #                                                            the embedded base, on a CPU without a network
-#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf PROMPT=128 SOURCE=kotlin.bundle BENCHMARKS=heldout sh runs/kotlin.sh \
+#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf PROMPT=128 SOURCE=kotlin.bundle BENCHMARKS=heldout SAMPLE=120 sh runs/kotlin.sh \
 #       --max_steps 60 --learning_rate 5e-4 --max_length 512 --per_device_train_batch_size 2 --gradient_accumulation_steps 2
 #                                                            a GGUF file, on a CPU: docs/models.md says where it is
 #
@@ -18,6 +18,7 @@ SOURCE=${SOURCE:-JetBrains/kotlin}
 OUT=${OUT:-outputs/kotlin}
 PROMPT=${PROMPT:-512}
 BENCHMARKS=${BENCHMARKS:-heldout codexglue}
+SAMPLE=${SAMPLE:-500}
 installed=$(python -c 'import importlib.util; print(importlib.util.find_spec("transformers").submodule_search_locations[0])')
 
 python parse_data.py --repository "$SOURCE" --language kotlin --output "$OUT/raw.jsonl"
@@ -39,4 +40,4 @@ fi
 
 # shellcheck disable=SC2086  # several benchmarks are several words
 python benchmarking.py --hf_repository "$OUT/adapter" --model_name_or_path "$BASE" --benchmark $BENCHMARKS \
-    --output_dir "$OUT/benchmark"
+    --sample "$SAMPLE" --output_dir "$OUT/benchmark"
