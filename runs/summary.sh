@@ -1,6 +1,6 @@
 #!/bin/sh
-# Docstrings of Apache Airflow's classes from their code, with a simple and a verbose prompt. LoRA of rank 16 on the
-# attention projections, 8 accumulation steps, three epochs; chrF and ROUGE-L. Two fifths of the files are the test
+# Docstrings of Apache Airflow's classes from their code, with a simple and a verbose prompt. LoRA of rank 16 with
+# dropout 0.05 on the attention projections, 8 accumulation steps, three epochs; chrF and ROUGE-L. Two fifths of the files are the test
 # split. Predictions are greedy, then sampled (top-p) with each of SEEDS.
 #
 #   sh runs/summary.sh                                          meta-llama/Llama-3.2-1B, with a network
@@ -19,6 +19,7 @@ OUT=${OUT:-outputs/summary}
 PROMPT=${PROMPT:-768}
 COMPLETION=${COMPLETION:-192}
 SEEDS=${SEEDS:-0 1 2 3 4}
+SAMPLE=${SAMPLE:-500}
 
 if [ -z "${SOURCE:-}" ]; then
     SOURCE=$OUT/apache_airflow-2.10.5.tar.gz
@@ -36,17 +37,17 @@ for format in plain verbose; do
     python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/$format/pairs" --verify
 
     python train.py --dataset "$OUT/$format/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/$format/adapter" \
-        --lora_r 16 --lora_target_modules q_proj k_proj v_proj o_proj --per_device_train_batch_size 1 \
+        --lora_r 16 --lora_dropout 0.05 --lora_target_modules q_proj k_proj v_proj o_proj --per_device_train_batch_size 1 \
         --gradient_accumulation_steps 8 --num_train_epochs 3 "$@"
 
     python merge_lora.py --hf_repository "$OUT/$format/adapter"
 
-    python benchmarking.py --hf_repository "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" \
+    python benchmarking.py --hf_repository "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" --sample "$SAMPLE" \
         --output_dir "$OUT/$format/benchmark"
 
     for seed in $SEEDS; do
-        python benchmarking.py --hf_repository "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" \
-            --temperature 0.8 --top_p 0.95 --generation_seed "$seed" --output_dir "$OUT/$format/drawn-$seed"
+        python benchmarking.py --hf_repository "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" --sample "$SAMPLE" \
+            --temperature 0.7 --top_p 0.9 --generation_seed "$seed" --output_dir "$OUT/$format/drawn-$seed"
     done
 done
 
