@@ -55,6 +55,13 @@ def build_parser() -> cli.Parser:
     add("--private", action="store_true", help="push only to a private repository; a new one is created private")
     add("--seed", type=cli.number(int, 0), default=0, help="seed for initialisation, data order and dropout")
     add("--full_finetuning", action="store_true", help="train all weights instead of an adapter")
+    add(
+        "--osf_effective_rank",
+        type=cli.number(float, 0.01, 0.99),
+        metavar="SHARE",
+        help="with --full_finetuning: freeze this share of each matrix's singular directions, the largest, so that "
+        "less is forgotten (OSF); try 0.5",
+    )
     add("--replay", help="prepared data set of general code, mixed in so that the base's abilities are not forgotten")
     add("--replay_ratio", type=cli.number(float, 0, 0.9), default=0.1, help="share of replay tokens; 0 only measures")
     add("--preview", type=cli.number(int, 1), metavar="N", help="print N examples token by token, and exit")
@@ -100,11 +107,8 @@ def _add_schedule_flags(group: Any) -> None:
         help=f"tokens per row, into which examples are packed (default: {ROW_TOKENS}, "
         "or the model's context window if that is shorter)",
     )
-    add(
-        "--per_device_train_batch_size",
-        type=positive,
-        help=f"rows per forward pass {defaults('per_device_train_batch_size')}",
-    )
+    rows = f"rows per forward pass {defaults('per_device_train_batch_size')}"
+    add("--per_device_train_batch_size", type=positive, help=rows)
     add(
         "--gradient_accumulation_steps",
         type=positive,
@@ -116,11 +120,7 @@ def _add_schedule_flags(group: Any) -> None:
         help=f"passes over the data, unless --max_steps is given {defaults('num_train_epochs')}",
     )
     add("--max_steps", type=positive, help="number of optimizer steps")
-    add(
-        "--learning_rate",
-        type=cli.number(float, 1e-12),
-        help=f"peak learning rate {defaults('learning_rate')}",
-    )
+    add("--learning_rate", type=cli.number(float, 1e-12), help=f"peak learning rate {defaults('learning_rate')}")
     add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="learning-rate schedule")
     add("--warmup_steps", type=ratio, default=0.03, help="warm-up steps; below 1: a share of all steps")
     add("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
@@ -233,7 +233,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     torch.manual_seed(settings.seed)
     tokenizer = loading.load_tokenizer(name, revision)
     new = sentinels.missing(tokenizer, asked.datasets)
-    flag_checks.refuse_new_tokens(settings.lora, new)
+    flag_checks.refuse_new_tokens(settings, new)
     model = loading.load_model(
         name,
         revision=revision,
@@ -246,7 +246,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     new_tokens = sentinels.add(tokenizer, model, new) if new else []
     loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), name)
     if settings.full_finetuning:
-        return tokenizer, adapters.all_weights(model)
+        return tokenizer, adapters.all_weights(model, settings.osf_effective_rank)
     lora = settings.lora
     looked_at = None if looking else {"eva": asked.dataset, "corda": asked.replay}.get(lora.init_lora_weights)
     encoder = encoding.Encoder(tokenizer, asked.settled.max_prompt_tokens, ends=loading.ends_in(model))
