@@ -118,7 +118,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     torch.manual_seed(settings.seed)
     tokenizer = loading.load_tokenizer(name, revision)
     new = sentinels.missing(tokenizer, asked.datasets)
-    flag_checks.refuse_new_tokens(settings.lora, new)
+    flag_checks.refuse_new_tokens(settings, new)
     model = loading.load_model(
         name,
         revision=revision,
@@ -131,7 +131,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     new_tokens = sentinels.add(tokenizer, model, new) if new else []
     loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), name)
     if settings.full_finetuning:
-        return tokenizer, adapters.all_weights(model)
+        return tokenizer, adapters.all_weights(model, settings.osf_effective_rank)
     lora = settings.lora
     looked_at = None if looking else {"eva": asked.dataset, "corda": asked.replay}.get(lora.init_lora_weights)
     encoder = encoding.Encoder(tokenizer, asked.settled.max_prompt_tokens, ends=loading.ends_in(model))
