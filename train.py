@@ -7,7 +7,7 @@ The smallest command fits microsoft/phi-1_5 to data/kotlin_prepared_dataset, in 
 The same with the bundled base model; a dry run; a preview of three examples:
 
     python train.py --dataset data/kotlin_prepared_dataset --model_name_or_path data/base \\
-        --output_dir outputs/kotlin/adapter --max_steps 300 --learning_rate 2e-3
+        --output_dir outputs/kotlin/adapter --num_train_epochs 2 --lora_r 32
     python train.py --model_name_or_path data/base --dry_run
     python train.py --model_name_or_path data/base --preview 3
 
@@ -26,134 +26,15 @@ from codefit import cli, console, distributed, gguf_base, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
-from codefit.training import flag_checks, run_folder, scratch_flags
-from codefit.training.settings import (
-    OF_ADAPTERS,
-    OF_WHOLE_MODELS,
-    ROW_TOKENS,
-    SVD_INITS,
-    Settled,
-    TrainSettings,
-    of_flags,
-    settle,
-)
-
-SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
-INITS = ("default", "gaussian", "orthogonal", "loftq", "eva", *SVD_INITS)
-BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
+from codefit.training import flag_checks, run_folder, scratch_flags, train_flags
+from codefit.training.settings import OF_ADAPTERS, Settled, TrainSettings, of_flags, settle
 
 
 def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("--dataset", default=records.PREPARED, help="folder of preprocess_data.py, or a Hub data set")
-    add("--model_name_or_path", default="microsoft/phi-1_5", help="base model: a folder or a Hub id")
-    add("--revision", help="commit, tag or branch of the base model on the Hub")
-    add("--output_dir", type=Path, default=Path(run_folder.OUTPUT), help="folder for the adapter or model")
-    add("--hf_repository", help="Hub repository to push the result to; without it nothing leaves this machine")
-    add("--private", action="store_true", help="push only to a private repository; a new one is created private")
-    add("--seed", type=cli.number(int, 0), default=0, help="seed for initialisation, data order and dropout")
-    add("--full_finetuning", action="store_true", help="train all weights instead of an adapter")
-    add("--replay", help="prepared data set of general code, mixed in so that the base's abilities are not forgotten")
-    add("--replay_ratio", type=cli.number(float, 0, 0.9), default=0.1, help="share of replay tokens; 0 only measures")
-    add("--preview", type=cli.number(int, 1), metavar="N", help="print N examples token by token, and exit")
-    cli.add_output_flags(parser)
-    _add_adapter_flags(parser.add_argument_group("adapter"))
-    _add_schedule_flags(parser.add_argument_group("schedule (named as in the Hugging Face Trainer)"))
-    _add_watching_flags(parser.add_argument_group("logging, validation and checkpoints"))
-    scratch_flags.add(parser.add_argument_group("from scratch"))
-    scratch_flags.add_search(parser.add_argument_group("hyperparameter search"))
+    train_flags.add(parser)
     return parser
-
-
-def _add_adapter_flags(group: Any) -> None:
-    add, positive = group.add_argument, cli.number(int, 1)
-    add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="QLoRA; when absent: on if there is a GPU")
-    add("--lora_r", type=positive, default=16, help="rank of the adapter")
-    add("--lora_alpha", type=cli.number(float, 1e-3), default=32, help="the scale is alpha / rank")
-    add("--lora_dropout", type=cli.number(float, 0, 0.9), default=0.0, help="dropout on the adapter's input")
-    add("--lora_target_modules", nargs="+", default=["all-linear"], help="names of modules, or all-linear")
-    add("--use_rslora", action="store_true", help="the scale is alpha / sqrt(rank): for ranks of 64 and more")
-    add("--use_dora", action="store_true", help="DoRA: better at low ranks, half as fast")
-    add(
-        "--init_lora_weights", choices=INITS, default="default", help="initialisation of the adapter; loftq: for 4 bits"
-    )
-    add(
-        "--loraplus_lr_ratio", type=cli.number(float, 1), help="LoRA+: learning rate of matrix B over that of A; try 16"
-    )
-
-
-def _add_schedule_flags(group: Any) -> None:
-    def defaults(name: str) -> str:
-        return f"(default: {OF_ADAPTERS[name]:g}, or {OF_WHOLE_MODELS[name]:g} where all weights are trained)"
-
-    add, positive, ratio = group.add_argument, cli.number(int, 1), cli.number(float, 0)
-    add(
-        "--max_prompt_tokens",
-        type=cli.number(int, 8),
-        help="longer prompts are cut on the left; when absent: the value that the data was prepared with",
-    )
-    add(
-        "--max_length",
-        type=positive,
-        help=f"tokens per row, into which examples are packed (default: {ROW_TOKENS}, "
-        "or the model's context window if that is shorter)",
-    )
-    add(
-        "--per_device_train_batch_size",
-        type=positive,
-        help=f"rows per forward pass {defaults('per_device_train_batch_size')}",
-    )
-    add(
-        "--gradient_accumulation_steps",
-        type=positive,
-        help=f"forward passes per optimizer step {defaults('gradient_accumulation_steps')}",
-    )
-    add(
-        "--num_train_epochs",
-        type=cli.number(float, 1e-3),
-        help=f"passes over the data, unless --max_steps is given {defaults('num_train_epochs')}",
-    )
-    add("--max_steps", type=positive, help="number of optimizer steps")
-    add(
-        "--learning_rate",
-        type=cli.number(float, 1e-12),
-        help=f"peak learning rate {defaults('learning_rate')}",
-    )
-    add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="learning-rate schedule")
-    add("--warmup_steps", type=ratio, default=0.03, help="warm-up steps; below 1: a share of all steps")
-    add("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
-    add("--max_grad_norm", type=ratio, default=1.0, help="gradients are clipped to this norm")
-    add("--activation_checkpointing", action="store_true", help="needs less memory and a third more time")
-    add("--torch_compile", action="store_true", help="compile the model; pays off in long runs with rows of one shape")
-
-
-def _add_watching_flags(group: Any) -> None:
-    add, positive = group.add_argument, cli.number(int, 1)
-    add("--logging_steps", type=positive, default=10, help="steps between two log entries")
-    add("--eval_steps", type=positive, default=50, help="steps between two validations")
-    add(
-        "--save_steps",
-        type=positive,
-        help="steps between two checkpoints (default: 200, or --eval_steps with --load_best_model_at_end)",
-    )
-    add("--save_minutes", type=cli.number(float, 0), default=5.0, help="also save when the last checkpoint is this old")
-    add("--validation_samples", type=positive, default=256, help="size of the fixed sample of the validation split")
-    add(
-        "--eval_predictions",
-        type=cli.number(int, 0),
-        default=128,
-        metavar="N",
-        help="validation prompts that the "
-        "model completes at each validation, for edit similarity, exact match and next line; 0: none",
-    )
-    add("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
-    add("--metric_for_best_model", choices=BEST, default="loss", help="validation metric that decides what is best")
-    add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations without improvement")
-    add(
-        "--report_to", nargs="+", choices=flag_checks.REPORT_TO, default=["none"], help="experiment tracker for the log"
-    )
 
 
 # ---------------------------------------------------------------------------------------------- the command
