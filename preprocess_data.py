@@ -63,7 +63,7 @@ def build_parser() -> cli.Parser:
         "--ray_address", help="with --engine ray: address of the cluster (default: start one on this machine)"
     )
     parser.add_argument("--verify", action="store_true", help="check an existing --output for leaks between its splits")
-    parser.add_argument("--hf_repository", help="Hub data set to push the output to")
+    parser.add_argument("--hf_repository", help="push to this Hub data set")
     parser.add_argument("--private", action="store_true", help="push only to a private data set; a new one is private")
     cli.add_output_flags(parser)
     return parser

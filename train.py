@@ -7,7 +7,7 @@ The smallest command fits microsoft/phi-1_5 to data/kotlin_prepared_dataset, in 
 The same with the bundled base model; a dry run; a preview of three examples:
 
     python train.py --dataset data/kotlin_prepared_dataset --model_name_or_path data/base \\
-        --output_dir outputs/kotlin/adapter --max_steps 300 --learning_rate 2e-3
+        --output_dir outputs/kotlin/adapter --num_train_epochs 2 --lora_r 32
     python train.py --model_name_or_path data/base --dry_run
     python train.py --model_name_or_path data/base --preview 3
 
