@@ -17,9 +17,8 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from codefit.curation.curate import CurationOptions, batched, curate_all
 from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.neighbours import Neighbours
 from codefit.curation.split import UNITS, Splitting, moment
+from codefit.curation.summary import summary
 from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
 from codefit.manifest import Manifest
@@ -321,13 +321,30 @@ def build_split(request: Request, corpus: Corpus, split: str, tokenizer: Any, fi
     return {**counts, "skipped": skipped, "syntax_errors": syntax_errors}
 
 
+def without_repeated_prompts(splits: dict[str, dict[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
+    """Remove pairs that ask the same as another pair, and return the new counts of the splits."""
+    from codefit.curation.repeated_prompts import HELD_OUT, REPEATED, remove_repeated_prompts
+
+    lost = remove_repeated_prompts(folder)
+    reasons = {name: Counter({reason: lost[name][reason] for reason in (HELD_OUT, REPEATED)}) for name in splits}
+    return {
+        name: {**shrunk(counts, lost[name]), "skipped": counts["skipped"] + reasons[name]}
+        for name, counts in splits.items()
+    }
+
+
 def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[str, Any]:
     """Move test pairs that also occur in train out of the test split, and return its new counts."""
     from codefit.curation.overlap import move_overlap
 
     moved = move_overlap(folder, map(corpus.text, corpus.of_split("train")))
-    left = {name: test[name] - moved[name] for name in ("documents_without_pair", "pairs", "natural_ends")}
-    return {**test, **left, "pairs_moved_to_test_overlap": moved["pairs"]}
+    return {**shrunk(test, moved), "pairs_moved_to_test_overlap": moved["pairs"]}
+
+
+def shrunk(counts: dict[str, Any], lost: Counter[str]) -> dict[str, Any]:
+    """Return the counts of a split that lost pairs."""
+    names = ("documents_without_pair", "pairs", "natural_ends", "pairs_with_context")
+    return {**counts, **{name: counts[name] - lost[name] for name in names if name in counts}}
 
 
 def export_codexglue(folder: Path) -> Counter[str]:
@@ -337,7 +354,7 @@ def export_codexglue(folder: Path) -> Counter[str]:
     return codexglue_export.export(folder, folder / "codexglue")
 
 
-# ------------------------------------------------------------------------------------------- messages and tables
+# ------------------------------------------------------------------------------------------- messages
 
 
 def say_what_would_happen(request: Request) -> None:
@@ -354,51 +371,6 @@ def say_what_would_happen(request: Request) -> None:
         f"would build pairs of the task {request.task}{counted}, split by {request.splitting.by}, "
         f"and write them to {request.output}"
     )
-
-
-def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> str:
-    rows = [
-        [name, c["documents"], c["pairs"], f"{c['natural_ends'] / c['pairs']:.1%}" if c["pairs"] else "-"]
-        for name, c in splits.items()
-    ]
-    parts = [console.table(rows, ["split", "documents", "pairs", "natural ends"])]
-    if log.files:
-        rejected = [(*row, console.shortened(path)) for *row, path in log.rows()]
-        parts.insert(0, console.table(rejected, ["rejected because", "files", "bytes", "for example"]) + "\n")
-    wrapped = (textwrap.fill(line, 99, break_on_hyphens=False) for line in remarks(counts, splits))
-    return "\n".join([*parts, *wrapped])
-
-
-def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield further counts, one line each."""
-    skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
-    if skipped:
-        yield "cut points without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
-    if broken := sum((c["syntax_errors"] for c in splits.values()), Counter[str]()):
-        languages = ", ".join(f"{count} {language}" for language, count in broken.most_common())
-        unread = sum(c["unread_functions"] for c in splits.values())
-        yield f"files with syntax errors: {languages}; {unread} of their functions could not be parsed"
-    if with_context := sum(c.get("pairs_with_context", 0) for c in splits.values()):
-        yield f"{with_context} pairs begin with repository context: other files of their repository and split"
-    if moved := splits["test"]["pairs_moved_to_test_overlap"]:
-        yield f"{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
-    if counts.get("boundaries"):
-        flags = " ".join(f"--{name} {since}" for name, since in counts["boundaries"].items())
-        yield f"to split later data at the same dates, add {flags}"
-    if counts.get("boilerplate"):
-        yield f"{len(counts['boilerplate'])} n-grams occur in too many documents to show contamination and were ignored"
-    for name, done in (("not_formatted", "formatted"), ("not_stripped", "stripped")):
-        if counts.get(name):
-            yield f"{counts[name]} files do not parse and were not {done}"
-    if exported := counts.get("codexglue"):
-        left = ", ".join(f"{count} {reason}" for reason, count in exported.most_common() if reason != "exported")
-        yield f"exported in CodeXGLUE's format: {exported['exported']} methods" + (
-            f"; left out: {left}" if left else ""
-        )
-    for name in ("redacted", "not_redacted"):
-        if kinds := counts.get(name):
-            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            yield f"{name.replace('_', ' ')}: {listed}"
 
 
 def refuse_output(request: Request) -> None:
@@ -449,6 +421,7 @@ def main(argv: list[str] | None = None) -> None:
         refuse_empty(len(corpus.entries), log.files)
         counts.update(select(request, corpus, log))
         splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
+        splits = without_repeated_prompts(splits, folder)
         splits["test"] = without_overlap(splits["test"], folder, corpus)
         if request.codexglue:
             counts["codexglue"] = export_codexglue(folder)
