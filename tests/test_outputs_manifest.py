@@ -54,6 +54,7 @@ def test_a_manifest_says_what_made_the_output(tmp_path: Path, monkeypatch: pytes
     assert content == {
         "command": ["train.py", "--output_dir", "outputs/a", "--seed", "1"],
         "arguments": {"output_dir": "outputs/a", "seed": 1, "words": ["a"], "limit": None},
+        "folders": {},
         "inputs": {str(source): "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
         "rejections": {"binary": 2},
         "place": "a/b",
