@@ -207,11 +207,14 @@ def sha256(path: Path) -> str:
 
 
 def digest_of_folder(folder: Path) -> str:
-    """Return the hex sha256 of the names and contents of a folder's files; hidden ones are left out."""
+    """Return the hex sha256 of the names and contents of a folder's files.
+
+    Hidden files are left out, and the card, which a push writes again.
+    """
     digest = hashlib.sha256()
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in files if not name.startswith(".")):
+        for name in sorted(name for name in files if not name.startswith(".") and name != "README.md"):
             path = Path(place, name)
             about = path.stat()
             content = sha256(path) if about.st_size <= LARGE else f"{about.st_size} bytes of {about.st_mtime_ns}"

@@ -33,9 +33,9 @@ EPOCHS = 3.0  # more passes over the data teach little: docs/training.md
 TOKENS_OF_A_PROMPT = 800  # training on that many tokens takes as long as a prompt of the benchmark with both models
 FEWEST_STEPS, FEWEST_PROMPTS, MOST_PROMPTS = 20, 40, 500
 TEST_FILES = 20  # intervals are over files; with fewer than 6 there is no verdict
-PROMPT_TOKENS = 128
+PROMPT_TOKENS, COMPLETION_TOKENS = 128, 20  # the second is what completions had on average in Python
 MINOR = 0.1  # share of the files below which a language is left out
-LARGE_MODEL = 1e9  # weights
+LEARNING_RATES = ((30e6, "3e-3"), (1e9, "1e-3"), (float("inf"), "2e-4"))  # for adapters of models below so many weights
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,11 +127,10 @@ def of_training(minutes: float, per_second: float, weights: float, tokens: int, 
     why = f"{EPOCHS:g} passes over the data" if steps == full else f"{TRAINING:.0%} of {minutes:g} minutes"
     asked = int(minutes * 60 * BENCHMARK * per_second / TOKENS_OF_A_PROMPT)
     sample = min(prompts, MOST_PROMPTS, max(FEWEST_PROMPTS, asked))
-    large = weights >= LARGE_MODEL
-    rate = Choice("LEARNING_RATE", "2e-4" if large else "1e-3", f"for adapters of {weights / 1e6:,.0f} M weights")
+    rate = next(rate for below, rate in LEARNING_RATES if weights < below)
     speed = f"at about {per_second:,.0f} tokens a second, {steps / full * EPOCHS:.2g} passes over the data"
     return [
-        rate,
+        Choice("LEARNING_RATE", rate, f"for adapters of models with {weights / 1e6:,.0f} M weights"),
         Choice("STEPS", str(steps), f"{why}, {speed}"),
         Choice("SAMPLE", str(sample), f"of {prompts:,} test prompts, {BENCHMARK:.0%} of the time"),
     ]
@@ -166,9 +165,11 @@ def training_of(model: str, folder: Path) -> list[Choice]:
     weights = sum(p.numel() for p in outline.parameters())
     inner = sum(p.numel() for name, p in outline.named_parameters() if p.ndim == 2 and "embed" not in name)
     per_second = estimate.EFFICIENCY * estimate.speed() / (4 * inner)
-    splits = read_manifest(folder / "pairs").get("splits", {})
+    pairs = read_manifest(folder / "pairs")
+    splits, prompt = pairs["splits"], pairs["arguments"]["max_prompt_tokens"]
+    tokens = splits["train"]["pairs"] * (prompt + COMPLETION_TOKENS)
     minutes = float(os.environ.get("MINUTES", MINUTES))
-    return of_training(minutes, per_second, weights, splits["train"]["tokens"], splits["test"]["pairs"])
+    return of_training(minutes, per_second, weights, tokens, splits["test"]["pairs"])
 
 
 def export_of(model: str, folder: Path) -> list[Choice]:

@@ -6,8 +6,8 @@
 #   sh runs/curricula.sh                      half an hour on one CPU core
 #   SEEDS="0 1 2 3 4" BY=loss sh runs/curricula.sh --max_steps 300
 #
-# A search before these runs shows how much the learning rate matters in comparison. SAMPLE is the number of documents of a validation; OUT is the output folder. Further
-# arguments go to every call of train.py.
+# A search before these runs shows how much the learning rate matters in comparison. SAMPLE is the number of
+# documents of a validation; OUT is the output folder. Further arguments go to every call of train.py.
 set -eu
 cd "$(dirname "$0")/.."
 . runs/took.sh

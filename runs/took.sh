@@ -1,4 +1,6 @@
+#!/bin/sh
 # Read by the scripts of this folder: when they end, the time that they took is printed.
+set -eu
 began=$(date +%s)
 took() {
     [ $? -eq 0 ] || return 0
