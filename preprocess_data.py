@@ -373,10 +373,11 @@ def say_what_would_happen(request: Request) -> None:
     )
 
 
-def refuse_output(request: Request) -> None:
+def refuse_output(request: Request, is_done: bool) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
     outputs.refuse_own_inputs(request.output, [*request.inputs, request.tokenizer, *request.decontaminate])
-    outputs.refuse_existing(request.output, request.overwrite)
+    if not is_done:
+        outputs.refuse_existing(request.output, request.overwrite)
     if request.hf_repository:
         from codefit.publishing import push
 
@@ -390,28 +391,14 @@ def refuse_empty(count: int, reasons: Counter[str]) -> None:
         raise UserError(f"nothing is left to train on ({listed}); give more files, or try --profile light.")
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    request = Request.of(args)
-    if problem := request.contradiction():
-        parser.error(problem)
-    if request.verify:
-        from codefit.curation.leaks import verify
-
-        console.show(verify(request.output))
-        return
-    if request.dry_run:
-        say_what_would_happen(request)
-        return
-    refuse_output(request)
-    manifest = Manifest(vars(args))
+def prepare(request: Request, manifest: Manifest) -> None:
+    """Build the data set, and print what was kept and rejected."""
     tokenizer = None
     if load_task(request.task).NEEDS_TOKENS:
         from codefit.tasks.token_offsets import load_tokenizer
 
         tokenizer = load_tokenizer(request.tokenizer)
-
+        manifest.add_model(request.tokenizer)
     with (
         outputs.new_directory(request.output, request.overwrite) as folder,
         contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
@@ -436,6 +423,28 @@ def main(argv: list[str] | None = None) -> None:
     console.show(
         f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
     )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    request = Request.of(args)
+    if problem := request.contradiction():
+        parser.error(problem)
+    if request.verify:
+        from codefit.curation.leaks import verify
+
+        console.show(verify(request.output))
+        return
+    if request.dry_run:
+        say_what_would_happen(request)
+        return
+    manifest = Manifest(vars(args))
+    outputs.recover(request.output)
+    is_done = not request.overwrite and manifest.repeats(request.output)
+    refuse_output(request, is_done)
+    if not is_done:
+        prepare(request, manifest)
     if request.hf_repository:
         from codefit.publishing import push
 

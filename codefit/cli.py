@@ -15,7 +15,6 @@ from codefit.disk_errors import no_room
 from codefit.distributed import is_first_process
 from codefit.errors import UserError
 
-
 # What other tools call a flag. Of several flags with the same name elsewhere, the first that a script has is suggested.
 ELSEWHERE = {
     "model_name_or_path": "model base base_model model_name model_id tokenizer m",

@@ -190,7 +190,7 @@ def test_neither_stage_imports_torch(source, vocabulary, tmp_path):
 def test_outputs_need_overwrite_and_other_folders_are_never_replaced(source, prepare, tmp_path):
     output = prepare(source)
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
-        prepare(source)
+        prepare(source, "--seed", "7")
     prepare(source, "--overwrite")
     mine = tmp_path / "mine"
     mine.mkdir()
