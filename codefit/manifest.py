@@ -228,12 +228,12 @@ def _is_same(made: Mapping[str, Any], asked: Mapping[str, Any], facts: Iterable[
     An argument that one of the two versions of codefit does not know yet must not be used by the other.
     """
     scripts = [[Path(word).name for word in run.get("command", [])[:1]] for run in (made, asked)]
-    one, other = (run.get("arguments") or {} for run in (made, asked))
+    one, other = ({**(run.get("arguments") or {}), **dict.fromkeys(OF_ONE_RUN)} for run in (made, asked))
     shared = one.keys() & other.keys()
     alone = [value for run in (one, other) for name, value in run.items() if name not in shared]
     return (
         scripts[0] == scripts[1]
-        and all(one[name] == other[name] for name in shared - OF_ONE_RUN)
+        and all(one[name] == other[name] for name in shared)
         and all(value is None or value is False for value in alone)
         and all(made.get(name) == asked.get(name) for name in facts)
     )
