@@ -92,6 +92,7 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
     by_kind = {name: getattr(settings.schedule, name) for name in OF_ADAPTERS}
+    by_kind["eval_predictions"] = settings.watch.eval_predictions
     decided = {**by_kind, **dataclasses.asdict(settled)}
     hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
     return Command({**flags, **decided}, settings, settled, sources, given, hidden, dataset, replay)
@@ -288,6 +289,7 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
     encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
     found = samples.read(settings, settled.max_length, asked.dataset, asked.replay, encoder)
+    flag_checks.refuse_metric(settings.watch.metric_for_best_model, {pair.task for pair in found.asked})
     if output.preview:
         for sample in found.train[: output.preview]:
             sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
@@ -343,6 +345,7 @@ def build_trainer(
     asked: Command, work: Path, model: Any, encoder: Any, packed: Any, found: Any, *, resumed: bool
 ) -> Any:
     """Return the trainer for the encoded samples."""
+    from codefit import encoding
     from codefit.training import packing
     from codefit.training.heldout_eval import HeldOut
     from codefit.training.trainer import make_trainer
@@ -353,6 +356,8 @@ def build_trainer(
         for samples in (found.validation, found.replay)
     )
     prompts = found.asked[: settings.watch.eval_predictions]
+    if settings.from_scratch:  # half of the context window is for what the model writes
+        encoder = encoding.Encoder(encoder.tokenizer, min(settled.max_prompt_tokens, settled.max_length // 2))
     held_out = HeldOut(prompts, encoder) if prompts else None
     watched = (validation, replay if found.replay else None, held_out)
     return make_trainer(settings, settled.save_steps, work, model, packed, *watched, resumed=resumed)

@@ -10,7 +10,7 @@ from codefit.errors import UserError
 from codefit.model_files import ADAPTER_CONFIG
 from codefit.training.settings import SVD_INITS, LoraSettings, TrainSettings
 
-PREDICTED = ("edit_similarity", "exact_match", "next_line")
+PREDICTED = ("edit_similarity", "exact_match", "next_line", "naming_f1", "chrf", "rouge_l")
 REPORT_TO = ("none", "tensorboard", "wandb", "trackio")
 
 
@@ -51,8 +51,6 @@ def refuse_kind(
             raise UserError(f"--{name} is for a model from scratch; add --from_scratch, or leave it out.")
     if settings.from_scratch and settings.data.replay:
         raise UserError("--replay preserves what a base has learned, and --from_scratch has no base; leave it out.")
-    if settings.from_scratch and "eval_predictions" in given and settings.watch.eval_predictions:
-        raise UserError("whole documents have no prompts to complete; leave out --eval_predictions.")
 
 
 def refuse_adapter(lora: LoraSettings, load_in_4bit: bool | None) -> None:
@@ -127,7 +125,9 @@ def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
     """Raise UserError for contradictory flags of validation and checkpoints."""
     watch, save_steps, replay = settings.watch, settings.left_open.save_steps, settings.data.replay
     metric = watch.metric_for_best_model
-    if metric in PREDICTED and (settings.from_scratch or not watch.eval_predictions):
+    if metric in PREDICTED and settings.from_scratch:
+        raise UserError(f"--metric_for_best_model {metric} scores pairs, and whole documents are none; choose loss.")
+    if metric in PREDICTED and not watch.eval_predictions:
         raise UserError(f"--metric_for_best_model {metric} needs predictions; set --eval_predictions, or choose loss.")
     if metric == "replay_loss" and not replay:
         raise UserError("--metric_for_best_model replay_loss needs --replay; name a data set, or choose loss.")
@@ -143,6 +143,18 @@ def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
         )
     if "replay_ratio" in given and not replay:
         raise UserError("--replay_ratio needs a data set to mix in; name it with --replay.")
+
+
+def refuse_metric(metric: str, tasks: Collection[str]) -> None:
+    """Raise UserError for a metric of predictions that the tasks of the data set do not have."""
+    from codefit.scoring import at_validation
+
+    known = [found.name for found in at_validation.metrics(sorted(tasks))]
+    if metric in PREDICTED and metric not in known:
+        raise UserError(
+            f"--metric_for_best_model {metric} does not score the task {' and '.join(sorted(tasks))}; "
+            f"choose {', '.join([*known, 'loss'])}."
+        )
 
 
 def refuse_reports(report_to: Collection[str]) -> None:

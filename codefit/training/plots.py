@@ -11,6 +11,9 @@ CURVES = (
     ("accuracy", "Accuracy", "share of trained tokens"),
     ("grad_norm", "Gradient norm", ""),
     ("edit_similarity", "Edit similarity", "%"),
+    ("naming_f1", "Name F1", "%"),
+    ("chrf", "chrF", "%"),
+    ("rouge_l", "ROUGE-L", "%"),
     ("replay_loss", "Replay loss", "nats per token"),
 )
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 from codefit import console, distributed, encoding, records
@@ -13,6 +14,7 @@ from codefit.training import curriculum, scratch
 from codefit.training.settings import ScheduleSettings, TrainSettings
 
 REFUSED_LOSS = 0.1  # share of the rows that may be dropped
+SHOWN_LINES = 8  # of a document that a model from scratch continues during training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class RunSamples:
         train: training samples in random order, including those of --replay.
         validation: a fixed sample of the validation split.
         replay: the same of the replay data set, for measuring forgetting; empty without --replay.
-        asked: validation pairs that the model completes during training.
+        asked: validation pairs that the model completes during training; from scratch, beginnings of documents.
         ledger: how many rows of the training split were used, cut or dropped, by reason.
     """
 
@@ -81,7 +83,8 @@ def _read_own(
         samples = list(scratch.samples(reading, encoder, max_length, settings.data.fim_rate, settings.seed, needed))
         held_out = list(scratch.samples(validation, encoder, max_length, 0.0, settings.seed))
         chance.shuffle(held_out)
-        return samples, held_out[: settings.data.validation_samples], [], {"read": len(train), "trained": len(samples)}
+        ledger = {"read": len(train), "trained": len(samples)}
+        return samples, held_out[: settings.data.validation_samples], document_prompts(validation), ledger
     if any(pair.task == "document" for pair in train):
         raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
     reading = console.progress(train, "encode", unit="pair")
@@ -89,6 +92,18 @@ def _read_own(
     fixed = validation[: settings.data.validation_samples]
     held_out, _ = encoding.encode(fixed, encoder, max_length)
     return samples, held_out, [pair for pair in fixed if pair.completion], ledger
+
+
+def document_prompts(documents: Iterable[Pair]) -> list[Pair]:
+    """Return a prompt for each document of two lines or more: its first lines, with the lines that follow them."""
+    found = []
+    for document in documents:
+        lines = document.completion.splitlines(keepends=True)
+        at = min(SHOWN_LINES, len(lines) // 2)
+        if at:
+            follows = "".join(lines[at : at + SHOWN_LINES])
+            found.append(dataclasses.replace(document, prompt="".join(lines[:at]), completion=follows))
+    return found
 
 
 def _read_replay(

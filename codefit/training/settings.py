@@ -27,6 +27,8 @@ OF_WHOLE_MODELS: dict[str, float] = {
     "gradient_accumulation_steps": 4,
     "num_train_epochs": 1.0,
 }
+# Validation prompts that are completed: pairs are scored, continuations of documents are only kept to be read.
+EVAL_PREDICTIONS, EVAL_CONTINUATIONS = 128, 3
 SVD_INITS = ("olora", "pissa", "pissa_niter_16", "corda")  # they move a part of the base's weights into the adapter
 
 
@@ -204,6 +206,7 @@ def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
     whole = frozen["from_scratch"] or frozen["full_finetuning"]
     by_kind = OF_WHOLE_MODELS if whole else OF_ADAPTERS
+    by_kind = by_kind | {"eval_predictions": EVAL_CONTINUATIONS if frozen["from_scratch"] else EVAL_PREDICTIONS}
     frozen |= {name: value for name, value in by_kind.items() if frozen[name] is None}
 
     def taken(kind: Any) -> dict[str, Any]:

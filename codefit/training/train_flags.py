@@ -6,7 +6,14 @@ from typing import Any
 
 from codefit import cli, records
 from codefit.training import flag_checks, run_folder, scratch_flags
-from codefit.training.settings import OF_ADAPTERS, OF_WHOLE_MODELS, ROW_TOKENS, SVD_INITS
+from codefit.training.settings import (
+    EVAL_CONTINUATIONS,
+    EVAL_PREDICTIONS,
+    OF_ADAPTERS,
+    OF_WHOLE_MODELS,
+    ROW_TOKENS,
+    SVD_INITS,
+)
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
 INITS = ("default", "gaussian", "orthogonal", "loftq", "eva", *SVD_INITS)
@@ -124,10 +131,9 @@ def _add_watching(group: Any) -> None:
     flag(
         "--eval_predictions",
         type=cli.number(int, 0),
-        default=128,
         metavar="N",
-        help="validation prompts that the "
-        "model completes at each validation, for edit similarity, exact match and next line; 0: none",
+        help="validation prompts that the model completes at each validation, for predictions.html and the metrics of "
+        f"the task; 0: none (default: {EVAL_PREDICTIONS}; from scratch {EVAL_CONTINUATIONS}, not scored)",
     )
     flag("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
     flag("--metric_for_best_model", choices=BEST, default="loss", help="validation metric that decides what is best")

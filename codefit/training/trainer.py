@@ -27,6 +27,7 @@ from codefit.modeling import hardware
 from codefit.training import callbacks, run_folder, trainer_settings
 from codefit.training.heldout_eval import HeldOut
 from codefit.training.packing import Collator, PackedRows
+from codefit.training.prediction_log import PredictionLog
 from codefit.training.settings import TrainSettings
 
 TOP = 5  # about as many suggestions as an editor shows
@@ -88,6 +89,7 @@ class CodeTrainer(Trainer):
         self.replay = replay
         self.held_out = held_out
         self.predicting_seconds = 0.0
+        self.predictions = PredictionLog(Path(str(self.args.output_dir)), held_out.pairs if held_out else [])
         self.row_tokens: int = options["train_dataset"].row_tokens
         # a compiled graph needs the same shapes in every step; a model from scratch has a label on every token anyway
         self.head = None if self.args.torch_compile else LabelOnlyHead(self.model)
@@ -100,6 +102,7 @@ class CodeTrainer(Trainer):
         self.add_callback(self.stop)
         self.losses = callbacks.ContinueLosses(self)
         self.add_callback(self.losses)
+        self.add_callback(self.predictions)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return the optimizer of `optimizer_factory` where one is given (from scratch, LoRA+), else the Trainer's."""
@@ -276,7 +279,10 @@ class CodeTrainer(Trainer):
             nats, tokens, *_ = self._totals(model, self.replay)
             metrics[f"{metric_key_prefix}_replay_loss"] = nats / tokens
         if self.held_out is not None:
-            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self._predict(model).items()}
+            texts = self._predict(self.held_out, model)
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self.held_out.scores(texts).items()}
+            if self.is_world_process_zero():
+                self.predictions.add(self._step_of_weights(), texts)
         model.train(was_training)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -297,12 +303,17 @@ class CodeTrainer(Trainer):
         found: list[float] = self.accelerator.reduce(totals.to(self.args.device).float()).tolist()
         return found
 
-    def _predict(self, model: Any) -> dict[str, float]:
-        """Return the scores of the held-out predictions. Every process generates all, as sharded weights require."""
+    def _step_of_weights(self) -> int:
+        """Return the step whose weights the model has: after training, those of the best one where it is kept."""
+        kept = self.args.load_best_model_at_end and not self.is_in_train and self.state.best_global_step
+        return self.state.best_global_step if kept else self.state.global_step
+
+    def _predict(self, held_out: HeldOut, model: Any) -> list[str]:
+        """Return the held-out predictions. Every process generates all, as sharded weights require."""
         started = time.monotonic()
         try:
             with self.compute_loss_context_manager():
-                return self.held_out.scores(model)  # type: ignore[union-attr]
+                return held_out.texts(model)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
