@@ -7,7 +7,7 @@ The smallest command fits microsoft/phi-1_5 to data/kotlin_prepared_dataset, in 
 The same with the bundled base model; a dry run; a preview of three examples:
 
     python train.py --dataset data/kotlin_prepared_dataset --model_name_or_path data/base \\
-        --output_dir outputs/kotlin/adapter --max_steps 300 --learning_rate 2e-3
+        --output_dir outputs/kotlin/adapter --num_train_epochs 2 --lora_r 32
     python train.py --model_name_or_path data/base --dry_run
     python train.py --model_name_or_path data/base --preview 3
 
@@ -52,6 +52,7 @@ class Command:
         hidden: names of the flags that do not apply to this kind of training.
         dataset: folder of the prepared data.
         replay: folder of the prepared replay data, or None.
+        is_done: whether the same command made the output from the same inputs.
     """
 
     flags: Mapping[str, Any]
@@ -62,6 +63,7 @@ class Command:
     hidden: Collection[str]
     dataset: Path
     replay: Path | None
+    is_done: bool
 
     @property
     def datasets(self) -> list[Path]:
@@ -73,16 +75,10 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     """Check the command, and decide open settings from the data set, the base model and the machine."""
     output = settings.output
     flag_checks.refuse(settings, given, parser.group("from scratch"), parser.group("adapter"))
-    outputs.refuse_existing(output.output_dir, output.overwrite or output.only_looks)
     scratch_flags.refuse(settings)
     dataset = records.dataset_folder(settings.data.dataset)
     replay = records.dataset_folder(settings.data.replay) if settings.data.replay else None
     prepared = read_manifest(dataset).get("arguments", {})
-    if output.hf_repository and not output.preview:
-        from codefit.publishing import push
-
-        private = output.private or None
-        push.check_repository(output.hf_repository, "model", private=private, create=not output.dry_run)
 
     from codefit.modeling import hardware, loading
 
@@ -95,7 +91,23 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     by_kind["eval_predictions"] = settings.watch.eval_predictions
     decided = {**by_kind, **dataclasses.asdict(settled)}
     hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
-    return Command({**flags, **decided}, settings, settled, sources, given, hidden, dataset, replay)
+    every_flag = {**flags, **decided}
+    outputs.recover(output.output_dir)
+    again = not (output.overwrite or output.only_looks) and Manifest(every_flag).repeats(output.output_dir)
+    refuse_output(settings, again)
+    return Command(every_flag, settings, settled, sources, given, hidden, dataset, replay, again)
+
+
+def refuse_output(settings: TrainSettings, is_done: bool) -> None:
+    """Raise UserError before anything is done if the output could not be written or pushed in the end."""
+    output = settings.output
+    if not is_done:
+        outputs.refuse_existing(output.output_dir, output.overwrite or output.only_looks)
+    if output.hf_repository and not output.preview:
+        from codefit.publishing import push
+
+        private = output.private or None
+        push.check_repository(output.hf_repository, "model", private=private, create=not output.dry_run)
 
 
 def base_of(settings: TrainSettings) -> tuple[str, str | None]:
@@ -119,7 +131,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     torch.manual_seed(settings.seed)
     tokenizer = loading.load_tokenizer(name, revision)
     new = sentinels.missing(tokenizer, asked.datasets)
-    flag_checks.refuse_new_tokens(settings.lora, new)
+    flag_checks.refuse_new_tokens(settings, new)
     model = loading.load_model(
         name,
         revision=revision,
@@ -132,7 +144,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     new_tokens = sentinels.add(tokenizer, model, new) if new else []
     loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), name)
     if settings.full_finetuning:
-        return tokenizer, adapters.all_weights(model)
+        return tokenizer, adapters.all_weights(model, settings.osf_effective_rank)
     lora = settings.lora
     looked_at = None if looking else {"eva": asked.dataset, "corda": asked.replay}.get(lora.init_lora_weights)
     encoder = encoding.Encoder(tokenizer, asked.settled.max_prompt_tokens, ends=loading.ends_in(model))
@@ -211,14 +223,21 @@ def save(settings: TrainSettings, work: Path, trainer: Any, tokenizer: Any) -> N
     plots.loss_curve(trainer.state.log_history, work / run_folder.LOSS_CURVE)
 
 
+def add_inputs(asked: Command, manifest: Manifest) -> None:
+    """Add the data and the base model to the manifest."""
+    for folder in asked.datasets:
+        for split in ("train", "validation"):
+            manifest.add_input(folder / f"{split}.jsonl")
+    if not asked.settings.from_scratch:
+        manifest.add_model(asked.settings.model_name_or_path)
+
+
 def hand_on(asked: Command, manifest: Manifest) -> None:
     """Add to the manifest what merge_lora.py and benchmarking.py read from it."""
     from codefit.modeling import hardware
 
     settings = asked.settings
-    for folder in asked.datasets:
-        for split in ("train", "validation"):
-            manifest.add_input(folder / f"{split}.jsonl")
+    add_inputs(asked, manifest)
     manifest.update(
         base_model=None if settings.from_scratch else settings.model_name_or_path,
         base_revision=settings.revision,
@@ -245,8 +264,9 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     if settings.search.trials or settings.search.search:
         return run_search(flags, settings, parser, given)
     asked = checked(flags, settings, parser, given)
-    with claimed(asked):
-        fit(asked, watching)
+    if not asked.is_done:
+        with claimed(asked):
+            fit(asked, watching)
     if output.hf_repository and not output.only_looks and distributed.is_first_process():
         from codefit.publishing import push
 
@@ -332,12 +352,16 @@ def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Pa
 
     plan, output = search.plan_search(settings, flags, parser), settings.output
     asked = checked(flags, settings, parser, given)
+    if asked.is_done:
+        return None
     search.describe(plan)
     if output.only_looks:
         look = ["--dry_run"] if output.dry_run else ["--preview", str(output.preview)]
         return main([*plan.fixed, *look, "--output_dir", str(output.output_dir)])
     with claimed(asked):
-        search.run(plan, Manifest(flags), main)
+        manifest = Manifest(asked.flags)
+        add_inputs(asked, manifest)
+        search.run(plan, manifest, main)
     return None
 
 

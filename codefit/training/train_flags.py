@@ -36,12 +36,12 @@ def add(parser: cli.Parser) -> None:
     flag("--private", action="store_true", help="push only to a private repository; a new one is created private")
     _add_schedule(parser.add_argument_group("schedule (named as in the Hugging Face Trainer)"))
     _add_adapter(parser.add_argument_group("adapter"))
-    _add_rare_schedule(parser.add_argument_group("schedule in detail"))
-    _add_rare_adapter(parser.add_argument_group("adapter variants"))
-    _add_watching(parser.add_argument_group("logging, validation and checkpoints"))
-    _add_replay(parser.add_argument_group("replay"))
-    scratch_flags.add(parser.add_argument_group("from scratch"))
-    scratch_flags.add_search(parser.add_argument_group("hyperparameter search"))
+    _add_rare_schedule(parser.rare_group("schedule in detail"))
+    _add_rare_adapter(parser.rare_group("adapter variants"))
+    _add_watching(parser.rare_group("logging, validation and checkpoints"))
+    _add_replay(parser.rare_group("against forgetting"))
+    scratch_flags.add(parser.rare_group("from scratch"))
+    scratch_flags.add_search(parser.rare_group("hyperparameter search"))
 
 
 def _by_kind(name: str) -> str:
@@ -147,3 +147,10 @@ def _add_replay(group: Any) -> None:
     flag = group.add_argument
     flag("--replay", help="prepared data set of general code, mixed in so that the base's abilities are not forgotten")
     flag("--replay_ratio", type=cli.number(float, 0, 0.9), default=0.1, help="share of replay tokens; 0 only measures")
+    flag(
+        "--osf_effective_rank",
+        type=cli.number(float, 0.01, 0.99),
+        metavar="SHARE",
+        help="with --full_finetuning: freeze this share of each matrix's singular directions, the largest, so that "
+        "less is forgotten (OSF); try 0.5",
+    )
