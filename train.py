@@ -83,7 +83,9 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     from codefit.modeling import hardware, loading
 
     context = sys.maxsize if settings.from_scratch else loading.context_named(*base_of(settings))
-    settled = settle(settings, prepared, context, hardware.device().type == "cuda")
+    on_gpu = hardware.device().type == "cuda"
+    flag_checks.refuse_optimizer(settings, on_gpu)
+    settled = settle(settings, prepared, context, on_gpu)
     sources = {"max_length": "model", "load_in_4bit": "machine"}
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
@@ -93,7 +95,7 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
     every_flag = {**flags, **decided}
     outputs.recover(output.output_dir)
-    again = not (output.overwrite or output.only_looks) and Manifest(every_flag).repeats(output.output_dir)
+    again = not (output.overwrite or output.keeps_nothing) and Manifest(every_flag).repeats(output.output_dir)
     refuse_output(settings, again)
     return Command(every_flag, settings, settled, sources, given, hidden, dataset, replay, again)
 
@@ -102,8 +104,8 @@ def refuse_output(settings: TrainSettings, is_done: bool) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
     output = settings.output
     if not is_done:
-        outputs.refuse_existing(output.output_dir, output.overwrite or output.only_looks)
-    if output.hf_repository and not output.preview:
+        outputs.refuse_existing(output.output_dir, output.overwrite or output.keeps_nothing)
+    if output.hf_repository and not (output.preview or output.overfit):
         from codefit.publishing import push
 
         private = output.private or None
@@ -194,6 +196,7 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
         heads=shape.num_attention_heads,
         intermediate_size=shape.intermediate_size,
         context=context,
+        dropout=shape.dropout,
     )
     return tokenizer, model.to(hardware.device())
 
@@ -264,6 +267,8 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     if settings.search.trials or settings.search.search:
         return run_search(flags, settings, parser, given)
     asked = checked(flags, settings, parser, given)
+    if output.overfit and not output.only_looks:
+        return check_overfit(asked)
     if not asked.is_done:
         with claimed(asked):
             fit(asked, watching)
@@ -273,6 +278,20 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         push_result = push.push_merged if settings.whole else push.push_adapter
         console.show(f"pushed:  {push_result(output.output_dir, output.hf_repository, private=output.private or None)}")
     return None
+
+
+def check_overfit(asked: Command) -> None:
+    """Check in a temporary folder that a few examples can be learned by heart."""
+    from codefit import encoding, temporary
+    from codefit.modeling import loading
+    from codefit.training import overfit, samples
+
+    settings, settled = overfit.settings_of(asked.settings), asked.settled
+    with temporary.temporary_folder() as work:
+        tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
+        encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
+        found = samples.read(settings, settled.max_length, asked.dataset, None, encoder)
+        overfit.check(settings, model, encoder, found.train, settled.max_length, work)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from codefit import outputs
+from codefit import distributed, outputs
 from codefit.errors import UserError
 from codefit.model_files import ADAPTER_CONFIG
 from codefit.training.settings import SVD_INITS, LoraSettings, TrainSettings
@@ -23,6 +23,8 @@ def refuse(settings: TrainSettings, given: Collection[str], scratch: Collection[
         scratch: names of the flags of a model from scratch.
         adapter: names of the flags of an adapter.
     """
+    if settings.output.overfit and (settings.search.trials or distributed.processes() > 1):
+        raise UserError("--overfit is a check of one run in one process; leave it out, or --trials and the launcher.")
     refuse_kind(settings, given, scratch, adapter)
     refuse_adapter(settings.lora, settings.left_open.load_in_4bit)
     refuse_init(settings)
@@ -51,6 +53,8 @@ def refuse_kind(
             raise UserError(f"--{name} is for a model from scratch; add --from_scratch, or leave it out.")
     if settings.osf_effective_rank is not None and not settings.full_finetuning:
         raise UserError("--osf_effective_rank limits full fine-tuning; add --full_finetuning, or leave it out.")
+    if settings.from_scratch and settings.data.train_on_prompt:
+        raise UserError("whole documents have no prompts, and all of their tokens are trained; drop --train_on_prompt.")
     if settings.from_scratch and settings.data.replay:
         raise UserError("--replay preserves what a base has learned, and --from_scratch has no base; leave it out.")
 
@@ -114,6 +118,19 @@ def refuse_new_tokens(settings: TrainSettings, tokens: Collection[str]) -> None:
             f"the base has no fill-in-the-middle sentinels, and --init_lora_weights {lora.init_lora_weights} cannot be "
             "saved together with new tokens; leave it out, or use a base that has sentinels."
         )
+
+
+def refuse_optimizer(settings: TrainSettings, on_gpu: bool) -> None:
+    """Raise UserError for an optimizer that this machine or kind of training does not have."""
+    optim = settings.schedule.optim
+    if "8bit" not in optim:
+        return
+    if settings.from_scratch:
+        raise UserError(f"--optim {optim} is AdamW, and --from_scratch trains with Muon; leave out one of them.")
+    if settings.lora.loraplus_lr_ratio is not None:
+        raise UserError(f"--loraplus_lr_ratio does not work with --optim {optim}; leave out one of them.")
+    if not on_gpu:
+        raise UserError(f"--optim {optim} of bitsandbytes needs a GPU, and this machine has none; leave it out.")
 
 
 def refuse_schedule(settings: TrainSettings, given: Collection[str]) -> None:

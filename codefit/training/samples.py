@@ -89,9 +89,16 @@ def _read_own(
         raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
     reading = console.progress(train, "encode", unit="pair")
     samples, ledger = encoding.encode(reading, encoder, max_length, needed, both_orders=True)
+    samples = with_prompts(samples, settings.data.train_on_prompt, settings.seed)
     fixed = validation[: settings.data.validation_samples]
     held_out, _ = encoding.encode(fixed, encoder, max_length)
     return samples, held_out, [pair for pair in fixed if pair.completion], ledger
+
+
+def with_prompts(samples: list[Sample], share: float, seed: int) -> list[Sample]:
+    """Return the samples; in a random share of them the prompt has labels too."""
+    chance = random.Random(seed)
+    return [dataclasses.replace(sample, start=0) if chance.random() < share else sample for sample in samples]
 
 
 def document_prompts(documents: Iterable[Pair]) -> list[Pair]:

@@ -21,6 +21,7 @@ def add(group: Any) -> None:
     flag("--num_hidden_layers", type=positive, default=4, help="number of layers")
     flag("--num_attention_heads", type=positive, default=4, help="number of attention heads")
     flag("--intermediate_size", type=positive, default=1024, help="size of the feed-forward layers")
+    flag("--dropout", type=cli.number(float, 0, 0.9), default=0.0, help="dropout of embeddings, attention and layers")
     flag("--fim_rate", type=cli.number(float, 0, 1), default=0.5, help="share of chunks made fill-in-the-middle")
     flag("--curriculum", choices=CURRICULA, help="order of the documents by difficulty; when absent: random")
     flag(

@@ -42,11 +42,17 @@ class OutputSettings:
     preview: int | None
     hf_repository: str | None
     private: bool
+    overfit: bool
 
     @property
     def only_looks(self) -> bool:
         """Whether nothing is trained or written."""
         return bool(self.preview or self.dry_run)
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether the run has no output: it only looks, or only checks."""
+        return self.only_looks or self.overfit
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class DataSettings:
     replay_ratio: float
     validation_samples: int
     fim_rate: float  # only for a model from scratch
+    train_on_prompt: float  # only for pairs: share of the examples whose prompt is trained too
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,8 +99,15 @@ class ScheduleSettings:
     warmup_steps: float
     weight_decay: float
     max_grad_norm: float
+    optim: str
+    label_smoothing_factor: float
     activation_checkpointing: bool
     torch_compile: bool
+
+    @property
+    def moments_bytes(self) -> int:
+        """Bytes of AdamW's two moments per trained weight: float32, or 8 bits."""
+        return 2 if "8bit" in self.optim else 8
 
     def rows_per_step(self, processes: int) -> int:
         """Return the number of rows per optimizer step, on all processes together."""
@@ -124,6 +138,7 @@ class NewModelSettings:
     num_hidden_layers: int
     num_attention_heads: int
     intermediate_size: int
+    dropout: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,13 +24,14 @@ from codefit import console, distributed, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError, first_line
 from codefit.modeling import hardware, osf
-from codefit.training import callbacks, run_folder, trainer_settings
+from codefit.training import callbacks, packing, run_folder, trainer_settings
 from codefit.training.heldout_eval import HeldOut
 from codefit.training.packing import Collator, PackedRows
 from codefit.training.prediction_log import PredictionLog
 from codefit.training.settings import TrainSettings
 
 TOP = 5  # about as many suggestions as an editor shows
+NAMED = 8  # samples of a batch that a message lists
 
 
 class LabelOnlyHead:
@@ -96,6 +97,8 @@ class CodeTrainer(Trainer):
         self.end_to_end = hardware.flash_attention(self.model) and options["train_dataset"].isolates
         self.rescued = False  # whether memory ran out once, and less of it is used since
         self.batches_of_step: list[dict[str, Any]] = []
+        self.losses_of_step: list[torch.Tensor] = []
+        self.step_is_over = False
         self.remove_callback(ProgressCallback)
         self.add_callback(callbacks.Narrator())
         self.stop = callbacks.StopOnSignal()
@@ -143,6 +146,8 @@ class CodeTrainer(Trainer):
         Raises:
             UserError: memory runs out a second time, or on one of several processes.
         """
+        if self.step_is_over:
+            self.batches_of_step, self.losses_of_step = [], []
         self.batches_of_step.append(inputs)
         loss = None
         try:
@@ -152,8 +157,8 @@ class CodeTrainer(Trainer):
                 raise
         if loss is None:  # outside of the except block, since the error keeps tensors in memory
             loss = self._rescue(model, num_items_in_batch)
-        if self.accelerator.sync_gradients:
-            self.batches_of_step = []
+        self.losses_of_step.append(loss)
+        self.step_is_over = self.accelerator.sync_gradients
         return loss
 
     def _add_gradients(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
@@ -211,14 +216,34 @@ class CodeTrainer(Trainer):
         step = self.state.global_step + 1
         return f"out of memory at step {step}; run the command again with {' '.join(flags)} --overwrite."
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log. Raises UserError when the loss is not finite: no later step could recover from that."""
-        if not math.isfinite(logs.get("loss", 0.0)):
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Return the norm of the gradients before clipping: a float, or a tensor of shape ().
+
+        Raises:
+            UserError: a loss or the norm is not finite: the step would spoil the weights.
+        """
+        norm = super()._get_grad_norm(model, grad_norm)
+        losses = [float(loss) for loss in torch.stack(self.losses_of_step).tolist()]
+        bad = [at for at, loss in enumerate(losses) if not math.isfinite(loss)]
+        scales = self.accelerator.scaler is not None  # then gradients may be infinite: the scaler skips such steps
+        if bad or not (scales or math.isfinite(float(norm))):
+            what = f"loss is {losses[bad[0]]}" if bad else f"norm of the gradients is {float(norm)}"
+            batches = [self.batches_of_step[at] for at in bad] or self.batches_of_step
             raise UserError(
-                f"the loss is {logs['loss']} at step {self.state.global_step}; lower --learning_rate or "
-                "--max_grad_norm and add --overwrite, or run again from the last checkpoint."
+                f"the {what} at step {self.state.global_step + 1}, in the batch of {self._samples_in(batches)}; lower "
+                "--learning_rate or --max_grad_norm and add --overwrite, or run again from the last checkpoint."
             )
-        for speed in ("train_samples_per_second", "train_steps_per_second"):  # wrong after a resume
+        return norm
+
+    def _samples_in(self, batches: list[dict[str, Any]]) -> str:
+        dataset: Any = self.train_dataset
+        names = [name for batch in batches for name in packing.names_in(batch, dataset.samples)]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return ", ".join(names[:NAMED]) + more if names else "unknown samples"
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, without the speeds that are wrong after a resume."""
+        for speed in ("train_samples_per_second", "train_steps_per_second"):
             logs.pop(speed, None)
         super().log(logs, start_time)
 
@@ -228,13 +253,13 @@ class CodeTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the loss: the sum over the labels, divided by the number of labels of the whole optimizer step."""
-        outputs = self._forward(model, inputs, num_items_in_batch)
+        outputs = self._forward(model, inputs, num_items_in_batch, self.args.label_smoothing_factor)
         loss = outputs.loss
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def _forward(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
+    def _forward(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any, smoothing: float = 0.0) -> Any:
         if self.end_to_end:
             inputs = {name: tensor.reshape(1, -1) for name, tensor in inputs.items()}
         labels = inputs["shift_labels"]
@@ -243,15 +268,13 @@ class CodeTrainer(Trainer):
             positions = (labels.flatten() != IGNORE).nonzero().squeeze(1)
             labels = labels.flatten()[positions]
             chosen = self.head.only(positions)
+        given = {"input_ids": inputs["input_ids"], "position_ids": inputs["position_ids"], "use_cache": False}
         with chosen:
-            return model(
-                input_ids=inputs["input_ids"],
-                position_ids=inputs["position_ids"],
-                labels=labels,
-                shift_labels=labels,
-                num_items_in_batch=num_items_in_batch,
-                use_cache=False,
-            )
+            if not smoothing:
+                return model(**given, labels=labels, shift_labels=labels, num_items_in_batch=num_items_in_batch)
+            outputs = model(**given)
+        outputs.loss = smoothed_loss(outputs.logits, labels, smoothing, num_items_in_batch)
+        return outputs
 
     @torch.no_grad()
     def evaluate(
@@ -336,6 +359,24 @@ class CodeTrainer(Trainer):
         hits = logits.topk(min(TOP, logits.shape[-1]), dim=-1).indices == wanted[:, None]
         counted = [outputs.loss.item(), wanted.numel(), hits[:, 0].sum().item(), hits.sum().item()]
         return torch.tensor(counted, dtype=torch.float64)
+
+
+def smoothed_loss(
+    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, count: torch.Tensor | int | None
+) -> torch.Tensor:
+    """Return the cross entropy with smoothed labels in nats, shape (): a sum over labels, divided by `count`.
+
+    Args:
+        logits: shape (..., vocabulary).
+        labels: int64, shape (...); IGNORE has no loss.
+        smoothing: share of the target probability that is spread evenly over the vocabulary.
+        count: labels of the whole optimizer step; None: those of this batch.
+    """
+    flat = labels.flatten().to(logits.device)
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, -2).float(), flat, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
+    )
+    return total / ((flat != IGNORE).sum() if count is None else count)
 
 
 def wait_for_others() -> None:

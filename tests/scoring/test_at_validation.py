@@ -11,8 +11,8 @@ from codefit.training import callbacks, flag_checks
 @pytest.mark.parametrize("task", TASKS)
 def test_they_are_metrics_of_the_benchmark(task):
     names = {metric.name for metric in at_validation.metrics([task])}
-    ours = {"next_line"} if task == "method" else set()
-    assert names - ours <= {metric.name for metric in task_metrics.metrics(task)}
+    of_code = {metric.name for metric in at_validation.OF_CODE}  # the same for all tasks of code
+    assert names <= of_code | {metric.name for metric in task_metrics.metrics(task)}
     assert names <= {*flag_checks.PREDICTED}
     assert {f"eval_{name}" for name in names} <= {*callbacks.LOG_LABELS}
 

@@ -143,6 +143,19 @@ def test_a_dry_run_of_a_model_from_scratch_writes_nothing(documents, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["documents"]
 
 
+def test_dropout_is_only_in_training(tiny_tokenizer):
+    shape = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "context": 64}
+    torch.manual_seed(0)
+    plain = scratch.new_model(tiny_tokenizer, **shape)
+    torch.manual_seed(0)
+    dropping = scratch.new_model(tiny_tokenizer, **shape, dropout=0.3)
+    ids = torch.arange(40)[None]
+    torch.testing.assert_close(dropping.eval()(ids).logits, plain.eval()(ids).logits)
+    assert not torch.equal(dropping.train()(ids).logits, dropping(ids).logits)
+    assert dropping.config.attention_dropout == 0.3
+    assert {name for name, _ in dropping.named_parameters()} == {name for name, _ in plain.named_parameters()}
+
+
 def test_beginnings_of_documents_are_continued():
     text = "".join(f"line {number}\n" for number in range(40))
     long, short, single = (Pair(id="a", task="document", prompt="", completion=it) for it in (text, "1\n2\n3", "1"))
