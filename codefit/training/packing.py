@@ -44,6 +44,11 @@ class PackedRows(torch.utils.data.Dataset[list[Sample]]):
     def __getitem__(self, index: int) -> list[Sample]:
         return [self.samples[i] for i in self.rows[index if self.visits is None else self.visits[index]]]
 
+    def tokens_in(self, epochs: float) -> int:
+        """Return how many tokens are trained in passes over the items, about."""
+        each = sum(len(sample.ids) for sample in self.samples) / max(1, len(self.rows))
+        return round(epochs * len(self) * each)
+
     def fill_up(self, multiple: int) -> None:
         """Add empty rows up to a multiple: processes that share rows would otherwise see some rows twice."""
         self.rows += [[] for _ in range(-len(self.rows) % multiple)]
