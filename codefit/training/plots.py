@@ -106,14 +106,10 @@ def runs(found: Sequence[RunCurve], path: Path) -> None:
                 axes.set(title=f"{title} by {unit.split()[-1]}", xlabel=unit, ylabel=label)
                 for at, run in enumerate(found):
                     whole = run.trained_tokens / 1e6 if unit == "million tokens" else run.seconds / 60
-                    points = [
-                        (step / run.steps * whole, value) for step, value in _points(run.log_history, "eval_" + key)
-                    ]
-                    style_of = {
-                        "color": COLOURS[at % len(COLOURS)],
-                        "marker": MARKERS[at // len(COLOURS) % len(MARKERS)],
-                    }
-                    axes.plot(*zip(*points, strict=True), **style_of, markersize=3.5, label=run.name)
+                    steps, values = zip(*_points(run.log_history, "eval_" + key), strict=True)
+                    marker, colour = MARKERS[at // len(COLOURS) % len(MARKERS)], COLOURS[at % len(COLOURS)]
+                    places = [step / run.steps * whole for step in steps]
+                    axes.plot(places, values, marker=marker, color=colour, markersize=3.5, label=run.name)
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper left", ncols=min(4, len(found)))
         save(figure, path)
 

@@ -49,7 +49,7 @@ def test_what_is_no_run_is_named(tmp_path, monkeypatch):
         compare(monkeypatch, run, tmp_path / "empty")
     with pytest.raises(UserError, match="a run is named twice; name each run once"):
         compare(monkeypatch, run, run)
-    with pytest.raises(UserError, match="plot.pdf is not the name of a PNG file; write it as name.png"):
+    with pytest.raises(UserError, match=r"plot.pdf is not the name of a PNG file; write it as name.png"):
         compare(monkeypatch, run, "--output", tmp_path / "plot.pdf")
     (run / "log.jsonl").write_text('{"step": "x"}\n')
     with pytest.raises(UserError, match=r"log.jsonl is damaged .*; leave out this run"):

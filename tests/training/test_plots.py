@@ -1,5 +1,7 @@
 """The plots of training: which curves there are, and numbers on an axis that can be read."""
 
+import itertools
+
 import pytest
 
 from codefit.training import plots
@@ -41,7 +43,7 @@ def test_the_numbers_under_trials_do_not_overprint_and_count_in_integers(drawn, 
     for axes in drawn[0].axes:
         found = numbers_of(axes)
         assert found
-        for (_, left), (_, right) in zip(found, found[1:], strict=False):
+        for (_, left), (_, right) in itertools.pairwise(found):
             assert left.x1 < right.x0
     assert all(text.isdecimal() for text, _ in numbers_of(drawn[0].axes[0]))
 
