@@ -333,7 +333,7 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
         for sample in found.train[: output.preview]:
             sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
         return
-    order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
+    order = curriculum.plan(settings.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
         found.train, settled.max_length, encoder.pad_id, order, isolates=sample_isolation.may_pack(model)
     )

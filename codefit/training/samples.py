@@ -77,8 +77,9 @@ def _read_own(
         if any(pair.task != "document" for pair in train):
             raise UserError(f"{dataset} holds pairs, not whole documents; prepare it with --task document.")
         documents = train
-        if settings.curriculum.curriculum:
-            documents, needed = curriculum.by_difficulty(settings.curriculum, train, encoder, needed), float("inf")
+        order = settings.curriculum
+        if order.curriculum and order.curriculum_by != curriculum.OWN_LOSS:
+            documents, needed = curriculum.by_difficulty(order, train, encoder, needed), float("inf")
         reading = console.progress(documents, "encode", unit="document")
         samples = list(scratch.samples(reading, encoder, max_length, settings.data.fim_rate, settings.seed, needed))
         held_out = list(scratch.samples(validation, encoder, max_length, 0.0, settings.seed))

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from codefit import cli
+from codefit import cli, distributed
 from codefit.errors import UserError
 from codefit.training.settings import TrainSettings
 
 TOKENIZERS = ("bpe", "identifier")
-CURRICULA = ("sequential", "reversed", "sliding_window", "hybrid")
-DIFFICULTIES = ("rarity", "entropy", "loss", "length")
+CURRICULA = ("sequential", "reversed", "sliding_window", "hybrid", "growing_pool", "growing_pool_reversed")
+DIFFICULTIES = ("rarity", "entropy", "loss", "own_loss", "length")
 
 
 def add(group: Any) -> None:
@@ -28,7 +28,8 @@ def add(group: Any) -> None:
         "--curriculum_by",
         choices=DIFFICULTIES,
         default="rarity",
-        help="measure of difficulty: rarity or entropy of the tokens, loss of --curriculum_model, or length",
+        help="measure of difficulty: rarity or entropy of the tokens, loss of --curriculum_model, loss of the model "
+        "itself at the beginning of every epoch (own_loss), or length",
     )
     flag("--curriculum_model", help="a trained model whose loss is the difficulty")
 
@@ -59,6 +60,8 @@ def refuse(settings: TrainSettings) -> None:
         raise UserError(
             "--curriculum_model is used only by --curriculum with --curriculum_by loss; add both, or leave it out."
         )
+    if order.curriculum and order.curriculum_by == "own_loss" and distributed.processes() > 1:
+        raise UserError("--curriculum_by own_loss works in one process; start without a launcher, or choose loss.")
     if not settings.from_scratch:
         return
     if shape.hidden_size % (2 * shape.num_attention_heads):

@@ -24,8 +24,9 @@ from codefit import console, distributed, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError, first_line
 from codefit.modeling import hardware, osf
-from codefit.training import callbacks, packing, run_folder, trainer_settings
+from codefit.training import callbacks, curriculum, packing, run_folder, trainer_settings
 from codefit.training.heldout_eval import HeldOut
+from codefit.training.own_loss import OrderByOwnLoss
 from codefit.training.packing import Collator, PackedRows
 from codefit.training.prediction_log import PredictionLog
 from codefit.training.settings import TrainSettings
@@ -106,6 +107,7 @@ class CodeTrainer(Trainer):
         self.losses = callbacks.ContinueLosses(self)
         self.add_callback(self.losses)
         self.add_callback(self.predictions)
+        self.order: OrderByOwnLoss | None = None
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return the optimizer of `optimizer_factory` where one is given (from scratch, LoRA+), else the Trainer's."""
@@ -133,6 +135,8 @@ class CodeTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         checkpoint = run_folder.checkpoint_of(Path(str(self.args.output_dir)), self.state.global_step)
         self.losses.keep(checkpoint)
+        if self.order is not None:
+            self.order.keep(checkpoint)
         if self.args.should_save:
             run_folder.seal(checkpoint)
 
@@ -312,6 +316,18 @@ class CodeTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    @torch.no_grad()
+    def nats_of_rows(self, dataset: PackedRows) -> list[float]:
+        """Return the loss of each row of a data set in nats per label token."""
+        self.model.eval()
+        found = []
+        for row in dataset.rows:
+            batch = self._prepare_inputs(self.data_collator([[dataset.samples[at] for at in row]]))
+            nats, labels, *_ = self._evaluate_batch(self.model, batch).tolist()
+            found.append(nats / max(labels, 1))
+        self.model.train()
+        return found
+
     def weights(self) -> dict[str, torch.Tensor] | None:
         """Return the state dict where weights are sharded, else None; all processes must call this.
 
@@ -430,7 +446,7 @@ def make_trainer(
         patience = settings.watch.early_stopping_patience
         hardware.use_flash_attention(model)
         fixed = settings.schedule.torch_compile or hardware.flash_attention(model)
-        return CodeTrainer(
+        made = CodeTrainer(
             model=model,
             args=options,
             train_dataset=train,
@@ -445,5 +461,9 @@ def make_trainer(
                 *([callbacks.KeepDirections()] if osf.is_split(model) else []),
             ],
         )
+        if settings.curriculum.curriculum and settings.curriculum.curriculum_by == curriculum.OWN_LOSS:
+            made.order = OrderByOwnLoss(made, settings.curriculum.curriculum, settings.seed)
+            made.add_callback(made.order)
+        return made
     except (ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"the Trainer rejects these settings ({first_line(error)}); see --help.") from None

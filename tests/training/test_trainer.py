@@ -267,7 +267,7 @@ def test_train_writes_a_complete_adapter_and_its_manifest(tiny_base, prepared, t
     config = json.loads((output / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tiny_base)
     printed = capsys.readouterr().out
-    assert f"next:    python merge_lora.py --hf_repository {output}" in printed
+    assert f"next:    python merge_lora.py {output}" in printed
     assert not outputs.partial(output).exists()
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         train.main(command(tiny_base, prepared, output, "--max_steps", "7"))
