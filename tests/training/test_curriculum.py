@@ -245,8 +245,8 @@ def test_contradictory_curriculum_flags_are_refused(documents, tmp_path, flags, 
 
 def test_a_run_of_one_epoch_cannot_be_ordered_by_its_own_loss(documents, tmp_path):
     wanted = "orders the rows from the second epoch on, and this run has no second one; raise --num_train_epochs"
+    words = ["--curriculum", "sequential", "--curriculum_by", "own_loss", "--max_steps", "1"]
     with pytest.raises(UserError, match=wanted):
-        words = ["--curriculum", "sequential", "--curriculum_by", "own_loss", "--max_steps", "1"]
         train.main(command(documents, tmp_path / "model", *words))
 
 
