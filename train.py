@@ -26,7 +26,7 @@ from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags, train_flags
-from codefit.training.settings import OF_ADAPTERS, Settled, TrainSettings, of_flags, settle
+from codefit.training.settings import OF_ADAPTERS, OutputSettings, Settled, TrainSettings, of_flags, settle
 
 
 def build_parser() -> cli.Parser:
@@ -304,6 +304,11 @@ def claimed(asked: Command) -> Iterator[None]:
     with outputs.alone(output.output_dir):
         outputs.refuse_existing(output.output_dir, output.overwrite)  # again, since another run may have finished
         work = outputs.partial(output.output_dir)
+        if output.hub_strategy == "checkpoint" and not (output.overwrite or run_folder.is_begun(work)):
+            from codefit.publishing import checkpoints
+
+            if found := checkpoints.fetch_checkpoint(work, str(output.hf_repository)):
+                console.show(f"{found} comes from {output.hf_repository}")
         run_folder.claim(asked.flags, output.overwrite, asked.datasets, work)
         try:
             yield
@@ -346,7 +351,7 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
         return
     checkpoint = run_folder.last(work)
     trainer = build_trainer(asked, work, model, encoder, packed, found, resumed=checkpoint is not None)
-    for callback in watching:
+    for callback in [*watching, *pushing(output, work)]:
         trainer.add_callback(callback)
     result, final = run(trainer, checkpoint)
     save(settings, work, trainer, tokenizer)
@@ -364,6 +369,19 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     from codefit.training import outcome
 
     outcome.report(settings, trainer, result, final, console.size(peak))
+
+
+def pushing(output: OutputSettings, work: Path) -> list[Any]:
+    """Return the callback that pushes checkpoints, if the command asks for it."""
+    if output.hub_strategy != "checkpoint":
+        return []
+    from codefit.publishing import checkpoints
+    from codefit.training import callbacks
+
+    repository, private = str(output.hf_repository), output.private or None
+    return [
+        callbacks.PushCheckpoints(lambda name: checkpoints.push_checkpoint(work, name, repository, private=private))
+    ]
 
 
 def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:

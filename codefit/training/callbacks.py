@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from codefit import console, private_apis
+from codefit.errors import UserError
 from codefit.modeling import osf
 from codefit.outputs import write_whole
 
@@ -160,6 +162,28 @@ class SaveByTime(TrainerCallback):  # type: ignore[misc]
         """Save, on all processes at the same step."""
         if on_any_process(time.monotonic() - self.since >= self.seconds, args):
             control.should_save = True
+
+
+class PushCheckpoints(TrainerCallback):  # type: ignore[misc]
+    """Pushes every checkpoint. A push that fails is a note: the next one may succeed, and the run is on the disk.
+
+    Args:
+        push: pushes the checkpoint of this name.
+    """
+
+    def __init__(self, push: Callable[[str], str]) -> None:
+        self.push = push
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Push, from one process."""
+        if not state.is_world_process_zero:
+            return
+        try:
+            self.push(f"checkpoint-{state.global_step}")
+        except UserError as error:
+            console.show(
+                f"note: the checkpoint of step {state.global_step} is not on the Hub: {error}", file=sys.stderr
+            )
 
 
 def on_any_process(wanted: bool, args: TrainingArguments) -> bool:

@@ -34,7 +34,7 @@ KEPT = {BEGINNING, RECORD, JOURNAL, "runs", NEW_TOKENIZER, PREDICTIONS}
 # Flags that may differ between a stopped run and the command that continues it: its length, and how it is logged.
 FREE_TO_CHANGE = {
     *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_minutes"),
-    *("report_to", "overwrite", "early_stopping_patience", "trials"),
+    *("report_to", "overwrite", "early_stopping_patience", "trials", "hub_strategy"),
 }
 
 
@@ -75,6 +75,11 @@ def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path
     outputs.make_folder(work, empty=bool(changed))
     _clear(work)
     outputs.write_whole(work / RECORD, json.dumps(wanted, indent=1))
+
+
+def is_begun(work: Path) -> bool:
+    """Return whether a folder holds an unfinished run, or one whose result was being moved into place."""
+    return (work / RECORD).exists() or (work.parent / PUT_AWAY).is_dir()
 
 
 def read_record(record: Path, overwrite: bool) -> dict[str, str]:

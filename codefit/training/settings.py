@@ -42,6 +42,7 @@ class OutputSettings:
     preview: int | None
     hf_repository: str | None
     private: bool
+    hub_strategy: str
     overfit: bool
 
     @property
