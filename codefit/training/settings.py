@@ -127,6 +127,7 @@ class WatchSettings:
     metric_for_best_model: str
     early_stopping_patience: int | None
     report_to: tuple[str, ...]
+    profile: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -160,6 +160,7 @@ def _add_watching(group: Any) -> None:
     flag("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
     flag("--metric_for_best_model", choices=BEST, default="loss", help="validation metric that decides what is best")
     flag("--early_stopping_patience", type=POSITIVE, metavar="N", help="stop after N validations without improvement")
+    flag("--profile", action="store_true", help="measure three steps; profile.txt lists what took longest")
     flag(
         "--report_to", nargs="+", choices=flag_checks.REPORT_TO, default=["none"], help="experiment tracker for the log"
     )
