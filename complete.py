@@ -30,7 +30,7 @@ def build_parser() -> cli.Parser:
     """Return the parser of this script."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--hf_repository", type=cli.named, required=True, help="a model or an adapter: a folder or a Hub id")
+    parser.add_model("read from here: the folder of a model or an adapter, or its Hub id", required=True)
     add(
         "--model_name_or_path",
         type=cli.named,

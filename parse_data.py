@@ -19,6 +19,7 @@ rejected; `*.manifest.json` records the run. --github_search reads GITHUB_TOKEN 
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ from codefit.manifest import Manifest, toolkit_commit
 from codefit.records import Document, Rejection
 from codefit.sources.documents import Outcome, Selection, opened
 from codefit.sources.journal import Journal, Tally, write_parquet
-from codefit.sources.locate import locate
+from codefit.sources.locate import locate, open_source
 from codefit.sources.source import Place, Unreachable
 
 DEFAULT_REPOSITORY = "https://github.com/JetBrains/kotlin"
@@ -224,6 +225,7 @@ def write_output(request: Request, manifest: Manifest) -> list[Tally]:
         if place.kind in {"bundle", "archive"}:
             manifest.add_input(Path(place.where))
     manifest.update(
+        read=states(places, request),
         files=sum(tally.files for tally in journal.tallies),
         documents=sum(tally.documents for tally in journal.tallies),
         rejections=sum((tally.rejections for tally in journal.tallies), Counter()),
@@ -262,12 +264,41 @@ def refuse_output(output: Path, overwrite: bool) -> None:
         outputs.refuse_existing(place, overwrite or written_before, is_file=True)
 
 
+def states(places: Sequence[Place], request: Request) -> dict[str, str]:
+    """Return the state of each local folder and repository: the commit, or a digest of its files."""
+    return {place.where: state_of(place, request) for place in places if place.kind in {"git", "directory"}}
+
+
+def state_of(place: Place, request: Request) -> str:
+    """Return the state of a folder or repository, as `states` does."""
+    with open_source(place, request.revision) as source:
+        if place.kind == "git":
+            return source.commit
+        members = [member for member in source.members() if member.rejection is None]
+        digest = hashlib.sha256()
+        for member, content in zip(members, source.read(members, request.selection.max_bytes), strict=True):
+            digest.update(repr((member.path, content)).encode())
+        return digest.hexdigest()
+
+
+def is_done(request: Request, manifest: Manifest) -> bool:
+    """Return whether the same command made the output from local sources that have not changed since."""
+    try:
+        places = [] if request.query else places_of(request.sources, [])
+        return manifest.repeats(request.output, read=states(places, request))
+    except UserError:  # of a source, which is reported where it is read
+        return False
+
+
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     request, manifest = Request.of(args), Manifest(vars(args))
     output = request.output
     if request.dry_run:
         print_dry_run(request)
+        return
+    outputs.recover(output)
+    if output.exists() and not request.overwrite and is_done(request, manifest):
         return
     refuse_output(output, request.overwrite)
     try:

@@ -1,6 +1,7 @@
 """Terminal output: progress bars, tables, sizes, and untrusted text with its control characters escaped."""
 
 import re
+import shutil
 import sys
 import urllib.parse
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,11 @@ SECRET_FIELD = re.compile(
     re.IGNORECASE,
 )
 HIDDEN = "***"
+
+
+def width() -> int:
+    """Return the columns to print in: one less than the terminal has, which some need; between 40 and 99."""
+    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 100) - 1)
 
 
 def printable(text: object) -> str:

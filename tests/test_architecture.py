@@ -26,7 +26,7 @@ ROOMS = (
 TORCH_ROOMS = {"limited_process", "modeling", "generation", "training", "evaluation"}
 WITHOUT_TORCH_IN_THEM = {
     "modeling": {"pre_tokenizers"},
-    "training": {"flag_checks", "run_folder", "scratch_flags", "settings", "plots"},
+    "training": {"flag_checks", "run_folder", "scratch_flags", "train_flags", "settings", "plots"},
     "generation": {"stopping", "prediction_cache", "decoding"},
     "evaluation": {"benchmarks", "report", "task_metrics", "comparison", "result_schema", "settings"},
 }

@@ -13,6 +13,7 @@ from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from codefit import console, private_apis
+from codefit.modeling import osf
 from codefit.outputs import write_whole
 
 LOG = "log.jsonl"
@@ -30,6 +31,16 @@ LOG_LABELS = {
     "eval_exact_match": "exact match {:.1f} %",
     "eval_next_line": "next line {:.1f} %",
 }
+
+
+class KeepDirections(TrainerCallback):  # type: ignore[misc]
+    """Keeps the directions that OSF protects exactly as they are."""
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Project the trained part after the step."""
+        osf.project(kwargs["model"])
 
 
 class Narrator(ProgressCallback):  # type: ignore[misc]

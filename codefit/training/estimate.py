@@ -16,7 +16,7 @@ import torch
 from codefit import console, distributed, encoding, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError
-from codefit.modeling import hardware
+from codefit.modeling import hardware, osf
 from codefit.training.packing import Collator, PackedRows
 from codefit.training.settings import LoraSettings, ScheduleSettings, Settled, TrainSettings
 
@@ -100,7 +100,8 @@ def largest_batch(data: PackedRows, schedule: ScheduleSettings, hidden_size: int
 
 def weight_bytes(model: Any, in_4bit: bool) -> float:
     """Return the bytes of the weights; frozen linear layers except the output layer count as quantised in 4 bits."""
-    total = float(sum(p.numel() * p.element_size() for p in model.parameters()))
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    total = float(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
     if in_4bit:
         head = model.get_output_embeddings()
         quantised = [
@@ -211,7 +212,10 @@ def memory_there() -> float:
 def bytes_written(model: Any, lora: LoraSettings) -> int:
     """Return how many bytes checkpoints and result take on the disk at most."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    result = trained * (2 if lora.changes_base else 1)  # such adapters are saved at twice the rank
+    if osf.is_split(model):
+        result = sum(p.numel() for p in model.parameters()) - trained
+    else:
+        result = trained * (2 if lora.changes_base else 1)  # such adapters are saved at twice the rank
     return int(4 * result + CHECKPOINTS * trained * (4 + ADAM_BYTES))
 
 

@@ -49,6 +49,8 @@ def refuse_kind(
     else:
         for name in sorted({*given} & {*scratch}):
             raise UserError(f"--{name} is for a model from scratch; add --from_scratch, or leave it out.")
+    if settings.osf_effective_rank is not None and not settings.full_finetuning:
+        raise UserError("--osf_effective_rank limits full fine-tuning; add --full_finetuning, or leave it out.")
     if settings.from_scratch and settings.data.replay:
         raise UserError("--replay preserves what a base has learned, and --from_scratch has no base; leave it out.")
     if settings.from_scratch and "eval_predictions" in given and settings.watch.eval_predictions:
@@ -89,6 +91,11 @@ def refuse_sharding(settings: TrainSettings) -> None:
             "a model from scratch is trained with Muon, which needs whole matrices, but FSDP shards them; "
             "start without --use_fsdp."
         )
+    if settings.osf_effective_rank is not None:
+        raise UserError(
+            "--osf_effective_rank needs whole matrices, but FSDP shards them; leave it out, or start without "
+            "--use_fsdp."
+        )
     if settings.lora.changes_base:
         raise UserError(
             f"--init_lora_weights {settings.lora.init_lora_weights} cannot be saved from weights that FSDP shards; "
@@ -96,8 +103,14 @@ def refuse_sharding(settings: TrainSettings) -> None:
         )
 
 
-def refuse_new_tokens(lora: LoraSettings, tokens: Collection[str]) -> None:
-    """Raise UserError where new tokens would be trained with an adapter that cannot store them."""
+def refuse_new_tokens(settings: TrainSettings, tokens: Collection[str]) -> None:
+    """Raise UserError where new tokens would be added that cannot be trained, or not be stored."""
+    lora = settings.lora
+    if tokens and settings.osf_effective_rank is not None:
+        raise UserError(
+            "the base has no fill-in-the-middle sentinels, and --osf_effective_rank does not train the embedding "
+            "of new tokens; leave it out, or use a base that has sentinels."
+        )
     if tokens and lora.changes_base:
         raise UserError(
             f"the base has no fill-in-the-middle sentinels, and --init_lora_weights {lora.init_lora_weights} cannot be "

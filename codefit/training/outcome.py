@@ -1,5 +1,6 @@
 """What train.py says at the end: what came out, what it took, and what to run next."""
 
+import shlex
 from typing import Any
 
 from codefit import console
@@ -34,6 +35,6 @@ def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, 
     console.show(f"curve:   {output / run_folder.LOSS_CURVE}")
     console.show(f"output:  {output}")
     if settings.full_finetuning:
-        console.show(f"next:    python benchmarking.py --hf_repository {output}")
+        console.show(f"next:    {shlex.join(['python', 'benchmarking.py', str(output)])}")
     elif not settings.from_scratch:
-        console.show(f"next:    python merge_lora.py --hf_repository {output}")
+        console.show(f"next:    {shlex.join(['python', 'merge_lora.py', str(output)])}")

@@ -169,6 +169,7 @@ class TrainSettings:
     revision: str | None
     from_scratch: bool
     full_finetuning: bool
+    osf_effective_rank: float | None
     seed: int
     output: OutputSettings
     data: DataSettings

@@ -23,7 +23,7 @@ from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
 from codefit import console, distributed, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError, first_line
-from codefit.modeling import hardware
+from codefit.modeling import hardware, osf
 from codefit.training import callbacks, run_folder, trainer_settings
 from codefit.training.heldout_eval import HeldOut
 from codefit.training.packing import Collator, PackedRows
@@ -202,7 +202,8 @@ class CodeTrainer(Trainer):
         flags += ["--activation_checkpointing"]
         if self.rescued or (rows == 1 and self.args.activation_checkpointing):
             flags += [f"--max_length {self.row_tokens // 2}"]
-            if hasattr(self.model, "peft_config") and not getattr(self.model, "is_loaded_in_4bit", False):
+            adapter = hasattr(self.model, "peft_config") and not osf.is_split(self.model)
+            if adapter and not getattr(self.model, "is_loaded_in_4bit", False):
                 flags += ["--load_in_4bit"]
         step = self.state.global_step + 1
         return f"out of memory at step {step}; run the command again with {' '.join(flags)} --overwrite."
@@ -389,6 +390,7 @@ def make_trainer(
             callbacks=[
                 callbacks.SaveByTime(settings.watch.save_minutes),
                 *([EarlyStoppingCallback(patience)] if patience else []),
+                *([callbacks.KeepDirections()] if osf.is_split(model) else []),
             ],
         )
     except (ValueError, RuntimeError, ImportError) as error:

@@ -12,6 +12,7 @@ import pytest
 
 import preprocess_data
 from codefit import outputs
+from codefit.curation import split as split_module
 from codefit.errors import UserError
 from codefit.publishing import push
 from codefit.records import SPLITS, Document, write_jsonl
@@ -99,7 +100,8 @@ def test_the_document_task_needs_no_tokenizer(source, tmp_path):
     assert pairs[0].completion == kotlin_file(int(pairs[0].path.removesuffix(".kt").partition("File")[2]))
 
 
-def test_a_new_repository_moves_no_old_file(source, prepare, tmp_path):
+def test_a_new_repository_moves_no_old_file(source, prepare, tmp_path, monkeypatch):
+    monkeypatch.setattr(split_module, "SMALL", 0)  # as if these were many files
     other = [dataclasses.replace(d, content=kotlin_file(n + 500)) for n, d in enumerate(documents(repository="me/two"))]
     write_jsonl(tmp_path / "more.jsonl", other)
     shares = ("--test_share", 0.2, "--validation_share", 0.2)
@@ -188,7 +190,7 @@ def test_neither_stage_imports_torch(source, vocabulary, tmp_path):
 def test_outputs_need_overwrite_and_other_folders_are_never_replaced(source, prepare, tmp_path):
     output = prepare(source)
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
-        prepare(source)
+        prepare(source, "--seed", "7")
     prepare(source, "--overwrite")
     mine = tmp_path / "mine"
     mine.mkdir()

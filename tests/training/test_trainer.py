@@ -225,7 +225,7 @@ def test_train_writes_a_complete_adapter_and_its_manifest(tiny_base, prepared, t
     assert f"next:    python merge_lora.py --hf_repository {output}" in printed
     assert not outputs.partial(output).exists()
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
-        train.main(command(tiny_base, prepared, output, "--max_steps", "6"))
+        train.main(command(tiny_base, prepared, output, "--max_steps", "7"))
 
 
 def test_the_same_command_gives_the_same_weights(tiny_base, prepared, tmp_path):
