@@ -1,6 +1,6 @@
 """The report as one self-contained HTML file: no network, no external fonts, texts are never read as markup.
 
-This module prepares the content; `report.html`, `charts.html` and `report.js` show it, with the frame of `codefit/page`.
+This module prepares the content; `report.html`, `charts.html` and `report.js` show it in the frame of `codefit/page`.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The data of the page's examples and prediction browser: prompts, references, and predictions with marked differences."""
+"""The data of the page's examples and prediction browser: prompts, references, predictions with marked differences."""
 
 import difflib
 import hashlib
