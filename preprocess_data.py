@@ -62,6 +62,9 @@ def build_parser() -> cli.Parser:
     parser.add_argument(
         "--ray_address", help="with --engine ray: address of the cluster (default: start one on this machine)"
     )
+    parser.add_argument(
+        "--describe", action="store_true", help="also write OUTPUT/data.html: what is in the data, with examples"
+    )
     parser.add_argument("--verify", action="store_true", help="check an existing --output for leaks between its splits")
     parser.add_argument("--hf_repository", help="push to this Hub data set")
     parser.add_argument("--private", action="store_true", help="push only to a private data set; a new one is private")
@@ -190,6 +193,7 @@ class Request:
         splitting: how they are divided.
         decontaminate: benchmarks of which no document may hold a piece.
         engine: what runs the batches.
+        describe: whether a page about the data is written.
         verify: whether an output is only checked.
         hf_repository: data set on the Hub to push to.
         private: whether only to a private one.
@@ -207,6 +211,7 @@ class Request:
     splitting: Splitting
     decontaminate: tuple[Path, ...]
     engine: Engine
+    describe: bool
     verify: bool
     hf_repository: str | None
     private: bool
@@ -228,6 +233,7 @@ class Request:
             splitting=Splitting(args.split_by, args.test_share, args.validation_share, args.seed, *since),
             decontaminate=tuple(args.decontaminate),
             engine=Engine(args.engine, args.num_workers, args.ray_address),
+            describe=args.describe,
             verify=args.verify,
             hf_repository=args.hf_repository,
             private=args.private,
@@ -415,11 +421,17 @@ def prepare(request: Request, manifest: Manifest) -> None:
         kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
+        if request.describe:
+            from codefit.curation import description
+
+            console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
         for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
             manifest.add_input(path)
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
+    if request.describe:
+        console.show(f"\nlook at the data: {request.output / 'data.html'}")
     console.show(
         f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
     )

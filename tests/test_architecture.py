@@ -19,7 +19,7 @@ ROOMS = (
     *("errors", "git_command", "json_files", "private_apis", "distributed", "console"),
     *("disk_errors", "outputs", "temporary"),
     *("manifest", "cli", "gguf_base", "limited_process", "model_files", "tokenization", "chat_template"),
-    *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
+    *("records", "engine", "plotting", "page", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )
 # Rooms in which torch may be imported, and the parts of them that must do without it.
