@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -104,6 +105,9 @@ def add_task_flags(parser: cli.Parser) -> None:
         help="tasks line, naming and summary: the prompt format",
     )
     parser.add_argument(
+        "--without_docstring", action="store_true", help="task naming: leave out the documentation of the function"
+    )
+    parser.add_argument(
         "--codexglue", action="store_true", help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue"
     )
 
@@ -118,6 +122,14 @@ def add_curation_flags(parser: cli.Parser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="change the limit of single rules, e.g. long_line=2000 few_letters=off",
+    )
+    parser.add_argument("--keep_matching", type=regex, metavar="REGEX", help="keep only files in which this occurs")
+    parser.add_argument(
+        "--drop_path",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="reject files by path, e.g. setup.py 'tests/**' 'docs/*.py'; a name without / counts in every folder",
     )
     parser.add_argument("--format", action="store_true", help="format Python with ruff first")
     parser.add_argument("--strip_comments", action="store_true", help="remove comments")
@@ -165,6 +177,15 @@ def rule(text: str) -> str:
         parsed_rule(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def regex(text: str) -> str:
+    """Argparse type: a regular expression, unchanged."""
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
     return text
 
 
@@ -246,6 +267,8 @@ class Request:
             return "--validation_since must not be later than --test_since"
         if self.engine.ray_address and self.engine.name != "ray":
             return "--ray_address needs --engine ray"
+        if self.limits.without_docstring and self.task != "naming":
+            return "--without_docstring needs --task naming"
         if self.limits.repository_context and self.task != "completion":
             return "--repository_context needs --task completion"
         if self.limits.repository_context > self.limits.max_prompt_tokens - MIN_PROMPT_TOKENS:

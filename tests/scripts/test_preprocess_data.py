@@ -242,7 +242,15 @@ def test_a_broken_input_names_its_line(prepare, tmp_path, text, message):
 
 
 @pytest.mark.parametrize(
-    "words", [["--task", "poem"], ["--test_share", "0.9"], ["--window_step", "0"], ["--inptu", "x"]]
+    "words",
+    [
+        ["--task", "poem"],
+        ["--test_share", "0.9"],
+        ["--window_step", "0"],
+        ["--inptu", "x"],
+        ["--keep_matching", "("],
+        ["--without_docstring"],
+    ],
 )
 def test_wrong_arguments_exit_with_2(words, capsys):
     with pytest.raises(SystemExit) as caught:
