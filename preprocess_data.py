@@ -406,6 +406,16 @@ def refuse_output(request: Request) -> None:
         push.check_repository(request.hf_repository, "dataset", private=request.private or None)
 
 
+def refuse_too_long(request: Request, context: int | None) -> None:
+    """Raise UserError if the longest pairs do not fit into the context of the model, in tokens; None if unknown."""
+    prompt, completion = request.limits.max_prompt_tokens, request.limits.max_completion_tokens
+    if context is not None and prompt + completion > context:
+        raise UserError(
+            f"{request.tokenizer} can read {context} tokens, too few for prompts of {prompt} and completions of "
+            f"{completion}; lower --max_prompt_tokens or --max_completion_tokens, or name another model."
+        )
+
+
 def refuse_empty(count: int, reasons: Counter[str]) -> None:
     """Raise UserError if no document, or no pair, is left."""
     if not count:
@@ -431,9 +441,10 @@ def main(argv: list[str] | None = None) -> None:
     manifest = Manifest(vars(args))
     tokenizer = None
     if load_task(request.task).NEEDS_TOKENS:
-        from codefit.tasks.token_offsets import load_tokenizer
+        from codefit.tasks.token_offsets import context_of, load_tokenizer
 
         tokenizer = load_tokenizer(request.tokenizer)
+        refuse_too_long(request, context_of(request.tokenizer))
 
     with (
         outputs.new_directory(request.output, request.overwrite) as folder,
