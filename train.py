@@ -14,7 +14,6 @@ The same with the bundled base model; a dry run; a preview of three examples:
 A run that was stopped continues from its last checkpoint when the same command is run again.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import sys

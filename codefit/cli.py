@@ -15,7 +15,6 @@ from codefit.disk_errors import no_room
 from codefit.distributed import is_first_process
 from codefit.errors import UserError
 
-
 # What other tools call a flag. Of several flags with the same name elsewhere, the first that a script has is suggested.
 ELSEWHERE = {
     "model_name_or_path": "model base base_model model_name model_id tokenizer m",
@@ -213,6 +212,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a script's main and exit: 0 for success, 1 for a UserError (printed in one line), 130 for Ctrl-C."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its warnings repeat what our errors say
     others = "" if is_first_process() else f"process {os.environ['RANK']}: "
     if others:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends

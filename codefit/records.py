@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from codefit import console
+from codefit import console, hub_names
 from codefit.errors import UserError, first_line
 
 TYPES: dict[str, tuple[Any, str]] = {  # types of the fields that are not text
@@ -354,6 +354,7 @@ def dataset_folder(name: str) -> Path:
         UserError: there is no such folder or Hub data set, or it has no train.jsonl.
     """
     folder = Path(name)
+    hub_names.reach_for(name)
     if not folder.exists() and name.count("/") == 1:
         folder = _download(name)
     if not (folder / "train.jsonl").is_file():
@@ -369,7 +370,7 @@ def _download(name: str) -> Path:
     except Exception as error:  # OSError, ValueError and bare transport errors, all for "not available"
         raise UserError(
             f"{name} is neither a local folder nor a data set on the Hub ({first_line(error)}); "
-            "write one with preprocess_data.py."
+            f"{hub_names.suggestion(name, 'write one with preprocess_data.py')}"
         ) from None
 
 
