@@ -211,6 +211,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a script's main and exit: 0 for success, 1 for a UserError (printed in one line), 130 for Ctrl-C."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its warnings repeat what our errors say
     others = "" if is_first_process() else f"process {os.environ['RANK']}: "
     if others:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends
