@@ -57,7 +57,8 @@ def test_the_newest_checkpoint_is_continued_on_another_machine(server, tmp_path)
         "Training: checkpoint-4",
         "Training: checkpoint-12",
     ]
-    assert sorted(commits[-1].files) == [".gitattributes", "log.jsonl"]  # the result: no checkpoint, no predictions
+    result = [".gitattributes", "arguments.json", "beginning/adapter_model.safetensors", "log.jsonl"]
+    assert sorted(commits[-1].files) == result  # no checkpoint, no pickle, no predictions
 
 
 def test_a_run_pushes_its_checkpoints_and_continues_from_there(tiny_base, prepared, tmp_path, monkeypatch, capsys):
