@@ -285,7 +285,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     found = samples.read(settings, settled.max_length, asked.dataset, asked.replay, encoder)
     if output.preview:
         for sample in found.train[: output.preview]:
-            sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
+            sys.stdout.write(encoding.preview(sample, encoder, console.in_colour(sys.stdout)) + "\n")
         return
     order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
@@ -377,4 +377,4 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)
