@@ -17,11 +17,12 @@ Score stored predictions again without a model; compare two earlier runs, paired
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codefit import cli, console, outputs
+from codefit import cli, console, hub_names, outputs
 from codefit.errors import UserError
 from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
 from codefit.generation.decoding import Decoding
@@ -367,6 +368,8 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
             console.show(f"would score again: {', '.join(run.predictions)} in {request.output}")
         return None if request.dry_run else run
     how = request.settings
+    for name in how.adapted:
+        hub_names.reach_for(name)
     read = (*how.adapted, how.base, how.dataset, how.forgetting, *how.benchmarks, *(request.compare or ()))
     outputs.refuse_own_inputs(request.output, read)
     outputs.refuse_existing(request.output, request.overwrite or request.dry_run)
@@ -387,7 +390,8 @@ def show(output: Path, scores: "Scores") -> None:
     from codefit.evaluation.report import results, terminal
 
     for result in scores.benchmarks.values():
-        console.show(f"\n{terminal.table(result, scores.models)}")
+        text = console.printable_lines(terminal.table(result, scores.models))
+        print(f"\n{terminal.coloured(text) if console.in_colour(sys.stdout) else text}")
     if not any(result.forgetting for result in scores.benchmarks.values()):
         console.show("\nforgetting: not checked; add --forgetting with unrelated code")
     console.show(f"\nreport: {output / 'report.html'}\nplot:   {output / 'scores.png'}")
@@ -432,4 +436,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -62,6 +63,9 @@ def build_parser() -> cli.Parser:
     parser.add_argument(
         "--ray_address", help="with --engine ray: address of the cluster (default: start one on this machine)"
     )
+    parser.add_argument(
+        "--describe", action="store_true", help="also write OUTPUT/data.html: what is in the data, with examples"
+    )
     parser.add_argument("--verify", action="store_true", help="check an existing --output for leaks between its splits")
     parser.add_argument("--hf_repository", help="push to this Hub data set")
     parser.add_argument("--private", action="store_true", help="push only to a private data set; a new one is private")
@@ -104,6 +108,9 @@ def add_task_flags(parser: cli.Parser) -> None:
         help="tasks line, naming and summary: the prompt format",
     )
     parser.add_argument(
+        "--without_docstring", action="store_true", help="task naming: leave out the documentation of the function"
+    )
+    parser.add_argument(
         "--codexglue", action="store_true", help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue"
     )
 
@@ -118,6 +125,14 @@ def add_curation_flags(parser: cli.Parser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="change the limit of single rules, e.g. long_line=2000 few_letters=off",
+    )
+    parser.add_argument("--keep_matching", type=regex, metavar="REGEX", help="keep only files in which this occurs")
+    parser.add_argument(
+        "--drop_path",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="reject files by path, e.g. setup.py 'tests/**' 'docs/*.py'; a name without / counts in every folder",
     )
     parser.add_argument("--format", action="store_true", help="format Python with ruff first")
     parser.add_argument("--strip_comments", action="store_true", help="remove comments")
@@ -168,6 +183,15 @@ def rule(text: str) -> str:
     return text
 
 
+def regex(text: str) -> str:
+    """Argparse type: a regular expression, unchanged."""
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
+    return text
+
+
 def date(text: str) -> str:
     """Argparse type: an ISO 8601 date, unchanged."""
     if moment(text) is None:
@@ -190,6 +214,7 @@ class Request:
         splitting: how they are divided.
         decontaminate: benchmarks of which no document may hold a piece.
         engine: what runs the batches.
+        describe: whether a page about the data is written.
         verify: whether an output is only checked.
         hf_repository: data set on the Hub to push to.
         private: whether only to a private one.
@@ -207,6 +232,7 @@ class Request:
     splitting: Splitting
     decontaminate: tuple[Path, ...]
     engine: Engine
+    describe: bool
     verify: bool
     hf_repository: str | None
     private: bool
@@ -228,6 +254,7 @@ class Request:
             splitting=Splitting(args.split_by, args.test_share, args.validation_share, args.seed, *since),
             decontaminate=tuple(args.decontaminate),
             engine=Engine(args.engine, args.num_workers, args.ray_address),
+            describe=args.describe,
             verify=args.verify,
             hf_repository=args.hf_repository,
             private=args.private,
@@ -246,6 +273,8 @@ class Request:
             return "--validation_since must not be later than --test_since"
         if self.engine.ray_address and self.engine.name != "ray":
             return "--ray_address needs --engine ray"
+        if self.limits.without_docstring and self.task != "naming":
+            return "--without_docstring needs --task naming"
         if self.limits.repository_context and self.task != "completion":
             return "--repository_context needs --task completion"
         if self.limits.repository_context > self.limits.max_prompt_tokens - MIN_PROMPT_TOKENS:
@@ -384,6 +413,16 @@ def refuse_output(request: Request, is_done: bool) -> None:
         push.check_repository(request.hf_repository, "dataset", private=request.private or None)
 
 
+def refuse_too_long(request: Request, context: int | None) -> None:
+    """Raise UserError if the longest pairs do not fit into the context of the model, in tokens; None if unknown."""
+    prompt, completion = request.limits.max_prompt_tokens, request.limits.max_completion_tokens
+    if context is not None and prompt + completion > context:
+        raise UserError(
+            f"{request.tokenizer} can read {context} tokens, too few for prompts of {prompt} and completions of "
+            f"{completion}; lower --max_prompt_tokens or --max_completion_tokens, or name another model."
+        )
+
+
 def refuse_empty(count: int, reasons: Counter[str]) -> None:
     """Raise UserError if no document, or no pair, is left."""
     if not count:
@@ -395,9 +434,10 @@ def prepare(request: Request, manifest: Manifest) -> None:
     """Build the data set, and print what was kept and rejected."""
     tokenizer = None
     if load_task(request.task).NEEDS_TOKENS:
-        from codefit.tasks.token_offsets import load_tokenizer
+        from codefit.tasks.token_offsets import context_of, load_tokenizer
 
         tokenizer = load_tokenizer(request.tokenizer)
+        refuse_too_long(request, context_of(request.tokenizer))
         manifest.add_model(request.tokenizer)
     with (
         outputs.new_directory(request.output, request.overwrite) as folder,
@@ -415,11 +455,17 @@ def prepare(request: Request, manifest: Manifest) -> None:
         kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
+        if request.describe:
+            from codefit.curation import description
+
+            console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
         for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
             manifest.add_input(path)
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
+    if request.describe:
+        console.show(f"\nlook at the data: {request.output / 'data.html'}")
     console.show(
         f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
     )

@@ -16,10 +16,10 @@ from codefit.manifest import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("errors", "git_command", "json_files", "private_apis", "distributed", "console"),
-    *("disk_errors", "outputs", "temporary"),
+    *("errors", "git_command", "json_files", "private_apis", "distributed", "console", "processors"),
+    *("disk_errors", "outputs", "temporary", "hub_names"),
     *("manifest", "cli", "gguf_base", "limited_process", "model_files", "tokenization", "chat_template"),
-    *("records", "engine", "plotting", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
+    *("records", "engine", "plotting", "page", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
     *("modeling", "generation", "training", "evaluation", "publishing"),
 )
 # Rooms in which torch may be imported, and the parts of them that must do without it.
