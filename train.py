@@ -336,7 +336,7 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     flag_checks.refuse_metric(settings.watch.metric_for_best_model, {pair.task for pair in found.asked})
     if output.preview:
         for sample in found.train[: output.preview]:
-            sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
+            sys.stdout.write(encoding.preview(sample, encoder, console.in_colour(sys.stdout)) + "\n")
         return
     order = curriculum.plan(settings.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
@@ -448,4 +448,4 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)
