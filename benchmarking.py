@@ -2,7 +2,7 @@
 
 The shortest command evaluates 500 held-out prompts from the data set that the adapter was trained on:
 
-    python benchmarking.py --hf_repository outputs/kotlin/adapter
+    python benchmarking.py outputs/kotlin/adapter
 
 Held-out prompts and CodeXGLUE in full, adapter and merged model in one table, and a check for forgetting:
 
@@ -17,20 +17,22 @@ Score stored predictions again without a model; compare two earlier runs, paired
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codefit import cli, console, outputs
+from codefit import cli, console, hub_names, outputs
 from codefit.errors import UserError
 from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
 from codefit.generation.decoding import Decoding
 from codefit.manifest import Manifest
+from codefit.training import run_folder
 
 if TYPE_CHECKING:
     from codefit.evaluation.questions import Questions
     from codefit.evaluation.report import results
-    from codefit.evaluation.result_schema import Model
+    from codefit.evaluation.result_schema import Model, Scores
     from codefit.evaluation.training_lookup import TrainingData
 
 
@@ -38,12 +40,7 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add, count = parser.add_argument, cli.number(int, 0)
-    add(
-        "--hf_repository",
-        type=cli.named,
-        nargs="+",
-        help="adapted models to evaluate: folders or Hub ids of adapters or merged models",
-    )
+    parser.add_model("read from here: folders or Hub ids of the adapters or merged models to evaluate", many=True)
     add(
         "--model_name_or_path",
         type=cli.named,
@@ -51,9 +48,55 @@ def build_parser() -> cli.Parser:
     )
     add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue, or JSONL files: docs/benchmark.md")
     add("--dataset", help="prepared data set; default: the one the first model was trained on")
-    add("--split", default="test", help="split of the data set; test includes test_overlap where there is one")
-    add("--forgetting", metavar="DATA", help="data set or JSONL file of unrelated code, to check for forgetting")
     add("--sample", type=count, default=500, metavar="N", help="prompts per benchmark, sampled by --seed; 0 means all")
+    add("--forgetting", metavar="DATA", help="data set or JSONL file of unrelated code, to check for forgetting")
+    add(
+        "--output_dir",
+        type=Path,
+        help="folder for predictions, scores and report; default: benchmark, next to the first model",
+    )
+    cli.add_output_flags(parser)
+    add("--seed", type=count, default=0, help="seed of the sample of prompts and of the intervals")
+    add_decoding_flags(parser.add_argument_group("prompts and decoding"))
+    add_earlier_runs_flags(parser.add_argument_group("earlier runs"))
+    add_rare_flags(parser.rare_group("further measurements and the library"))
+    return parser
+
+
+def add_decoding_flags(group: Any) -> None:
+    """Add the flags for lengths, decoding and memory."""
+    add, positive, count = group.add_argument, cli.number(int, 1), cli.number(int, 0)
+    add(
+        "--max_new_tokens",
+        type=positive,
+        default=64,
+        help="limit of new tokens; CodeXGLUE's benchmarks have their own limits",
+    )
+    add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
+    add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
+    add(
+        "--top_p", type=cli.number(float, 0.01, 1), help="sample among the likeliest tokens with this total probability"
+    )
+    add("--generation_seed", type=count, default=0, help="seed of sampled predictions")
+    add(
+        "--load_in_4bit",
+        action=argparse.BooleanOptionalAction,
+        help="load models in 4 bits; default: as the adapter was trained",
+    )
+
+
+def add_earlier_runs_flags(group: Any) -> None:
+    """Add the flags that work on stored predictions, without a model."""
+    add = group.add_argument
+    add("--rescore", action="store_true", help="score the predictions in --output_dir again, without a model")
+    add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two earlier runs on the same prompts")
+    add("--allow_different", action="store_true", help="also compare runs whose decoding, prompt limit or dtype differ")
+
+
+def add_rare_flags(group: Any) -> None:
+    """Add the flags that few runs need."""
+    add, positive, count = group.add_argument, cli.number(int, 1), cli.number(int, 0)
+    add("--split", default="test", help="split of the data set; test includes test_overlap where there is one")
     add(
         "--few_shot",
         type=count,
@@ -68,7 +111,7 @@ def build_parser() -> cli.Parser:
     )
     add("--primary", metavar="METRIC", help="metric that carries the verdict, named before the run; default: by task")
     add("--profile", choices=["honest", "compat"], default="honest", help="compat adds CodeXGLUE's own rounded scores")
-    add_decoding_flags(parser)
+    add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
     add(
         "--backend",
         choices=["transformers", "vllm"],
@@ -76,41 +119,6 @@ def build_parser() -> cli.Parser:
         help="library that generates the predictions",
     )
     add("--no_cache", action="store_true", help="neither reuse stored predictions nor store new ones")
-    add(
-        "--load_in_4bit",
-        action=argparse.BooleanOptionalAction,
-        help="load models in 4 bits; default: as the adapter was trained",
-    )
-    add("--seed", type=count, default=0, help="seed of the sample of prompts and of the intervals")
-    add(
-        "--output_dir",
-        type=Path,
-        default=Path("outputs/kotlin/benchmark"),
-        help="folder for predictions, scores and report",
-    )
-    add("--rescore", action="store_true", help="score the predictions in --output_dir again, without a model")
-    add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two earlier runs on the same prompts")
-    add("--allow_different", action="store_true", help="also compare runs whose decoding, prompt limit or dtype differ")
-    cli.add_output_flags(parser)
-    return parser
-
-
-def add_decoding_flags(parser: cli.Parser) -> None:
-    """Add the flags for lengths, decoding and batch size."""
-    add, positive, count = parser.add_argument, cli.number(int, 1), cli.number(int, 0)
-    add(
-        "--max_new_tokens",
-        type=positive,
-        default=64,
-        help="limit of new tokens; CodeXGLUE's benchmarks have their own limits",
-    )
-    add("--max_prompt_tokens", type=positive, help="longer prompts are cut on the left; default: as in training")
-    add("--temperature", type=cli.number(float, 0.01), help="sample with this temperature; default: greedy decoding")
-    add(
-        "--top_p", type=cli.number(float, 0.01, 1), help="sample among the likeliest tokens with this total probability"
-    )
-    add("--generation_seed", type=count, default=0, help="seed of sampled predictions")
-    add("--tokens_per_batch", type=positive, help="rows times longest row (default: a KV cache of 4 GB, at most 32768)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,7 +176,7 @@ class Request:
             allow_different=args.allow_different,
             primary=args.primary,
             profile=args.profile,
-            output=args.output_dir,
+            output=args.output_dir or default_output(settings.adapted, args.compare),
             overwrite=args.overwrite,
             dry_run=args.dry_run,
         )
@@ -193,6 +201,13 @@ class Request:
             known = ", ".join(("heldout", *formats.NAMES))
             return f"--benchmark {unknown[0]}: choose from {known}, or name a .jsonl, .json or .jsonl.gz file"
         return None
+
+
+def default_output(adapted: Sequence[str], compare: Sequence[Path] | None) -> Path:
+    """Return the default folder of the results: next to the first model, or to the first of two earlier runs."""
+    if compare:
+        return outputs.next_to(str(compare[0]), "compared")
+    return outputs.next_to(adapted[0], "benchmark") if adapted else Path(run_folder.OUTPUT).with_name("benchmark")
 
 
 # ---------------------------------------------------------------------------------------------- preparation
@@ -287,10 +302,10 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
     from codefit.evaluation import contenders, execution, inference, questions, result_schema
     from codefit.evaluation.report import comparability, results
     from codefit.evaluation.result_schema import BenchmarkInfo
-    from codefit.training.run_folder import LOSS_CURVE
 
     found = contenders.resolve(settings)
     how = found.inference
+    manifest.add_model(found.models[contenders.BASE].name)
     if how.backend == "vllm":
         from codefit.generation import vllm_backend
 
@@ -332,7 +347,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         },
     )
     about = result_schema.of_manifest(manifest.content, output)
-    loss_png = Path(str(models["adapted"].folder)) / LOSS_CURVE
+    loss_png = Path(str(models["adapted"].folder)) / run_folder.LOSS_CURVE
     return results.Run(
         predictions, answer_without_model(asked, training, references), about, manifest.content, loss_png
     )
@@ -353,9 +368,13 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
             console.show(f"would score again: {', '.join(run.predictions)} in {request.output}")
         return None if request.dry_run else run
     how = request.settings
+    for name in how.adapted:
+        hub_names.reach_for(name)
     read = (*how.adapted, how.base, how.dataset, how.forgetting, *how.benchmarks, *(request.compare or ()))
     outputs.refuse_own_inputs(request.output, read)
     outputs.refuse_existing(request.output, request.overwrite or request.dry_run)
+    for name in (*how.adapted, *map(str, request.compare or ())):
+        manifest.add_model(name)
     if request.compare:
         run = results.side_by_side(request.compare[0], request.compare[1], manifest)
         for name, info in run.about.benchmarks.items():
@@ -366,6 +385,20 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
     return ask_models(request.settings, manifest, request.output, request.dry_run)
 
 
+def show(output: Path, scores: "Scores") -> None:
+    """Print the tables of a benchmark, and where its report is."""
+    from codefit.evaluation.report import results, terminal
+
+    for result in scores.benchmarks.values():
+        text = console.printable_lines(terminal.table(result, scores.models))
+        print(f"\n{terminal.coloured(text) if console.in_colour(sys.stdout) else text}")
+    if not any(result.forgetting for result in scores.benchmarks.values()):
+        console.show("\nforgetting: not checked; add --forgetting with unrelated code")
+    console.show(f"\nreport: {output / 'report.html'}\nplot:   {output / 'scores.png'}")
+    for errors in filter(Path.is_file, (results.errors_file(output, name) for name in scores.benchmarks)):
+        console.show(f"errors: {errors}")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Generate predictions, or read earlier ones; score, compare and report."""
     parser = build_parser()
@@ -373,10 +406,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     request = Request.of(args)
     if problem := request.contradiction():
         parser.error(problem)
-    from codefit.evaluation import comparison
-    from codefit.evaluation.report import results, terminal
+    from codefit.evaluation import comparison, result_schema
+    from codefit.evaluation.report import results
 
-    manifest = Manifest(vars(args))
+    manifest = Manifest({**vars(args), "output_dir": request.output})
+    outputs.recover(request.output)
+    if not (request.rescore or request.overwrite or request.dry_run) and manifest.repeats(request.output):
+        show(request.output, result_schema.read(request.output))
+        return
     run = gather(request, manifest)
     if run is None:
         return
@@ -395,15 +432,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with outputs.new_directory(request.output, request.overwrite or request.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
-
-    for result in scores.benchmarks.values():
-        console.show(f"\n{terminal.table(result, scores.models)}")
-    if not any(result.forgetting for result in scores.benchmarks.values()):
-        console.show("\nforgetting: not checked; add --forgetting with unrelated code")
-    console.show(f"\nreport: {request.output / 'report.html'}\nplot:   {request.output / 'scores.png'}")
-    for errors in filter(Path.is_file, (results.errors_file(request.output, name) for name in scores.benchmarks)):
-        console.show(f"errors: {errors}")
+    show(request.output, scores)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)

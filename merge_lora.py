@@ -2,10 +2,10 @@
 
 The base model, its revision and its quantisation are read from the files of train.py, so one argument is enough:
 
-    python merge_lora.py --hf_repository outputs/kotlin/adapter
+    python merge_lora.py outputs/kotlin/adapter
 
     python merge_lora.py --hf_repository me/kotlin-phi --output_dir outputs/kotlin/merged --push
-    python merge_lora.py --hf_repository outputs/kotlin/adapter --gguf q8_0 --scores outputs/kotlin/benchmark --push
+    python merge_lora.py outputs/kotlin/adapter --gguf q8_0 --scores outputs/kotlin/benchmark --push
 
 A base that was loaded in 4 bits for training is dequantised and merged in float32. The merged model is saved, loaded
 again, and must predict what the adapter predicts; if it does not, nothing is kept or pushed. --gguf writes files for
@@ -17,6 +17,7 @@ import dataclasses
 import gc
 import itertools
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,12 +51,7 @@ def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add(
-        "--hf_repository",
-        type=cli.named,
-        default=run_folder.OUTPUT,
-        help="the adapter: a folder that train.py wrote, or a Hub id",
-    )
+    parser.add_model("read from here: the folder of an adapter, or its Hub id", default=run_folder.OUTPUT)
     add("--model_name_or_path", type=cli.named, help="base model (default: the one that the adapter's metadata name)")
     add("--output_dir", type=Path, help="folder for the merged model (default: merged, next to the adapter)")
     add("--max_shard_size", type=size, default="5GB", help="largest file of weights, such as 500MB or 5GB")
@@ -117,7 +113,7 @@ class MergeSettings:
         return cls(
             name=name,
             base=args.model_name_or_path,
-            output=args.output_dir or (Path(name) if is_whole else default_output(name)),
+            output=args.output_dir or (Path(name) if is_whole else outputs.next_to(name, "merged")),
             max_shard_size=args.max_shard_size,
             gguf=() if args.gguf is None else tuple(args.gguf or GGUF_KINDS[:1]),
             push=args.push,
@@ -341,7 +337,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         export(settings, output, plan.repository)
     if settings.push:
         push(settings, plan)
-    console.show(f"next:    python benchmarking.py --hf_repository {name}")
+    console.show(f"next:    {shlex.join(['python', 'benchmarking.py', name])}")
     return None
 
 
@@ -461,10 +457,5 @@ def push(settings: MergeSettings, plan: Plan) -> None:
         console.show(f"pushed   {url}")
 
 
-def default_output(name: str) -> Path:
-    """Return the default folder of a merged model: next to a local adapter, under outputs/ for one from the Hub."""
-    return Path(name).parent / "merged" if Path(name).is_dir() else Path("outputs") / name.split("/")[-1] / "merged"
-
-
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)

@@ -7,18 +7,17 @@ The smallest command fits microsoft/phi-1_5 to data/kotlin_prepared_dataset, in 
 The same with the bundled base model; a dry run; a preview of three examples:
 
     python train.py --dataset data/kotlin_prepared_dataset --model_name_or_path data/base \\
-        --output_dir outputs/kotlin/adapter --max_steps 300 --learning_rate 2e-3
+        --output_dir outputs/kotlin/adapter --num_train_epochs 2 --lora_r 32
     python train.py --model_name_or_path data/base --dry_run
     python train.py --model_name_or_path data/base --preview 3
 
 A run that was stopped continues from its last checkpoint when the same command is run again.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,134 +25,15 @@ from codefit import cli, console, distributed, gguf_base, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
-from codefit.training import flag_checks, run_folder, scratch_flags
-from codefit.training.settings import (
-    OF_ADAPTERS,
-    OF_WHOLE_MODELS,
-    ROW_TOKENS,
-    SVD_INITS,
-    Settled,
-    TrainSettings,
-    of_flags,
-    settle,
-)
-
-SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
-INITS = ("default", "gaussian", "orthogonal", "loftq", "eva", *SVD_INITS)
-BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
+from codefit.training import flag_checks, run_folder, scratch_flags, train_flags
+from codefit.training.settings import OF_ADAPTERS, OutputSettings, Settled, TrainSettings, of_flags, settle
 
 
 def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
     parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("--dataset", default=records.PREPARED, help="folder of preprocess_data.py, or a Hub data set")
-    add("--model_name_or_path", default="microsoft/phi-1_5", help="base model: a folder or a Hub id")
-    add("--revision", help="commit, tag or branch of the base model on the Hub")
-    add("--output_dir", type=Path, default=Path(run_folder.OUTPUT), help="folder for the adapter or model")
-    add("--hf_repository", help="Hub repository to push the result to; without it nothing leaves this machine")
-    add("--private", action="store_true", help="push only to a private repository; a new one is created private")
-    add("--seed", type=cli.number(int, 0), default=0, help="seed for initialisation, data order and dropout")
-    add("--full_finetuning", action="store_true", help="train all weights instead of an adapter")
-    add(
-        "--osf_effective_rank",
-        type=cli.number(float, 0.01, 0.99),
-        metavar="SHARE",
-        help="with --full_finetuning: freeze this share of each matrix's singular directions, the largest, so that "
-        "less is forgotten (OSF); try 0.5",
-    )
-    add("--replay", help="prepared data set of general code, mixed in so that the base's abilities are not forgotten")
-    add("--replay_ratio", type=cli.number(float, 0, 0.9), default=0.1, help="share of replay tokens; 0 only measures")
-    add("--preview", type=cli.number(int, 1), metavar="N", help="print N examples token by token, and exit")
-    cli.add_output_flags(parser)
-    _add_adapter_flags(parser.add_argument_group("adapter"))
-    _add_schedule_flags(parser.add_argument_group("schedule (named as in the Hugging Face Trainer)"))
-    _add_watching_flags(parser.add_argument_group("logging, validation and checkpoints"))
-    scratch_flags.add(parser.add_argument_group("from scratch"))
-    scratch_flags.add_search(parser.add_argument_group("hyperparameter search"))
+    train_flags.add(parser)
     return parser
-
-
-def _add_adapter_flags(group: Any) -> None:
-    add, positive = group.add_argument, cli.number(int, 1)
-    add("--load_in_4bit", action=argparse.BooleanOptionalAction, help="QLoRA; when absent: on if there is a GPU")
-    add("--lora_r", type=positive, default=16, help="rank of the adapter")
-    add("--lora_alpha", type=cli.number(float, 1e-3), default=32, help="the scale is alpha / rank")
-    add("--lora_dropout", type=cli.number(float, 0, 0.9), default=0.0, help="dropout on the adapter's input")
-    add("--lora_target_modules", nargs="+", default=["all-linear"], help="names of modules, or all-linear")
-    add("--use_rslora", action="store_true", help="the scale is alpha / sqrt(rank): for ranks of 64 and more")
-    add("--use_dora", action="store_true", help="DoRA: better at low ranks, half as fast")
-    add(
-        "--init_lora_weights", choices=INITS, default="default", help="initialisation of the adapter; loftq: for 4 bits"
-    )
-    add(
-        "--loraplus_lr_ratio", type=cli.number(float, 1), help="LoRA+: learning rate of matrix B over that of A; try 16"
-    )
-
-
-def _add_schedule_flags(group: Any) -> None:
-    def defaults(name: str) -> str:
-        return f"(default: {OF_ADAPTERS[name]:g}, or {OF_WHOLE_MODELS[name]:g} where all weights are trained)"
-
-    add, positive, ratio = group.add_argument, cli.number(int, 1), cli.number(float, 0)
-    add(
-        "--max_prompt_tokens",
-        type=cli.number(int, 8),
-        help="longer prompts are cut on the left; when absent: the value that the data was prepared with",
-    )
-    add(
-        "--max_length",
-        type=positive,
-        help=f"tokens per row, into which examples are packed (default: {ROW_TOKENS}, "
-        "or the model's context window if that is shorter)",
-    )
-    rows = f"rows per forward pass {defaults('per_device_train_batch_size')}"
-    add("--per_device_train_batch_size", type=positive, help=rows)
-    add(
-        "--gradient_accumulation_steps",
-        type=positive,
-        help=f"forward passes per optimizer step {defaults('gradient_accumulation_steps')}",
-    )
-    add(
-        "--num_train_epochs",
-        type=cli.number(float, 1e-3),
-        help=f"passes over the data, unless --max_steps is given {defaults('num_train_epochs')}",
-    )
-    add("--max_steps", type=positive, help="number of optimizer steps")
-    add("--learning_rate", type=cli.number(float, 1e-12), help=f"peak learning rate {defaults('learning_rate')}")
-    add("--lr_scheduler_type", choices=SCHEDULES, default="cosine", help="learning-rate schedule")
-    add("--warmup_steps", type=ratio, default=0.03, help="warm-up steps; below 1: a share of all steps")
-    add("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
-    add("--max_grad_norm", type=ratio, default=1.0, help="gradients are clipped to this norm")
-    add("--activation_checkpointing", action="store_true", help="needs less memory and a third more time")
-    add("--torch_compile", action="store_true", help="compile the model; pays off in long runs with rows of one shape")
-
-
-def _add_watching_flags(group: Any) -> None:
-    add, positive = group.add_argument, cli.number(int, 1)
-    add("--logging_steps", type=positive, default=10, help="steps between two log entries")
-    add("--eval_steps", type=positive, default=50, help="steps between two validations")
-    add(
-        "--save_steps",
-        type=positive,
-        help="steps between two checkpoints (default: 200, or --eval_steps with --load_best_model_at_end)",
-    )
-    add("--save_minutes", type=cli.number(float, 0), default=5.0, help="also save when the last checkpoint is this old")
-    add("--validation_samples", type=positive, default=256, help="size of the fixed sample of the validation split")
-    add(
-        "--eval_predictions",
-        type=cli.number(int, 0),
-        default=128,
-        metavar="N",
-        help="validation prompts that the "
-        "model completes at each validation, for edit similarity, exact match and next line; 0: none",
-    )
-    add("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
-    add("--metric_for_best_model", choices=BEST, default="loss", help="validation metric that decides what is best")
-    add("--early_stopping_patience", type=positive, metavar="N", help="stop after N validations without improvement")
-    add(
-        "--report_to", nargs="+", choices=flag_checks.REPORT_TO, default=["none"], help="experiment tracker for the log"
-    )
 
 
 # ---------------------------------------------------------------------------------------------- the command
@@ -168,16 +48,22 @@ class Command:
         settings: the flags as typed settings.
         settled: the settings that the command left open.
         sources: where each of those values came from.
+        given: names of the flags in the command.
+        hidden: names of the flags that do not apply to this kind of training.
         dataset: folder of the prepared data.
         replay: folder of the prepared replay data, or None.
+        is_done: whether the same command made the output from the same inputs.
     """
 
     flags: Mapping[str, Any]
     settings: TrainSettings
     settled: Settled
     sources: Mapping[str, str]
+    given: Collection[str]
+    hidden: Collection[str]
     dataset: Path
     replay: Path | None
+    is_done: bool
 
     @property
     def datasets(self) -> list[Path]:
@@ -189,27 +75,41 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     """Check the command, and decide open settings from the data set, the base model and the machine."""
     output = settings.output
     flag_checks.refuse(settings, given, parser.group("from scratch"), parser.group("adapter"))
-    outputs.refuse_existing(output.output_dir, output.overwrite or output.only_looks)
     scratch_flags.refuse(settings)
     dataset = records.dataset_folder(settings.data.dataset)
     replay = records.dataset_folder(settings.data.replay) if settings.data.replay else None
     prepared = read_manifest(dataset).get("arguments", {})
-    if output.hf_repository and not output.preview:
-        from codefit.publishing import push
-
-        private = output.private or None
-        push.check_repository(output.hf_repository, "model", private=private, create=not output.dry_run)
 
     from codefit.modeling import hardware, loading
 
     context = sys.maxsize if settings.from_scratch else loading.context_named(*base_of(settings))
-    settled = settle(settings, prepared, context, hardware.device().type == "cuda")
+    on_gpu = hardware.device().type == "cuda"
+    flag_checks.refuse_optimizer(settings, on_gpu)
+    settled = settle(settings, prepared, context, on_gpu)
     sources = {"max_length": "model", "load_in_4bit": "machine"}
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
     by_kind = {name: getattr(settings.schedule, name) for name in OF_ADAPTERS}
+    by_kind["eval_predictions"] = settings.watch.eval_predictions
     decided = {**by_kind, **dataclasses.asdict(settled)}
-    return Command({**flags, **decided}, settings, settled, sources, dataset, replay)
+    hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
+    every_flag = {**flags, **decided}
+    outputs.recover(output.output_dir)
+    again = not (output.overwrite or output.keeps_nothing) and Manifest(every_flag).repeats(output.output_dir)
+    refuse_output(settings, again)
+    return Command(every_flag, settings, settled, sources, given, hidden, dataset, replay, again)
+
+
+def refuse_output(settings: TrainSettings, is_done: bool) -> None:
+    """Raise UserError before anything is done if the output could not be written or pushed in the end."""
+    output = settings.output
+    if not is_done:
+        outputs.refuse_existing(output.output_dir, output.overwrite or output.keeps_nothing)
+    if output.hf_repository and not (output.preview or output.overfit):
+        from codefit.publishing import push
+
+        private = output.private or None
+        push.check_repository(output.hf_repository, "model", private=private, create=not output.dry_run)
 
 
 def base_of(settings: TrainSettings) -> tuple[str, str | None]:
@@ -296,6 +196,7 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
         heads=shape.num_attention_heads,
         intermediate_size=shape.intermediate_size,
         context=context,
+        dropout=shape.dropout,
     )
     return tokenizer, model.to(hardware.device())
 
@@ -325,14 +226,21 @@ def save(settings: TrainSettings, work: Path, trainer: Any, tokenizer: Any) -> N
     plots.loss_curve(trainer.state.log_history, work / run_folder.LOSS_CURVE)
 
 
+def add_inputs(asked: Command, manifest: Manifest) -> None:
+    """Add the data and the base model to the manifest."""
+    for folder in asked.datasets:
+        for split in ("train", "validation"):
+            manifest.add_input(folder / f"{split}.jsonl")
+    if not asked.settings.from_scratch:
+        manifest.add_model(asked.settings.model_name_or_path)
+
+
 def hand_on(asked: Command, manifest: Manifest) -> None:
     """Add to the manifest what merge_lora.py and benchmarking.py read from it."""
     from codefit.modeling import hardware
 
     settings = asked.settings
-    for folder in asked.datasets:
-        for split in ("train", "validation"):
-            manifest.add_input(folder / f"{split}.jsonl")
+    add_inputs(asked, manifest)
     manifest.update(
         base_model=None if settings.from_scratch else settings.model_name_or_path,
         base_revision=settings.revision,
@@ -359,14 +267,31 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     if settings.search.trials or settings.search.search:
         return run_search(flags, settings, parser, given)
     asked = checked(flags, settings, parser, given)
-    with claimed(asked):
-        fit(asked, parser, given, watching)
+    if output.overfit and not output.only_looks:
+        return check_overfit(asked)
+    if not asked.is_done:
+        with claimed(asked):
+            fit(asked, watching)
     if output.hf_repository and not output.only_looks and distributed.is_first_process():
         from codefit.publishing import push
 
         push_result = push.push_merged if settings.whole else push.push_adapter
         console.show(f"pushed:  {push_result(output.output_dir, output.hf_repository, private=output.private or None)}")
     return None
+
+
+def check_overfit(asked: Command) -> None:
+    """Check in a temporary folder that a few examples can be learned by heart."""
+    from codefit import encoding, temporary
+    from codefit.modeling import loading
+    from codefit.training import overfit, samples
+
+    settings, settled = overfit.settings_of(asked.settings), asked.settled
+    with temporary.temporary_folder() as work:
+        tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
+        encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
+        found = samples.read(settings, settled.max_length, asked.dataset, None, encoder)
+        overfit.check(settings, model, encoder, found.train, settled.max_length, work)
 
 
 @contextlib.contextmanager
@@ -379,6 +304,11 @@ def claimed(asked: Command) -> Iterator[None]:
     with outputs.alone(output.output_dir):
         outputs.refuse_existing(output.output_dir, output.overwrite)  # again, since another run may have finished
         work = outputs.partial(output.output_dir)
+        if output.hub_strategy == "checkpoint" and not (output.overwrite or run_folder.is_begun(work)):
+            from codefit.publishing import checkpoints
+
+            if found := checkpoints.fetch_checkpoint(work, str(output.hf_repository)):
+                console.show(f"{found} comes from {output.hf_repository}")
         run_folder.claim(asked.flags, output.overwrite, asked.datasets, work)
         try:
             yield
@@ -387,7 +317,7 @@ def claimed(asked: Command) -> Iterator[None]:
             raise
 
 
-def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[Any]) -> None:
+def fit(asked: Command, watching: Sequence[Any]) -> None:
     """Encode, train and save; or show a preview or a dry run."""
     manifest = Manifest(asked.flags)
 
@@ -403,11 +333,12 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
     encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
     found = samples.read(settings, settled.max_length, asked.dataset, asked.replay, encoder)
+    flag_checks.refuse_metric(settings.watch.metric_for_best_model, {pair.task for pair in found.asked})
     if output.preview:
         for sample in found.train[: output.preview]:
-            sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
+            sys.stdout.write(encoding.preview(sample, encoder, console.in_colour(sys.stdout)) + "\n")
         return
-    order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
+    order = curriculum.plan(settings.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
         found.train, settled.max_length, encoder.pad_id, order, isolates=sample_isolation.may_pack(model)
     )
@@ -415,13 +346,12 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     estimate.refuse_full_disk(output.output_dir, settings.lora, model)
     if output.dry_run:
         trainer_settings.training_arguments(settings, settled.save_steps, work)
-        hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
-        table = estimate.sources(asked.flags, given, hidden, asked.sources)
+        table = estimate.sources(asked.flags, asked.given, asked.hidden, asked.sources)
         estimate.foresee(settings, settled, model, packed, table)
         return
     checkpoint = run_folder.last(work)
     trainer = build_trainer(asked, work, model, encoder, packed, found, resumed=checkpoint is not None)
-    for callback in watching:
+    for callback in [*watching, *pushing(output, work)]:
         trainer.add_callback(callback)
     result, final = run(trainer, checkpoint)
     save(settings, work, trainer, tokenizer)
@@ -431,6 +361,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
     peak = estimate.peak_memory()
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
+    measured["trained_tokens"] = packed.tokens_in(trainer.state.epoch)
     manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
     run_folder.put_away(work)
@@ -440,18 +371,35 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     outcome.report(settings, trainer, result, final, console.size(peak))
 
 
+def pushing(output: OutputSettings, work: Path) -> list[Any]:
+    """Return the callback that pushes checkpoints, if the command asks for it."""
+    if output.hub_strategy != "checkpoint":
+        return []
+    from codefit.publishing import checkpoints
+    from codefit.training import callbacks
+
+    repository, private = str(output.hf_repository), output.private or None
+    return [
+        callbacks.PushCheckpoints(lambda name: checkpoints.push_checkpoint(work, name, repository, private=private))
+    ]
+
+
 def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:
     """Run the trials of a hyperparameter search, or show a preview or dry run of one."""
     from codefit.training import search
 
     plan, output = search.plan_search(settings, flags, parser), settings.output
     asked = checked(flags, settings, parser, given)
+    if asked.is_done:
+        return None
     search.describe(plan)
     if output.only_looks:
         look = ["--dry_run"] if output.dry_run else ["--preview", str(output.preview)]
         return main([*plan.fixed, *look, "--output_dir", str(output.output_dir)])
     with claimed(asked):
-        search.run(plan, Manifest(flags), main)
+        manifest = Manifest(asked.flags)
+        add_inputs(asked, manifest)
+        search.run(plan, manifest, main)
     return None
 
 
@@ -459,6 +407,7 @@ def build_trainer(
     asked: Command, work: Path, model: Any, encoder: Any, packed: Any, found: Any, *, resumed: bool
 ) -> Any:
     """Return the trainer for the encoded samples."""
+    from codefit import encoding
     from codefit.training import packing
     from codefit.training.heldout_eval import HeldOut
     from codefit.training.trainer import make_trainer
@@ -469,6 +418,8 @@ def build_trainer(
         for samples in (found.validation, found.replay)
     )
     prompts = found.asked[: settings.watch.eval_predictions]
+    if settings.from_scratch:  # half of the context window is for what the model writes
+        encoder = encoding.Encoder(encoder.tokenizer, min(settled.max_prompt_tokens, settled.max_length // 2))
     held_out = HeldOut(prompts, encoder) if prompts else None
     watched = (validation, replay if found.replay else None, held_out)
     return make_trainer(settings, settled.save_steps, work, model, packed, *watched, resumed=resumed)
@@ -497,4 +448,4 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)

@@ -41,6 +41,14 @@ def manifest_of(output: Path) -> Path:
     return output / MANIFEST if output.is_dir() else output.with_name(output.name + ".manifest.json")
 
 
+def next_to(name: str, what: str) -> Path:
+    """Return the default place of an output: next to what it is made of, or under outputs/ if that is on the Hub."""
+    source = Path(name)
+    if not source.exists():
+        return Path("outputs") / source.name / what
+    return (source if source.name not in {"", ".."} else source.resolve()).with_name(what)
+
+
 def refuse_existing(output: Path, overwrite: bool, is_file: bool = False) -> None:
     """Raise UserError if an output cannot be written, or if something exists there that may not be replaced.
 
@@ -307,6 +315,8 @@ def _move_folder(output: Path, aside: Path, inode: int) -> None:
 
 def recover(output: Path) -> None:
     """Finish a commit that a kill interrupted, unless another run is active there."""
+    if output.name in {"", ".."}:  # cannot be an output: `refuse_existing`
+        return
     folder = workspace(output)
     with contextlib.suppress(OSError):
         if not folder.is_dir():

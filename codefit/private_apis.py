@@ -6,22 +6,70 @@ training/trainer.py overrides or calls are listed here and stay there.
 """
 
 import argparse
+import contextlib
+import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 TRAINER_METHODS = {"_save_checkpoint": ["self", "model", "trial"], "_prepare_inputs": ["self", "inputs"]}
 
 
+WIDEST = 100  # columns of a paragraph
+LONGEST_CHOICES = 25  # characters of a list of choices that is shown as the value of a flag
+
+
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keep the docstring's layout, and show every default that is a value; an empty list is none."""
+    """Keep the docstring's layout, and show every default that is a value; an empty list is none.
+
+    A flag with several names shows its value once, and a value is named after its type, not after the flag.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = text.strip("\n").split("\n\n")
+        return "\n\n".join(part if "    " in part else textwrap.fill(part, min(width, WIDEST)) for part in parts) + "\n"
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return str(getattr(action.type, "__name__", "text")).upper()
+
+    def _metavar_formatter(self, action: argparse.Action, default_metavar: str) -> Any:
+        if action.metavar is None and _has_many_choices(action):
+            return lambda size: ("NAME",) * size
+        return super()._metavar_formatter(action, default_metavar)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         help_text = action.help or ""
+        if _has_many_choices(action):
+            help_text += f"; one of {', '.join(map(str, action.choices or ()))}"
         valueless = action.default == [] or any(action.default is value for value in (None, False, argparse.SUPPRESS))
         if valueless or "(default" in help_text:
             return help_text
         if isinstance(action.default, list):
             return f"{help_text} (default: {' '.join(map(str, action.default))})"
         return help_text + " (default: %(default)s)"
+
+
+def _has_many_choices(action: argparse.Action) -> bool:
+    return len(",".join(map(str, action.choices or ()))) > LONGEST_CHOICES
+
+
+@contextlib.contextmanager
+def groups_hidden(parser: argparse.ArgumentParser, hidden: list[Any]) -> Iterator[None]:
+    """Leave groups of flags out of the help that is made in this context."""
+    groups = parser._action_groups
+    parser._action_groups = [group for group in groups if group not in hidden]
+    try:
+        yield
+    finally:
+        parser._action_groups = groups
 
 
 def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:

@@ -15,6 +15,8 @@ from codefit import cli, console, private_apis
 from codefit.errors import UserError, first_line
 from codefit.manifest import ROOT
 
+SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete")
+
 # ---------------------------------------------------------------------------------------------- parser
 
 
@@ -85,6 +87,129 @@ def test_wrong_arguments_exit_with_2_and_say_why(
         parser.parse_args(words)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: {message}")
+
+
+def test_a_wrong_argument_is_answered_in_two_lines(parser: cli.Parser, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--zzz"])
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: ")
+    assert usage.endswith("[flags]; --help lists the flags")
+    assert "error: unknown argument --zzz" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "meant"),
+    [
+        ("train", "--model", "--model_name_or_path"),
+        ("train", "--lr", "--learning_rate"),
+        ("train", "--lr=1e-4", "--learning_rate"),
+        ("train", "--epochs", "--num_train_epochs"),
+        ("train", "--rank", "--lora_r"),
+        ("train", "--batch-size", "--per_device_train_batch_size"),
+        ("train", "--data", "--dataset"),
+        ("train", "--data-path", "--dataset"),
+        ("train", "-o", "--output_dir"),
+        ("preprocess_data", "--data", "--input"),
+        ("preprocess_data", "--output_dir", "--output"),
+        ("parse_data", "--repo", "--repository"),
+        ("benchmarking", "--batch_size", "--tokens_per_batch"),
+        ("benchmarking", "--limit", "--sample"),
+        ("complete", "--max_tokens", "--max_new_tokens"),
+        ("merge_lora", "--base", "--model_name_or_path"),
+    ],
+)
+def test_the_name_of_a_flag_in_other_tools_is_understood(
+    name: str, word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(name).build_parser().parse_args([word, "1"])
+    assert f"; did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_every_suggested_flag_belongs_to_a_script_and_no_name_to_itself() -> None:
+    parsers = [importlib.import_module(name).build_parser() for name in SCRIPTS]
+    known = {action.dest for each in parsers for action in private_apis.actions_of(each)}
+    assert set(cli.ELSEWHERE) <= known
+    assert not [flag for flag, names in cli.ELSEWHERE.items() if flag in names.split()]
+
+
+@pytest.mark.parametrize("name", ["complete", "merge_lora", "benchmarking"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["some/model", "--model_name_or_path", "base"],
+        ["--model_name_or_path", "base", "some/model"],
+        ["--model", "some/model", "--model_name_or_path", "base"],
+        ["--adapter=some/model", "--model_name_or_path", "base"],
+        ["--hf-repository", "some/model", "--model_name_or_path", "base"],
+    ],
+)
+def test_a_model_that_is_read_has_a_flag_two_aliases_and_a_place(name: str, words: list[str]) -> None:
+    values = importlib.import_module(name).build_parser().parse_args(words)
+    several = name == "benchmarking"
+    assert values.hf_repository == (["some/model"] if several else "some/model")
+    assert values.model_name_or_path == "base"
+    assert "model" not in vars(values)
+
+
+def test_a_benchmark_takes_several_models_without_a_flag() -> None:
+    values = importlib.import_module("benchmarking").build_parser().parse_args(["a", "--sample", "3", "b"])
+    assert values.hf_repository == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("complete", [], "no model is named; give a folder or a Hub id as the first argument"),
+        ("complete", [" "], "the name of the model is empty; give a folder or a Hub id"),
+        ("complete", ["a", "b"], "unknown argument b; --help lists the flags."),
+        ("complete", ["a", "--model", "b"], "the model is named by a flag and again without one (a); name it once"),
+        (
+            "benchmarking",
+            ["a", "--adapter", "b"],
+            "the model is named by a flag and again without one (a); name it once",
+        ),
+        ("train", ["a"], "unknown argument a; --help lists the flags."),
+    ],
+)
+def test_a_model_is_named_once(name: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(name).build_parser().parse_args(words)
+    assert capsys.readouterr().err.endswith(f"error: {message}\n")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_says_whether_a_hub_repository_is_read_or_written(name: str) -> None:
+    actions = private_apis.actions_of(importlib.import_module(name).build_parser())
+    for action in actions:
+        if action.dest == "hf_repository":
+            first = "push to" if name in ("train", "preprocess_data") else "read from"
+            assert str(action.help).startswith(first)
+
+
+def test_rare_flags_are_only_in_the_long_help(capsys: pytest.CaptureFixture[str]) -> None:
+    script_parser = importlib.import_module("train").build_parser()
+    shown = {}
+    for flag in ("--help", "--help_all"):
+        with pytest.raises(SystemExit) as stopped:
+            script_parser.parse_args([flag])
+        assert stopped.value.code == 0
+        shown[flag] = capsys.readouterr().out
+    assert "--use_dora" in shown["--help_all"]
+    assert "--use_dora" not in shown["--help"]
+    assert "--learning_rate" in shown["--help"]
+    assert "--help_all also shows: " in shown["--help"]
+    assert len(shown["--help"].splitlines()) < 80
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_fits_the_terminal(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = importlib.import_module(name).build_parser().format_help()
+    flags = text.partition("options:")[2]
+    assert max(map(len, flags.splitlines())) <= columns
 
 
 def entry(help_text: str, flag: str) -> str:
@@ -287,7 +412,6 @@ def test_output_flags_mean_the_same_everywhere() -> None:
 
 # ---------------------------------------------------------------------------------------------- help of the scripts
 
-SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete")
 HEAVY = ("torch", "transformers", "datasets")
 HELP_SECONDS = 0.5  # of CPU time: what a shell feels as at once, with room for a slow machine
 
