@@ -286,7 +286,7 @@ def test_the_table_fits_the_terminal_and_keeps_every_verdict(columns, monkeypatc
     lines = terminal.table(msgspec.structs.replace(result, metrics=rows), MODELS).splitlines()
     assert max(map(len, lines)) <= min(columns, 100)
     assert sum(line.endswith("  not resolved") for line in lines) >= 8
-    assert sum("[-100.0" in line for line in lines) >= 8
+    assert sum("[" in line for line in lines if line.endswith("  not resolved")) >= 8
 
 
 def test_verdicts_are_coloured_where_they_end_a_row():
