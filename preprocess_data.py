@@ -17,9 +17,9 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import textwrap
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from codefit.curation.curate import CurationOptions, batched, curate_all
 from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.neighbours import Neighbours
 from codefit.curation.split import UNITS, Splitting, moment
+from codefit.curation.summary import summary
 from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
 from codefit.manifest import Manifest
@@ -61,6 +62,9 @@ def build_parser() -> cli.Parser:
     )
     parser.add_argument(
         "--ray_address", help="with --engine ray: address of the cluster (default: start one on this machine)"
+    )
+    parser.add_argument(
+        "--describe", action="store_true", help="also write OUTPUT/data.html: what is in the data, with examples"
     )
     parser.add_argument("--verify", action="store_true", help="check an existing --output for leaks between its splits")
     parser.add_argument("--hf_repository", help="push to this Hub data set")
@@ -104,6 +108,9 @@ def add_task_flags(parser: cli.Parser) -> None:
         help="tasks line, naming and summary: the prompt format",
     )
     parser.add_argument(
+        "--without_docstring", action="store_true", help="task naming: leave out the documentation of the function"
+    )
+    parser.add_argument(
         "--codexglue", action="store_true", help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue"
     )
 
@@ -118,6 +125,14 @@ def add_curation_flags(parser: cli.Parser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="change the limit of single rules, e.g. long_line=2000 few_letters=off",
+    )
+    parser.add_argument("--keep_matching", type=regex, metavar="REGEX", help="keep only files in which this occurs")
+    parser.add_argument(
+        "--drop_path",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="reject files by path, e.g. setup.py 'tests/**' 'docs/*.py'; a name without / counts in every folder",
     )
     parser.add_argument("--format", action="store_true", help="format Python with ruff first")
     parser.add_argument("--strip_comments", action="store_true", help="remove comments")
@@ -168,6 +183,15 @@ def rule(text: str) -> str:
     return text
 
 
+def regex(text: str) -> str:
+    """Argparse type: a regular expression, unchanged."""
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
+    return text
+
+
 def date(text: str) -> str:
     """Argparse type: an ISO 8601 date, unchanged."""
     if moment(text) is None:
@@ -190,6 +214,7 @@ class Request:
         splitting: how they are divided.
         decontaminate: benchmarks of which no document may hold a piece.
         engine: what runs the batches.
+        describe: whether a page about the data is written.
         verify: whether an output is only checked.
         hf_repository: data set on the Hub to push to.
         private: whether only to a private one.
@@ -207,6 +232,7 @@ class Request:
     splitting: Splitting
     decontaminate: tuple[Path, ...]
     engine: Engine
+    describe: bool
     verify: bool
     hf_repository: str | None
     private: bool
@@ -228,6 +254,7 @@ class Request:
             splitting=Splitting(args.split_by, args.test_share, args.validation_share, args.seed, *since),
             decontaminate=tuple(args.decontaminate),
             engine=Engine(args.engine, args.num_workers, args.ray_address),
+            describe=args.describe,
             verify=args.verify,
             hf_repository=args.hf_repository,
             private=args.private,
@@ -246,6 +273,8 @@ class Request:
             return "--validation_since must not be later than --test_since"
         if self.engine.ray_address and self.engine.name != "ray":
             return "--ray_address needs --engine ray"
+        if self.limits.without_docstring and self.task != "naming":
+            return "--without_docstring needs --task naming"
         if self.limits.repository_context and self.task != "completion":
             return "--repository_context needs --task completion"
         if self.limits.repository_context > self.limits.max_prompt_tokens - MIN_PROMPT_TOKENS:
@@ -321,13 +350,30 @@ def build_split(request: Request, corpus: Corpus, split: str, tokenizer: Any, fi
     return {**counts, "skipped": skipped, "syntax_errors": syntax_errors}
 
 
+def without_repeated_prompts(splits: dict[str, dict[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
+    """Remove pairs that ask the same as another pair, and return the new counts of the splits."""
+    from codefit.curation.repeated_prompts import HELD_OUT, REPEATED, remove_repeated_prompts
+
+    lost = remove_repeated_prompts(folder)
+    reasons = {name: Counter({reason: lost[name][reason] for reason in (HELD_OUT, REPEATED)}) for name in splits}
+    return {
+        name: {**shrunk(counts, lost[name]), "skipped": counts["skipped"] + reasons[name]}
+        for name, counts in splits.items()
+    }
+
+
 def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[str, Any]:
     """Move test pairs that also occur in train out of the test split, and return its new counts."""
     from codefit.curation.overlap import move_overlap
 
     moved = move_overlap(folder, map(corpus.text, corpus.of_split("train")))
-    left = {name: test[name] - moved[name] for name in ("documents_without_pair", "pairs", "natural_ends")}
-    return {**test, **left, "pairs_moved_to_test_overlap": moved["pairs"]}
+    return {**shrunk(test, moved), "pairs_moved_to_test_overlap": moved["pairs"]}
+
+
+def shrunk(counts: dict[str, Any], lost: Counter[str]) -> dict[str, Any]:
+    """Return the counts of a split that lost pairs."""
+    names = ("documents_without_pair", "pairs", "natural_ends", "pairs_with_context")
+    return {**counts, **{name: counts[name] - lost[name] for name in names if name in counts}}
 
 
 def export_codexglue(folder: Path) -> Counter[str]:
@@ -337,7 +383,7 @@ def export_codexglue(folder: Path) -> Counter[str]:
     return codexglue_export.export(folder, folder / "codexglue")
 
 
-# ------------------------------------------------------------------------------------------- messages and tables
+# ------------------------------------------------------------------------------------------- messages
 
 
 def say_what_would_happen(request: Request) -> None:
@@ -356,59 +402,25 @@ def say_what_would_happen(request: Request) -> None:
     )
 
 
-def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> str:
-    rows = [
-        [name, c["documents"], c["pairs"], f"{c['natural_ends'] / c['pairs']:.1%}" if c["pairs"] else "-"]
-        for name, c in splits.items()
-    ]
-    parts = [console.table(rows, ["split", "documents", "pairs", "natural ends"])]
-    if log.files:
-        rejected = [(*row, console.shortened(path)) for *row, path in log.rows()]
-        parts.insert(0, console.table(rejected, ["rejected because", "files", "bytes", "for example"]) + "\n")
-    wrapped = (textwrap.fill(line, 99, break_on_hyphens=False) for line in remarks(counts, splits))
-    return "\n".join([*parts, *wrapped])
-
-
-def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield further counts, one line each."""
-    skipped: Counter[str] = sum((c["skipped"] for c in splits.values()), Counter())
-    if skipped:
-        yield "cut points without a pair: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
-    if broken := sum((c["syntax_errors"] for c in splits.values()), Counter[str]()):
-        languages = ", ".join(f"{count} {language}" for language, count in broken.most_common())
-        unread = sum(c["unread_functions"] for c in splits.values())
-        yield f"files with syntax errors: {languages}; {unread} of their functions could not be parsed"
-    if with_context := sum(c.get("pairs_with_context", 0) for c in splits.values()):
-        yield f"{with_context} pairs begin with repository context: other files of their repository and split"
-    if moved := splits["test"]["pairs_moved_to_test_overlap"]:
-        yield f"{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
-    if counts.get("boundaries"):
-        flags = " ".join(f"--{name} {since}" for name, since in counts["boundaries"].items())
-        yield f"to split later data at the same dates, add {flags}"
-    if counts.get("boilerplate"):
-        yield f"{len(counts['boilerplate'])} n-grams occur in too many documents to show contamination and were ignored"
-    for name, done in (("not_formatted", "formatted"), ("not_stripped", "stripped")):
-        if counts.get(name):
-            yield f"{counts[name]} files do not parse and were not {done}"
-    if exported := counts.get("codexglue"):
-        left = ", ".join(f"{count} {reason}" for reason, count in exported.most_common() if reason != "exported")
-        yield f"exported in CodeXGLUE's format: {exported['exported']} methods" + (
-            f"; left out: {left}" if left else ""
-        )
-    for name in ("redacted", "not_redacted"):
-        if kinds := counts.get(name):
-            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            yield f"{name.replace('_', ' ')}: {listed}"
-
-
-def refuse_output(request: Request) -> None:
+def refuse_output(request: Request, is_done: bool) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
     outputs.refuse_own_inputs(request.output, [*request.inputs, request.tokenizer, *request.decontaminate])
-    outputs.refuse_existing(request.output, request.overwrite)
+    if not is_done:
+        outputs.refuse_existing(request.output, request.overwrite)
     if request.hf_repository:
         from codefit.publishing import push
 
         push.check_repository(request.hf_repository, "dataset", private=request.private or None)
+
+
+def refuse_too_long(request: Request, context: int | None) -> None:
+    """Raise UserError if the longest pairs do not fit into the context of the model, in tokens; None if unknown."""
+    prompt, completion = request.limits.max_prompt_tokens, request.limits.max_completion_tokens
+    if context is not None and prompt + completion > context:
+        raise UserError(
+            f"{request.tokenizer} can read {context} tokens, too few for prompts of {prompt} and completions of "
+            f"{completion}; lower --max_prompt_tokens or --max_completion_tokens, or name another model."
+        )
 
 
 def refuse_empty(count: int, reasons: Counter[str]) -> None:
@@ -416,6 +428,47 @@ def refuse_empty(count: int, reasons: Counter[str]) -> None:
     if not count:
         listed = ", ".join(f"{rule}: {number}" for rule, number in reasons.most_common(4)) or "there were none"
         raise UserError(f"nothing is left to train on ({listed}); give more files, or try --profile light.")
+
+
+def prepare(request: Request, manifest: Manifest) -> None:
+    """Build the data set, and print what was kept and rejected."""
+    tokenizer = None
+    if load_task(request.task).NEEDS_TOKENS:
+        from codefit.tasks.token_offsets import context_of, load_tokenizer
+
+        tokenizer = load_tokenizer(request.tokenizer)
+        refuse_too_long(request, context_of(request.tokenizer))
+        manifest.add_model(request.tokenizer)
+    with (
+        outputs.new_directory(request.output, request.overwrite) as folder,
+        contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
+    ):
+        corpus = Corpus(folder)
+        counts = read_and_curate(request, corpus, log)
+        refuse_empty(len(corpus.entries), log.files)
+        counts.update(select(request, corpus, log))
+        splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
+        splits = without_repeated_prompts(splits, folder)
+        splits["test"] = without_overlap(splits["test"], folder, corpus)
+        if request.codexglue:
+            counts["codexglue"] = export_codexglue(folder)
+        kept = sum(split["documents"] for split in splits.values())
+        assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
+        refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
+        if request.describe:
+            from codefit.curation import description
+
+            console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
+        for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
+            manifest.add_input(path)
+        manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
+        manifest.write(folder)
+    console.show(summary(log, counts, splits))
+    if request.describe:
+        console.show(f"\nlook at the data: {request.output / 'data.html'}")
+    console.show(
+        f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -432,37 +485,12 @@ def main(argv: list[str] | None = None) -> None:
     if request.dry_run:
         say_what_would_happen(request)
         return
-    refuse_output(request)
     manifest = Manifest(vars(args))
-    tokenizer = None
-    if load_task(request.task).NEEDS_TOKENS:
-        from codefit.tasks.token_offsets import load_tokenizer
-
-        tokenizer = load_tokenizer(request.tokenizer)
-
-    with (
-        outputs.new_directory(request.output, request.overwrite) as folder,
-        contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
-    ):
-        corpus = Corpus(folder)
-        counts = read_and_curate(request, corpus, log)
-        refuse_empty(len(corpus.entries), log.files)
-        counts.update(select(request, corpus, log))
-        splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
-        splits["test"] = without_overlap(splits["test"], folder, corpus)
-        if request.codexglue:
-            counts["codexglue"] = export_codexglue(folder)
-        kept = sum(split["documents"] for split in splits.values())
-        assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
-        refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
-        for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
-            manifest.add_input(path)
-        manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
-        manifest.write(folder)
-    console.show(summary(log, counts, splits))
-    console.show(
-        f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
-    )
+    outputs.recover(request.output)
+    is_done = not request.overwrite and manifest.repeats(request.output)
+    refuse_output(request, is_done)
+    if not is_done:
+        prepare(request, manifest)
     if request.hf_repository:
         from codefit.publishing import push
 

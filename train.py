@@ -18,7 +18,7 @@ import contextlib
 import dataclasses
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from codefit.errors import Interrupted, UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags, train_flags
-from codefit.training.settings import OF_ADAPTERS, Settled, TrainSettings, of_flags, settle
+from codefit.training.settings import OF_ADAPTERS, OutputSettings, Settled, TrainSettings, of_flags, settle
 
 
 def build_parser() -> cli.Parser:
@@ -49,16 +49,22 @@ class Command:
         settings: the flags as typed settings.
         settled: the settings that the command left open.
         sources: where each of those values came from.
+        given: names of the flags in the command.
+        hidden: names of the flags that do not apply to this kind of training.
         dataset: folder of the prepared data.
         replay: folder of the prepared replay data, or None.
+        is_done: whether the same command made the output from the same inputs.
     """
 
     flags: Mapping[str, Any]
     settings: TrainSettings
     settled: Settled
     sources: Mapping[str, str]
+    given: Collection[str]
+    hidden: Collection[str]
     dataset: Path
     replay: Path | None
+    is_done: bool
 
     @property
     def datasets(self) -> list[Path]:
@@ -70,27 +76,41 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     """Check the command, and decide open settings from the data set, the base model and the machine."""
     output = settings.output
     flag_checks.refuse(settings, given, parser.group("from scratch"), parser.group("adapter"))
-    outputs.refuse_existing(output.output_dir, output.overwrite or output.only_looks)
     scratch_flags.refuse(settings)
     dataset = records.dataset_folder(settings.data.dataset)
     replay = records.dataset_folder(settings.data.replay) if settings.data.replay else None
     prepared = read_manifest(dataset).get("arguments", {})
-    if output.hf_repository and not output.preview:
-        from codefit.publishing import push
-
-        private = output.private or None
-        push.check_repository(output.hf_repository, "model", private=private, create=not output.dry_run)
 
     from codefit.modeling import hardware, loading
 
     context = sys.maxsize if settings.from_scratch else loading.context_named(*base_of(settings))
-    settled = settle(settings, prepared, context, hardware.device().type == "cuda")
+    on_gpu = hardware.device().type == "cuda"
+    flag_checks.refuse_optimizer(settings, on_gpu)
+    settled = settle(settings, prepared, context, on_gpu)
     sources = {"max_length": "model", "load_in_4bit": "machine"}
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
     by_kind = {name: getattr(settings.schedule, name) for name in OF_ADAPTERS}
+    by_kind["eval_predictions"] = settings.watch.eval_predictions
     decided = {**by_kind, **dataclasses.asdict(settled)}
-    return Command({**flags, **decided}, settings, settled, sources, dataset, replay)
+    hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
+    every_flag = {**flags, **decided}
+    outputs.recover(output.output_dir)
+    again = not (output.overwrite or output.keeps_nothing) and Manifest(every_flag).repeats(output.output_dir)
+    refuse_output(settings, again)
+    return Command(every_flag, settings, settled, sources, given, hidden, dataset, replay, again)
+
+
+def refuse_output(settings: TrainSettings, is_done: bool) -> None:
+    """Raise UserError before anything is done if the output could not be written or pushed in the end."""
+    output = settings.output
+    if not is_done:
+        outputs.refuse_existing(output.output_dir, output.overwrite or output.keeps_nothing)
+    if output.hf_repository and not (output.preview or output.overfit):
+        from codefit.publishing import push
+
+        private = output.private or None
+        push.check_repository(output.hf_repository, "model", private=private, create=not output.dry_run)
 
 
 def base_of(settings: TrainSettings) -> tuple[str, str | None]:
@@ -114,7 +134,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     torch.manual_seed(settings.seed)
     tokenizer = loading.load_tokenizer(name, revision)
     new = sentinels.missing(tokenizer, asked.datasets)
-    flag_checks.refuse_new_tokens(settings.lora, new)
+    flag_checks.refuse_new_tokens(settings, new)
     model = loading.load_model(
         name,
         revision=revision,
@@ -127,7 +147,7 @@ def prepare_base(asked: Command, work: Path) -> tuple[Any, Any]:
     new_tokens = sentinels.add(tokenizer, model, new) if new else []
     loading.fit_tokens(tokenizer, len(model.get_input_embeddings().weight), name)
     if settings.full_finetuning:
-        return tokenizer, adapters.all_weights(model)
+        return tokenizer, adapters.all_weights(model, settings.osf_effective_rank)
     lora = settings.lora
     looked_at = None if looking else {"eva": asked.dataset, "corda": asked.replay}.get(lora.init_lora_weights)
     encoder = encoding.Encoder(tokenizer, asked.settled.max_prompt_tokens, ends=loading.ends_in(model))
@@ -177,6 +197,7 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
         heads=shape.num_attention_heads,
         intermediate_size=shape.intermediate_size,
         context=context,
+        dropout=shape.dropout,
     )
     return tokenizer, model.to(hardware.device())
 
@@ -206,14 +227,21 @@ def save(settings: TrainSettings, work: Path, trainer: Any, tokenizer: Any) -> N
     plots.loss_curve(trainer.state.log_history, work / run_folder.LOSS_CURVE)
 
 
+def add_inputs(asked: Command, manifest: Manifest) -> None:
+    """Add the data and the base model to the manifest."""
+    for folder in asked.datasets:
+        for split in ("train", "validation"):
+            manifest.add_input(folder / f"{split}.jsonl")
+    if not asked.settings.from_scratch:
+        manifest.add_model(asked.settings.model_name_or_path)
+
+
 def hand_on(asked: Command, manifest: Manifest) -> None:
     """Add to the manifest what merge_lora.py and benchmarking.py read from it."""
     from codefit.modeling import hardware
 
     settings = asked.settings
-    for folder in asked.datasets:
-        for split in ("train", "validation"):
-            manifest.add_input(folder / f"{split}.jsonl")
+    add_inputs(asked, manifest)
     manifest.update(
         base_model=None if settings.from_scratch else settings.model_name_or_path,
         base_revision=settings.revision,
@@ -240,14 +268,31 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     if settings.search.trials or settings.search.search:
         return run_search(flags, settings, parser, given)
     asked = checked(flags, settings, parser, given)
-    with claimed(asked):
-        fit(asked, parser, given, watching)
+    if output.overfit and not output.only_looks:
+        return check_overfit(asked)
+    if not asked.is_done:
+        with claimed(asked):
+            fit(asked, watching)
     if output.hf_repository and not output.only_looks and distributed.is_first_process():
         from codefit.publishing import push
 
         push_result = push.push_merged if settings.whole else push.push_adapter
         console.show(f"pushed:  {push_result(output.output_dir, output.hf_repository, private=output.private or None)}")
     return None
+
+
+def check_overfit(asked: Command) -> None:
+    """Check in a temporary folder that a few examples can be learned by heart."""
+    from codefit import encoding, temporary
+    from codefit.modeling import loading
+    from codefit.training import overfit, samples
+
+    settings, settled = overfit.settings_of(asked.settings), asked.settled
+    with temporary.temporary_folder() as work:
+        tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
+        encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
+        found = samples.read(settings, settled.max_length, asked.dataset, None, encoder)
+        overfit.check(settings, model, encoder, found.train, settled.max_length, work)
 
 
 @contextlib.contextmanager
@@ -260,6 +305,11 @@ def claimed(asked: Command) -> Iterator[None]:
     with outputs.alone(output.output_dir):
         outputs.refuse_existing(output.output_dir, output.overwrite)  # again, since another run may have finished
         work = outputs.partial(output.output_dir)
+        if output.hub_strategy == "checkpoint" and not (output.overwrite or run_folder.is_begun(work)):
+            from codefit.publishing import checkpoints
+
+            if found := checkpoints.fetch_checkpoint(work, str(output.hf_repository)):
+                console.show(f"{found} comes from {output.hf_repository}")
         run_folder.claim(asked.flags, output.overwrite, asked.datasets, work)
         try:
             yield
@@ -268,7 +318,7 @@ def claimed(asked: Command) -> Iterator[None]:
             raise
 
 
-def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[Any]) -> None:
+def fit(asked: Command, watching: Sequence[Any]) -> None:
     """Encode, train and save; or show a preview or a dry run."""
     manifest = Manifest(asked.flags)
 
@@ -284,11 +334,12 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
     encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
     found = samples.read(settings, settled.max_length, asked.dataset, asked.replay, encoder)
+    flag_checks.refuse_metric(settings.watch.metric_for_best_model, {pair.task for pair in found.asked})
     if output.preview:
         for sample in found.train[: output.preview]:
             sys.stdout.write(encoding.preview(sample, encoder, console.in_colour(sys.stdout)) + "\n")
         return
-    order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
+    order = curriculum.plan(settings.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
         found.train, settled.max_length, encoder.pad_id, order, isolates=sample_isolation.may_pack(model)
     )
@@ -296,13 +347,12 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     estimate.refuse_full_disk(output.output_dir, settings.lora, model)
     if output.dry_run:
         trainer_settings.training_arguments(settings, settled.save_steps, work)
-        hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
-        table = estimate.sources(asked.flags, given, hidden, asked.sources)
+        table = estimate.sources(asked.flags, asked.given, asked.hidden, asked.sources)
         estimate.foresee(settings, settled, model, packed, table)
         return
     checkpoint = run_folder.last(work)
     trainer = build_trainer(asked, work, model, encoder, packed, found, resumed=checkpoint is not None)
-    for callback in watching:
+    for callback in [*watching, *pushing(output, work)]:
         trainer.add_callback(callback)
     result, final = run(trainer, checkpoint)
     save(settings, work, trainer, tokenizer)
@@ -312,6 +362,7 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
     peak = estimate.peak_memory()
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
+    measured["trained_tokens"] = packed.tokens_in(trainer.state.epoch)
     manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
     if not settings.whole:
@@ -326,18 +377,35 @@ def fit(asked: Command, parser: cli.Parser, given: set[str], watching: Sequence[
     outcome.report(settings, trainer, result, final, console.size(peak))
 
 
+def pushing(output: OutputSettings, work: Path) -> list[Any]:
+    """Return the callback that pushes checkpoints, if the command asks for it."""
+    if output.hub_strategy != "checkpoint":
+        return []
+    from codefit.publishing import checkpoints
+    from codefit.training import callbacks
+
+    repository, private = str(output.hf_repository), output.private or None
+    return [
+        callbacks.PushCheckpoints(lambda name: checkpoints.push_checkpoint(work, name, repository, private=private))
+    ]
+
+
 def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:
     """Run the trials of a hyperparameter search, or show a preview or dry run of one."""
     from codefit.training import search
 
     plan, output = search.plan_search(settings, flags, parser), settings.output
     asked = checked(flags, settings, parser, given)
+    if asked.is_done:
+        return None
     search.describe(plan)
     if output.only_looks:
         look = ["--dry_run"] if output.dry_run else ["--preview", str(output.preview)]
         return main([*plan.fixed, *look, "--output_dir", str(output.output_dir)])
     with claimed(asked):
-        search.run(plan, Manifest(flags), main)
+        manifest = Manifest(asked.flags)
+        add_inputs(asked, manifest)
+        search.run(plan, manifest, main)
     return None
 
 
@@ -345,6 +413,7 @@ def build_trainer(
     asked: Command, work: Path, model: Any, encoder: Any, packed: Any, found: Any, *, resumed: bool
 ) -> Any:
     """Return the trainer for the encoded samples."""
+    from codefit import encoding
     from codefit.training import packing
     from codefit.training.heldout_eval import HeldOut
     from codefit.training.trainer import make_trainer
@@ -355,6 +424,8 @@ def build_trainer(
         for samples in (found.validation, found.replay)
     )
     prompts = found.asked[: settings.watch.eval_predictions]
+    if settings.from_scratch:  # half of the context window is for what the model writes
+        encoder = encoding.Encoder(encoder.tokenizer, min(settled.max_prompt_tokens, settled.max_length // 2))
     held_out = HeldOut(prompts, encoder) if prompts else None
     watched = (validation, replay if found.replay else None, held_out)
     return make_trainer(settings, settled.save_steps, work, model, packed, *watched, resumed=resumed)

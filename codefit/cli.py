@@ -26,7 +26,6 @@ ELSEWHERE = {
     "max_steps": "steps iters max_iters iterations num_steps",
     "lora_r": "rank r lora_rank",
     "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
     "lora_target_modules": "target_modules targets",
     "per_device_train_batch_size": "batch batch_size bs train_batch_size",
     "tokens_per_batch": "batch batch_size bs",

@@ -3,26 +3,31 @@
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from codefit import git_command, json_files
+from codefit import console, git_command, json_files
 from codefit.console import masked
+from codefit.errors import UserError
 from codefit.json_files import Count
 from codefit.outputs import MANIFEST, manifest_of, write_whole
 
 Name = Annotated[str, Meta(pattern=r"^[\w.-]*$")]  # part of a file name
 
 ROOT = Path(__file__).resolve().parent.parent
+
+OF_ONE_RUN = {"overwrite", "dry_run"}  # arguments that do not change what a finished output contains
+LARGE = 64 << 20  # bytes: larger files in a folder count by size and date, since reading them takes long
 
 
 def command() -> str:
@@ -96,6 +101,7 @@ class ManifestFile(msgspec.Struct):
     toolkit_commit: str | None = None
     versions: dict[str, str] = {}
     inputs: dict[str, str] = {}
+    folders: dict[str, str] = {}
     seconds: float = 0.0
     base_model: str | None = None
     base_revision: str | None = None
@@ -131,11 +137,43 @@ class Manifest:
             "toolkit_commit": toolkit_commit(),
             "versions": versions(),
             "inputs": {},
+            "folders": {},
         }
 
     def add_input(self, path: Path) -> None:
         """Record an input file with its sha256."""
         self.content["inputs"][str(path)] = sha256(path)
+
+    def add_model(self, name: str | None) -> None:
+        """Record the folder or file of a model that is read; a model of the Hub has none."""
+        path = Path(name or "").expanduser()
+        if name and path.is_dir():
+            self.content["folders"][str(path)] = digest_of_folder(path)
+        elif name and path.is_file():
+            self.add_input(path)
+
+    def repeats(self, output: Path, **facts: Any) -> bool:
+        """Return whether this command has nothing to do: the same one made the output from inputs that did not change.
+
+        Args:
+            output: the output of this command.
+            facts: further facts that must be as they are recorded in the manifest of the output.
+        """
+        try:
+            made = read_manifest(output)
+        except UserError:  # damaged; the stage itself will say so
+            return False
+        made = made.get("predicted_by") or made  # scores that were computed again are still those of the first command
+        asked = {**self.content, **{key: _plain(value) for key, value in facts.items()}}
+        asked = json.loads(json.dumps(asked, default=str))
+        if not made or not _is_same(made, asked, facts):
+            return False
+        unchanged = _unchanged(made.get("inputs", {}), sha256) and _unchanged(made.get("folders", {}), digest_of_folder)
+        if unchanged:
+            console.show(
+                f"{output} is complete: the same command made it from the same inputs; add --overwrite to make it again"
+            )
+        return unchanged
 
     def update(self, **facts: Any) -> None:
         """Record facts such as counts by reason."""
@@ -166,6 +204,47 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest_of_folder(folder: Path) -> str:
+    """Return the hex sha256 of the names and contents of a folder's files.
+
+    Hidden files are left out, and the card, which a push writes again.
+    """
+    digest = hashlib.sha256()
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in files if not name.startswith(".") and name != "README.md"):
+            path = Path(place, name)
+            about = path.stat()
+            content = sha256(path) if about.st_size <= LARGE else f"{about.st_size} bytes of {about.st_mtime_ns}"
+            digest.update(f"{path.relative_to(folder)} {content}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _is_same(made: Mapping[str, Any], asked: Mapping[str, Any], facts: Iterable[str]) -> bool:
+    """Return whether two runs were asked to do the same: their script, their arguments, and further facts.
+
+    An argument that one of the two versions of codefit does not know yet must not be used by the other.
+    """
+    scripts = [[Path(word).name for word in run.get("command", [])[:1]] for run in (made, asked)]
+    one, other = ({**(run.get("arguments") or {}), **dict.fromkeys(OF_ONE_RUN)} for run in (made, asked))
+    shared = one.keys() & other.keys()
+    alone = [value for run in (one, other) for name, value in run.items() if name not in shared]
+    return (
+        scripts[0] == scripts[1]
+        and all(one[name] == other[name] for name in shared)
+        and all(value is None or value is False for value in alone)
+        and all(made.get(name) == asked.get(name) for name in facts)
+    )
+
+
+def _unchanged(recorded: Mapping[str, str], digest: Callable[[Path], str]) -> bool:
+    """Return whether every input still exists and has the digest that a manifest records."""
+    try:
+        return all(digest(Path(path)) == before for path, before in recorded.items())
+    except OSError:
+        return False
 
 
 def toolkit_commit() -> str | None:

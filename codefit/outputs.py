@@ -319,6 +319,8 @@ def _move_folder(output: Path, aside: Path, inode: int) -> None:
 
 def recover(output: Path) -> None:
     """Finish a commit that a kill interrupted, unless another run is active there."""
+    if output.name in {"", ".."}:  # cannot be an output: `refuse_existing`
+        return
     folder = workspace(output)
     with contextlib.suppress(OSError):
         if not folder.is_dir():

@@ -154,3 +154,14 @@ def open_progress_bars(tqdm: Any) -> list[Any]:
         tqdm: the class.
     """
     return sorted(getattr(tqdm, "_instances", ()), key=lambda bar: bar.pos)
+
+
+def projections_of_osf(layer: Any, name: str) -> tuple[Any, Any]:
+    """Return the two functions that a split layer of PEFT applies to the gradients of U_low and V_low, in this order.
+
+    Each removes from a matrix what lies along the frozen directions, and keeps its shape and dtype.
+    """
+    trained = layer.osf_svd_params[name]
+    hooks = (tuple(trained[part]._backward_hooks.values()) for part in ("U_low", "V_low"))
+    (left,), (right,) = hooks
+    return left, right

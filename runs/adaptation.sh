@@ -10,15 +10,17 @@
 #   BASE=SmolLM2-135M-Instruct.Q4_1.gguf sh runs/adaptation.sh     a GGUF file: docs/models.md says where it is
 #   BASE=Qwen/Qwen2.5-Coder-0.5B OWN=512 CONTEXT=1024 sh runs/adaptation.sh --max_steps 400
 #
-# OUT is the output folder. Further arguments go to both calls of train.py.
+# SAMPLE is the number of prompts; OUT is the output folder. Further arguments go to both calls of train.py.
 set -eu
 cd "$(dirname "$0")/.."
+. runs/took.sh
 
 BASE=${BASE:-data/base}
 OUT=${OUT:-outputs/adaptation}
 # tokens of the prompt's own file, and of repository context
 OWN=${OWN:-160}
 CONTEXT=${CONTEXT:-256}
+SAMPLE=${SAMPLE:-400}
 # the days on which the second and the third release were packed
 RELEASES="0.10.0 0.14.0 0.21.2"
 SECOND=2024-12-06
@@ -42,7 +44,7 @@ for context in 0 "$CONTEXT"; do
     python train.py --dataset "$folder/pairs" --model_name_or_path "$BASE" --output_dir "$folder/adapter" \
         --learning_rate 3e-3 --lora_r 32 --per_device_train_batch_size 4 --gradient_accumulation_steps 4 --max_steps 120 \
         --eval_steps 40 --validation_samples 96 --eval_predictions 0 "$@"
-    python benchmarking.py --hf_repository "$folder/adapter" --sample 400 --output_dir "$folder/benchmark"
+    python benchmarking.py --hf_repository "$folder/adapter" --sample "$SAMPLE" --output_dir "$folder/benchmark"
 done
 
 python -m runs.adaptation compare "$OUT" "$CONTEXT"

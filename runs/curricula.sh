@@ -6,15 +6,17 @@
 #   sh runs/curricula.sh                      half an hour on one CPU core
 #   SEEDS="0 1 2 3 4" BY=loss sh runs/curricula.sh --max_steps 300
 #
-# A search before these runs shows how much the learning rate matters in comparison. OUT is the output folder. Further
-# arguments go to every call of train.py.
+# A search before these runs shows how much the learning rate matters in comparison. SAMPLE is the number of
+# documents of a validation; OUT is the output folder. Further arguments go to every call of train.py.
 set -eu
 cd "$(dirname "$0")/.."
+. runs/took.sh
 
 OUT=${OUT:-outputs/curricula}
 SEEDS=${SEEDS:-0 1 2}
 BY=${BY:-rarity}
 TRIALS=${TRIALS:-4}
+SAMPLE=${SAMPLE:-128}
 installed=$(python -c 'import importlib.util; print(importlib.util.find_spec("datasets").submodule_search_locations[0])')/..
 
 python parse_data.py --repository "$installed/datasets" "$installed/accelerate" "$installed/huggingface_hub" \
@@ -25,7 +27,7 @@ train() {
     python train.py --from_scratch --dataset "$OUT/documents" --vocab_size 4096 --hidden_size 128 --num_hidden_layers 3 \
         --intermediate_size 512 --max_length 384 --per_device_train_batch_size 8 --gradient_accumulation_steps 1 \
         --learning_rate 3e-3 --weight_decay 0.1 --warmup_steps 10 --max_steps 100 --eval_steps 25 --logging_steps 10 \
-        --validation_samples 128 "$@"
+        --validation_samples "$SAMPLE" "$@"
 }
 
 train --output_dir "$OUT/search" --trials "$TRIALS" --search learning_rate=3e-4..1e-2 weight_decay=0.02,0.1 "$@"

@@ -11,9 +11,11 @@
 #
 # CodeGen has no fill-in-the-middle sentinels: FORMAT=verbose shows it the lines after the target line as a comment
 # above. A base with sentinels takes FORMAT=plain. Loss, gradient norm and accuracy on label tokens are plotted in
-# adapter/loss.png. SOURCE is any source of parse_data.py; OUT is the output folder. Further arguments go to train.py.
+# adapter/loss.png. SOURCE is any source of parse_data.py; SAMPLE is the number of prompts; OUT is the output
+# folder. Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
+. runs/took.sh
 
 BASE=${BASE:-Salesforce/codegen-350M-mono}
 SOURCE=${SOURCE:-fastapi/fastapi}

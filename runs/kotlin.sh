@@ -9,9 +9,11 @@
 #       --max_steps 60 --learning_rate 5e-4 --max_length 512 --per_device_train_batch_size 2 --gradient_accumulation_steps 2
 #                                                            a GGUF file, on a CPU: docs/models.md says where it is
 #
-# SOURCE is any source of parse_data.py; OUT is the output folder. Further arguments go to train.py.
+# SOURCE is any source of parse_data.py; SAMPLE is the number of prompts; OUT is the output folder. Further arguments
+# go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
+. runs/took.sh
 
 BASE=${BASE:-microsoft/phi-1_5}
 SOURCE=${SOURCE:-JetBrains/kotlin}

@@ -9,9 +9,10 @@
 #       --max_steps 60                                          a GGUF file with a chat template, on a CPU: docs/models.md
 #
 # SOURCE is any source of parse_data.py, or several separated by spaces. A base without a chat template takes
-# FORMAT=plain. OUT is the output folder. Further arguments go to train.py.
+# FORMAT=plain. SAMPLE is the number of prompts; OUT is the output folder. Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
+. runs/took.sh
 
 BASE=${BASE:-codellama/CodeLlama-7b-Instruct-hf}
 SOURCE=${SOURCE:-apache/airflow JetBrains/kotlin}

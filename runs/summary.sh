@@ -10,9 +10,11 @@
 #                                                               a GGUF file, on a CPU: docs/models.md says where it is
 #
 # SOURCE is any source of parse_data.py. Without it, pip downloads the source distribution of Airflow 2.10.5 from PyPI,
-# which runs the package's build backend for its metadata. OUT is the output folder. Further arguments go to train.py.
+# which runs the package's build backend for its metadata. SAMPLE is the number of prompts; OUT is the
+# output folder. Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
+. runs/took.sh
 
 BASE=${BASE:-meta-llama/Llama-3.2-1B}
 OUT=${OUT:-outputs/summary}

@@ -143,3 +143,11 @@ def finished(made, tmp_path_factory):
         benchmark.compute_in_float32(patch)
         benchmark.run(made, output)
     return output
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser for the tests of pages."""
+    from tests.support import browser
+
+    yield from browser.launched()

@@ -54,6 +54,7 @@ def test_a_manifest_says_what_made_the_output(tmp_path: Path, monkeypatch: pytes
     assert content == {
         "command": ["train.py", "--output_dir", "outputs/a", "--seed", "1"],
         "arguments": {"output_dir": "outputs/a", "seed": 1, "words": ["a"], "limit": None},
+        "folders": {},
         "inputs": {str(source): "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
         "rejections": {"binary": 2},
         "place": "a/b",
@@ -132,3 +133,79 @@ def test_a_manifest_counts_files_or_lists_them(tmp_path: Path) -> None:
     for files in (3, ["model-Q8_0.gguf"]):
         (tmp_path / "manifest.json").write_text(json.dumps({"toolkit_commit": None, "files": files}), encoding="utf-8")
         assert read_manifest(tmp_path)["files"] == files
+
+
+# --------------------------------------------------------------------------------------------- the same command again
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The output of a run that read a file and the folder of a model."""
+    for folder in ("model/.cache", "model/more"):
+        (tmp_path / folder).mkdir(parents=True)
+    fill(tmp_path / "in.jsonl", "abc")
+    fill(tmp_path / "model" / "config.json", "{}")
+    output = tmp_path / "out"
+    output.mkdir()
+    made = manifest_for(monkeypatch)
+    made.add_model(str(tmp_path / "in.jsonl"))
+    made.add_model(str(tmp_path / "model"))
+    made.add_model("owner/name")
+    made.update(read={"/a": "1"})
+    made.write(output)
+    return output
+
+
+def test_the_same_command_on_the_same_inputs_has_nothing_to_do(finished, monkeypatch, capsys):
+    again = manifest_for(monkeypatch)
+    fill(finished.parent / "model" / ".cache" / "lock", "hidden files do not count")
+    assert again.repeats(finished)
+    assert again.repeats(finished, read={"/a": "1"})
+    said = capsys.readouterr().out.splitlines()[0]
+    assert (
+        said
+        == f"{finished} is complete: the same command made it from the same inputs; add --overwrite to make it again"
+    )
+    again.content["arguments"].update(overwrite=True, a_new_flag=None)
+    del again.content["arguments"]["limit"]
+    assert again.repeats(finished)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder, run: fill(folder / "in.jsonl", "abd"),
+        lambda folder, run: (folder / "in.jsonl").unlink(),
+        lambda folder, run: fill(folder / "model" / "config.json", "[]"),
+        lambda folder, run: fill(folder / "model" / "more" / "weights", ""),
+        lambda folder, run: shutil.rmtree(folder / "model"),
+        lambda folder, run: fill(folder / "out" / "manifest.json", "{"),
+        lambda folder, run: (folder / "out" / "manifest.json").unlink(),
+        lambda folder, run: run.content["arguments"].update(seed=2),
+        lambda folder, run: run.content["arguments"].update(a_new_flag=2),
+        lambda folder, run: run.content["arguments"].pop("seed"),
+        lambda folder, run: run.content.update(command=["merge_lora.py"]),
+    ],
+)
+def test_another_command_or_other_inputs_are_not_the_same(finished, monkeypatch, capsys, change):
+    run = manifest_for(monkeypatch)
+    change(finished.parent, run)
+    assert not run.repeats(finished)
+    assert not run.repeats(finished, read={"/a": "2"})
+    assert capsys.readouterr().out == ""
+
+
+def test_scores_that_were_computed_again_are_those_of_the_first_command(finished, monkeypatch):
+    first = json.loads((finished / "manifest.json").read_text())
+    (finished / "manifest.json").write_text(json.dumps({"command": ["train.py", "--rescore"], "predicted_by": first}))
+    assert manifest_for(monkeypatch).repeats(finished)
+
+
+def test_a_large_file_of_a_folder_counts_by_size_and_date(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "LARGE", 10)
+    (tmp_path / "model").mkdir()
+    weights = fill(tmp_path / "model" / "weights", "12345678901")
+    before = manifest.digest_of_folder(tmp_path / "model")
+    assert manifest.digest_of_folder(tmp_path / "model") == before
+    os.utime(weights, ns=(1, 1))
+    assert manifest.digest_of_folder(tmp_path / "model") != before

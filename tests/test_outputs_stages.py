@@ -102,6 +102,10 @@ def everything(folder):
     )
 
 
+def dates(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
 @pytest.mark.parametrize("words", [[], ["--overwrite"]])
 @pytest.mark.parametrize("kind", IN_THE_WAY)
 @pytest.mark.parametrize("stage", STAGES)
@@ -171,8 +175,12 @@ def test_files_next_to_an_output_are_left_alone_and_none_are_left_over(run, tmp_
     theirs = [f"{output.name}{suffix}" for suffix in (".old", ".partial", ".lock")]
     for name in theirs:
         (output.parent / name).write_text("mine")
-    for words in ([], ["--overwrite"]):
+    before = None
+    for words in ([], [], ["--overwrite"]):  # the second run has nothing to do
         assert run(stage, output, *words)[0] == 0
+        if words == []:
+            assert before in (None, dates(output.parent))
+            before = dates(output.parent)
         left = {path.name for path in output.parent.iterdir()}
         ends = (".manifest.json", ".rejected.jsonl") if stage in STAGES_OF_FILES else ()
         assert left == {*theirs, output.name, *(output.name + end for end in ends)}

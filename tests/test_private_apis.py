@@ -4,6 +4,7 @@ import argparse
 import inspect
 
 import optuna
+import peft
 import pytest
 import torch
 import tqdm
@@ -167,3 +168,11 @@ def test_the_progress_bars_that_are_open(capsys):
     for bar in bars:
         bar.close()
     assert not set(private_apis.open_progress_bars(tqdm.tqdm)) & set(bars)
+
+
+def test_the_projections_of_a_split_layer():
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 8))
+    split = peft.get_peft_model(layer, peft.OSFConfig(target_modules=["0"], effective_rank=2)).base_model.model[0]
+    left, right = of("hooks on OSF's parameters", lambda: private_apis.projections_of_osf(split, "default"))
+    assert left(torch.ones(8, 2)).shape == (8, 2)
+    assert right(torch.ones(2, 4)).shape == (2, 4)

@@ -20,6 +20,7 @@ class Grammar:
         wrappers: node types that wrap a definition together with its decorators or keywords.
         attributes: node types of siblings that precede a definition and belong to it.
         entry: the function of the package that returns the grammar.
+        has_macros: whether a word before a body that does not parse is a macro: `int WINAPI f(void)`.
     """
 
     package: str
@@ -32,6 +33,7 @@ class Grammar:
     wrappers: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     entry: str = "language"
+    has_macros: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ _C = Grammar(
     parameters="parameter_list",
     dictated=("main", "WinMain", "DllMain", "setUp", "tearDown"),
     wrappers=("type_definition",),
+    has_macros=True,
 )
 _CPP = dataclasses.replace(
     _C,

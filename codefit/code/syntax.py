@@ -27,6 +27,7 @@ NAMES = {"identifier", "field_identifier", "type_identifier", "operator_name", "
 MARKS = re.compile(r"^/\*+!?|\*+/$|^[ \t]*(?:\*(?!/) ?|///?!? ?)", re.MULTILINE)
 
 HASHES = re.compile(r"^[ \t]*#+ ?", re.MULTILINE)
+MACROS = re.compile(rb"\w+(?:\s+\w+)*")
 XML_DOCUMENTATION = re.compile(r"</?(?:summary|remarks)>[ \t]*")  # tags around the words, in C#
 
 # Kotlin's grammar searches for the end of every comment, nested ones too, and starts again if there is none: a file of
@@ -107,8 +108,8 @@ class Syntax:
         if not self.has_error:
             return 0
         nodes = self._nodes(*self.grammar.functions)
-        lost = self._nodes(f"ERROR ({self.grammar.parameters})")
-        return sum(bool(node.has_error) for node in nodes) + len(lost)
+        lost = (any(part.type == self.grammar.parameters for part in node.children) for node in self._nodes("ERROR"))
+        return sum(map(self._is_broken, nodes)) + sum(lost)
 
     def comments(self) -> list[Span]:
         """Return the comments in order; a line comment ends before its line end."""
@@ -120,12 +121,12 @@ class Syntax:
         return re.sub(rf"\s*\((?:{'|'.join(self.grammar.comments)})\)", "", str(self.root))
 
     def _nodes(self, *patterns: str) -> list[Any]:
-        """Return the nodes of the given types; ` field: (_)` or ` (type of a child)` may follow a type."""
+        """Return the nodes of the given types; ` field: (_)` may follow a type."""
         if self.root.descendant_count <= (MOST_QUERIED_WITH_ERRORS if self.has_error else MOST_QUERIED):
             return list(_query(self.grammar, patterns).captures(self.root).get("found", []))
-        wanted = {pattern.partition(" ")[0]: pattern.partition(" ")[2] for pattern in patterns}
+        wanted = {pattern.partition(" ")[0]: pattern.partition(" ")[2].partition(":")[0] for pattern in patterns}
         found = (node for node in _walk(self.root) if node.type in wanted or (node.is_missing and "MISSING" in wanted))
-        return [node for node in found if _has(node, wanted.get(node.type, ""))]
+        return [n for n in found if not (field := wanted.get(n.type)) or n.child_by_field_name(field) is not None]
 
     @functools.cached_property
     def _is_tangled(self) -> bool:
@@ -160,7 +161,7 @@ class Syntax:
 
     def _definition(self, node: Any) -> Definition | None:
         name = _name_of(node)
-        if name is None or node.has_error:
+        if name is None or self._is_broken(node):
             return None
         outer = node
         while outer.parent is not None and outer.parent.type in self.grammar.wrappers:
@@ -176,6 +177,21 @@ class Syntax:
             body=None if body is None else self.span(body),
             docstring=self._comment_above(span[0]) if self.language.blocks != "indent" else self._docstring_in(body),
         )
+
+    def _is_broken(self, definition: Any) -> bool:
+        """Return whether a definition has a syntax error that is more than a macro before its body."""
+        nodes = [definition]
+        while nodes:
+            node = nodes.pop()
+            if not node.has_error:
+                continue
+            if not self.grammar.has_macros or node.is_missing or node.type in self.grammar.bodies:
+                return True
+            if node.type != "ERROR":
+                nodes += node.children
+            elif not MACROS.fullmatch(node.text):
+                return True
+        return False
 
     def _first_attribute(self, node: Any) -> Any:
         """Return the first attribute before a node, such as `#[derive(...)]` in Rust, or the node itself."""
@@ -267,14 +283,6 @@ def _is_large(root: Any) -> bool:
             if not cursor.goto_parent():
                 return False
     return True
-
-
-def _has(node: Any, part: str) -> bool:
-    """Return whether a node matches the part of a pattern after its type."""
-    field, _, child = part.rpartition(": ")
-    if field:
-        return node.child_by_field_name(field) is not None
-    return not child or any(f"({found.type})" == child for found in node.children)
 
 
 def _characters(source: bytes) -> Any:

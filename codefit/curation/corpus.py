@@ -1,6 +1,7 @@
 """The documents that are kept, on disk so that memory stays flat, and the log of rejected ones."""
 
 import dataclasses
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,7 @@ class Entry:
     offset: int
     length: int
     committed_at: str = ""
+    license: str = ""
     split: str = ""  # as long as it has none
 
     @property
@@ -79,6 +81,7 @@ class Corpus:
                 offset,
                 len(data),
                 document.committed_at,
+                sys.intern(document.license),  # a few names for all documents
             )
         )
 

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import io
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
 from codefit.curation.overlap import overlapping
 from codefit.curation.pair_texts import foreign_text
+from codefit.curation.repeated_prompts import prompt_id
 from codefit.curation.split import split_at, unit_of
 from codefit.errors import UserError
 from codefit.manifest import read_manifest, sha256
@@ -65,9 +67,9 @@ def verify(output: Path) -> str:
     """Check a prepared data set against its input documents, and return a sentence that reports success.
 
     Raises:
-        UserError: a train file is a near-duplicate of a held-out file; a unit is in two splits; a file contains a
-            piece of a benchmark; train contains a completion of test; a pair contains text that is not in its document;
-            or the input has changed.
+        UserError: a train file is a near-duplicate of a held-out file; a unit or a prompt is in two splits; a file
+            contains a piece of a benchmark; train contains a completion of test; a pair contains text that is not in
+            its document; or the input has changed.
     """
     manifest = read_manifest(output)
     if "documents_kept" not in manifest:
@@ -92,6 +94,7 @@ class Prepared:
         self.manifest = manifest
         self.arguments = manifest["arguments"]
         self.completions: list[str] = []
+        self.prompts: dict[str, dict[bytes, str]] = defaultdict(dict)  # by split: ids of pairs by their prompt_id
         self.splits: dict[Name, str] = {}
         self.places: dict[Name, list[tuple[Path, int]]] = defaultdict(
             list
@@ -104,6 +107,7 @@ class Prepared:
     def leaks(self) -> Iterator[str]:
         """Yield a clause for each kind of leak that was found."""
         yield from self._divided_units()
+        yield from self._repeated_prompts()
         leaks = list(find_leaks(lambda: ((split, _shown(d), d.content) for split, d in self.documents())))
         if leaks:
             one = f"{leaks[0].train} resembles {leaks[0].evaluation} ({leaks[0].similarity:.2f})"
@@ -147,21 +151,29 @@ class Prepared:
                 if name == "test":
                     self.completions.append(pair.completion)
                 self.places[_name(pair)].append((file, offset))
-                yield from self._read_context(pair)
+                yield from self._read_prompt(pair, split)
                 for path in (pair.path, *(file["path"] for file in pair.context or [])):
                     unit = unit_of(pair.repository, path, "file" if by == "time" else by)
                     if self.units.setdefault(unit, split) != split:
                         yield f"{unit} is in {self.units[unit]} and in {split}"
                     self.splits[pair.repository, path] = split
 
-    def _read_context(self, pair: records.Pair) -> Iterator[str]:
+    def _read_prompt(self, pair: records.Pair, split: str) -> Iterator[str]:
         try:
+            if prompt := prompt_id(pair):
+                self.prompts[split].setdefault(prompt, pair.id)
             for path, start, text in pieces(pair):
                 self.taken.setdefault((pair.repository, path), set()).add((start, len(text), content_id(text)))
                 if path == pair.path:
                     yield f"{pair.id} has its own file as context"
         except ValueError as error:
             yield str(error)
+
+    def _repeated_prompts(self) -> Iterator[str]:
+        for one, other in itertools.combinations(records.SPLITS, 2):
+            if common := self.prompts[one].keys() & self.prompts[other].keys():
+                example = min((self.prompts[one][prompt], self.prompts[other][prompt]) for prompt in common)
+                yield f"{len(common)} prompts of {one} are also in {other} ({' and '.join(example)})"
 
     def _wrong_context(self) -> Iterator[str]:
         """Yield the files whose text differs from what a prompt contains as their text."""

@@ -2,16 +2,29 @@
 
 They are removed first, because they teach nothing, fill the first window of every file and make different files look
 alike. A comment that only mentions a licence stays, and so do other paragraphs of a header and everything that tools
-read: a shebang, an encoding line, `//go:build`, `# mypy:`, the metadata of PEP 723.
+read: a shebang, an encoding line, `//go:build`, `# mypy:`, the metadata of PEP 723. A header may also follow lines that
+come before any other code: `#nullable enable`, `@file:Suppress(...)`, `"use strict"`, `package a`, a docstring.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 
 from codefit.code.languages import Language
 from codefit.code.lexer import leading_comments
+from codefit.code.syntax import Span
 
 KEPT_LINE = re.compile(r"#!.*\n|[ \t]*#.*?coding[:=].*\n|<\?php\b[ \t]*\n?|\s+")
+PREPROCESSED = r"#[ \t]*(?:nullable|pragma|region|define|undef|if|ifdef|ifndef|include|!\[[^\]\n]*\])(?!\w)[^\n]*"
+FIRST_CODE = {
+    "python": r"""[rR]?(?P<mark>\"{3}|'{3})(?s:.*?)(?P=mark)|from[ ]__future__[ ]import[ ][\w, \t]+""",
+    "kotlin": r"@file:[ \t]*(?:\[[^\]]*\]|[\w.]+(?:\([^()]*\))?)|package[ \t]+[\w.`]+;?",
+    "javascript": r"""(?P<mark>["'])use [a-z]+(?P=mark);?""",
+    "php": r"(?:<\?php[ \t]+)?(?:declare[ \t]*\([^()\n]*\)|namespace[ \t]+[\w\\]+)[ \t]*;",
+    "java": r"package[ \t]+[\w.]+[ \t]*;",
+}
+FIRST_CODE |= {"typescript": FIRST_CODE["javascript"], "scala": FIRST_CODE["kotlin"], "go": FIRST_CODE["kotlin"]}
+FIRST_CODE |= dict.fromkeys(("c", "cpp", "csharp", "rust", "swift"), PREPROCESSED)
 LEGAL = re.compile(
     r"""\bcopyrights?[ \t]*:?[ \t]*(?:\(c\)|©|&copy;|[0-9]{4}|by\b|holder|(?-i:[A-Z]))|\babove[ ]copyright[ ]notice
     |(?:\(c\)|©)[ \t]*(?:copyright|[0-9]{4}|by\b)|\ball[ ]rights[ ]reserved|\bSPDX-
@@ -48,7 +61,7 @@ LEGAL_WORDS = (  # every match of LEGAL contains one of these, which are much fa
     *("terms", "subject", "endorse", "this file", "distributed"),
 )
 NOTICE = re.compile(
-    r"[\s/*#@]*(?:copyright\b(?![ \t]+(?-i:[a-z]))|licen[cs]e[ \t]?:)", re.I
+    r"[\s/*#@]*(?:copyright\b(?![ \t]+(?-i:[a-z]))|licen[cs]e[ \t]?:|\(c\)[ \t][^\n@]{1,200}@)", re.I
 )  # beginnings of lines to keep
 SIGNS = re.compile(r"^[ \t]*(?:/?\*+|//+!?|#+)[ \t]*", re.M)
 METADATA, METADATA_END = re.compile(r"# /// [\w-]+$"), "# ///"
@@ -73,7 +86,26 @@ def remove_licence_headers(text: str, language: Language) -> tuple[str, int]:
     return "".join([*parts, text[position:]]), removed
 
 
-def _leading_comments(text: str, language: Language, start: int) -> Iterator[tuple[int, int]]:
+def _leading_comments(text: str, language: Language, start: int) -> Iterator[Span]:
+    """Yield the spans of comments before any code but FIRST_CODE."""
+    code = _first_code(language)
+    while True:
+        for span in _comments(text, language, start):
+            yield span
+            start = span[1]
+        match = code.match(text, start)
+        if not match:
+            return
+        start = match.end()
+
+
+@functools.cache
+def _first_code(language: Language) -> re.Pattern[str]:
+    """Return the pattern of one piece of code that a licence header may follow, up to its line end."""
+    return re.compile(rf"\s*(?:{FIRST_CODE.get(language.name, '(?!)')})[ \t]*\n")
+
+
+def _comments(text: str, language: Language, start: int) -> Iterator[Span]:
     """Yield the spans of comments before any code: block comments, and line comments on consecutive lines as one."""
     first, last = start, start
     for begin, end in leading_comments(text, language, start):

@@ -49,4 +49,7 @@ def move_overlap(folder: Path, train_texts: Iterable[str]) -> Counter[str]:
         write_jsonl(folder / f"{OVERLAP}.jsonl", moved)
     emptied = {(p.repository, p.path) for p in moved} - {(p.repository, p.path) for p in kept}
     ends = sum(pair.finish_reason == "stop" for pair in moved)
-    return Counter(pairs=len(moved), natural_ends=ends, documents_without_pair=-len(emptied))
+    context = sum(bool(pair.context) for pair in moved)
+    return Counter(
+        pairs=len(moved), natural_ends=ends, pairs_with_context=context, documents_without_pair=-len(emptied)
+    )

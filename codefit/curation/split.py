@@ -1,4 +1,4 @@
-"""The split of a file, by a rule that never moves old files when a repository is added.
+"""The split of a file, by a rule that moves no old file when a repository is added, unless there are few.
 
 By repository, directory or file: a keyed hash of that unit. By time: files committed since a date. The dates are flags;
 without them they are derived from the files and recorded in the manifest, so that they can be given the next time.
@@ -6,6 +6,7 @@ without them they are derived from the files and recorded in the manifest, so th
 
 import dataclasses
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from codefit.errors import UserError
 
 UNITS = ("repository", "directory", "file", "time")
 MIN_UNITS = 3
+SMALL = 200  # units; with more of them, chance comes near enough to the shares
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,8 +46,9 @@ def position(unit: str, seed: int) -> float:
 def assign(units: Sequence[str], splitting: Splitting) -> list[str]:
     """Return "train", "validation" or "test" for the unit of every file.
 
-    The lowest positions are the test split, the next ones validation. If a split would have no unit, the largest split
-    gives it one (its last to train, else its first), so that a small project can be measured too.
+    The lowest positions are the test split, the next ones validation. Fewer than SMALL units are divided by rank, so
+    that the splits have the number of units nearest to their share, and every requested split at least one; chance
+    would leave 1 or 15 of 74 units instead of 7.
 
     Raises:
         UserError: there are fewer units than requested splits.
@@ -59,11 +62,24 @@ def assign(units: Sequence[str], splitting: Splitting) -> list[str]:
             "smaller unit with --split_by."
         )
     splits = {unit: _split_at(place, test_share, validation_share) for unit, place in places.items()}
-    for split, share, choose in (("train", 1, max), ("test", test_share, min), ("validation", validation_share, min)):
-        if share and split not in splits.values():
-            (largest, _), *_ = Counter(splits.values()).most_common()
-            splits[choose((unit for unit in places if splits[unit] == largest), key=places.__getitem__)] = split
+    if len(places) < SMALL or len(set(splits.values())) < asked:
+        splits = _by_rank(places, test_share, validation_share)
     return [splits[unit] for unit in units]
+
+
+def _by_rank(places: Mapping[str, float], test_share: float, validation_share: float) -> dict[str, str]:
+    """Return the splits of units by the rank of their positions; every requested split has a unit."""
+    ranked = sorted(places, key=places.__getitem__)
+    validation_least = int(validation_share > 0)
+    test = min(_nearest(test_share, len(ranked)), len(ranked) - 1 - validation_least)
+    validation = min(_nearest(validation_share, len(ranked)), len(ranked) - 1 - test)
+    names = ["test"] * test + ["validation"] * validation
+    return dict(itertools.zip_longest(ranked, names, fillvalue="train"))
+
+
+def _nearest(share: float, units: int) -> int:
+    """Return the number of units nearest to a share of them; at least one, unless the share is zero."""
+    return max(round(share * units), int(share > 0))
 
 
 def _split_at(place: float, test_share: float, validation_share: float) -> str:

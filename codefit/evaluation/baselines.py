@@ -45,7 +45,9 @@ def rows(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed:
 
 def answers(items: Sequence[Prediction], stored: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:
     """Return the answers of every known baseline, the ceiling last; the arguments are those of `rows`."""
-    known: dict[str, Sequence[str]] = {"empty": [""] * len(items), "random": _others(items, seed), **stored}
+    known: dict[str, Sequence[str]] = {"empty": [""] * len(items), **stored}
+    if len(items) > 1:  # of one prompt there is no other reference
+        known["random"] = _others(items, seed)
     if CEILING not in stored:
         known[CEILING] = [item.reference for item in items]
     return {name: known[name] for name in LABELS if name in known}

@@ -8,7 +8,7 @@ import torch
 
 from codefit.errors import UserError, first_line
 from codefit.model_files import ADAPTER_WEIGHTS
-from codefit.modeling import data_driven, hub_files, loading
+from codefit.modeling import data_driven, hub_files, loading, merging, osf
 
 # Where PEFT refuses to adapt the output projection, since Mamba's kernels read its weights themselves.
 KEEP_OUT_PROJ = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
@@ -102,9 +102,13 @@ def initialise_with_loftq(model: Any, name: str, revision: str | None) -> None:
         layer.lora_B["default"].weight.copy_(left[:, :rank] * root / layer.scaling["default"])
 
 
-def all_weights(model: Any) -> Any:
-    """Return the model with all weights trainable, in float32: bfloat16 rounds away most updates of a small rate."""
-    return model.float().requires_grad_(True)
+def all_weights(model: Any, osf_effective_rank: float | None = None) -> Any:
+    """Return the model with all weights trainable, in float32: bfloat16 rounds away most updates of a small rate.
+
+    With `osf_effective_rank`, only what `osf.begin` leaves trainable.
+    """
+    model = model.float().requires_grad_(True)
+    return model if osf_effective_rank is None else osf.begin(model, osf_effective_rank)
 
 
 # ---------------------------------------------------------------------------------------------- saving
@@ -162,6 +166,8 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype, wei
 
     The arguments are those of `save`.
     """
+    if osf.is_split(model):
+        model = merging.merge_in_memory(model)
     loading.set_generation_defaults(model, tokenizer)
     if weights is None:
         loading.save(model, tokenizer, folder, dtype)

@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from codefit import console, private_apis
+from codefit.errors import UserError
+from codefit.modeling import osf
 from codefit.outputs import write_whole
 
 LOG = "log.jsonl"
@@ -30,7 +33,20 @@ LOG_LABELS = {
     "eval_edit_similarity": "edit similarity {:.1f} %",
     "eval_exact_match": "exact match {:.1f} %",
     "eval_next_line": "next line {:.1f} %",
+    "eval_naming_f1": "name F1 {:.1f} %",
+    "eval_chrf": "chrF {:.1f} %",
+    "eval_rouge_l": "ROUGE-L {:.1f} %",
 }
+
+
+class KeepDirections(TrainerCallback):  # type: ignore[misc]
+    """Keeps the directions that OSF protects exactly as they are."""
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Project the trained part after the step."""
+        osf.project(kwargs["model"])
 
 
 class Narrator(ProgressCallback):  # type: ignore[misc]
@@ -175,6 +191,28 @@ class SaveByTime(TrainerCallback):  # type: ignore[misc]
         """Save, on all processes at the same step."""
         if on_any_process(time.monotonic() - self.since >= self.seconds, args):
             control.should_save = True
+
+
+class PushCheckpoints(TrainerCallback):  # type: ignore[misc]
+    """Pushes every checkpoint. A push that fails is a note: the next one may succeed, and the run is on the disk.
+
+    Args:
+        push: pushes the checkpoint of this name.
+    """
+
+    def __init__(self, push: Callable[[str], str]) -> None:
+        self.push = push
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Push, from one process."""
+        if not state.is_world_process_zero:
+            return
+        try:
+            self.push(f"checkpoint-{state.global_step}")
+        except UserError as error:
+            console.show(
+                f"note: the checkpoint of step {state.global_step} is not on the Hub: {error}", file=sys.stderr
+            )
 
 
 def on_any_process(wanted: bool, args: TrainingArguments) -> bool:

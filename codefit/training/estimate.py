@@ -16,12 +16,12 @@ import torch
 from codefit import console, distributed, encoding, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError
-from codefit.modeling import hardware
+from codefit.modeling import hardware, osf
 from codefit.training.packing import Collator, PackedRows
 from codefit.training.settings import LoraSettings, ScheduleSettings, Settled, TrainSettings
 
 NF4_BYTES = 4.127 / 8  # per weight: 4 bits, and the scales after double quantisation (arXiv 2305.14314)
-ADAM_BYTES = 8  # per trained weight: two moments in float32
+LARGEST_MOMENTS = 8  # bytes per trained weight on the disk: two moments in float32
 CHECKPOINTS = 3  # two are kept while a third is written
 EFFICIENCY = 0.5  # speed of a training, as a share of that of a plain matrix product
 FULL = 0.9  # share of the memory that can be used: the system and the libraries need the rest
@@ -71,7 +71,7 @@ def memory(model: Any, schedule: ScheduleSettings, load_in_4bit: bool, data: Pac
         saved = saved / layers + layers * rows * width * config.hidden_size * 4
     parts = {
         "weights": weight_bytes(model, load_in_4bit),
-        "gradients and optimizer": trained * (4 + ADAM_BYTES),
+        "gradients and optimizer": trained * (4 + schedule.moments_bytes),
         "activations": saved,
         "logits": float(labels * config.vocab_size * logit_bytes()),
     }
@@ -100,7 +100,8 @@ def largest_batch(data: PackedRows, schedule: ScheduleSettings, hidden_size: int
 
 def weight_bytes(model: Any, in_4bit: bool) -> float:
     """Return the bytes of the weights; frozen linear layers except the output layer count as quantised in 4 bits."""
-    total = float(sum(p.numel() * p.element_size() for p in model.parameters()))
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    total = float(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
     if in_4bit:
         head = model.get_output_embeddings()
         quantised = [
@@ -211,8 +212,11 @@ def memory_there() -> float:
 def bytes_written(model: Any, lora: LoraSettings) -> int:
     """Return how many bytes checkpoints and result take on the disk at most."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    result = trained * (2 if lora.changes_base else 1)  # such adapters are saved at twice the rank
-    return int(4 * result + CHECKPOINTS * trained * (4 + ADAM_BYTES))
+    if osf.is_split(model):
+        result = sum(p.numel() for p in model.parameters()) - trained
+    else:
+        result = trained * (2 if lora.changes_base else 1)  # such adapters are saved at twice the rank
+    return int(4 * result + CHECKPOINTS * trained * (4 + LARGEST_MOMENTS))
 
 
 def free_bytes(output: Path) -> int:

@@ -5,12 +5,12 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from codefit import outputs
+from codefit import distributed, outputs
 from codefit.errors import UserError
 from codefit.model_files import ADAPTER_CONFIG
 from codefit.training.settings import SVD_INITS, LoraSettings, TrainSettings
 
-PREDICTED = ("edit_similarity", "exact_match", "next_line")
+PREDICTED = ("edit_similarity", "exact_match", "next_line", "naming_f1", "chrf", "rouge_l")
 REPORT_TO = ("none", "tensorboard", "wandb", "trackio")
 
 
@@ -23,6 +23,10 @@ def refuse(settings: TrainSettings, given: Collection[str], scratch: Collection[
         scratch: names of the flags of a model from scratch.
         adapter: names of the flags of an adapter.
     """
+    if settings.output.hub_strategy == "checkpoint" and not settings.output.hf_repository:
+        raise UserError("--hub_strategy checkpoint pushes to a repository; name it with --hf_repository.")
+    if settings.output.overfit and (settings.search.trials or distributed.processes() > 1):
+        raise UserError("--overfit is a check of one run in one process; leave it out, or --trials and the launcher.")
     refuse_kind(settings, given, scratch, adapter)
     refuse_adapter(settings.lora, settings.left_open.load_in_4bit)
     refuse_init(settings)
@@ -49,10 +53,12 @@ def refuse_kind(
     else:
         for name in sorted({*given} & {*scratch}):
             raise UserError(f"--{name} is for a model from scratch; add --from_scratch, or leave it out.")
+    if settings.osf_effective_rank is not None and not settings.full_finetuning:
+        raise UserError("--osf_effective_rank limits full fine-tuning; add --full_finetuning, or leave it out.")
+    if settings.from_scratch and settings.data.train_on_prompt:
+        raise UserError("whole documents have no prompts, and all of their tokens are trained; drop --train_on_prompt.")
     if settings.from_scratch and settings.data.replay:
         raise UserError("--replay preserves what a base has learned, and --from_scratch has no base; leave it out.")
-    if settings.from_scratch and "eval_predictions" in given and settings.watch.eval_predictions:
-        raise UserError("whole documents have no prompts to complete; leave out --eval_predictions.")
 
 
 def refuse_adapter(lora: LoraSettings, load_in_4bit: bool | None) -> None:
@@ -89,6 +95,11 @@ def refuse_sharding(settings: TrainSettings) -> None:
             "a model from scratch is trained with Muon, which needs whole matrices, but FSDP shards them; "
             "start without --use_fsdp."
         )
+    if settings.osf_effective_rank is not None:
+        raise UserError(
+            "--osf_effective_rank needs whole matrices, but FSDP shards them; leave it out, or start without "
+            "--use_fsdp."
+        )
     if settings.lora.changes_base:
         raise UserError(
             f"--init_lora_weights {settings.lora.init_lora_weights} cannot be saved from weights that FSDP shards; "
@@ -96,13 +107,32 @@ def refuse_sharding(settings: TrainSettings) -> None:
         )
 
 
-def refuse_new_tokens(lora: LoraSettings, tokens: Collection[str]) -> None:
-    """Raise UserError where new tokens would be trained with an adapter that cannot store them."""
+def refuse_new_tokens(settings: TrainSettings, tokens: Collection[str]) -> None:
+    """Raise UserError where new tokens would be added that cannot be trained, or not be stored."""
+    lora = settings.lora
+    if tokens and settings.osf_effective_rank is not None:
+        raise UserError(
+            "the base has no fill-in-the-middle sentinels, and --osf_effective_rank does not train the embedding "
+            "of new tokens; leave it out, or use a base that has sentinels."
+        )
     if tokens and lora.changes_base:
         raise UserError(
             f"the base has no fill-in-the-middle sentinels, and --init_lora_weights {lora.init_lora_weights} cannot be "
             "saved together with new tokens; leave it out, or use a base that has sentinels."
         )
+
+
+def refuse_optimizer(settings: TrainSettings, on_gpu: bool) -> None:
+    """Raise UserError for an optimizer that this machine or kind of training does not have."""
+    optim = settings.schedule.optim
+    if "8bit" not in optim:
+        return
+    if settings.from_scratch:
+        raise UserError(f"--optim {optim} is AdamW, and --from_scratch trains with Muon; leave out one of them.")
+    if settings.lora.loraplus_lr_ratio is not None:
+        raise UserError(f"--loraplus_lr_ratio does not work with --optim {optim}; leave out one of them.")
+    if not on_gpu:
+        raise UserError(f"--optim {optim} of bitsandbytes needs a GPU, and this machine has none; leave it out.")
 
 
 def refuse_schedule(settings: TrainSettings, given: Collection[str]) -> None:
@@ -127,7 +157,9 @@ def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
     """Raise UserError for contradictory flags of validation and checkpoints."""
     watch, save_steps, replay = settings.watch, settings.left_open.save_steps, settings.data.replay
     metric = watch.metric_for_best_model
-    if metric in PREDICTED and (settings.from_scratch or not watch.eval_predictions):
+    if metric in PREDICTED and settings.from_scratch:
+        raise UserError(f"--metric_for_best_model {metric} scores pairs, and whole documents are none; choose loss.")
+    if metric in PREDICTED and not watch.eval_predictions:
         raise UserError(f"--metric_for_best_model {metric} needs predictions; set --eval_predictions, or choose loss.")
     if metric == "replay_loss" and not replay:
         raise UserError("--metric_for_best_model replay_loss needs --replay; name a data set, or choose loss.")
@@ -143,6 +175,18 @@ def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
         )
     if "replay_ratio" in given and not replay:
         raise UserError("--replay_ratio needs a data set to mix in; name it with --replay.")
+
+
+def refuse_metric(metric: str, tasks: Collection[str]) -> None:
+    """Raise UserError for a metric of predictions that the tasks of the data set do not have."""
+    from codefit.scoring import at_validation
+
+    known = [found.name for found in at_validation.metrics(sorted(tasks))]
+    if metric in PREDICTED and metric not in known:
+        raise UserError(
+            f"--metric_for_best_model {metric} does not score the task {' and '.join(sorted(tasks))}; "
+            f"choose {', '.join([*known, 'loss'])}."
+        )
 
 
 def refuse_reports(report_to: Collection[str]) -> None:

@@ -71,3 +71,27 @@ def test_an_annotation_at_the_very_end_of_kotlin_is_parsed(text):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
     )
     assert int(found.stdout) >= 0
+
+
+@pytest.mark.parametrize("language", ["c", "cpp"])
+@pytest.mark.parametrize(
+    ("head", "unread"),
+    [
+        ("local int add(const int *a)", 0),
+        ("int WINAPI add(const int FAR *a)", 0),
+        ("EXPORT char * CALLBACK add(const int *a)", 0),
+        ("int WINAPI add(const int *a = )", 1),
+    ],
+)
+def test_a_macro_in_the_head_hides_no_function(language, head, unread):
+    syntax = Syntax(f"{head}\n{{\n    return *a;\n}}\n", LANGUAGES[language])
+    assert syntax.has_error
+    assert [function.name for function in syntax.functions()] == ["add"] * (not unread)
+    assert syntax.unread_functions() == unread
+
+
+@pytest.mark.parametrize(("language", "head"), [("c", "int WINAPI add(int a)"), ("go", "func add(a int) int")])
+def test_a_function_with_an_error_in_its_body_is_not_read(language, head):
+    syntax = Syntax(f"{head} {{\n    return a +;\n}}\n", LANGUAGES[language])
+    assert syntax.functions() == []
+    assert syntax.unread_functions() == 1

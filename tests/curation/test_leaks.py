@@ -6,9 +6,10 @@ import json
 import pytest
 
 import preprocess_data
+from codefit.curation.repeated_prompts import prompt_id
 from codefit.errors import UserError
-from codefit.records import Document, write_jsonl
-from tests.support.corpus import HEADER, documents, kotlin_file, near_copy, pairs_of, rejections
+from codefit.records import Document, Pair, to_line, write_jsonl
+from tests.support.corpus import HEADER, documents, kotlin_file, manifest_of, near_copy, pairs_of, rejections
 
 
 def test_a_fresh_output_passes_verification(source, prepare, capsys):
@@ -172,3 +173,34 @@ def test_a_text_that_is_not_in_its_document_is_found(prepare, tmp_path, split, f
         UserError, match=rf"1 pairs contain text that is not in their document \(the {field} of me/one/"
     ):
         verify(output)
+
+
+def test_a_prompt_is_in_one_pair_and_test_keeps_it(prepare, tmp_path, capsys):
+    copy = "\nfun {name}(a: Int): Int {{\n{margin}val b = a + 1\n{margin}return b\n}}\n"
+    copies = [copy.format(name=f"copied{n % 3}", margin=" " * (2 + n % 2)) for n in range(40)]
+    files = [dataclasses.replace(d, content=d.content + copies[n]) for n, d in enumerate(documents(40))]
+    write_jsonl(tmp_path / "documents.jsonl", files)
+    output = prepare(tmp_path / "documents.jsonl", "--task", "naming", "--test_share", 0.2)
+    pairs = pairs_of(output)
+    (kept,) = (pair for split in pairs.values() for pair in split if pair.completion.startswith("copied"))
+    assert kept in pairs["test"]
+    splits = manifest_of(output)["splits"]
+    assert splits["train"]["skipped"]["prompt of a held-out pair"] == splits["train"]["documents"]
+    assert splits["test"]["skipped"]["prompt of an earlier pair"] == splits["test"]["documents"] - 1
+    assert {name: split["pairs"] for name, split in splits.items()} == {n: len(found) for n, found in pairs.items()}
+    assert "prompt of a held-out pair" in " ".join(capsys.readouterr().out.split())
+    verify(output)
+    leaked = dataclasses.replace(
+        kept, path=pairs["train"][0].path, prompt=kept.prompt.replace("    ", "  "), id="leaked"
+    )
+    with (output / "train.jsonl").open("a") as file:
+        file.write(to_line(leaked))
+    with pytest.raises(UserError, match=rf"1 prompts of train are also in test \(leaked and {kept.id}\)"):
+        verify(output)
+
+
+def test_the_suffix_is_part_of_a_prompt_and_empty_prompts_are_no_prompts():
+    pair = Pair("1", "infill", "a b", "c", suffix="d")
+    assert prompt_id(pair) == prompt_id(dataclasses.replace(pair, prompt="a\n b", completion="e"))
+    assert prompt_id(pair) != prompt_id(dataclasses.replace(pair, suffix="e"))
+    assert prompt_id(Pair("1", "document", " ", "c")) == b""

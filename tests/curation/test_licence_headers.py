@@ -34,6 +34,7 @@ APACHE = """ * Copyright 2020 The Authors.
         ("python", "#!/usr/bin/env python\n# (c) 2019 by B\nimport a\n", "#!/usr/bin/env python\nimport a\n"),
         ("kotlin", "/* Copyright /* 2020 */ A */\npackage a\n", "package a\n"),
         ("rust", "/* Copyright /* 2020 */ A */\nuse a;\n", "use a;\n"),
+        ("php", "<?php\n/*\n * (c) A B <b@a.org>\n */\nclass A {}\n", "<?php\nclass A {}\n"),
         ("php", "<?php\n/* Copyright 2020 A */\n\nclass A {}\n", "<?php\nclass A {}\n"),
         ("ruby", "# frozen_string_literal: true\n# (c) 2020 A\nx = 1\n", "# frozen_string_literal: true\nx = 1\n"),
     ],
@@ -44,8 +45,35 @@ def test_legal_text_is_removed_and_the_rest_is_kept(language, text, left):
 
 
 @pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("csharp", "#nullable enable\n"),
+        ("csharp", "#nullable enable\n\n#pragma warning disable CA1000 // (c) of a rule\n"),
+        ("kotlin", '@file:Suppress(\n    "A",\n)\n\n'),
+        ("kotlin", '@file:JvmName("A")\n@file:[JvmMultifileClass Suppress("B")]\npackage a.b\n\n'),
+        ("java", "package a.b;\n\n"),
+        ("typescript", "'use client';\n"),
+        ("c", "#ifndef A_H\n#define A_H\n\n"),
+        ("cpp", "#pragma once\n"),
+        ("rust", "#![allow(dead_code)]\n"),
+        ("php", "<?php declare(strict_types=1);\n\nnamespace A\\B;\n"),
+        ("python", '#!/usr/bin/env python\n"""Reads\n\nlines."""\n\nfrom __future__ import annotations, division\n'),
+    ],
+)
+def test_legal_text_after_the_first_lines_of_code_is_removed(language, code):
+    mark = "#" if language == "python" else "//"
+    header = f"{mark} Copyright 2020 Acme Inc.\n{mark} Licensed under the MIT License.\n"
+    assert remove_licence_headers(f"{code}{header}\nx = 1;\n", LANGUAGES[language]) == (f"{code}x = 1;\n", 1)
+    other = f"{code}{mark} Counts lines.\n\n{header}x = 1;\n"
+    assert remove_licence_headers(other, LANGUAGES[language]) == (other, 0)
+
+
+@pytest.mark.parametrize(
     ("language", "text"),
     [
+        ("kotlin", '@file:JvmName("A") // Copyright 2020 A\nfun a() = 1\n'),
+        ("csharp", "#nullable enable\nusing System;\n// Copyright 2020 A\nclass A {}\n"),
+        ("python", '"""A."""\nimport a\n# Copyright 2020 A\n'),
         ("go", "// Package licenses compares the texts of licences.\npackage licenses\n"),
         ("python", "# Finds the licence: digits, then letters.\nimport re\n"),
         ("python", '# /// script\n# dependencies = []\n# license = "MIT"\n# ///\nimport a\n'),

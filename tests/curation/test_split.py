@@ -6,6 +6,7 @@ import pytest
 
 import preprocess_data
 from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, position, unit_of
+from codefit.curation.summary import too_small
 from codefit.errors import UserError
 from codefit.records import write_jsonl
 from tests.support.corpus import documents, kotlin_file, manifest_of, pairs_of, rejections
@@ -46,6 +47,33 @@ def test_a_unit_is_never_divided():
 def test_small_projects_have_all_three_splits(count, shares):
     for seed in range(20):
         assert set(assign([f"f{n}" for n in range(count)], by_hash(*shares, seed))) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize(("count", "test", "validation"), [(74, 7, 4), (9, 1, 1), (199, 20, 10)])
+def test_small_projects_have_the_nearest_shares(count, test, validation):
+    units = [f"f{n}" for n in range(count)]
+    for seed in range(5):
+        splits = assign(units, by_hash(0.1, 0.05, seed))
+        assert (splits.count("test"), splits.count("validation")) == (test, validation)
+        assert splits == assign([*units], by_hash(0.1, 0.05, seed))
+        ranked = sorted(zip((position(unit, seed) for unit in units), splits, strict=True))
+        assert {split for _, split in ranked[:test]} == {"test"}
+
+
+def test_a_tiny_share_of_many_units_is_not_empty():
+    splits = assign([f"f{n}" for n in range(300)], by_hash(0.0001, 0.3))
+    assert splits.count("test") == 1
+
+
+@pytest.mark.parametrize(("files", "pairs", "warned"), [(9, 100, True), (10, 99, True), (10, 100, False)])
+def test_a_small_test_split_is_a_warning(files, pairs, warned):
+    test = {"documents": files + 1, "documents_without_pair": 1, "pairs": pairs}
+    expected = [
+        f"warning: the test split has {files} files with {pairs} pairs, too few to measure small differences; "
+        "raise --test_share, or give more files"
+    ]
+    assert list(too_small(test)) == expected * warned
+    assert list(too_small({"documents": 0, "documents_without_pair": 0, "pairs": 0})) == []
 
 
 def test_a_share_of_zero_gives_no_units():

@@ -62,13 +62,13 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             [dataclasses.replace(item, prediction=item.prediction + "a = 3\nb = 4\nc = 5\n" * 3) for item in BETTER],
             BETTER,
             {},
-            ["The adapted model learned to stop; its content is the same as the base's within 2 points on"],
+            ["all of them from stopping; with stopping taken out, it is the same as the base within 2 points ("],
         ),
         (
             VAGUE,
             GOOD,
             {},
-            ["The adapted model has memorised 30 of 30 long references with names", "probably seen the test"],
+            ["he adapted model has memorised 30 of 30 long references with names", "probably seen the test"],
         ),
         (
             VAGUE,
@@ -304,6 +304,11 @@ def test_a_random_reference_is_always_that_of_another_item():
         values = {row.baseline: row.values for row in baselines.rows(items, {}, seed)}
         assert values["random"]["exact_match"] == 0
         assert values["random"]["chrf"] > 50
+
+
+def test_one_prompt_has_no_other_reference():
+    found = [row.baseline for row in baselines.rows([written(0, "")], {}, 0)]
+    assert found == ["empty", "references"]
 
 
 # ------------------------------------------------------------------------------------------- forgetting, many models

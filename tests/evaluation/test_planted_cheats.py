@@ -117,7 +117,11 @@ def other_rows(items: Items) -> Items:
 
 
 CHEATS: dict[str, tuple[Callable[[], tuple[Items, Items]], Sequence[str], str]] = {
-    "only stops": (lambda: (running_on(), GOOD), (), "The adapted model learned to stop; its content is the same"),
+    "only stops": (
+        lambda: (running_on(), GOOD),
+        (),
+        "all of them from stopping; with stopping taken out, it is the same",
+    ),
     "echoes": (
         lambda: (BASE, replaced(guesses(ITEMS, 0.9, "x"), lambda item: item.prompt + item.prediction)),
         (),
@@ -259,7 +263,7 @@ def test_only_a_model_that_runs_on_less_has_learned_to_stop(tmp_path: Path) -> N
     nothing = replaced(ITEMS, lambda item: "  pass\n")
     comment = replaced(ITEMS, lambda item: f"  pass\n{item.reference}")
     for text in rescored(folder(tmp_path / "run", nothing, comment)).values():
-        assert "learned to stop" not in text
+        assert "from stopping" not in text
 
 
 def test_a_better_model_is_called_better(tmp_path: Path) -> None:

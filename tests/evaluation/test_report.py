@@ -1,6 +1,7 @@
 """The report without any model: planted defects are reported, texts are escaped, plots are deterministic."""
 
 import dataclasses
+import hashlib
 import html.parser
 import json
 import math
@@ -14,6 +15,7 @@ from codefit.evaluation import comparison, output_checks
 from codefit.evaluation.report import conclusion, prediction_browser, terminal, wording
 from codefit.evaluation.report import html as page
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
+from codefit.page import rendering
 from codefit.training import plots
 from tests.support.report import (
     ADAPTED,
@@ -354,9 +356,107 @@ def test_texts_cannot_inject_markup():
     assert "innerHTML" not in text
 
 
+def test_the_examples_are_those_with_the_smallest_hash_of_their_id():
+    content, scored = compared()
+    found = [item["id"] for item in prediction_browser.content(content, scored)["examples"][0]]
+    ids = [item.id for item in scored["heldout"]["base"]]
+    assert found == sorted(ids, key=lambda id: hashlib.sha256(id.encode()).hexdigest())[:3]
+    assert "The 3 of 30 prompts whose ids have the smallest sha256: nobody chose them." in written()
+
+
+def test_a_prediction_says_where_an_editor_cuts_it():
+    long = [prediction(number, text=f"math.tau + radius{number}\nprint(1)\n") for number in range(30)]
+    content, scored = compared(long)
+    base, adapted = prediction_browser.content(content, scored)["items"][0]["answers"]
+    assert base["kept"] == len("math.tau + radius0")
+    assert "kept" not in adapted
+
+
+def test_every_link_of_the_page_leads_somewhere():
+    reader = Reader(
+        written([dataclasses.replace(item, prompt="load(") if item.id < "item2" else item for item in BASE])
+    )
+    targets = [value[1:] for name, value in reader.attributes if name == "href" and value.startswith("#")]
+    assert len(set(targets)) >= 8
+    assert set(targets) <= {value for name, value in reader.attributes if name == "id"}
+
+
+@pytest.mark.parametrize(
+    ("base", "adapted", "text"),
+    [
+        (BASE, ADAPTED, "Accepted without a change: 0 → 20 of 30 prompts (better)."),
+        (BASE, BASE, "Accepted without a change: 0 → 0 of 30 prompts (not resolved)."),
+        (BASE[:6], ADAPTED[:6], "Accepted without a change: 0 → 4 of 6 prompts (too few)."),
+    ],
+)
+def test_accepted_prompts_are_counted(base, adapted, text):
+    content = compared(base, adapted)[0]
+    assert conclusion.accepted(content.benchmarks["heldout"], MODELS) == text
+    assert text in written(base, adapted)
+    assert text in terminal.markdown(content)
+
+
+def gap(value, low, high, verdict):
+    return Difference(value, low, high, 0.01, 3.0, verdict)
+
+
+@pytest.mark.parametrize(
+    ("content", "whole", "sentence"),
+    [
+        (
+            gap(0.9, -1.7, 3.3, "not resolved"),
+            13.9,
+            "The adapted model gains 13.9 points in edit similarity on held-out code, all of them from stopping; "
+            "with stopping taken out, no difference is shown (+0.9 [−1.7, +3.3]).",
+        ),
+        (
+            gap(2.8, 0.2, 5.5, "not resolved"),
+            12.7,
+            "The adapted model gains 12.7 points in edit similarity on held-out code, 9.9 of them from stopping; "
+            "with stopping taken out, no difference is shown (+2.8 [+0.2, +5.5]).",
+        ),
+        (
+            gap(-2.1, -3.0, -1.2, "worse"),
+            6.0,
+            "The adapted model gains 6.0 points in edit similarity on held-out code, all of them from stopping; "
+            "with stopping taken out, it is worse than the base (67.6): −2.1 [−3.0, −1.2].",
+        ),
+        (
+            gap(5.0, 3.0, 7.0, "better"),
+            14.0,
+            "With stopping taken out, the adapted model is better than the base (67.6) on held-out code: +5.0 "
+            "[+3.0, +7.0] edit similarity; stopping adds +9.0.",
+        ),
+    ],
+)
+def test_the_headline_keeps_content_and_stopping_apart(content, whole, sentence):
+    running_on = [dataclasses.replace(item, prediction=item.prediction + "x = 1\n" * 9) for item in BASE]
+    result = compared(running_on)[0].benchmarks["heldout"]
+    gaps = {"edit_similarity_cut": content, "edit_similarity": gap(whole, whole - 2, whole + 2, "better")}
+    metrics = [
+        msgspec.structs.replace(row, against_base={"adapted": gaps.get(row.metric, row.against_base["adapted"])})
+        for row in result.metrics
+    ]
+    found = conclusion.sentences(msgspec.structs.replace(result, metrics=metrics, floors={}), MODELS)
+    assert found[0] == sentence
+
+
+def test_a_summary_has_no_prompt_that_is_accepted_without_a_change():
+    items = [dataclasses.replace(item, task="summary") for item in BASE]
+    content = compared(items, items)[0]
+    assert conclusion.accepted(content.benchmarks["heldout"], MODELS) == ""
+
+
+def test_nothing_is_resolvable_where_all_files_agree():
+    same = Difference(0.0, 0.0, 0.0, 1.0, 0.0, "not resolved")
+    assert wording.resolvable(same, PERCENT) == ""
+    assert wording.resolvable(msgspec.structs.replace(same, smallest=2.31), PERCENT) == "2.3"
+    assert wording.resolvable(msgspec.structs.replace(same, smallest=math.inf), PERCENT) == ""
+
+
 def test_script_json_cannot_end_the_script_element():
     value = [ATTACK, "\u2028\ud800 \0", {"<": [1.5, None]}]
-    text = page.script_json(value)
+    text = rendering.script_json(value)
     assert json.loads(text) == value
     assert not re.search("[<>&]", text)
     text.encode()  # a lone surrogate is escaped, so that it can be written
@@ -366,9 +466,18 @@ def test_all_sections_are_there(tmp_path):
     plots.loss_curve([{"step": 1, "loss": 2.0}], tmp_path / "loss.png")
     text = written(loss_png=tmp_path / "loss.png")
     reader = Reader(text)
-    for title in ("Scores", "Endings and defects", "Training curve", "Predictions", "How this was made"):
-        assert re.search(rf"<h2[^>]*>{title}</h2>", text)
-    assert {"header", "main", "footer", "section", "table", "svg"} <= set(reader.tags)
+    titles = (
+        "Examples",
+        "Scores",
+        "Predictions",
+        "Charts",
+        "Endings and defects",
+        "Training curve",
+        "How this was made",
+    )
+    for title in titles:
+        assert re.search(rf"<h[23][^>]*>{title}</h[23]>", text)
+    assert {"header", "main", "footer", "nav", "section", "details", "table", "svg"} <= set(reader.tags)
     assert ("lang", "en") in reader.attributes
     assert reader.tags.count("svg") == 2 + 9 * 3  # two in the legend; nine metrics, with a mark for each model
     assert "Training curve" not in written()
@@ -381,7 +490,7 @@ def test_all_sections_are_there(tmp_path):
 def test_the_page_needs_no_network(tmp_path):
     text = written()
     links = [value for name, value in Reader(text).attributes if name in {"src", "href", "action", "srcset"}]
-    assert links == ["data:,"]
+    assert [link for link in links if not link.startswith("#")] == ["data:,"]
     assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest", text)
     assert "default-src 'none'" in text
 

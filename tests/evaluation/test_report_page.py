@@ -1,29 +1,31 @@
-"""The report in a real browser: filters, keys, narrow and wide screens, light and dark, and axe's rules."""
+"""The report in a real browser: tabs, filters, keys, narrow and wide screens, light and dark, and axe's rules."""
 
-import shutil
+import dataclasses
 
 import pytest
 
+from codefit.evaluation import comparison
 from codefit.evaluation.report import html as page
-from tests.support.report import ADAPTED, BASE, attacked, compared
+from codefit.evaluation.result_schema import BenchmarkInfo
+from tests.support.browser import VIEWS, axe_violations, hears, sideways
+from tests.support.report import ADAPTED, BASE, HELD_OUT, MODELS, attacked
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+RUNNING_ON = [dataclasses.replace(item, prediction=item.prediction + "x = 1\n" * 40) for item in BASE]
 
 
 @pytest.fixture(scope="module")
 def report_file(tmp_path_factory):
-    """A report of 30 ordinary prompts and one whose texts all try to inject markup."""
-    content, scored = compared([*BASE, *attacked()], [*ADAPTED, *attacked()])
+    """A report of two benchmarks: 30 ordinary prompts and one whose texts all try to inject markup, and 30 others."""
+    answers = {
+        "heldout": {"base": [*BASE, *attacked()], "adapted": [*ADAPTED, *attacked()]},
+        "test_overlap": {"base": RUNNING_ON, "adapted": BASE},
+    }
+    asked = {"heldout": HELD_OUT, "test_overlap": BenchmarkInfo(title="code that resembles training code")}
+    scored = {
+        name: {key: comparison.score_items(items) for key, items in by_model.items()}
+        for name, by_model in answers.items()
+    }
+    content = comparison.scores(scored, MODELS, asked, {}, seed=0)
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page.page(content, scored, {"Command": "benchmarking.py --seed 0"}))
     return path
@@ -34,13 +36,7 @@ def opened(chromium, report_file, request):
     """The opened report; log messages and network requests of the page are collected in `trouble`."""
     options = getattr(request, "param", {})
     context = chromium.new_context(**options)
-    tab = context.new_page()
-    tab.trouble = []
-    tab.on("console", lambda message: tab.trouble.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: tab.trouble.append(str(error)))
-    tab.on(
-        "request", lambda sent: tab.trouble.append(sent.url) if not sent.url.startswith(("file:", "data:")) else None
-    )
+    tab = hears(context.new_page())
     tab.goto(report_file.as_uri())
     yield tab
     context.close()
@@ -74,20 +70,55 @@ def test_differences_do_not_need_colour(opened):
     assert style == "dotted"
 
 
-VIEWS = [
-    {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-    for width in (1280, 390)
-    for scheme in ("light", "dark")
-]
+def test_a_tab_is_a_benchmark_and_the_headline_stays(opened):
+    headline = opened.inner_text(".verdict")
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.id") == "tab-0"
+    opened.keyboard.press("ArrowRight")
+    assert opened.evaluate("document.activeElement.id") == "tab-1"
+    assert opened.is_hidden("#benchmark-0")
+    assert opened.is_visible("#benchmark-1 #browser")
+    assert opened.inner_text("#filter label >> nth=0").strip() == "all (30)"
+    assert opened.inner_text(".verdict") == headline
+    assert "".join(opened.locator("#answer-0 .after").all_inner_texts()) == "\n" + "x = 1\n" * 40
+    assert opened.locator(".verdict").count() == 1
+    opened.keyboard.press("ArrowRight")
+    assert opened.is_visible("#benchmark-0")
+    assert opened.trouble == []
+
+
+def test_a_group_of_the_table_leads_to_its_prompts(opened):
+    opened.click("text=Groups of prompts >> nth=0")  # in the contents: the folded part opens
+    opened.click("#groups-0 table a >> text=control flow")
+    assert opened.eval_on_selector("#group", "node => node.value.split(':')[1]") == "control flow"
+    assert opened.inner_text("#filter label >> nth=0").strip() == "all (30)"
+    assert opened.evaluate("document.getElementById('predictions').getBoundingClientRect().top") < 900
+
+
+def test_code_has_colours_and_keeps_its_text(opened):
+    opened.keyboard.press("b")
+    assert opened.inner_text("#prompt .comment >> nth=-1") == "# the area of a circle, from its radius"
+    assert opened.locator("#prompt .keyword").all_inner_texts() == ["import", "def", "return"]
+    shown = opened.evaluate("[document.getElementById('prompt').textContent, shown[at].prompt]")
+    assert shown[0] == shown[1]
+    example = opened.evaluate(
+        "[...document.querySelectorAll('#benchmark-0 .example:first-of-type pre')].map(node => node.textContent)"
+    )
+    item = opened.evaluate("examples[0][0]")
+    texts = ["".join(answer["parts"]) for answer in item["answers"]]
+    assert example == [item["prompt"], *texts, item["reference"]]
 
 
 @pytest.mark.parametrize("opened", VIEWS, indirect=True, ids=lambda view: f"{view['viewport']['width']}")
 def test_the_page_is_accessible_and_fits_its_screen(opened):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     opened.keyboard.press("b")
-    found = axe.run(opened, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
-    problems = [(rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in found.response["violations"]]
-    assert problems == []
+    assert axe_violations(opened) == []
+    opened.evaluate("document.querySelectorAll('details').forEach(node => { node.open = true; })")
+    assert axe_violations(opened) == []
     wide, screen = opened.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= screen  # tables scroll in their own box
+    if screen >= 900:
+        assert sideways(opened) == []
+    if screen >= 1400:
+        assert opened.evaluate("document.getElementById('predictions').getBoundingClientRect().top + scrollY") < 1500
     assert opened.trouble == []

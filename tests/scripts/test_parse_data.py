@@ -183,8 +183,10 @@ def test_outputs_are_not_replaced_without_overwrite_and_need_a_known_format(tmp_
         parse(tmp_path / "out.csv", source)
     parse(tmp_path / "out.jsonl", source)
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
-        parse(tmp_path / "out.jsonl", source)
+        parse(tmp_path / "out.jsonl", source, "--min_bytes", "2")
     (tmp_path / "p" / "b.kt").write_bytes(b"val b = 1\n")
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
+        parse(tmp_path / "out.jsonl", source)
     assert len(parse(tmp_path / "out.jsonl", source, "--overwrite")) == 2
 
 

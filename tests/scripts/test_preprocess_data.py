@@ -2,16 +2,19 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 import preprocess_data
 from codefit import outputs
+from codefit.curation import split as split_module
 from codefit.errors import UserError
 from codefit.publishing import push
 from codefit.records import SPLITS, Document, write_jsonl
@@ -99,7 +102,8 @@ def test_the_document_task_needs_no_tokenizer(source, tmp_path):
     assert pairs[0].completion == kotlin_file(int(pairs[0].path.removesuffix(".kt").partition("File")[2]))
 
 
-def test_a_new_repository_moves_no_old_file(source, prepare, tmp_path):
+def test_a_new_repository_moves_no_old_file(source, prepare, tmp_path, monkeypatch):
+    monkeypatch.setattr(split_module, "SMALL", 0)  # as if these were many files
     other = [dataclasses.replace(d, content=kotlin_file(n + 500)) for n, d in enumerate(documents(repository="me/two"))]
     write_jsonl(tmp_path / "more.jsonl", other)
     shares = ("--test_share", 0.2, "--validation_share", 0.2)
@@ -188,7 +192,7 @@ def test_neither_stage_imports_torch(source, vocabulary, tmp_path):
 def test_outputs_need_overwrite_and_other_folders_are_never_replaced(source, prepare, tmp_path):
     output = prepare(source)
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
-        prepare(source)
+        prepare(source, "--seed", "7")
     prepare(source, "--overwrite")
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -240,7 +244,37 @@ def test_a_broken_input_names_its_line(prepare, tmp_path, text, message):
 
 
 @pytest.mark.parametrize(
-    "words", [["--task", "poem"], ["--test_share", "0.9"], ["--window_step", "0"], ["--inptu", "x"]]
+    ("config", "context"),
+    [
+        ('{"n_positions": 575}', 575),
+        ('{"text_config": {"max_position_embeddings": 100}}', 100),
+        ('{"n_positions": 576}', None),
+        ("[]", None),
+    ],
+)
+def test_prompts_that_the_model_cannot_read_are_refused(source, prepare, vocabulary, tmp_path, config, context):
+    shutil.copytree(vocabulary, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text(config)
+    words = ["--model_name_or_path", tmp_path / "model", "--task", "line"]
+    with (
+        pytest.raises(UserError, match=f"model can read {context} tokens, too few for prompts of 512 and")
+        if context
+        else nullcontext()
+    ):
+        preprocess_data.main(["--input", str(source), "--output", str(tmp_path / "x"), *map(str, words)])
+    assert (tmp_path / "x").exists() == (context is None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--task", "poem"],
+        ["--test_share", "0.9"],
+        ["--window_step", "0"],
+        ["--inptu", "x"],
+        ["--keep_matching", "("],
+        ["--without_docstring"],
+    ],
 )
 def test_wrong_arguments_exit_with_2(words, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -84,6 +84,7 @@ def test_sharded_training_has_the_same_losses_and_saves_full_weights(alone, tiny
     ("flags", "message"),
     [
         (["--from_scratch"], "trained with Muon, which needs whole matrices, but FSDP shards them; start without"),
+        (["--full_finetuning", "--osf_effective_rank", "0.5"], "needs whole matrices, but FSDP shards them; leave it"),
         (["--init_lora_weights", "olora"], "olora cannot be saved from weights that FSDP shards; leave it out"),
     ],
 )

@@ -1,7 +1,8 @@
 """What a benchmark found, as sentences. The first one answers the user's question, and a reader may stop after it.
 
-It is about content: completions are cut as an editor cuts them, and what was gained by stopping is reported separately.
-It names the strongest floor. Where no conclusion is possible, it says so instead of "better".
+It keeps content and stopping apart: completions are cut as an editor cuts them, and what more is gained as they were
+generated comes from stopping. It names the strongest floor. Where no conclusion is possible, it says so instead of
+"better".
 """
 
 import math
@@ -9,7 +10,7 @@ import math
 from codefit.evaluation import forgetting, output_checks, prompt_groups
 from codefit.evaluation.report import wording
 from codefit.evaluation.report.wording import Models, interval, number
-from codefit.evaluation.result_schema import BenchmarkResult, MetricRow
+from codefit.evaluation.result_schema import BenchmarkResult, Difference, MetricRow
 from codefit.scoring import statistics
 from codefit.scoring.metric import in_sentence
 
@@ -20,6 +21,8 @@ FLOORS = {
     "nearest": "looking up training code",
 }
 MOST_GROUPS = 3  # named in a sentence
+HITS = {"accepted": "Accepted without a change", "exact_match": "Exactly right"}  # metrics that are counts of prompts
+ALL = 0.1  # a share of the whole gain that content has at most, where all of it comes from stopping
 
 
 def sentences(result: BenchmarkResult, models: Models) -> list[str]:
@@ -32,20 +35,43 @@ def sentences(result: BenchmarkResult, models: Models) -> list[str]:
     ]
 
 
+def accepted(result: BenchmarkResult, models: Models) -> str:
+    """Return "Accepted without a change: 5 → 7 of 200 prompts (not resolved)."; "" where no metric counts prompts."""
+    found = {row.metric: row for row in result.metrics}
+    row = found.get("accepted") or (found.get("exact_match") if result.task == "naming" else None)
+    if row is None:
+        return ""
+    counts = {key: round(row.scores[key].value * row.n / 100) for key in models}
+    verdicts = {key: gap.verdict for key, gap in row.against_base.items()}
+    if len(models) == 2:
+        change = f"{counts['base']} → {counts['adapted']} of {row.n} prompts ({verdicts['adapted']})"
+    else:
+        others = (f"{models[key].label} {counts[key]} ({verdict})" for key, verdict in verdicts.items())
+        change = f"of {row.n} prompts {models['base'].label} {counts['base']}, {', '.join(others)}"
+    return f"{HITS[row.metric]}: {change}."
+
+
+def warnings(result: BenchmarkResult, models: Models) -> list[str]:
+    """Return the findings that the sentences do not already give as reasons."""
+    said = " ".join(sentences(result, models))
+    return [finding for finding in result.findings if _inner(finding) not in said]
+
+
 def _headline(result: BenchmarkResult, models: Models, key: str) -> str:
     who, where = f"the {models[key].label} model", result.title
     if key in result.doubts:
         return f"No conclusion about {who} on {where}: {_reasons(result, key)}. Its scores: {_change(result, key)}."
     gap, row = result.headline.against_base[key], result.headline
     size = f"{interval(gap, row)} {wording.name(row)}"
-    learned = _learned_to_stop(result, key)
     if gap.verdict == "too few":
         return f"{_too_few(result)} to tell whether {who} is better on {where} ({size})."
     if gap.verdict == "better":
-        return f"{_better(result, who, key, size)}{_look_up_unknown(result, key)}{_groups(result, key)}."
-    found = (
-        _worse(result, who, size, learned) if gap.verdict == "worse" else _unresolved(result, who, size, learned, key)
-    )
+        found = f"{_better(result, who, key, size)}{_by_stopping(result, key)}{_look_up_unknown(result, key)}"
+        return f"{found}{_groups(result, key)}."
+    if _learned_to_stop(result, key):
+        found = _only_stops(result, who, key)
+    else:
+        found = _worse(result, who, size) if gap.verdict == "worse" else _unresolved(result, who, size, key)
     return f"{found}{_below_floor(result, key)}{_groups(result, key)}."
 
 
@@ -53,12 +79,34 @@ def _reasons(result: BenchmarkResult, key: str) -> str:
     return "; ".join(_inner(sentence) for sentence in result.doubts[key])
 
 
-def _worse(result: BenchmarkResult, who: str, size: str, learned: bool) -> str:
+def _only_stops(result: BenchmarkResult, who: str, key: str) -> str:
+    """Return how much a model gains that is not shown to write better content, and how much of it by stopping."""
+    row, where, uncut = result.headline, result.title, _uncut(result)
+    assert uncut is not None
+    gap, whole = row.against_base[key], uncut.against_base[key]
+    share = "all" if gap.value <= ALL * whole.value else number(whole.value - gap.value, row)
+    gain = f"{wording.capital(who)} gains {number(whole.value, uncut)} points in {wording.name(uncut)} on {where}"
+    if gap.verdict == "worse":
+        content = f"it is worse than the base ({number(row.scores['base'].value, row)}): {interval(gap, row)}"
+    elif _is_same(gap, row):
+        content = f"it is the same as the base within {forgetting.MARGIN:.0f} points ({interval(gap, row)})"
+    else:
+        content = f"no difference is shown ({interval(gap, row)})"
+    return f"{gain}, {share} of them from stopping; with stopping taken out, {content}"
+
+
+def _by_stopping(result: BenchmarkResult, key: str) -> str:
+    """Return the end of a sentence about a model that is better and has also learned to stop."""
+    row, uncut = result.headline, _uncut(result)
+    if uncut is None or not _learned_to_stop(result, key):
+        return ""
+    more = uncut.against_base[key].value - row.against_base[key].value
+    return f"; stopping adds {wording.signed(more, row)}" if more > 0 else ""
+
+
+def _worse(result: BenchmarkResult, who: str, size: str) -> str:
     row, where = result.headline, result.title
     base = number(row.scores["base"].value, row)
-    if learned:
-        found = f"{who} learned to stop, but its content is worse than the base's ({base}) on {where}: {size}"
-        return wording.capital(found)
     return wording.capital(f"{_lead(row)}{who} is worse than the base ({base}) on {where}: {size}")
 
 
@@ -84,23 +132,31 @@ def _below_floor(result: BenchmarkResult, key: str) -> str:
     return f"; worse than {FLOORS[floor.floor]} ({number(floor.value, result.headline)})"
 
 
-def _unresolved(result: BenchmarkResult, who: str, size: str, learned: bool, key: str) -> str:
+def _unresolved(result: BenchmarkResult, who: str, size: str, key: str) -> str:
     row, gap = result.headline, result.headline.against_base[key]
     where, files = result.title, wording.count(result.files, "file")
-    content = "its content" if learned else f"the content of {who}" if row.metric in CUT else who
-    if row.unit == "%" and gap.mcnemar_p is None and max(-gap.low, gap.high) < forgetting.MARGIN:
+    if _is_same(gap, row):
+        content = f"the content of {who}" if row.metric in CUT else who
         same = f"{content} is the same as the base's within {forgetting.MARGIN:.0f} points on {where}: {size}"
-        return wording.capital(f"{who} learned to stop; {same}" if learned else same)
-    doubt = f"whether {content} is better on {where}, these {files} cannot tell ({size}"
-    if learned:
-        return wording.capital(f"{who} learned to stop; {doubt})")
-    smallest = number(gap.smallest, row)
-    return wording.capital(f"{doubt}; the smallest difference that they would show is {smallest})")
+        return wording.capital(same)
+    found = f"{_lead(row)}no difference between {who} and the base is shown on {where}: {size}"
+    smallest = wording.resolvable(gap, row)
+    return wording.capital(f"{found} (these {files} would show {smallest} or more)" if smallest else found)
+
+
+def _is_same(gap: Difference, row: MetricRow) -> bool:
+    """Return whether a difference is shown to be below the margin that people notice."""
+    return row.unit == "%" and gap.mcnemar_p is None and max(-gap.low, gap.high) < forgetting.MARGIN
+
+
+def _uncut(result: BenchmarkResult) -> MetricRow | None:
+    """Return the primary metric of predictions as they were generated; None if the primary metric does not cut them."""
+    return next((row for row in result.metrics if row.metric == CUT.get(result.headline.metric)), None)
 
 
 def _learned_to_stop(result: BenchmarkResult, key: str) -> bool:
     """Return whether a model is better as it was generated, and fewer of its predictions need an editor's cut."""
-    uncut = next((row for row in result.metrics if row.metric == CUT.get(result.headline.metric)), None)
+    uncut = _uncut(result)
     if uncut is None or uncut.against_base[key].verdict != "better":
         return False
     runs_on = next(row for row in result.checks if row.check == output_checks.RUNS_ON)

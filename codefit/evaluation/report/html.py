@@ -1,33 +1,29 @@
 """The report as one self-contained HTML file: no network, no external fonts, texts are never read as markup.
 
-This module prepares the content; `report.html` and `macros.html` are the Jinja templates, which escape every text.
+This module prepares the content; `report.html`, `charts.html` and `report.js` show it in the frame of `codefit/page`.
 """
 
 import base64
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import jinja2
-import markupsafe
 
 from codefit.evaluation import prompt_groups
 from codefit.evaluation.comparison import ByModel
 from codefit.evaluation.report import conclusion, forest_plot, prediction_browser, wording
 from codefit.evaluation.report.wording import Models, capital
 from codefit.evaluation.result_schema import BenchmarkResult, Difference, Group, MetricRow, Scores
+from codefit.page.rendering import Cell, Link, Table, render, script_json
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Table:
-    """A table of texts; cells in the column "Verdict" become labels. A row of one cell is a heading of those below."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    name: str = ""  # where it is folded
+CONTENTS = {
+    "examples": "Examples",
+    "scores": "Scores",
+    "predictions": "Predictions",
+    "charts": "Charts",
+    "groups": "Groups of prompts",
+    "endings": "Endings and defects",
+    "numbers": "p values, baselines, signatures",
+}
 
 
 def page(
@@ -41,44 +37,42 @@ def page(
         facts: other facts about the run (command, versions), by label.
         loss_png: the training curve of the adapter, if there is one.
     """
-    models, results = scores.models, scores.benchmarks.values()
+    models = scores.models
     names = {f"{capital(model.label)} model": model.name for model in models.values()}
-    template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    ).get_template("report.html")
-    return template.render(
+    content = prediction_browser.content(scores, predictions)
+    results = [scores.benchmarks[name] for name in predictions]
+    return render(
+        Path(__file__).parent,
+        "report.html",
         title=f"{models['adapted'].name} – codefit benchmark",
-        verdicts=[_verdict(result, models) for result in results],
-        findings=[f"{capital(result.title)}: {finding}" for result in results for finding in result.findings],
+        names=f"{models['adapted'].name} and its base {models['base'].name}",
         labels=_labels(models),
-        benchmarks=[_benchmark(result, models) for result in results],
+        contents=CONTENTS.items(),
+        benchmarks=[
+            {**_benchmark(result, models), "examples": examples}
+            for result, examples in zip(results, content["examples"], strict=True)
+        ],
         loss_png=base64.b64encode(loss_png.read_bytes()).decode() if loss_png else "",
         facts={**names, **facts},
         shown=prediction_browser.shown(predictions),
-        items=script_json(prediction_browser.content(scores, predictions)),
+        items=script_json(content),
     )
-
-
-def script_json(value: Any) -> markupsafe.Markup:
-    """Return JSON that is safe inside a script element: no character of it can end the element or open a comment."""
-    text = json.dumps(value, separators=(",", ":"))
-    return markupsafe.Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _verdict(result: BenchmarkResult, models: Models) -> dict[str, str]:
-    headline, *others = conclusion.sentences(result, models)
-    return {"headline": headline, "others": " ".join(others)}
 
 
 def _benchmark(result: BenchmarkResult, models: Models) -> dict[str, Any]:
     """Return what the page shows of one benchmark."""
+    headline, *others = conclusion.sentences(result, models)
     return {
         "title": wording.title(result),
+        "short_title": capital(result.title),
+        "headline": headline,
+        "accepted": conclusion.accepted(result, models),
+        "findings": conclusion.warnings(result, models),
+        "others": " ".join(others),
+        "examples_rule": prediction_browser.rule(result),
         "tracks": [forest_plot.track(row, models, result.baselines) for row in result.metrics],
         "scores": _score_table(result, models),
+        "tests": _tests(result, models),
         "baselines": _baselines(result, models),
         "signatures": [row.signature for row in result.metrics],
         "compat": _compat(result, models),
@@ -99,33 +93,44 @@ def _labels(models: Models) -> tuple[str, ...]:
 
 def _score_table(result: BenchmarkResult, models: Models) -> Table:
     several = len(models) > 2
-    labels = ("Model", "Score") if several else ("Metric", *_labels(models))
     rows: list[tuple[str, ...]] = []
     for row in result.metrics:
         name = f"{row.label} {row.unit}".strip()
         if several:
-            rows += [(name,), *_models(row, models)]
+            rows += [(name,), *((model.label, *_scored(row, [key], key)) for key, model in models.items())]
         else:
-            rows.append((name, *(wording.score(row, key) for key in models), *_against(row, "adapted")))
-    caption = (
-        f"{capital(result.title)}: 95 % intervals over files; p of a permutation test by file and, for hits, of "
-        "McNemar's exact test too, corrected for the number of secondary metrics (Holm); resolvable: the smallest "
-        "true difference that these prompts can show"
-    )
-    return Table(caption, (*labels, "Against the base", "p", "Resolvable", "Verdict"), rows)
+            rows.append((name, *_scored(row, list(models), "adapted")))
+    header = ("Model", "Verdict", "Score") if several else ("Metric", "Verdict", *_labels(models))
+    caption = "In brackets: 95 % intervals over files. Verdicts are corrected for the number of secondary metrics."
+    return Table(caption, (*header, "Against the base"), rows)
 
 
-def _models(row: MetricRow, models: Models) -> list[tuple[str, ...]]:
-    """Return a row per model for one metric."""
-    return [(model.label, wording.score(row, key), *_against(row, key)) for key, model in models.items()]
-
-
-def _against(row: MetricRow, key: str) -> tuple[str, ...]:
-    """Return the difference of a model to the base, its p, what would be resolved, and the verdict."""
+def _scored(row: MetricRow, shown: list[str], key: str) -> tuple[str, ...]:
+    """Return the verdict on a model, the scores of the shown ones, and its difference to the base."""
     gap = row.against_base.get(key)
-    if gap is None:
-        return ("", "", "", "")
-    return (wording.interval(gap, row), _p(gap.p), wording.number(gap.smallest, row), gap.verdict)
+    scores = [wording.score(row, each) for each in shown]
+    return (gap.verdict, *scores, wording.interval(gap, row)) if gap else ("", *scores, "")
+
+
+def _tests(result: BenchmarkResult, models: Models) -> Table:
+    """Return what the verdicts rest on, a row per metric and adapted or few-shot model."""
+    several = len(models) > 2
+    rows = [
+        (
+            f"{row.label}, {models[key].label}" if several else row.label,
+            gap.verdict,
+            wording.interval(gap, row),
+            _p(gap.p),
+            wording.resolvable(gap, row),
+        )
+        for row in result.metrics
+        for key, gap in row.against_base.items()
+    ]
+    caption = (
+        "p of a permutation test by file and, for hits, of McNemar's exact test too, corrected for the number of "
+        "secondary metrics (Holm); resolvable: the smallest true difference that these prompts can show"
+    )
+    return Table(caption, ("Metric", "Verdict", "Against the base", "p", "Resolvable"), rows, "Tests")
 
 
 def _p(value: float) -> str:
@@ -146,7 +151,7 @@ def _baselines(result: BenchmarkResult, models: Models) -> Table:
     ]
     header = ("Metric", *(found.baseline for found in floors), *_labels(models), "references")
     explained = "; ".join(f"{found.baseline}: {found.label}" for found in result.baselines)
-    return Table(f"Baselines without a model, next to the models ({explained})", header, rows)
+    return Table(capital(explained), header, rows, "Baselines without a model")
 
 
 def _compat(result: BenchmarkResult, models: Models) -> Table | None:
@@ -176,20 +181,26 @@ def _checks(result: BenchmarkResult, models: Models) -> Table:
 
 
 def _groups(result: BenchmarkResult, models: Models, key: str) -> Table:
-    """Return the table of groups of one adapted model."""
+    """Return the table of groups of one adapted model; a group leads to its prompts."""
     metric, kind = result.headline, ""
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     for group in result.groups:
         if group.kind != kind:
             kind = group.kind
             rows.append((prompt_groups.TITLES[kind],))
-        rows.append(_group(group, key, metric, group.against_base[key]))
+        rows.append(_group(group, key, metric, list(models).index(key)))
     labels = tuple(models[each].label for each in ("base", key))
-    name = f"{metric.label} of {labels[1]} by group, {result.title}"
-    caption = f"{name}; intervals are not corrected, p and verdicts are corrected for all secondary differences (Holm)"
-    return Table(caption, ("Group", "Prompts", *labels, "Difference", "p", "Verdict"), rows, name)
+    caption = (
+        "Intervals are not corrected; p and verdicts are corrected for all secondary differences (Holm). A group leads "
+        "to its prompts."
+    )
+    header = ("Group", "Verdict", "Prompts", *labels, "Difference", "p")
+    return Table(caption, header, rows, f"{metric.label} of {labels[1]} by group, {result.title}")
 
 
-def _group(group: Group, key: str, metric: MetricRow, gap: Difference) -> tuple[str, ...]:
+def _group(group: Group, key: str, metric: MetricRow, model: int) -> tuple[Cell, ...]:
+    gap: Difference = group.against_base[key]
     values = (wording.number(group.values[each], metric) for each in ("base", key))
-    return (group.group, str(group.n), *values, wording.interval(gap, metric), _p(gap.p), gap.verdict)
+    kind = list(prompt_groups.TITLES).index(group.kind)
+    link = Link(group.group, "#predictions", f"{kind}:{group.group}", model)
+    return (link, gap.verdict, str(group.n), *values, wording.interval(gap, metric), _p(gap.p))

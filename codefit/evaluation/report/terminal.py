@@ -18,8 +18,9 @@ AGAINST = ("difference [95 %]", "verdict")
 
 def table(result: BenchmarkResult, models: Models) -> str:
     """Return one benchmark as lines of text."""
-    findings = [f"warning: {finding}" for finding in result.findings]
-    said = [*findings, *conclusion.sentences(result, models)]
+    headline, *others = conclusion.sentences(result, models)
+    warnings = [f"warning: {finding}" for finding in conclusion.warnings(result, models)]
+    said = [headline, *filter(None, [conclusion.accepted(result, models)]), *warnings, *others]
     lines = [wording.title(result), "", *map(_wrapped, said), "", _fitting(result, models), ""]
     if result.compat:  # the signatures are too wide for a terminal
         compat = [row[:-1] for row in wording.compat_rows(result)]
@@ -80,9 +81,12 @@ def markdown(content: Scores) -> str:
 def _chapter(result: BenchmarkResult, models: Models) -> list[str]:
     header, rows = scores(result, models)
     parts = [f"## {wording.title(result)}"]
-    if result.findings:
-        parts.append("\n".join(f"- Warning: {finding}" for finding in result.findings))
-    parts.append(" ".join(conclusion.sentences(result, models)))
+    headline, *others = conclusion.sentences(result, models)
+    parts.append(" ".join([headline, conclusion.accepted(result, models)]).strip())
+    if warnings := conclusion.warnings(result, models):
+        parts.append("\n".join(f"- Warning: {finding}" for finding in warnings))
+    if others:
+        parts.append(" ".join(others))
     parts.append(console.markdown_table(rows, header))
     if result.compat:
         parts.append(console.markdown_table(wording.compat_rows(result), wording.compat_header(models)))

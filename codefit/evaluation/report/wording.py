@@ -63,6 +63,12 @@ def interval(found: Difference | Score, row: MetricRow) -> str:
     return f"{signed(found.value, row)} [{signed(found.low, row)}, {signed(found.high, row)}]"
 
 
+def resolvable(found: Difference, row: MetricRow) -> str:
+    """Return the smallest difference that would show; "" where all files agree, so that nothing tells how they vary."""
+    text = number(found.smallest, row)
+    return text if text.strip("0.") and math.isfinite(found.smallest) else ""
+
+
 def share(count: Count) -> str:
     """Return a share such as "12.5 %"; a dash for a share of nothing."""
     return f"{100 * count.share:.1f} %" if count.of else "–"
