@@ -77,7 +77,7 @@ def commands(text: str) -> list[list[str]]:
     text = re.sub(r"\\\n\s*", " ", text)
     text = re.sub(r'"?\$[@*]"?', "", text)
     known = re.findall(r"^(\w+)=\$\{\1:-([\w./-]+)\}$", text, re.M) + re.findall(r"^(\w+)=([\w./-]+)$", text, re.M)
-    for name, value in [*known, *CHOSEN.items()] + re.findall(r"\bfor (\w+) in ([\w./-]+)", text):
+    for name, value in [*known, *CHOSEN.items(), *re.findall(r"\bfor (\w+) in ([\w./-]+)", text)]:
         text = re.sub(rf"\${name}\b", value, text)
     text = re.sub(r"\$\([^()]*\)|\$\{[^{}]*\}|\$\w+", PLACEHOLDER, text)
     found = []
