@@ -72,7 +72,8 @@ def _masked_authority(found: re.Match[str]) -> str:
 
 def progress(items: Iterable[Any], description: str, total: int | None = None, unit: str = "it") -> Iterable[Any]:
     """Wrap an iterable in a progress bar with rate and remaining time; in a pipe, print a line every 10 seconds."""
-    return bar(description, total, unit, items)
+    wrapped: Iterable[Any] = bar(description, total, unit, items)
+    return wrapped
 
 
 def bar(
