@@ -16,13 +16,14 @@ A run that was stopped continues from its last checkpoint when the same command 
 
 import contextlib
 import dataclasses
+import signal
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli, console, distributed, gguf_base, outputs, records
-from codefit.errors import UserError
+from codefit.errors import Interrupted, UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags, train_flags
@@ -364,6 +365,11 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     measured["trained_tokens"] = packed.tokens_in(trainer.state.epoch)
     manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
+    if not settings.whole:
+        from codefit.publishing import cards
+
+        text = cards.adapter_card(work, output.hf_repository or output.output_dir.name)
+        outputs.write_whole(work / "README.md", text)
     run_folder.put_away(work)
     outputs.commit(work, output.output_dir)
     from codefit.training import outcome
@@ -438,9 +444,9 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
     trainer.losses.checkpoint = checkpoint
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.stop.received and result.global_step < trainer.state.max_steps:
-        raise UserError(
-            f"stopped after step {result.global_step} of {trainer.state.max_steps}, with a checkpoint; "
-            f"continue with: {command()}"
+        said = f"stopped after step {result.global_step} of {trainer.state.max_steps}, with a checkpoint"
+        raise (Interrupted if trainer.stop.received == signal.SIGINT else UserError)(
+            f"{said}; continue with: {command()}"
         )
     for tracker in get_reporting_integration_callbacks(trainer.args.report_to):  # it would start a second run
         trainer.remove_callback(tracker)

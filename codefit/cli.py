@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from codefit import console, private_apis, processors
 from codefit.disk_errors import no_room
 from codefit.distributed import is_first_process
-from codefit.errors import UserError
+from codefit.errors import Interrupted, UserError
 
 # What other tools call a flag. Of several flags with the same name elsewhere, the first that a script has is suggested.
 ELSEWHERE = {
@@ -228,7 +228,7 @@ def run(main: Callable[[], int | None], computes: bool = False) -> NoReturn:
         sys.exit(code)
     except UserError as error:
         _state(f"{others}error: {error}")
-        sys.exit(1)
+        sys.exit(130 if isinstance(error, Interrupted) else 1)
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)

@@ -72,7 +72,8 @@ def _masked_authority(found: re.Match[str]) -> str:
 
 def progress(items: Iterable[Any], description: str, total: int | None = None, unit: str = "it") -> Iterable[Any]:
     """Wrap an iterable in a progress bar with rate and remaining time; in a pipe, print a line every 10 seconds."""
-    return bar(description, total, unit, items)
+    wrapped: Iterable[Any] = bar(description, total, unit, items)
+    return wrapped
 
 
 def bar(
@@ -189,6 +190,11 @@ def _is_number(cell: Any) -> bool:
 def shortened(text: str, width: int = 40) -> str:
     """Return a text that fits a column of a table; the end of a long path is kept, since it says more."""
     return text if len(text) <= width else "…" + text[1 - width :]
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number with what it counts: 1 row, 2 rows."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def size(count: float) -> str:

@@ -32,11 +32,8 @@ def use_free_ones() -> None:
     if threads >= there:
         return
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    reason = f"this container may use {allowed:g}" if allowed <= free else "other programs keep the others busy"
-    console.show(
-        f"computing with {threads} of {there} processors, since {reason}; OMP_NUM_THREADS sets another number.",
-        file=sys.stderr,
-    )
+    reason = f"the container may use {allowed:g}" if allowed <= free else "the others are busy"
+    console.show(f"using {threads} of {there} processors: {reason}; OMP_NUM_THREADS changes that.", file=sys.stderr)
 
 
 def allowed_cpus() -> set[int]:

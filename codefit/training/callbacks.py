@@ -59,8 +59,9 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
         self.current_step = state.global_step
         self.first_step, self.first_ended = state.global_step + 1, 0.0
         if state.is_world_process_zero:
-            self.training_bar = console.bar("train", state.max_steps)
-            self.training_bar.update(state.global_step)
+            bar = console.bar("train", state.max_steps)
+            bar.update(state.global_step)
+            self.training_bar = bar
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar; after the first steps, say how long the rest takes at their speed."""
@@ -85,9 +86,8 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
     ) -> None:
         """Show the progress of a validation on a terminal; in a pipe its result is enough."""
         if state.is_world_process_zero and sys.stderr.isatty():
-            if self.prediction_bar is None:
-                self.prediction_bar = console.bar("validate", len(eval_dataloader), leave=False)
-            self.prediction_bar.update(1)
+            self.prediction_bar = self.prediction_bar or console.bar("validate", len(eval_dataloader), leave=False)
+            super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
 
     def on_log(
         self,

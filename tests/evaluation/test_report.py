@@ -278,6 +278,30 @@ def test_the_table_fits_100_columns_with_any_numbers():
     assert sum("not resolved" in line for line in lines) >= 8
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_the_table_fits_the_terminal_and_keeps_every_verdict(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = compared()[0].benchmarks["heldout"]
+    gap = Difference(-100.0, -100.0, -100.0, 1.0, 1.0, "not resolved")
+    wide = {"scores": dict.fromkeys(MODELS, Score(100.0, 100.0, 100.0)), "against_base": {"adapted": gap}}
+    rows = [msgspec.structs.replace(row, **wide) for row in result.metrics]
+    lines = terminal.table(msgspec.structs.replace(result, metrics=rows), MODELS).splitlines()
+    assert max(map(len, lines)) <= min(columns, 100)
+    assert sum(line.endswith("  not resolved") for line in lines) >= 8
+    assert sum("[" in line for line in lines if line.endswith("  not resolved")) >= 8
+
+
+def test_verdicts_are_coloured_where_they_end_a_row():
+    text = "metric  verdict\nxx  better\nyy  worse\nzz  not resolved\nit is better"
+    assert terminal.coloured(text).splitlines() == [
+        "metric  verdict",
+        "xx  \033[32mbetter\033[0m",
+        "yy  \033[31mworse\033[0m",
+        "zz  \033[33mnot resolved\033[0m",
+        "it is better",
+    ]
+
+
 def test_markdown_tables_are_complete():
     base, adapted = (
         [dataclasses.replace(item, prompt="load(") if at < 9 else item for at, item in enumerate(items)]

@@ -13,10 +13,12 @@ import transformers
 import benchmarking
 from codefit import outputs, records
 from codefit.errors import UserError
+from codefit.evaluation import result_schema
 from codefit.evaluation.benchmarks import codexglue
 from codefit.evaluation.result_schema import plain
 from codefit.manifest import MANIFEST, ROOT, read_manifest, sha256
 from codefit.records import Prediction
+from runs import finish
 from tests.support.benchmark import PAIRS, new_tokenizer, predictions, run, same_files, scores
 
 pytestmark = pytest.mark.usefixtures("same_arithmetic")
@@ -173,6 +175,15 @@ def test_the_terminal_shows_every_metric_in_100_columns(made, tmp_path, capsys):
     assert str(tmp_path / "out" / "report.html") in shown
 
 
+def test_the_end_of_a_run_shows_every_metric_in_80_columns(finished):
+    result = result_schema.read(finished).benchmarks["heldout"]
+    lines = finish.scores(result).splitlines()
+    assert [line[: len(row.label)] for line, row in zip(lines[2:], result.metrics, strict=True)] == [
+        row.label for row in result.metrics
+    ]
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_sample_is_seeded_and_keeps_the_order(made, tmp_path, capsys):
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
         run(made, tmp_path / name, "--sample", "5", "--seed", seed)
@@ -249,7 +260,7 @@ def fails(made, output, words, *flags, model="adapter"):
         (["--dataset", "no/such/data"], "is not a prepared data set"),
         (["--split", "test_overlap"], "no split 'test_overlap'"),
         (["--max_prompt_tokens", "300"], "context window of 256 tokens.*set --max_prompt_tokens to at most 248"),
-        (["--model_name_or_path", "no/such/base"], "cannot load the tokenizer no/such/base"),
+        (["--model_name_or_path", "no/such/base"], "no/such/base is neither a local folder nor readable on the Hub"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(made, tmp_path, flags, words):
@@ -271,7 +282,8 @@ def test_a_merged_model_without_a_known_base_is_one_sentence(made, tmp_path):
 def test_an_output_that_is_there_is_kept(finished, made):
     before = {path: path.read_bytes() for path in finished.iterdir()}
     with pytest.raises(UserError, match="add --overwrite"):
-        run(made, finished)
+        run(made, finished, "--seed", "3")
+    run(made, finished)  # the same command has nothing to do
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
 
