@@ -64,7 +64,7 @@ def refuse_unread(file: Path, found: Mapping[str, Any], tensors: Collection[str]
         found: its metadata by key.
         tensors: names of its tensors.
     """
-    from transformers.integrations import GGUF_CONFIG_MAPPING
+    from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
     architecture = str(found.get("general.architecture", ""))
     read = GGUF_CONFIG_MAPPING.get(architecture)
