@@ -60,7 +60,9 @@ class Request:
         Raises:
             UserError: the file name of the output has no known format.
         """
-        output = args.output or default_output(args)
+        output = args.output or default_output(
+            args.repository or [], args.github_search, args.language, args.code_blocks
+        )
         if output.suffix not in {".jsonl", ".parquet"}:
             raise UserError(f"--output {output} must end in .jsonl or .parquet.")
         return cls(
@@ -81,15 +83,14 @@ class Request:
         )
 
 
-def default_output(args: argparse.Namespace) -> Path:
+def default_output(sources: Sequence[str], query: str | None, languages: Sequence[str], code_blocks: bool) -> Path:
     """Return an output named after the sources and languages: data/httpx_python_raw.jsonl."""
-    if not args.repository and not args.github_search:
+    if not sources and not query:
         return DEFAULT_OUTPUT
-    names = [locate(text).name.rpartition("/")[2] for text in args.repository or []]
+    names = [locate(text).name.rpartition("/")[2] for text in sources]
     first = re.sub(r"[^\w.-]+", "_", names[0]).lstrip(".-")[:80] if names else "github"
     more = [f"and_{len(names) - 1}_more"] if len(names) > 1 else []
-    parts = [first, *more, *args.language, "blocks" if args.code_blocks else "raw"]
-    return Path("data", "_".join(parts) + ".jsonl")
+    return Path("data", "_".join([first, *more, *languages, "blocks" if code_blocks else "raw"]) + ".jsonl")
 
 
 def subfolder(text: str) -> str:
