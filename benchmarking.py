@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codefit import cli, console, outputs
+from codefit import cli, console, hub_names, outputs
 from codefit.errors import UserError
 from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
 from codefit.generation.decoding import Decoding
@@ -367,6 +367,8 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
             console.show(f"would score again: {', '.join(run.predictions)} in {request.output}")
         return None if request.dry_run else run
     how = request.settings
+    for name in how.adapted:
+        hub_names.reach_for(name)
     read = (*how.adapted, how.base, how.dataset, how.forgetting, *how.benchmarks, *(request.compare or ()))
     outputs.refuse_own_inputs(request.output, read)
     outputs.refuse_existing(request.output, request.overwrite or request.dry_run)

@@ -182,11 +182,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     refuse_decoding(request.decoding)
     prompt, suffix = read_prompt(request.source)
 
+    from codefit.modeling import hub_files
+
+    made = hub_files.manifest_of(request.model)  # a wrong name is refused before torch is imported
+
     from codefit.encoding import Encoder
     from codefit.generation import sampling
-    from codefit.modeling import hub_files, loading
+    from codefit.modeling import loading
 
-    made = hub_files.manifest_of(request.model)
     in_4bit = bool(made.get("load_in_4bit")) if request.load_in_4bit is None else request.load_in_4bit
     tokenizer, model = loading.load(request.model, base=request.base, load_in_4bit=in_4bit)
     room = loading.context_of(model) - request.max_new_tokens

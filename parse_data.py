@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import hashlib
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from codefit.sources.locate import locate, open_source
 from codefit.sources.source import Place, Unreachable
 
 DEFAULT_REPOSITORY = "https://github.com/JetBrains/kotlin"
+DEFAULT_OUTPUT = Path("data/kotlin_code_raw.jsonl")
 PARQUET_ROWS = 512
 
 
@@ -58,17 +60,44 @@ class Request:
         Raises:
             UserError: the file name of the output has no known format.
         """
-        if args.output.suffix not in {".jsonl", ".parquet"}:
-            raise UserError(f"--output {args.output} must end in .jsonl or .parquet.")
+        output = args.output or default_output(args)
+        if output.suffix not in {".jsonl", ".parquet"}:
+            raise UserError(f"--output {output} must end in .jsonl or .parquet.")
         return cls(
             sources=args.repository or ([] if args.github_search else [DEFAULT_REPOSITORY]),
             query=args.github_search,
-            selection=Selection(tuple(args.language), args.min_bytes, args.max_bytes, args.code_blocks),
+            selection=Selection(
+                tuple(args.language),
+                args.min_bytes,
+                args.max_bytes,
+                args.code_blocks,
+                args.subfolder,
+                args.uncommitted,
+            ),
             revision=args.revision,
-            output=args.output,
+            output=output,
             overwrite=args.overwrite,
             dry_run=args.dry_run,
         )
+
+
+def default_output(args: argparse.Namespace) -> Path:
+    """Return an output named after the sources and languages: data/httpx_python_raw.jsonl."""
+    if not args.repository and not args.github_search:
+        return DEFAULT_OUTPUT
+    names = [locate(text).name.rpartition("/")[2] for text in args.repository or []]
+    first = re.sub(r"[^\w.-]+", "_", names[0]).lstrip(".-")[:80] if names else "github"
+    more = [f"and_{len(names) - 1}_more"] if len(names) > 1 else []
+    parts = [first, *more, *args.language, "blocks" if args.code_blocks else "raw"]
+    return Path("data", "_".join(parts) + ".jsonl")
+
+
+def subfolder(text: str) -> str:
+    """Argparse type: a folder inside a source, without slashes around it; "" for the whole source."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise argparse.ArgumentTypeError(f"{text!r} leaves the source")
+    return "/".join(parts)
 
 
 def build_parser() -> cli.Parser:
@@ -81,13 +110,29 @@ def build_parser() -> cli.Parser:
     )
     parser.add_argument("--github_search", metavar="QUERY", help="read all repositories that this GitHub search finds")
     parser.add_argument("--revision", help="branch, tag or commit of a git source (default: its HEAD)")
+    parser.add_argument(
+        "--subfolder",
+        type=subfolder,
+        default="",
+        metavar="FOLDER",
+        help="read only this folder of every source; paths stay relative to the source",
+    )
+    parser.add_argument(
+        "--uncommitted",
+        action="store_true",
+        help="read local repositories as they are in their work tree, not their last commit",
+    )
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=["kotlin"], help="languages to keep")
     parser.add_argument(
         "--code_blocks",
         action="store_true",
         help="read code blocks of Markdown, RST and HTML pages, and the files they include, instead of source files",
     )
-    parser.add_argument("--output", type=Path, default=Path("data/kotlin_code_raw.jsonl"), help=".jsonl or .parquet")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help=".jsonl or .parquet (default: named after the source, data/SOURCE_LANGUAGE_raw.jsonl)",
+    )
     parser.add_argument(
         "--max_bytes", type=cli.number(int, 1), default=1_000_000, help="largest file to keep, in bytes"
     )
@@ -117,9 +162,15 @@ def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, 
                     raise source
                 outcomes = [("", Rejection("source cannot be read", console.masked(str(source))))]
             else:
+                for note in source.notes:
+                    console.show(note)
                 facts = source.facts
                 tally.facts = {"commit": facts.commit, "committed_at": facts.committed_at, "license": facts.license}
-                tally.suffixes.update(posixpath.splitext(member.path)[1].lower() for member in source.members)
+                tally.suffixes.update(
+                    posixpath.splitext(member.path)[1].lower()
+                    for member in source.members
+                    if request.selection.covers(member.path)
+                )
                 outcomes = source.outcomes(journal.seen)
                 if not many:
                     outcomes = console.progress(
@@ -291,8 +342,12 @@ def is_done(request: Request, manifest: Manifest) -> bool:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    request, manifest = Request.of(args), Manifest(vars(args))
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.uncommitted and args.revision:
+        parser.error("--uncommitted reads no commit, so it cannot be used with --revision")
+    request = Request.of(args)
+    manifest = Manifest({**vars(args), "output": request.output})
     output = request.output
     if request.dry_run:
         print_dry_run(request)

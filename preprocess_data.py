@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -107,6 +108,9 @@ def add_task_flags(parser: cli.Parser) -> None:
         help="tasks line, naming and summary: the prompt format",
     )
     parser.add_argument(
+        "--without_docstring", action="store_true", help="task naming: leave out the documentation of the function"
+    )
+    parser.add_argument(
         "--codexglue", action="store_true", help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue"
     )
 
@@ -121,6 +125,14 @@ def add_curation_flags(parser: cli.Parser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="change the limit of single rules, e.g. long_line=2000 few_letters=off",
+    )
+    parser.add_argument("--keep_matching", type=regex, metavar="REGEX", help="keep only files in which this occurs")
+    parser.add_argument(
+        "--drop_path",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="reject files by path, e.g. setup.py 'tests/**' 'docs/*.py'; a name without / counts in every folder",
     )
     parser.add_argument("--format", action="store_true", help="format Python with ruff first")
     parser.add_argument("--strip_comments", action="store_true", help="remove comments")
@@ -168,6 +180,15 @@ def rule(text: str) -> str:
         parsed_rule(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def regex(text: str) -> str:
+    """Argparse type: a regular expression, unchanged."""
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
     return text
 
 
@@ -252,6 +273,8 @@ class Request:
             return "--validation_since must not be later than --test_since"
         if self.engine.ray_address and self.engine.name != "ray":
             return "--ray_address needs --engine ray"
+        if self.limits.without_docstring and self.task != "naming":
+            return "--without_docstring needs --task naming"
         if self.limits.repository_context and self.task != "completion":
             return "--repository_context needs --task completion"
         if self.limits.repository_context > self.limits.max_prompt_tokens - MIN_PROMPT_TOKENS:
@@ -390,6 +413,16 @@ def refuse_output(request: Request, is_done: bool) -> None:
         push.check_repository(request.hf_repository, "dataset", private=request.private or None)
 
 
+def refuse_too_long(request: Request, context: int | None) -> None:
+    """Raise UserError if the longest pairs do not fit into the context of the model, in tokens; None if unknown."""
+    prompt, completion = request.limits.max_prompt_tokens, request.limits.max_completion_tokens
+    if context is not None and prompt + completion > context:
+        raise UserError(
+            f"{request.tokenizer} can read {context} tokens, too few for prompts of {prompt} and completions of "
+            f"{completion}; lower --max_prompt_tokens or --max_completion_tokens, or name another model."
+        )
+
+
 def refuse_empty(count: int, reasons: Counter[str]) -> None:
     """Raise UserError if no document, or no pair, is left."""
     if not count:
@@ -401,9 +434,10 @@ def prepare(request: Request, manifest: Manifest) -> None:
     """Build the data set, and print what was kept and rejected."""
     tokenizer = None
     if load_task(request.task).NEEDS_TOKENS:
-        from codefit.tasks.token_offsets import load_tokenizer
+        from codefit.tasks.token_offsets import context_of, load_tokenizer
 
         tokenizer = load_tokenizer(request.tokenizer)
+        refuse_too_long(request, context_of(request.tokenizer))
         manifest.add_model(request.tokenizer)
     with (
         outputs.new_directory(request.output, request.overwrite) as folder,

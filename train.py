@@ -83,16 +83,19 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     from codefit.modeling import hardware, loading
 
     context = sys.maxsize if settings.from_scratch else loading.context_named(*base_of(settings))
-    settled = settle(settings, prepared, context, hardware.device().type == "cuda")
+    on_gpu = hardware.device().type == "cuda"
+    flag_checks.refuse_optimizer(settings, on_gpu)
+    settled = settle(settings, prepared, context, on_gpu)
     sources = {"max_length": "model", "load_in_4bit": "machine"}
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
     by_kind = {name: getattr(settings.schedule, name) for name in OF_ADAPTERS}
+    by_kind["eval_predictions"] = settings.watch.eval_predictions
     decided = {**by_kind, **dataclasses.asdict(settled)}
     hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
     every_flag = {**flags, **decided}
     outputs.recover(output.output_dir)
-    again = not (output.overwrite or output.only_looks) and Manifest(every_flag).repeats(output.output_dir)
+    again = not (output.overwrite or output.keeps_nothing) and Manifest(every_flag).repeats(output.output_dir)
     refuse_output(settings, again)
     return Command(every_flag, settings, settled, sources, given, hidden, dataset, replay, again)
 
@@ -101,8 +104,8 @@ def refuse_output(settings: TrainSettings, is_done: bool) -> None:
     """Raise UserError before anything is done if the output could not be written or pushed in the end."""
     output = settings.output
     if not is_done:
-        outputs.refuse_existing(output.output_dir, output.overwrite or output.only_looks)
-    if output.hf_repository and not output.preview:
+        outputs.refuse_existing(output.output_dir, output.overwrite or output.keeps_nothing)
+    if output.hf_repository and not (output.preview or output.overfit):
         from codefit.publishing import push
 
         private = output.private or None
@@ -193,6 +196,7 @@ def prepare_new_model(asked: Command, work: Path) -> tuple[Any, Any]:
         heads=shape.num_attention_heads,
         intermediate_size=shape.intermediate_size,
         context=context,
+        dropout=shape.dropout,
     )
     return tokenizer, model.to(hardware.device())
 
@@ -263,6 +267,8 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     if settings.search.trials or settings.search.search:
         return run_search(flags, settings, parser, given)
     asked = checked(flags, settings, parser, given)
+    if output.overfit and not output.only_looks:
+        return check_overfit(asked)
     if not asked.is_done:
         with claimed(asked):
             fit(asked, watching)
@@ -272,6 +278,20 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
         push_result = push.push_merged if settings.whole else push.push_adapter
         console.show(f"pushed:  {push_result(output.output_dir, output.hf_repository, private=output.private or None)}")
     return None
+
+
+def check_overfit(asked: Command) -> None:
+    """Check in a temporary folder that a few examples can be learned by heart."""
+    from codefit import encoding, temporary
+    from codefit.modeling import loading
+    from codefit.training import overfit, samples
+
+    settings, settled = overfit.settings_of(asked.settings), asked.settled
+    with temporary.temporary_folder() as work:
+        tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
+        encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
+        found = samples.read(settings, settled.max_length, asked.dataset, None, encoder)
+        overfit.check(settings, model, encoder, found.train, settled.max_length, work)
 
 
 @contextlib.contextmanager
@@ -308,11 +328,12 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     tokenizer, model = prepare_new_model(asked, work) if settings.from_scratch else prepare_base(asked, work)
     encoder = encoding.Encoder(tokenizer, settled.max_prompt_tokens, ends=loading.ends_in(model))
     found = samples.read(settings, settled.max_length, asked.dataset, asked.replay, encoder)
+    flag_checks.refuse_metric(settings.watch.metric_for_best_model, {pair.task for pair in found.asked})
     if output.preview:
         for sample in found.train[: output.preview]:
             sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
         return
-    order = curriculum.plan(settings.curriculum.curriculum, schedule, settings.seed)
+    order = curriculum.plan(settings.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
         found.train, settled.max_length, encoder.pad_id, order, isolates=sample_isolation.may_pack(model)
     )
@@ -335,6 +356,7 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
     peak = estimate.peak_memory()
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
+    measured["trained_tokens"] = packed.tokens_in(trainer.state.epoch)
     manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
     run_folder.put_away(work)
@@ -367,6 +389,7 @@ def build_trainer(
     asked: Command, work: Path, model: Any, encoder: Any, packed: Any, found: Any, *, resumed: bool
 ) -> Any:
     """Return the trainer for the encoded samples."""
+    from codefit import encoding
     from codefit.training import packing
     from codefit.training.heldout_eval import HeldOut
     from codefit.training.trainer import make_trainer
@@ -377,6 +400,8 @@ def build_trainer(
         for samples in (found.validation, found.replay)
     )
     prompts = found.asked[: settings.watch.eval_predictions]
+    if settings.from_scratch:  # half of the context window is for what the model writes
+        encoder = encoding.Encoder(encoder.tokenizer, min(settled.max_prompt_tokens, settled.max_length // 2))
     held_out = HeldOut(prompts, encoder) if prompts else None
     watched = (validation, replay if found.replay else None, held_out)
     return make_trainer(settings, settled.save_steps, work, model, packed, *watched, resumed=resumed)

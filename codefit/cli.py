@@ -26,7 +26,6 @@ ELSEWHERE = {
     "max_steps": "steps iters max_iters iterations num_steps",
     "lora_r": "rank r lora_rank",
     "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
     "lora_target_modules": "target_modules targets",
     "per_device_train_batch_size": "batch batch_size bs train_batch_size",
     "tokens_per_batch": "batch batch_size bs",
@@ -212,6 +211,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a script's main and exit: 0 for success, 1 for a UserError (printed in one line), 130 for Ctrl-C."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its warnings repeat what our errors say
     others = "" if is_first_process() else f"process {os.environ['RANK']}: "
     if others:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends

@@ -39,12 +39,14 @@ class Sample:
         start: index of the first token with a label.
         cut: number of prompt tokens cut on the left.
         nbytes: UTF-8 bytes of the completion, for bits per byte.
+        source: id of the pair that it was made of, for messages.
     """
 
     ids: np.ndarray
     start: int
     cut: int = 0
     nbytes: int = 0
+    source: str = ""
 
 
 class Encoder:
@@ -197,7 +199,7 @@ class Encoder:
                 prompt, cut = self._prompt(before, after if self._suffix(pair) is not None else None, suffix_first)
             end = [self.eos_id] if pair.finish_reason == "stop" else []
             ids = np.asarray(prompt + middle + end, dtype=np.int32)
-            yield Sample(ids, len(prompt), cut, len(pair.completion.encode()))
+            yield Sample(ids, len(prompt), cut, len(pair.completion.encode()), pair.id)
 
 
 def _backend(tokenizer: Any) -> Any:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from codefit import hub_names
 from codefit.errors import UserError
 from codefit.manifest import ROOT, GgufOrigin, read_manifest, sha256
 
@@ -51,6 +52,7 @@ def local_model(name: str) -> str:
     """
     file = gguf_file(name)
     if file is None:
+        hub_names.reach_for(name)
         return name
     folder = cache_folder() / "models" / f"{file.stem}-{sha256(file)[:16]}"
     if not folder.is_dir():

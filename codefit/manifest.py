@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -166,7 +166,7 @@ class Manifest:
         made = made.get("predicted_by") or made  # scores that were computed again are still those of the first command
         asked = {**self.content, **{key: _plain(value) for key, value in facts.items()}}
         asked = json.loads(json.dumps(asked, default=str))
-        if not made or _asked(made, facts) != _asked(asked, facts):
+        if not made or not _is_same(made, asked, facts):
             return False
         unchanged = _unchanged(made.get("inputs", {}), sha256) and _unchanged(made.get("folders", {}), digest_of_folder)
         if unchanged:
@@ -222,12 +222,21 @@ def digest_of_folder(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _asked(content: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run was asked to do: its script, its arguments, and further facts."""
-    arguments = content.get("arguments") or {}
-    script = [Path(word).name for word in content.get("command", [])[:1]]
-    wanted = {key: value for key, value in arguments.items() if key not in OF_ONE_RUN}
-    return {"script": script, "arguments": wanted, **{key: content.get(key) for key in facts}}
+def _is_same(made: Mapping[str, Any], asked: Mapping[str, Any], facts: Iterable[str]) -> bool:
+    """Return whether two runs were asked to do the same: their script, their arguments, and further facts.
+
+    An argument that one of the two versions of codefit does not know yet must not be used by the other.
+    """
+    scripts = [[Path(word).name for word in run.get("command", [])[:1]] for run in (made, asked)]
+    one, other = ({**(run.get("arguments") or {}), **dict.fromkeys(OF_ONE_RUN)} for run in (made, asked))
+    shared = one.keys() & other.keys()
+    alone = [value for run in (one, other) for name, value in run.items() if name not in shared]
+    return (
+        scripts[0] == scripts[1]
+        and all(one[name] == other[name] for name in shared)
+        and all(value is None or value is False for value in alone)
+        and all(made.get(name) == asked.get(name) for name in facts)
+    )
 
 
 def _unchanged(recorded: Mapping[str, str], digest: Callable[[Path], str]) -> bool:

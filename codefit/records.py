@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from codefit import console
+from codefit import console, hub_names
 from codefit.errors import UserError, first_line
 
 TYPES: dict[str, tuple[Any, str]] = {  # types of the fields that are not text
@@ -354,22 +354,28 @@ def dataset_folder(name: str) -> Path:
         UserError: there is no such folder or Hub data set, or it has no train.jsonl.
     """
     folder = Path(name)
-    if not folder.exists() and name.count("/") == 1:
-        folder = _download(name)
+    make = "write one with preprocess_data.py"
+    if folder.exists():
+        remedy = f"{make}."
+    else:
+        hub_names.refuse_unfinished(name)
+        remedy = hub_names.suggestion(name, make)
+        folder = _download(name) if name.count("/") == 1 else folder
     if not (folder / "train.jsonl").is_file():
-        raise UserError(f"{name} is not a prepared data set (no train.jsonl); write one with preprocess_data.py.")
+        raise UserError(f"{name} is not a prepared data set (no train.jsonl); {remedy}")
     return folder
 
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
+    hub_names.reach_for(name)
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl", "manifest.json"]))
     except Exception as error:  # OSError, ValueError and bare transport errors, all for "not available"
         raise UserError(
             f"{name} is neither a local folder nor a data set on the Hub ({first_line(error)}); "
-            "write one with preprocess_data.py."
+            f"{hub_names.suggestion(name, 'write one with preprocess_data.py')}"
         ) from None
 
 

@@ -69,10 +69,11 @@ def examples(benchmark: Path, number: int) -> str:
     found = gains(predictions["heldout"]["base"], predictions["heldout"]["adapted"])
     if not found:
         return "no completion differs between the two models"
+    chosen = {min(len(found) - 1, int(place * len(found))): words for place, words in reversed(PLACES[:number])}
     parts = []
-    for place, words in PLACES[:number]:
-        gain, one, other = found[min(len(found) - 1, int(place * len(found)))]
-        parts.append(f"{one.path}: {words} ({gain:+.0f} points)\n{example(one, other)}")
+    for at in sorted(chosen, reverse=True):
+        gain, one, other = found[at]
+        parts.append(f"{one.path}: {chosen[at]} ({gain:+.0f} points)\n{example(one, other)}")
     return "\n\n".join(parts)
 
 

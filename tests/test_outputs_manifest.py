@@ -166,7 +166,8 @@ def test_the_same_command_on_the_same_inputs_has_nothing_to_do(finished, monkeyp
         said
         == f"{finished} is complete: the same command made it from the same inputs; add --overwrite to make it again"
     )
-    again.content["arguments"]["overwrite"] = True
+    again.content["arguments"].update(overwrite=True, a_new_flag=None)
+    del again.content["arguments"]["limit"]
     assert again.repeats(finished)
 
 
@@ -181,6 +182,8 @@ def test_the_same_command_on_the_same_inputs_has_nothing_to_do(finished, monkeyp
         lambda folder, run: fill(folder / "out" / "manifest.json", "{"),
         lambda folder, run: (folder / "out" / "manifest.json").unlink(),
         lambda folder, run: run.content["arguments"].update(seed=2),
+        lambda folder, run: run.content["arguments"].update(a_new_flag=2),
+        lambda folder, run: run.content["arguments"].pop("seed"),
         lambda folder, run: run.content.update(command=["merge_lora.py"]),
     ],
 )

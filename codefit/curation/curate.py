@@ -12,6 +12,7 @@ from codefit.code.languages import LANGUAGES, Language, language_of
 from codefit.curation.filters import File, limits_of, rejected
 from codefit.curation.formatting import formatted
 from codefit.curation.licence_headers import remove_licence_headers
+from codefit.curation.path_globs import matches
 from codefit.curation.redaction import redact
 from codefit.curation.stripping import without_comments, without_docstrings
 from codefit.engine import Engine
@@ -37,7 +38,10 @@ class Curated:
 
 @dataclasses.dataclass(frozen=True)
 class CurationOptions:
-    """The options of curation, named like their flags. `language`: None keeps every language of the table."""
+    """The options of curation, named like their flags. `language`: None keeps every language of the table.
+
+    `keep_matching` is a regular expression with `^` and `$` at lines; `drop_path` holds globs (path_globs.py).
+    """
 
     language: Sequence[str] | None = None
     profile: str = "standard"
@@ -46,6 +50,8 @@ class CurationOptions:
     strip_comments: bool = False
     strip_docstrings: bool = False
     redact: bool = True
+    keep_matching: str | None = None
+    drop_path: Sequence[str] = ()
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "CurationOptions":
@@ -127,13 +133,18 @@ def curate(document: Document, options: CurationOptions) -> Curated:
         return Curated(Rejection("unknown language", document.language or PurePosixPath(document.path).suffix))
     if options.language and language.name not in options.language:
         return Curated(Rejection("other language", language.name))
+    if glob := next((glob for glob in options.drop_path if matches(glob, document.path)), None):
+        return Curated(Rejection("dropped path", glob))
     for name in document.__slots__:
         try:
             getattr(document, name).encode()
         except UnicodeEncodeError as error:
             where = f"character {error.start}" if name == "content" else name
             return Curated(Rejection("not UTF-8", where))
-    text, headers = remove_licence_headers(with_line_feeds(document.content), language)
+    text = with_line_feeds(document.content)
+    if options.keep_matching and not re.search(options.keep_matching, text, re.MULTILINE):
+        return Curated(Rejection("no match", options.keep_matching))
+    text, headers = remove_licence_headers(text, language)
     counts = Counter(licence_headers_removed=headers)
     text = _stripped(text, document.path, language, options, counts)
     if rejection := rejected(File(text, document.path, language, document.license), options.limits):

@@ -50,8 +50,19 @@ def _method(pair: Pair, prompt: str, content: str) -> str | None:
 
 
 def _naming(pair: Pair, prompt: str, content: str) -> str | None:
-    code, text = (_squeezed(part).replace(MASK, pair.completion) for part in (_code(prompt), content))
-    return _first_missing(text, ("prompt", code)) or _first_missing(text, ("completion", pair.completion))
+    """Check the code; the docstring of an indented language may be left out of it."""
+    lines = [_squeezed(line).replace(MASK, pair.completion) for line in _code(prompt).split("\n")]
+    text = _squeezed(content).replace(MASK, pair.completion)
+    cuts = len(lines) if LANGUAGES[pair.language].blocks == "indent" else 1
+    if not any(_follow(text, "".join(lines[:cut]), "".join(lines[cut:])) for cut in range(cuts)):
+        return "prompt"
+    return _first_missing(text, ("completion", pair.completion))
+
+
+def _follow(text: str, first: str, second: str) -> bool:
+    """Return whether two texts occur in a text, one after the other."""
+    at = text.find(first)
+    return at >= 0 and text.find(second, at + len(first)) >= 0
 
 
 def _summary(pair: Pair, prompt: str, content: str) -> str | None:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from codefit import model_files
+from codefit import hub_names, model_files
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import gguf_file, local_model
 from codefit.manifest import read_manifest
@@ -123,21 +123,23 @@ def _hub_file(repository: str, file: str, revision: str | None = None) -> Path |
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    hub_names.reach_for(repository)
     try:
         return Path(hf_hub_download(repository, file, revision=revision))
-    except LocalEntryNotFoundError as error:  # no connection; the cache may know that the repository lacks the file
+    except LocalEntryNotFoundError:  # no connection; the cache may know that the repository lacks the file
         if try_to_load_from_cache(repository, CONFIG) or try_to_load_from_cache(repository, ADAPTER_CONFIG):
             return None
-        reason = first_line(error)
         raise UserError(
-            f"{repository} is not a local folder, and the Hub cannot be reached ({reason}); check the name."
+            f"{repository} is not a local folder, and the Hub cannot be reached; "
+            f"{hub_names.suggestion(repository, 'check the name')}"
         ) from None
     except EntryNotFoundError:
         return None
     except Exception as error:  # the client raises OSError, ValueError and bare transport errors for the same cause
         reason = first_line(error)
         raise UserError(
-            f"{repository} is neither a local folder nor readable on the Hub ({reason}); check the name and your login."
+            f"{repository} is neither a local folder nor readable on the Hub ({reason}); "
+            f"{hub_names.suggestion(repository, 'check the name and your login')}"
         ) from None
 
 

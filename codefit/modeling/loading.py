@@ -383,10 +383,6 @@ def grow(model: Any, rows: int) -> None:
                 weight[had:] = weight[:had].float().mean(0).to(weight.dtype)
 
 
-# The names that architectures give their context window.
-CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "context_length")
-
-
 def context_of(model: Any) -> int:
     """Return a model's context window in tokens; sys.maxsize where its architecture sets no limit."""
     return _context_in(model.config)
@@ -404,7 +400,7 @@ def context_named(name: str, revision: str | None = None) -> int:
 
 def _context_in(model_config: Any) -> int:
     config = model_config.get_text_config()
-    sizes = (getattr(config, name, None) for name in CONTEXTS)
+    sizes = (getattr(config, name, None) for name in model_files.CONTEXTS)
     return next((size for size in sizes if isinstance(size, int) and size > 0), sys.maxsize)
 
 

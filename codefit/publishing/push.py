@@ -26,8 +26,11 @@ from codefit.publishing.hub_client import Kind
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-# Only safetensors are pushed as weights. These are pickles, and files that only training needs.
-NEVER_PUSHED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "checkpoint-*/*", "runs/*")
+# Only safetensors are pushed as weights. These are pickles, files that only training needs, and text of the data.
+NEVER_PUSHED = (
+    *("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "checkpoint-*/*", "runs/*"),
+    *("predictions.jsonl", "predictions.html"),
+)
 # The files that make the root of a repository a model. An adapter next to full weights would be loaded as one model.
 ROOT_OF_A_MODEL = (
     *(CONFIG, GENERATION_CONFIG, "model*.safetensors", INDEX),

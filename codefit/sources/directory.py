@@ -10,22 +10,31 @@ from codefit.records import Rejection
 from codefit.sources.source import Member, named
 
 SKIPPED_FOLDERS = {".git", ".hg", ".svn"}
+FOREIGN_FOLDERS = {"node_modules", "bower_components", ".venv", ".tox", ".nox", ".eggs"}  # code that others wrote
+ENVIRONMENT = b"pyvenv.cfg"  # in the top folder of every virtual environment of Python
 
 
 class Directory:
-    """All files in a folder and its subfolders; links are neither followed nor read."""
+    """All files in a folder and its subfolders; links are neither followed nor read.
+
+    `skipped` lists the folders of installed packages that `members` left out. The folder itself can be one.
+    """
 
     commit = ""
     committed_at = ""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.skipped: list[str] = []
 
     def members(self) -> list[Member]:
         """Return every file, sorted by path; links and special files carry their rejection."""
         found = []
+        self.skipped = []
         for folder, folders, files in os.walk(os.fsencode(self.root), onerror=_refuse):
-            folders[:] = [name for name in folders if os.fsdecode(name) not in SKIPPED_FOLDERS]
+            foreign = {name for name in folders if _is_foreign(folder, name)}
+            self.skipped += sorted(os.path.relpath(os.fsdecode(os.path.join(folder, n)), self.root) for n in foreign)
+            folders[:] = [n for n in folders if n not in foreign and os.fsdecode(n) not in SKIPPED_FOLDERS]
             found += [self._member(os.path.join(folder, name)) for name in files]
         return sorted(found, key=lambda member: member.path)
 
@@ -48,6 +57,11 @@ class Directory:
                     yield file.read() if size <= max_bytes else Rejection("too large", size)
             except OSError as error:
                 yield Rejection("unreadable", error.strerror)
+
+
+def _is_foreign(folder: bytes, name: bytes) -> bool:
+    """Return whether a subfolder holds packages that were installed there."""
+    return os.fsdecode(name) in FOREIGN_FOLDERS or os.path.isfile(os.path.join(folder, name, ENVIRONMENT))
 
 
 def _refuse(error: OSError) -> None:

@@ -31,32 +31,54 @@ Outcome = tuple[str, Document | Rejection]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Selection:
-    """Which files of a source are wanted. With `code_blocks` these are pages, and the code blocks in them."""
+    """Which files of a source are wanted. With `code_blocks` these are pages, and the code blocks in them.
+
+    Only files of `subfolder` are wanted, if it is not "". With `uncommitted`, local repositories are read as they are.
+    """
 
     languages: Sequence[str]
     min_bytes: int = 1
     max_bytes: int = 1_000_000
     code_blocks: bool = False
+    subfolder: str = ""
+    uncommitted: bool = False
+
+    def covers(self, path: str) -> bool:
+        """Return whether a file is in the subfolder."""
+        return not self.subfolder or path.startswith(f"{self.subfolder}/")
 
     def wants(self, path: str) -> bool:
         """Return whether a file is wanted by its name."""
+        if not self.covers(path):
+            return False
         row = language_of(path)
         return is_page(path) if self.code_blocks else row is not None and row.name in self.languages
 
 
 class OpenSource:
-    """An open source with its wanted files on this machine. `facts` holds what all its documents share."""
+    """An open source with its wanted files on this machine.
+
+    Attributes:
+        facts: what all its documents share.
+        notes: sentences about files that were left out.
+
+    Raises:
+        UserError: it has no file in the selected subfolder.
+    """
 
     def __init__(self, place: Place, source: Source, selection: Selection, seen: Seen) -> None:
         self.source = source
         self.selection = selection
         self.members = source.members()
+        if selection.subfolder and not any(selection.covers(member.path) for member in self.members):
+            raise UserError(f"{place.name} has no folder {selection.subfolder}; check --subfolder.")
         license = licence_of(source, self.members)
         self.facts = Document("", "", place.name, source.commit, source.committed_at, license=license)
         self.wanted = [member for member in self.members if selection.wants(member.path)]
         self.packages: dict[str, str] = {}  # licences by file, if the source is a folder of installed packages
         if place.kind == "directory":
             self.packages = licences_of_packages(source, self.members, {member.path for member in self.wanted})
+        self.notes = list(_notes(place.name, source, self.members, selection))
         source.fetch([member for member in self.wanted if member.blob not in seen])
 
     def outcomes(self, seen: Seen) -> Iterator[Outcome]:
@@ -135,6 +157,23 @@ class OpenSource:
         return self._kept(block.path, block.language.name, content, blob_id(content), seen)
 
 
+def _notes(name: str, source: Source, members: Sequence[Member], selection: Selection) -> Iterator[str]:
+    if skipped := [folder for folder in getattr(source, "skipped", ()) if selection.covers(f"{folder}/")]:
+        listed = ", ".join(skipped[:3]) + (f" and {len(skipped) - 3} more" if len(skipped) > 3 else "")
+        yield f"left out installed packages in {name}: {listed}"
+    if root := getattr(source, "work_tree", None):
+        from codefit.sources.work_tree import uncommitted
+
+        changed: list[str] = []
+        with contextlib.suppress(UserError):  # a damaged index does not matter, since the commit is read
+            changed = uncommitted(root, source.git, members, selection.wants)  # type: ignore[attr-defined]
+        if changed:
+            yield (
+                f"{len(changed)} files of {name} differ from its last commit, which was read; --uncommitted reads them "
+                "as they are"
+            )
+
+
 def blob_id(content: bytes) -> str:
     """Return git's blob id of these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
@@ -177,7 +216,9 @@ def opened(
     def start(place: Place) -> tuple[contextlib.ExitStack, OpenSource | UserError]:
         with contextlib.ExitStack() as stack:
             try:
-                found = OpenSource(place, stack.enter_context(open_source(place, revision)), selection, seen)
+                found = OpenSource(
+                    place, stack.enter_context(open_source(place, revision, selection.uncommitted)), selection, seen
+                )
             except UserError as error:
                 return stack.pop_all(), error
             return stack.pop_all(), found

@@ -13,7 +13,7 @@ from typing import IO
 from codefit import git_command
 from codefit.errors import UserError
 from codefit.records import Rejection
-from codefit.sources.git_directory import git_directory
+from codefit.sources.git_directory import git_directory, has_work_tree
 from codefit.sources.git_messages import failure
 from codefit.sources.source import Member, named
 from codefit.temporary import temporary_folder
@@ -116,10 +116,12 @@ class GitRepository:
 
     Args:
         may_lack: whether files of the commit may be missing because they have not been fetched.
+        work_tree: the folder with the files of this commit, if it has been checked out.
     """
 
-    def __init__(self, git: Git, commit: str, may_lack: bool) -> None:
+    def __init__(self, git: Git, commit: str, may_lack: bool, work_tree: Path | None = None) -> None:
         self.git = git
+        self.work_tree = work_tree
         self.commit = commit
         self.committed_at = _date(git, commit)
         self.missing = self._missing() if may_lack else set()
@@ -234,7 +236,8 @@ def open_git(kind: str, where: str, revision: str | None) -> Iterator[GitReposit
     if kind == "git":
         git = Git(git_directory(Path(where)), where)
         commit = _commit(git, revision)
-        yield GitRepository(git, commit, may_lack=_is_partial(git))
+        work_tree = Path(where) if revision is None and has_work_tree(Path(where)) else None
+        yield GitRepository(git, commit, _is_partial(git), work_tree)
         return
     with temporary_folder() as folder:
         if kind == "url":

@@ -42,6 +42,11 @@ def git_directory(path: Path) -> Path:
     return found
 
 
+def has_work_tree(path: Path) -> bool:
+    """Return whether the folder of a repository holds files that were checked out."""
+    return (path / ".git").exists()
+
+
 def _pointed(path: Path, pointer: Path) -> Path:
     """Return the git directory that a `.git` file names, if that directory points back to the file or its folder."""
     text = _line(pointer)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from codefit.console import masked, shortened
 from codefit.errors import UserError
-from codefit.sources.git_directory import is_git_directory
+from codefit.sources.git_directory import git_directory, has_work_tree, is_git_directory
 from codefit.sources.source import Place, Source
 
 BUNDLE_HEADERS = (b"# v2 git bundle", b"# v3 git bundle")
@@ -101,12 +101,23 @@ def _locate_path(path: Path) -> Place:
 
 
 @contextlib.contextmanager
-def open_source(place: Place, revision: str | None = None) -> Iterator[Source]:
+def open_source(place: Place, revision: str | None = None, uncommitted: bool = False) -> Iterator[Source]:
     """Open a source for reading; its temporary files are removed when the block ends.
 
+    Args:
+        uncommitted: whether to read the work tree of a local repository instead of a commit.
+
     Raises:
-        UserError: it cannot be read, or has no such revision.
+        UserError: it cannot be read, or has no such revision or no work tree.
     """
+    if uncommitted and place.kind == "git":
+        from codefit.sources.git import Git
+        from codefit.sources.work_tree import WorkTree
+
+        if not has_work_tree(Path(place.where)):
+            raise UserError(f"{place.where} has no work tree, so --uncommitted cannot be used; omit it.")
+        yield WorkTree(Path(place.where), Git(git_directory(Path(place.where)), place.where))
+        return
     if place.kind in {"url", "git", "bundle"}:
         from codefit.sources.git import open_git
 

@@ -93,6 +93,15 @@ def dedented(code: str) -> str:
     return "\n".join(line.removeprefix(first) for line in code.split("\n"))
 
 
+def without_docstring(code: str, docstring: tuple[int, int], end: int) -> str:
+    """Return the code of a definition up to a character of its file, dedented, without the lines of its docstring."""
+    start = end - len(code)
+    if docstring[0] < start:
+        return dedented(code).rstrip()
+    before, after = code[: docstring[0] - start].rstrip(), code[docstring[1] - start :]
+    return dedented(before + "\n" + after.lstrip("\n") if after.strip() else before).rstrip()
+
+
 def is_short(text: str, function: Definition) -> bool:
     """Return whether a function has fewer than LEAST_LINES lines, without decorators, docstring and blank lines."""
     code = text[function.head : function.span[1]]

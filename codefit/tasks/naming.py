@@ -2,8 +2,8 @@
 
 Skipped and counted are functions whose name is not free (overrides, special methods, names prescribed by the language
 or a test framework), without a body, or with fewer than three lines besides decorators and docstring; the limits follow
-CodeSearchNet's (arXiv 1909.09436). A comment above the function belongs to it. A function longer than the prompt is cut
-at a line end, and its beginning is kept.
+CodeSearchNet's (arXiv 1909.09436). A comment above the function belongs to it; `--without_docstring` leaves out this
+comment or the docstring. A function longer than the prompt is cut at a line end, and its beginning is kept.
 """
 
 import re
@@ -14,7 +14,17 @@ from codefit.code.languages import LANGUAGES
 from codefit.code.lexer import IDENTIFIER
 from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
-from codefit.tasks.cutting import cut_at_lines, dedented, id_of, is_short, parsed, thinned, whole_lines
+from codefit.tasks.cutting import (
+    cut_at_lines,
+    dedented,
+    id_of,
+    is_short,
+    parsed,
+    thinned,
+    tokens_of,
+    whole_lines,
+    without_docstring,
+)
 from codefit.tasks.instructions import TOKENS, question
 from codefit.tasks.task import TaskOptions
 
@@ -58,13 +68,24 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
     return "short function" if is_short(text, function) else ""
 
 
+def _code(text: str, function: Definition, starts: Sequence[int], options: TaskOptions) -> str:
+    """Return as much of a function as fits, with or without its documentation."""
+    start, last = function.span
+    room = max(options.max_prompt_tokens - TOKENS, TOKENS)
+    if function.docstring is None or not options.without_docstring:
+        start = min(start, function.docstring[0] if function.docstring else start)
+        return dedented(whole_lines(text, start, cut_at_lines(text, start, last, starts, room))).rstrip()
+    if function.docstring[0] > start:
+        room += tokens_of(starts, *function.docstring)
+    end = cut_at_lines(text, start, last, starts, room)
+    return without_docstring(whole_lines(text, start, end), function.docstring, end)
+
+
 def _pair(
     document: Document, syntax: Syntax, function: Definition, starts: Sequence[int], options: TaskOptions
 ) -> Pair:
     text, name = syntax.text, function.name.strip("`")
-    start = min(function.span[0], function.docstring[0] if function.docstring else function.span[0])
-    end = cut_at_lines(text, start, function.span[1], starts, max(options.max_prompt_tokens - TOKENS, TOKENS))
-    code = dedented(whole_lines(text, start, end)).rstrip()
+    code = _code(text, function, starts, options)
     masked = re.sub(rf"(?<![^\W_])(?<!\w){re.escape(name)}(?!\w)", MASK, code)
     language = LANGUAGES[document.language]
     instruction = (

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
-from codefit.tasks.cutting import cut_at_lines, dedented, id_of, parsed, thinned, tokens_of, whole_lines
+from codefit.tasks.cutting import cut_at_lines, id_of, parsed, thinned, tokens_of, whole_lines, without_docstring
 from codefit.tasks.instructions import TOKENS, question
 from codefit.tasks.task import TaskOptions
 
@@ -48,7 +48,7 @@ def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequenc
     if found.docstring[0] > found.span[0]:
         room += tokens_of(starts, *found.docstring)
     start, end = found.span[0], _end(syntax, found, starts, room)
-    code = _without(whole_lines(text, start, end), found.docstring, end)
+    code = without_docstring(whole_lines(text, start, end), found.docstring, end)
     instruction = (
         f"Write the documentation of the {document.language} class below: what it is for, how it is used, and what "
         "its parameters mean. Answer with the text of the docstring, and nothing else."
@@ -73,12 +73,3 @@ def _end(syntax: Syntax, found: Definition, starts: Sequence[int], room: int) ->
         return end
     whole = [last for first, last in syntax.members(found) if last <= end and (first, last) != found.docstring]
     return whole[-1] if whole else end
-
-
-def _without(code: str, docstring: tuple[int, int], end: int) -> str:
-    """Return the code of a class up to a character of its file, without the lines of its docstring."""
-    start = end - len(code)
-    if docstring[0] < start:
-        return dedented(code).rstrip()
-    before, after = code[: docstring[0] - start].rstrip(), code[docstring[1] - start :]
-    return dedented(before + "\n" + after.lstrip("\n") if after.strip() else before).rstrip()

@@ -34,6 +34,7 @@ class TaskOptions:
     lines_after: int = 10
     prompt_format: str = "plain"
     repository_context: int = 0  # part of max_prompt_tokens
+    without_docstring: bool = False  # in the prompts of the task naming
 
 
 class Task(Protocol):

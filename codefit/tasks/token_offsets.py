@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import model_files, tokenization
+from codefit import json_files, model_files, tokenization
 from codefit.errors import UserError, first_line
 from codefit.gguf_base import local_model
 
@@ -33,6 +33,33 @@ def load_tokenizer(name_or_path: str) -> Any:
     except BaseException as error:  # the Rust code raises a bare Exception, and a panic is a BaseException
         raise UserError(f"{path} is not a usable tokenizer ({first_line(error)}); get it again.") from None
     return tokenization.codec(tokenizer, name_or_path).tokenizer
+
+
+def context_of(name_or_path: str) -> int | None:
+    """Return how many tokens a model can read, from its config.json; None if it does not say.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    folder = Path(local_model(name_or_path)).expanduser()
+    path = folder / model_files.CONFIG if folder.is_dir() else _config_on_hub(name_or_path)
+    if path is None or not path.is_file():
+        return None
+    config = json_files.load(path, "get it again")
+    parts = [config, config.get("text_config")] if isinstance(config, dict) else []
+    sizes = [part.get(name) for part in parts if isinstance(part, dict) for name in model_files.CONTEXTS]
+    return next((size for size in sizes if isinstance(size, int) and size > 0), None)
+
+
+def _config_on_hub(name: str) -> Path | None:
+    """Return the path of a model's config.json in the local Hub cache; None without one."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, model_files.CONFIG))
+    except (HfHubHTTPError, OSError, ValueError):
+        return None
 
 
 def _downloaded(name: str) -> Path:

@@ -30,6 +30,9 @@ LOG_LABELS = {
     "eval_edit_similarity": "edit similarity {:.1f} %",
     "eval_exact_match": "exact match {:.1f} %",
     "eval_next_line": "next line {:.1f} %",
+    "eval_naming_f1": "name F1 {:.1f} %",
+    "eval_chrf": "chrF {:.1f} %",
+    "eval_rouge_l": "ROUGE-L {:.1f} %",
 }
 
 

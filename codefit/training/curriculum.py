@@ -8,9 +8,15 @@ difficulty. `--curriculum_by` says how difficulty is measured, `--curriculum` ho
     sliding_window  each row is drawn at random from the WINDOW easiest rows that were not seen yet
     hybrid          a random order whose first half is then sorted from easy to hard: half of the run is a curriculum,
                     the other half is not
+    growing_pool    each row is drawn at random from a pool that grows from the easiest tenth to all rows, linearly
+                    over the first half of the run (competence, arXiv 1903.09848)
+    growing_pool_reversed  the same, with a pool that grows from the hardest tenth
 
-In all of them a row is seen once per epoch. Where --max_steps cuts an epoch short, its rows are chosen at random before
-they are ordered, so that the hard ones are not missing.
+In all of them but those with a pool, a row is seen once per epoch. Where --max_steps cuts an epoch short, its rows are
+chosen at random before they are ordered, so that the hard ones are not missing.
+
+With `--curriculum_by own_loss` the difficulty is renewed in every epoch: it is the loss that the model itself has on a
+row when the epoch begins. The first epoch is in random order.
 """
 
 import math
@@ -22,9 +28,13 @@ import numpy as np
 
 from codefit import console, distributed, encoding
 from codefit.encoding import Encoder
+from codefit.errors import UserError
 from codefit.records import Pair
 from codefit.training.settings import CurriculumSettings, ScheduleSettings
 
+OWN_LOSS = "own_loss"
+POOL = 0.1  # share of the rows that a growing pool begins with
+POOL_GROWS = 0.5  # share of the run in which it grows
 WINDOW = 0.2  # share of an epoch's rows that the sliding window holds
 BLOCK = 32  # samples packed together: rows stay nearly in order, and 97 % full instead of 98 %
 
@@ -128,17 +138,27 @@ def losses(pairs: Sequence[Pair], model_name: str) -> list[float]:
 # ---------------------------------------------------------------------------------------------- order
 
 
-def plan(curriculum: str | None, schedule: ScheduleSettings, seed: int) -> CurriculumPlan | None:
-    """Return the function that packs sorted samples into rows and orders them; None without a curriculum."""
-    if not curriculum:
+def plan(order: CurriculumSettings, schedule: ScheduleSettings, seed: int) -> CurriculumPlan | None:
+    """Return the function that packs sorted samples into rows and orders them; None without a curriculum.
+
+    That function raises UserError where the difficulty would be renewed only after the end of the run.
+    """
+    if not order.curriculum:
         return None
+    renewed = order.curriculum_by == OWN_LOSS
+    kind = "random" if renewed else order.curriculum
     per_step = schedule.rows_per_step(distributed.processes())
 
     def planned(sample_lengths: Sequence[int], row_tokens: int) -> tuple[list[list[int]], list[int]]:
         rows = pack_in_order(sample_lengths, row_tokens)
         epochs = schedule.num_train_epochs
         total = schedule.max_steps * per_step if schedule.max_steps else math.ceil(len(rows) * epochs)
-        return rows, visits(curriculum, len(rows), total, seed)
+        if renewed and total <= len(rows):
+            raise UserError(
+                "--curriculum_by own_loss orders the rows from the second epoch on, and this run has no second one; "
+                "raise --num_train_epochs or --max_steps."
+            )
+        return rows, visits(kind, len(rows), total, seed)
 
     return planned
 
@@ -156,22 +176,52 @@ def visits(curriculum: str, rows: int, total: int, seed: int) -> list[int]:
     """Return the order in which rows are seen over the whole run; rows are numbered from easy to hard.
 
     Args:
-        curriculum: one of the names in this module's docstring.
+        curriculum: one of the names in this module's docstring, or "random".
         rows: number of rows.
-        total: number of rows seen in the run; each row is seen total // rows times, and some, at random, once more.
+        total: number of rows seen in the run; without a pool each row is seen total // rows times, and some, at random,
+            once more.
         seed: seed of the random choices.
     """
     chance = random.Random(seed)
     order: list[int] = []
     while len(order) < total:
         epoch = chance.sample(range(rows), min(rows, total - len(order)))
-        if curriculum == "hybrid":
-            sorted_part = min(len(epoch), max(0, total // 2 - len(order)))
-            epoch[:sorted_part] = sorted(epoch[:sorted_part])
-        else:
-            epoch.sort(reverse=curriculum == "reversed")
-        order += _window_draws(epoch, chance) if curriculum == "sliding_window" else epoch
+        order += ordered(curriculum, epoch, range(rows), len(order), total, chance)
     return order
+
+
+def ordered(
+    curriculum: str, epoch: list[int], ranks: Sequence[int], start: int, total: int, chance: random.Random
+) -> list[int]:
+    """Return the rows that are seen in an epoch, or in the rest of one, in their order.
+
+    Args:
+        curriculum: as for `visits`.
+        epoch: the rows in random order.
+        ranks: of every row of the data, its place from easy to hard.
+        start: how many rows are seen before in the run.
+        total: number of rows seen in the run.
+        chance: random numbers.
+    """
+    if curriculum == "random":
+        return epoch
+    if curriculum.startswith("growing_pool"):
+        return list(_pool_draws(curriculum, ranks, range(start, start + len(epoch)), total, chance))
+    if curriculum == "hybrid":
+        part = min(len(epoch), max(0, total // 2 - start))
+        return sorted(epoch[:part], key=ranks.__getitem__) + epoch[part:]
+    ranked = sorted(epoch, key=ranks.__getitem__, reverse=curriculum == "reversed")
+    return list(_window_draws(ranked, chance)) if curriculum == "sliding_window" else ranked
+
+
+def _pool_draws(
+    curriculum: str, ranks: Sequence[int], places: range, total: int, chance: random.Random
+) -> Iterator[int]:
+    """Yield the row that is seen at each place of the run, drawn at random from the pool of that time."""
+    by_rank = sorted(range(len(ranks)), key=ranks.__getitem__, reverse=curriculum == "growing_pool_reversed")
+    for place in places:
+        share = min(1.0, POOL + (1 - POOL) * place / (POOL_GROWS * total))
+        yield by_rank[chance.randrange(math.ceil(share * len(by_rank)))]
 
 
 def _window_draws(ranked: list[int], chance: random.Random) -> Iterator[int]:

@@ -21,7 +21,7 @@ from codefit.training.packing import Collator, PackedRows
 from codefit.training.settings import LoraSettings, ScheduleSettings, Settled, TrainSettings
 
 NF4_BYTES = 4.127 / 8  # per weight: 4 bits, and the scales after double quantisation (arXiv 2305.14314)
-ADAM_BYTES = 8  # per trained weight: two moments in float32
+LARGEST_MOMENTS = 8  # bytes per trained weight on the disk: two moments in float32
 CHECKPOINTS = 3  # two are kept while a third is written
 EFFICIENCY = 0.5  # speed of a training, as a share of that of a plain matrix product
 FULL = 0.9  # share of the memory that can be used: the system and the libraries need the rest
@@ -71,7 +71,7 @@ def memory(model: Any, schedule: ScheduleSettings, load_in_4bit: bool, data: Pac
         saved = saved / layers + layers * rows * width * config.hidden_size * 4
     parts = {
         "weights": weight_bytes(model, load_in_4bit),
-        "gradients and optimizer": trained * (4 + ADAM_BYTES),
+        "gradients and optimizer": trained * (4 + schedule.moments_bytes),
         "activations": saved,
         "logits": float(labels * config.vocab_size * logit_bytes()),
     }
@@ -216,7 +216,7 @@ def bytes_written(model: Any, lora: LoraSettings) -> int:
         result = sum(p.numel() for p in model.parameters()) - trained
     else:
         result = trained * (2 if lora.changes_base else 1)  # such adapters are saved at twice the rank
-    return int(4 * result + CHECKPOINTS * trained * (4 + ADAM_BYTES))
+    return int(4 * result + CHECKPOINTS * trained * (4 + LARGEST_MOMENTS))
 
 
 def free_bytes(output: Path) -> int:

@@ -5,12 +5,12 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from codefit import outputs
+from codefit import distributed, outputs
 from codefit.errors import UserError
 from codefit.model_files import ADAPTER_CONFIG
 from codefit.training.settings import SVD_INITS, LoraSettings, TrainSettings
 
-PREDICTED = ("edit_similarity", "exact_match", "next_line")
+PREDICTED = ("edit_similarity", "exact_match", "next_line", "naming_f1", "chrf", "rouge_l")
 REPORT_TO = ("none", "tensorboard", "wandb", "trackio")
 
 
@@ -23,6 +23,8 @@ def refuse(settings: TrainSettings, given: Collection[str], scratch: Collection[
         scratch: names of the flags of a model from scratch.
         adapter: names of the flags of an adapter.
     """
+    if settings.output.overfit and (settings.search.trials or distributed.processes() > 1):
+        raise UserError("--overfit is a check of one run in one process; leave it out, or --trials and the launcher.")
     refuse_kind(settings, given, scratch, adapter)
     refuse_adapter(settings.lora, settings.left_open.load_in_4bit)
     refuse_init(settings)
@@ -51,10 +53,10 @@ def refuse_kind(
             raise UserError(f"--{name} is for a model from scratch; add --from_scratch, or leave it out.")
     if settings.osf_effective_rank is not None and not settings.full_finetuning:
         raise UserError("--osf_effective_rank limits full fine-tuning; add --full_finetuning, or leave it out.")
+    if settings.from_scratch and settings.data.train_on_prompt:
+        raise UserError("whole documents have no prompts, and all of their tokens are trained; drop --train_on_prompt.")
     if settings.from_scratch and settings.data.replay:
         raise UserError("--replay preserves what a base has learned, and --from_scratch has no base; leave it out.")
-    if settings.from_scratch and "eval_predictions" in given and settings.watch.eval_predictions:
-        raise UserError("whole documents have no prompts to complete; leave out --eval_predictions.")
 
 
 def refuse_adapter(lora: LoraSettings, load_in_4bit: bool | None) -> None:
@@ -118,6 +120,19 @@ def refuse_new_tokens(settings: TrainSettings, tokens: Collection[str]) -> None:
         )
 
 
+def refuse_optimizer(settings: TrainSettings, on_gpu: bool) -> None:
+    """Raise UserError for an optimizer that this machine or kind of training does not have."""
+    optim = settings.schedule.optim
+    if "8bit" not in optim:
+        return
+    if settings.from_scratch:
+        raise UserError(f"--optim {optim} is AdamW, and --from_scratch trains with Muon; leave out one of them.")
+    if settings.lora.loraplus_lr_ratio is not None:
+        raise UserError(f"--loraplus_lr_ratio does not work with --optim {optim}; leave out one of them.")
+    if not on_gpu:
+        raise UserError(f"--optim {optim} of bitsandbytes needs a GPU, and this machine has none; leave it out.")
+
+
 def refuse_schedule(settings: TrainSettings, given: Collection[str]) -> None:
     """Raise UserError for contradictory lengths."""
     schedule, asked = settings.schedule, settings.left_open
@@ -140,7 +155,9 @@ def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
     """Raise UserError for contradictory flags of validation and checkpoints."""
     watch, save_steps, replay = settings.watch, settings.left_open.save_steps, settings.data.replay
     metric = watch.metric_for_best_model
-    if metric in PREDICTED and (settings.from_scratch or not watch.eval_predictions):
+    if metric in PREDICTED and settings.from_scratch:
+        raise UserError(f"--metric_for_best_model {metric} scores pairs, and whole documents are none; choose loss.")
+    if metric in PREDICTED and not watch.eval_predictions:
         raise UserError(f"--metric_for_best_model {metric} needs predictions; set --eval_predictions, or choose loss.")
     if metric == "replay_loss" and not replay:
         raise UserError("--metric_for_best_model replay_loss needs --replay; name a data set, or choose loss.")
@@ -156,6 +173,18 @@ def refuse_watching(settings: TrainSettings, given: Collection[str]) -> None:
         )
     if "replay_ratio" in given and not replay:
         raise UserError("--replay_ratio needs a data set to mix in; name it with --replay.")
+
+
+def refuse_metric(metric: str, tasks: Collection[str]) -> None:
+    """Raise UserError for a metric of predictions that the tasks of the data set do not have."""
+    from codefit.scoring import at_validation
+
+    known = [found.name for found in at_validation.metrics(sorted(tasks))]
+    if metric in PREDICTED and metric not in known:
+        raise UserError(
+            f"--metric_for_best_model {metric} does not score the task {' and '.join(sorted(tasks))}; "
+            f"choose {', '.join([*known, 'loss'])}."
+        )
 
 
 def refuse_reports(report_to: Collection[str]) -> None:

@@ -8,11 +8,9 @@ from codefit.encoding import Encoder
 from codefit.generation import batched, stopping
 from codefit.modeling import loading
 from codefit.records import Pair
-from codefit.scoring.edit_similarity import EDIT_SIMILARITY
-from codefit.scoring.exact_match import EXACT_MATCH
-from codefit.scoring.next_line import NEXT_LINE
+from codefit.scoring import at_validation
+from codefit.scoring.metric import TextMetric
 
-METRICS = (EDIT_SIMILARITY, EXACT_MATCH, NEXT_LINE)  # the same for every task, so that logs have the same columns
 NEW_TOKENS = 64  # as in benchmarking.py
 
 
@@ -23,8 +21,13 @@ class HeldOut:
     pairs: Sequence[Pair]
     encoder: Encoder
 
-    def scores(self, model: Any) -> dict[str, float]:
-        """Return METRICS, in percent, of greedy completions that end at the tasks' stop condition.
+    @property
+    def metrics(self) -> list[TextMetric]:
+        """The metrics of the pairs' tasks."""
+        return at_validation.metrics(pair.task for pair in self.pairs)
+
+    def texts(self, model: Any) -> list[str]:
+        """Return greedy completions of the pairs that end at the tasks' stop condition.
 
         The model has to be in evaluation mode.
         """
@@ -38,6 +41,8 @@ class HeldOut:
             pad_id=self.encoder.pad_id,
             stop=stopping.rule(stop, self.encoder),
         )
-        texts = [stopping.text_until(stop, self.encoder.decode(completion.ids)) for completion in completions]
-        references = [pair.completion for pair in self.pairs]
-        return {metric.name: metric.score(texts, references) for metric in METRICS}
+        return [stopping.text_until(stop, self.encoder.decode(completion.ids)) for completion in completions]
+
+    def scores(self, texts: Sequence[str]) -> dict[str, float]:
+        """Return the value of each metric, in percent, for the completions of the pairs."""
+        return at_validation.scores([pair.task for pair in self.pairs], texts, [pair.completion for pair in self.pairs])

@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 from codefit import console
+from codefit.scoring.metric import in_sentence
 from codefit.training import run_folder
 from codefit.training.settings import TrainSettings
 
@@ -19,12 +20,11 @@ def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, 
         f"top-5 accuracy {final['eval_top_5_accuracy']:.1%}"
     )
     if trainer.held_out:
+        metrics = trainer.held_out.metrics
         console.show(f"completions of {len(trainer.held_out.pairs)} validation prompts ", end="")
-        console.show(
-            f"({console.duration(trainer.predicting_seconds)} in total):\n"
-            f"edit similarity {final['eval_edit_similarity']:.1f} %, exact match {final['eval_exact_match']:.1f} %, "
-            f"next line {final['eval_next_line']:.1f} %"
-        )
+        console.show(f"({console.duration(trainer.predicting_seconds)} in total)" + ":" * bool(metrics))
+        if metrics:
+            console.show(", ".join(f"{in_sentence(it.label)} {final['eval_' + it.name]:.1f} %" for it in metrics))
     if trainer.replay:
         before = next(row["eval_replay_loss"] for row in trainer.state.log_history if "eval_replay_loss" in row)
         console.show(f"forgetting: replay loss {before:.4f} -> {final['eval_replay_loss']:.4f} nats")
@@ -33,6 +33,8 @@ def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, 
             f"kept:    step {trainer.state.best_global_step}, the best in {settings.watch.metric_for_best_model}"
         )
     console.show(f"curve:   {output / run_folder.LOSS_CURVE}")
+    if trainer.held_out:
+        console.show(f"texts:   {output / run_folder.PREDICTIONS_PAGE}")
     console.show(f"output:  {output}")
     if settings.full_finetuning:
         console.show(f"next:    {shlex.join(['python', 'benchmarking.py', str(output)])}")

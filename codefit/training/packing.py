@@ -1,6 +1,6 @@
 """Packing samples into rows, and collating rows into the tensors of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -44,6 +44,11 @@ class PackedRows(torch.utils.data.Dataset[list[Sample]]):
     def __getitem__(self, index: int) -> list[Sample]:
         return [self.samples[i] for i in self.rows[index if self.visits is None else self.visits[index]]]
 
+    def tokens_in(self, epochs: float) -> int:
+        """Return how many tokens are trained in passes over the items, about."""
+        each = sum(len(sample.ids) for sample in self.samples) / max(1, len(self.rows))
+        return round(epochs * len(self) * each)
+
     def fill_up(self, multiple: int) -> None:
         """Add empty rows up to a multiple: processes that share rows would otherwise see some rows twice."""
         self.rows += [[] for _ in range(-len(self.rows) % multiple)]
@@ -52,6 +57,21 @@ class PackedRows(torch.utils.data.Dataset[list[Sample]]):
     def label_bytes(self) -> int:
         """Number of UTF-8 bytes of the text with labels, for bits per byte."""
         return sum(sample.nbytes for sample in self.samples)
+
+
+def names_in(batch: Mapping[str, torch.Tensor], samples: Iterable[Sample]) -> list[str]:
+    """Return the sources of the samples in a batch. They are found by their tokens, so that a step carries no names.
+
+    Args:
+        batch: `input_ids` and `position_ids` of the Collator, int64, shape (rows, width).
+        samples: all training samples.
+    """
+    known = {sample.ids.astype(np.int64).tobytes(): sample.source for sample in samples}
+    found = []
+    for ids, positions in zip(batch["input_ids"].cpu().numpy(), batch["position_ids"].cpu().numpy(), strict=True):
+        pieces = np.split(ids, np.flatnonzero(positions == 0)[1:])
+        found += [known[piece.tobytes()] for piece in pieces if piece.tobytes() in known]
+    return list(dict.fromkeys(found))
 
 
 class Collator:

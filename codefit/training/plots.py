@@ -1,17 +1,22 @@
-"""Plots of a training run: the loss curve, and the trials of a search."""
+"""Plots of training: the loss curve of a run, several runs in one plot, and the trials of a search."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit.plotting import BLUE, GREY, new_figure, save, style
+from codefit.plotting import BLUE, COLOURS, GREY, MARKERS, new_figure, save, style
 
 CURVES = (
     ("loss", "Loss", "nats per token"),
     ("accuracy", "Accuracy", "share of trained tokens"),
     ("grad_norm", "Gradient norm", ""),
     ("edit_similarity", "Edit similarity", "%"),
+    ("naming_f1", "Name F1", "%"),
+    ("chrf", "chrF", "%"),
+    ("rouge_l", "ROUGE-L", "%"),
     ("replay_loss", "Replay loss", "nats per token"),
+    ("learning_rate", "Learning rate", ""),
 )
 
 SMOOTH_FROM = 40  # points; below this a running mean hides more than it shows
@@ -62,6 +67,53 @@ def _running_mean(points: list[tuple[int, float]], width: int) -> list[tuple[int
     return [(window[width // 2][0], sum(value for _, value in window) / width) for window in windows]
 
 
+COMPARED = (("loss", "Validation loss", "nats per token"), ("bits_per_byte", "Bits per byte", ""))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunCurve:
+    """The log of a run, for a plot with others.
+
+    Attributes:
+        name: shown in the legend.
+        log_history: the entries of its log.jsonl.
+        steps: number of optimizer steps.
+        trained_tokens: tokens of all steps together.
+        seconds: how long the steps took, validation included.
+    """
+
+    name: str
+    log_history: Sequence[Mapping[str, Any]]
+    steps: int
+    trained_tokens: int
+    seconds: float
+
+
+def runs(found: Sequence[RunCurve], path: Path) -> None:
+    """Draw the validations of several runs over each other: loss and bits per byte, by tokens and by minutes.
+
+    Tokens and minutes of a step are its share of those of the whole run.
+
+    Args:
+        found: the runs; each has a validation.
+        path: the PNG to write.
+    """
+    with style():
+        figure = new_figure(width=9.0, height=6.4)
+        grid = figure.subplots(len(COMPARED), 2, squeeze=False)
+        for row, (key, title, label) in zip(grid, COMPARED, strict=True):
+            for axes, unit in zip(row, ("million tokens", "minutes"), strict=True):
+                axes.set(title=f"{title} by {unit.split()[-1]}", xlabel=unit, ylabel=label)
+                for at, run in enumerate(found):
+                    whole = run.trained_tokens / 1e6 if unit == "million tokens" else run.seconds / 60
+                    steps, values = zip(*_points(run.log_history, "eval_" + key), strict=True)
+                    marker, colour = MARKERS[at // len(COLOURS) % len(MARKERS)], COLOURS[at % len(COLOURS)]
+                    places = [step / run.steps * whole for step in steps]
+                    axes.plot(places, values, marker=marker, color=colour, markersize=3.5, label=run.name)
+        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper left", ncols=min(4, len(found)))
+        save(figure, path)
+
+
 def trials(rows: Sequence[Mapping[str, Any]], log_scales: Mapping[str, bool], path: Path) -> None:
     """Draw the trials of a search: the result of each, the best so far, and the results by each hyperparameter.
 
@@ -97,3 +149,21 @@ def _draw_trials(axes: Any, rows: Sequence[Mapping[str, Any]], key: str) -> None
         if chosen:
             values = [row["value"] for row in chosen]
             axes.scatter([row[key] for row in chosen], values, color=GREY, marker=marker, s=22, label=label)
+    _count_in_integers(axes, [row[key] for row in rows])
+
+
+def _count_in_integers(axes: Any, values: Sequence[Any]) -> None:
+    """Place the numbers on the x axis: whole numbers where the values are, few enough that none overprints another."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    if not values or isinstance(values[0], str):
+        axes.tick_params(axis="x", labelrotation=30 if len({*values}) > 3 else 0)
+        return
+    whole = all(isinstance(value, int) for value in values)
+    if axes.get_xscale() == "log":
+        wide = max(values) >= 100 * min(values)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 3.0), numticks=6))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=whole))

@@ -18,6 +18,7 @@ OUTPUT = "outputs/kotlin/adapter"  # where train.py writes and merge_lora.py rea
 RECORD = "arguments.json"
 STATE = "trainer_state.json"  # in a checkpoint and next to a result, from the Trainer
 LOSS_CURVE = "loss.png"  # next to a result
+PREDICTIONS, PREDICTIONS_PAGE = "predictions.jsonl", "predictions.html"  # of every validation
 SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on disk
 PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result is moved into place
 BEGINNING = "beginning"  # the adapter before the first step, where its initialisation changed the base
@@ -28,7 +29,7 @@ JOURNAL = "trials.log"  # of a search: its trials and their results
 TRIAL = re.compile(r"trial-\d+|\.trial-\d+\.codefit")  # of a search: finished trials, and the one that was running
 
 # What a run continues from, in addition to its checkpoints and trials; TensorBoard's files are in "runs".
-KEPT = {BEGINNING, RECORD, JOURNAL, "runs", NEW_TOKENIZER}
+KEPT = {BEGINNING, RECORD, JOURNAL, "runs", NEW_TOKENIZER, PREDICTIONS}
 
 # Flags that may differ between a stopped run and the command that continues it: its length, and how it is logged.
 FREE_TO_CHANGE = {

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 from codefit import console, distributed, encoding, records
@@ -13,6 +14,7 @@ from codefit.training import curriculum, scratch
 from codefit.training.settings import ScheduleSettings, TrainSettings
 
 REFUSED_LOSS = 0.1  # share of the rows that may be dropped
+SHOWN_LINES = 8  # of a document that a model from scratch continues during training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class RunSamples:
         train: training samples in random order, including those of --replay.
         validation: a fixed sample of the validation split.
         replay: the same of the replay data set, for measuring forgetting; empty without --replay.
-        asked: validation pairs that the model completes during training.
+        asked: validation pairs that the model completes during training; from scratch, beginnings of documents.
         ledger: how many rows of the training split were used, cut or dropped, by reason.
     """
 
@@ -75,20 +77,41 @@ def _read_own(
         if any(pair.task != "document" for pair in train):
             raise UserError(f"{dataset} holds pairs, not whole documents; prepare it with --task document.")
         documents = train
-        if settings.curriculum.curriculum:
-            documents, needed = curriculum.by_difficulty(settings.curriculum, train, encoder, needed), float("inf")
+        order = settings.curriculum
+        if order.curriculum and order.curriculum_by != curriculum.OWN_LOSS:
+            documents, needed = curriculum.by_difficulty(order, train, encoder, needed), float("inf")
         reading = console.progress(documents, "encode", unit="document")
         samples = list(scratch.samples(reading, encoder, max_length, settings.data.fim_rate, settings.seed, needed))
         held_out = list(scratch.samples(validation, encoder, max_length, 0.0, settings.seed))
         chance.shuffle(held_out)
-        return samples, held_out[: settings.data.validation_samples], [], {"read": len(train), "trained": len(samples)}
+        ledger = {"read": len(train), "trained": len(samples)}
+        return samples, held_out[: settings.data.validation_samples], document_prompts(validation), ledger
     if any(pair.task == "document" for pair in train):
         raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
     reading = console.progress(train, "encode", unit="pair")
     samples, ledger = encoding.encode(reading, encoder, max_length, needed, both_orders=True)
+    samples = with_prompts(samples, settings.data.train_on_prompt, settings.seed)
     fixed = validation[: settings.data.validation_samples]
     held_out, _ = encoding.encode(fixed, encoder, max_length)
     return samples, held_out, [pair for pair in fixed if pair.completion], ledger
+
+
+def with_prompts(samples: list[Sample], share: float, seed: int) -> list[Sample]:
+    """Return the samples; in a random share of them the prompt has labels too."""
+    chance = random.Random(seed)
+    return [dataclasses.replace(sample, start=0) if chance.random() < share else sample for sample in samples]
+
+
+def document_prompts(documents: Iterable[Pair]) -> list[Pair]:
+    """Return a prompt for each document of two lines or more: its first lines, with the lines that follow them."""
+    found = []
+    for document in documents:
+        lines = document.completion.splitlines(keepends=True)
+        at = min(SHOWN_LINES, len(lines) // 2)
+        if at:
+            follows = "".join(lines[at : at + SHOWN_LINES])
+            found.append(dataclasses.replace(document, prompt="".join(lines[:at]), completion=follows))
+    return found
 
 
 def _read_replay(

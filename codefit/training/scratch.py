@@ -81,11 +81,13 @@ def new_model(
     intermediate_size: int,
     context: int,
     std: float = 0.02,
+    dropout: float = 0.0,
 ) -> Any:
     """Return a Llama-architecture decoder with random weights and tied embeddings.
 
     Weights are drawn from N(0, std), and those that project into the residual stream from N(0, std / sqrt(2 * layers))
-    as in GPT-2, so that the variance of the residual stream does not grow with depth.
+    as in GPT-2, so that the variance of the residual stream does not grow with depth. Dropout is where GPT-2 has it:
+    on the embeddings, on the attention, and on what each half of a layer adds to the residual stream.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -98,6 +100,7 @@ def new_model(
         num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
+        attention_dropout=dropout,
         initializer_range=std,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -110,7 +113,21 @@ def new_model(
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             torch.nn.init.normal_(weight, std=std / (2 * layers) ** 0.5)
+    if dropout:
+        drop_out(model, dropout)
     return model
+
+
+def drop_out(model: Any, share: float) -> None:
+    """Add dropout to embeddings and residual stream during training. Llama has none there; hooks are not saved."""
+
+    def drop(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        """Return the output, of any shape, with a share of its values set to 0 and the others scaled up."""
+        return torch.nn.functional.dropout(output, share, module.training)
+
+    for name, module in model.named_modules():
+        if name.endswith(("embed_tokens", "o_proj", "down_proj")):
+            module.register_forward_hook(drop)
 
 
 # ---------------------------------------------------------------------------------------------- samples
@@ -134,9 +151,10 @@ def samples(
     chance = random.Random(seed)
     tokens = 0
     for batch in _batched(pairs, 64):
-        for ids in encoder.ids([pair.completion for pair in batch]):
+        for pair, ids in zip(batch, encoder.ids([pair.completion for pair in batch]), strict=True):
             tokens += len(ids)
-            yield from _document(ids, encoder, length, fim_rate, chance)
+            for chunk, nbytes in _chunks(ids, encoder, length, fim_rate, chance):
+                yield Sample(np.asarray(chunk, dtype=np.int32), 0, 0, nbytes, pair.id)
         if tokens >= enough_tokens:
             return
 
@@ -147,9 +165,10 @@ def _batched(pairs: Iterable[Pair], size: int) -> Iterator[tuple[Pair, ...]]:
         yield batch
 
 
-def _document(
+def _chunks(
     ids: list[int], encoder: Encoder, length: int, fim_rate: float, chance: random.Random
-) -> Iterator[Sample]:
+) -> Iterator[tuple[list[int], int]]:
+    """Yield the chunks of a document, and the bytes of each that are predicted."""
     border = [encoder.eos_id]
     whole = [*border, *ids, *border]
     room = length - 8  # for sentinels, and the few extra tokens of three parts that are tokenised separately
@@ -160,7 +179,7 @@ def _document(
         if len(chunk) > 16 and "\ufffd" not in text and chance.random() < fim_rate:
             moved = _middle_moved(text, encoder, chance)
             chunk = moved if len(moved) <= length else chunk
-        yield Sample(np.asarray(chunk, dtype=np.int32), 0, 0, nbytes)
+        yield chunk, nbytes
 
 
 def _middle_moved(text: str, encoder: Encoder, chance: random.Random) -> list[int]:

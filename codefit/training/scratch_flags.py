@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from codefit import cli
+from codefit import cli, distributed
 from codefit.errors import UserError
 from codefit.training.settings import TrainSettings
 
 TOKENIZERS = ("bpe", "identifier")
-CURRICULA = ("sequential", "reversed", "sliding_window", "hybrid")
-DIFFICULTIES = ("rarity", "entropy", "loss", "length")
+CURRICULA = ("sequential", "reversed", "sliding_window", "hybrid", "growing_pool", "growing_pool_reversed")
+DIFFICULTIES = ("rarity", "entropy", "loss", "own_loss", "length")
 
 
 def add(group: Any) -> None:
@@ -21,13 +21,15 @@ def add(group: Any) -> None:
     flag("--num_hidden_layers", type=positive, default=4, help="number of layers")
     flag("--num_attention_heads", type=positive, default=4, help="number of attention heads")
     flag("--intermediate_size", type=positive, default=1024, help="size of the feed-forward layers")
+    flag("--dropout", type=cli.number(float, 0, 0.9), default=0.0, help="dropout of embeddings, attention and layers")
     flag("--fim_rate", type=cli.number(float, 0, 1), default=0.5, help="share of chunks made fill-in-the-middle")
     flag("--curriculum", choices=CURRICULA, help="order of the documents by difficulty; when absent: random")
     flag(
         "--curriculum_by",
         choices=DIFFICULTIES,
         default="rarity",
-        help="measure of difficulty: rarity or entropy of the tokens, loss of --curriculum_model, or length",
+        help="measure of difficulty: rarity or entropy of the tokens, loss of --curriculum_model, loss of the model "
+        "itself at the beginning of every epoch (own_loss), or length",
     )
     flag("--curriculum_model", help="a trained model whose loss is the difficulty")
 
@@ -58,6 +60,8 @@ def refuse(settings: TrainSettings) -> None:
         raise UserError(
             "--curriculum_model is used only by --curriculum with --curriculum_by loss; add both, or leave it out."
         )
+    if order.curriculum and order.curriculum_by == "own_loss" and distributed.processes() > 1:
+        raise UserError("--curriculum_by own_loss works in one process; start without a launcher, or choose loss.")
     if not settings.from_scratch:
         return
     if shape.hidden_size % (2 * shape.num_attention_heads):

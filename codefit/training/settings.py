@@ -27,6 +27,8 @@ OF_WHOLE_MODELS: dict[str, float] = {
     "gradient_accumulation_steps": 4,
     "num_train_epochs": 1.0,
 }
+# Validation prompts that are completed: pairs are scored, continuations of documents are only kept to be read.
+EVAL_PREDICTIONS, EVAL_CONTINUATIONS = 128, 3
 SVD_INITS = ("olora", "pissa", "pissa_niter_16", "corda")  # they move a part of the base's weights into the adapter
 
 
@@ -40,11 +42,17 @@ class OutputSettings:
     preview: int | None
     hf_repository: str | None
     private: bool
+    overfit: bool
 
     @property
     def only_looks(self) -> bool:
         """Whether nothing is trained or written."""
         return bool(self.preview or self.dry_run)
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether the run has no output: it only looks, or only checks."""
+        return self.only_looks or self.overfit
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +64,7 @@ class DataSettings:
     replay_ratio: float
     validation_samples: int
     fim_rate: float  # only for a model from scratch
+    train_on_prompt: float  # only for pairs: share of the examples whose prompt is trained too
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,8 +99,15 @@ class ScheduleSettings:
     warmup_steps: float
     weight_decay: float
     max_grad_norm: float
+    optim: str
+    label_smoothing_factor: float
     activation_checkpointing: bool
     torch_compile: bool
+
+    @property
+    def moments_bytes(self) -> int:
+        """Bytes of AdamW's two moments per trained weight: float32, or 8 bits."""
+        return 2 if "8bit" in self.optim else 8
 
     def rows_per_step(self, processes: int) -> int:
         """Return the number of rows per optimizer step, on all processes together."""
@@ -122,6 +138,7 @@ class NewModelSettings:
     num_hidden_layers: int
     num_attention_heads: int
     intermediate_size: int
+    dropout: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -205,6 +222,7 @@ def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
     whole = frozen["from_scratch"] or frozen["full_finetuning"]
     by_kind = OF_WHOLE_MODELS if whole else OF_ADAPTERS
+    by_kind = by_kind | {"eval_predictions": EVAL_CONTINUATIONS if frozen["from_scratch"] else EVAL_PREDICTIONS}
     frozen |= {name: value for name, value in by_kind.items() if frozen[name] is None}
 
     def taken(kind: Any) -> dict[str, Any]:

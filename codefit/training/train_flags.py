@@ -6,9 +6,17 @@ from typing import Any
 
 from codefit import cli, records
 from codefit.training import flag_checks, run_folder, scratch_flags
-from codefit.training.settings import OF_ADAPTERS, OF_WHOLE_MODELS, ROW_TOKENS, SVD_INITS
+from codefit.training.settings import (
+    EVAL_CONTINUATIONS,
+    EVAL_PREDICTIONS,
+    OF_ADAPTERS,
+    OF_WHOLE_MODELS,
+    ROW_TOKENS,
+    SVD_INITS,
+)
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
+OPTIMIZERS = ("adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit")
 INITS = ("default", "gaussian", "orthogonal", "loftq", "eva", *SVD_INITS)
 BEST = ("loss", "bits_per_byte", "accuracy", "replay_loss", *flag_checks.PREDICTED)
 POSITIVE = cli.number(int, 1)
@@ -21,6 +29,7 @@ def add(parser: cli.Parser) -> None:
     flag("--model_name_or_path", default="microsoft/phi-1_5", help="base model: a folder, a GGUF file or a Hub id")
     flag("--output_dir", type=Path, default=Path(run_folder.OUTPUT), help="folder for the adapter or model")
     flag("--preview", type=POSITIVE, metavar="N", help="show N examples as they are trained, and exit")
+    flag("--overfit", action="store_true", help="only check that 16 examples can be learned by heart; keeps nothing")
     cli.add_output_flags(parser)
     flag("--full_finetuning", action="store_true", help="train all weights instead of an adapter")
     flag("--seed", type=cli.number(int, 0), default=0, help="seed for initialisation, data order and dropout")
@@ -92,6 +101,20 @@ def _add_rare_schedule(group: Any) -> None:
     flag("--warmup_steps", type=ratio, default=0.03, help="warm-up steps; below 1: a share of all steps")
     flag("--weight_decay", type=ratio, default=0.0, help="decoupled weight decay")
     flag("--max_grad_norm", type=ratio, default=1.0, help="gradients are clipped to this norm")
+    flag("--optim", choices=OPTIMIZERS, default=OPTIMIZERS[0], help="AdamW; in 8 bits by bitsandbytes on a GPU")
+    flag(
+        "--label_smoothing_factor",
+        type=cli.number(float, 0, 0.9),
+        default=0.0,
+        help="share of the target probability that is spread over the vocabulary; validation is not smoothed",
+    )
+    flag(
+        "--train_on_prompt",
+        type=cli.number(float, 0, 1),
+        default=0.0,
+        metavar="SHARE",
+        help="share of the examples whose prompt is trained like their completion",
+    )
     flag("--torch_compile", action="store_true", help="compile the model; pays off in long runs with rows of one shape")
 
 
@@ -124,10 +147,9 @@ def _add_watching(group: Any) -> None:
     flag(
         "--eval_predictions",
         type=cli.number(int, 0),
-        default=128,
         metavar="N",
-        help="validation prompts that the "
-        "model completes at each validation, for edit similarity, exact match and next line; 0: none",
+        help="validation prompts that the model completes at each validation, for predictions.html and the metrics of "
+        f"the task; 0: none (default: {EVAL_PREDICTIONS}; from scratch {EVAL_CONTINUATIONS}, not scored)",
     )
     flag("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
     flag("--metric_for_best_model", choices=BEST, default="loss", help="validation metric that decides what is best")

@@ -24,12 +24,15 @@ from codefit import console, distributed, private_apis
 from codefit.encoding import IGNORE
 from codefit.errors import UserError, first_line
 from codefit.modeling import hardware, osf
-from codefit.training import callbacks, run_folder, trainer_settings
+from codefit.training import callbacks, curriculum, packing, run_folder, trainer_settings
 from codefit.training.heldout_eval import HeldOut
+from codefit.training.own_loss import OrderByOwnLoss
 from codefit.training.packing import Collator, PackedRows
+from codefit.training.prediction_log import PredictionLog
 from codefit.training.settings import TrainSettings
 
 TOP = 5  # about as many suggestions as an editor shows
+NAMED = 8  # samples of a batch that a message lists
 
 
 class LabelOnlyHead:
@@ -88,18 +91,23 @@ class CodeTrainer(Trainer):
         self.replay = replay
         self.held_out = held_out
         self.predicting_seconds = 0.0
+        self.predictions = PredictionLog(Path(str(self.args.output_dir)), held_out.pairs if held_out else [])
         self.row_tokens: int = options["train_dataset"].row_tokens
         # a compiled graph needs the same shapes in every step; a model from scratch has a label on every token anyway
         self.head = None if self.args.torch_compile else LabelOnlyHead(self.model)
         self.end_to_end = hardware.flash_attention(self.model) and options["train_dataset"].isolates
         self.rescued = False  # whether memory ran out once, and less of it is used since
         self.batches_of_step: list[dict[str, Any]] = []
+        self.losses_of_step: list[torch.Tensor] = []
+        self.step_is_over = False
         self.remove_callback(ProgressCallback)
         self.add_callback(callbacks.Narrator())
         self.stop = callbacks.StopOnSignal()
         self.add_callback(self.stop)
         self.losses = callbacks.ContinueLosses(self)
         self.add_callback(self.losses)
+        self.add_callback(self.predictions)
+        self.order: OrderByOwnLoss | None = None
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return the optimizer of `optimizer_factory` where one is given (from scratch, LoRA+), else the Trainer's."""
@@ -127,6 +135,8 @@ class CodeTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         checkpoint = run_folder.checkpoint_of(Path(str(self.args.output_dir)), self.state.global_step)
         self.losses.keep(checkpoint)
+        if self.order is not None:
+            self.order.keep(checkpoint)
         if self.args.should_save:
             run_folder.seal(checkpoint)
 
@@ -140,6 +150,8 @@ class CodeTrainer(Trainer):
         Raises:
             UserError: memory runs out a second time, or on one of several processes.
         """
+        if self.step_is_over:
+            self.batches_of_step, self.losses_of_step = [], []
         self.batches_of_step.append(inputs)
         loss = None
         try:
@@ -149,8 +161,8 @@ class CodeTrainer(Trainer):
                 raise
         if loss is None:  # outside of the except block, since the error keeps tensors in memory
             loss = self._rescue(model, num_items_in_batch)
-        if self.accelerator.sync_gradients:
-            self.batches_of_step = []
+        self.losses_of_step.append(loss)
+        self.step_is_over = self.accelerator.sync_gradients
         return loss
 
     def _add_gradients(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
@@ -208,14 +220,34 @@ class CodeTrainer(Trainer):
         step = self.state.global_step + 1
         return f"out of memory at step {step}; run the command again with {' '.join(flags)} --overwrite."
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log. Raises UserError when the loss is not finite: no later step could recover from that."""
-        if not math.isfinite(logs.get("loss", 0.0)):
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Return the norm of the gradients before clipping: a float, or a tensor of shape ().
+
+        Raises:
+            UserError: a loss or the norm is not finite: the step would spoil the weights.
+        """
+        norm = super()._get_grad_norm(model, grad_norm)
+        losses = [float(loss) for loss in torch.stack(self.losses_of_step).tolist()]
+        bad = [at for at, loss in enumerate(losses) if not math.isfinite(loss)]
+        scales = self.accelerator.scaler is not None  # then gradients may be infinite: the scaler skips such steps
+        if bad or not (scales or math.isfinite(float(norm))):
+            what = f"loss is {losses[bad[0]]}" if bad else f"norm of the gradients is {float(norm)}"
+            batches = [self.batches_of_step[at] for at in bad] or self.batches_of_step
             raise UserError(
-                f"the loss is {logs['loss']} at step {self.state.global_step}; lower --learning_rate or "
-                "--max_grad_norm and add --overwrite, or run again from the last checkpoint."
+                f"the {what} at step {self.state.global_step + 1}, in the batch of {self._samples_in(batches)}; lower "
+                "--learning_rate or --max_grad_norm and add --overwrite, or run again from the last checkpoint."
             )
-        for speed in ("train_samples_per_second", "train_steps_per_second"):  # wrong after a resume
+        return norm
+
+    def _samples_in(self, batches: list[dict[str, Any]]) -> str:
+        dataset: Any = self.train_dataset
+        names = [name for batch in batches for name in packing.names_in(batch, dataset.samples)]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return ", ".join(names[:NAMED]) + more if names else "unknown samples"
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, without the speeds that are wrong after a resume."""
+        for speed in ("train_samples_per_second", "train_steps_per_second"):
             logs.pop(speed, None)
         super().log(logs, start_time)
 
@@ -225,13 +257,13 @@ class CodeTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the loss: the sum over the labels, divided by the number of labels of the whole optimizer step."""
-        outputs = self._forward(model, inputs, num_items_in_batch)
+        outputs = self._forward(model, inputs, num_items_in_batch, self.args.label_smoothing_factor)
         loss = outputs.loss
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def _forward(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
+    def _forward(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any, smoothing: float = 0.0) -> Any:
         if self.end_to_end:
             inputs = {name: tensor.reshape(1, -1) for name, tensor in inputs.items()}
         labels = inputs["shift_labels"]
@@ -240,15 +272,13 @@ class CodeTrainer(Trainer):
             positions = (labels.flatten() != IGNORE).nonzero().squeeze(1)
             labels = labels.flatten()[positions]
             chosen = self.head.only(positions)
+        given = {"input_ids": inputs["input_ids"], "position_ids": inputs["position_ids"], "use_cache": False}
         with chosen:
-            return model(
-                input_ids=inputs["input_ids"],
-                position_ids=inputs["position_ids"],
-                labels=labels,
-                shift_labels=labels,
-                num_items_in_batch=num_items_in_batch,
-                use_cache=False,
-            )
+            if not smoothing:
+                return model(**given, labels=labels, shift_labels=labels, num_items_in_batch=num_items_in_batch)
+            outputs = model(**given)
+        outputs.loss = smoothed_loss(outputs.logits, labels, smoothing, num_items_in_batch)
+        return outputs
 
     @torch.no_grad()
     def evaluate(
@@ -277,11 +307,26 @@ class CodeTrainer(Trainer):
             nats, tokens, *_ = self._totals(model, self.replay)
             metrics[f"{metric_key_prefix}_replay_loss"] = nats / tokens
         if self.held_out is not None:
-            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self._predict(model).items()}
+            texts = self._predict(self.held_out, model)
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self.held_out.scores(texts).items()}
+            if self.is_world_process_zero():
+                self.predictions.add(self._step_of_weights(), texts)
         model.train(was_training)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    @torch.no_grad()
+    def nats_of_rows(self, dataset: PackedRows) -> list[float]:
+        """Return the loss of each row of a data set in nats per label token."""
+        self.model.eval()
+        found = []
+        for row in dataset.rows:
+            batch = self._prepare_inputs(self.data_collator([[dataset.samples[at] for at in row]]))
+            nats, labels, *_ = self._evaluate_batch(self.model, batch).tolist()
+            found.append(nats / max(labels, 1))
+        self.model.train()
+        return found
 
     def weights(self) -> dict[str, torch.Tensor] | None:
         """Return the state dict where weights are sharded, else None; all processes must call this.
@@ -298,12 +343,17 @@ class CodeTrainer(Trainer):
         found: list[float] = self.accelerator.reduce(totals.to(self.args.device).float()).tolist()
         return found
 
-    def _predict(self, model: Any) -> dict[str, float]:
-        """Return the scores of the held-out predictions. Every process generates all, as sharded weights require."""
+    def _step_of_weights(self) -> int:
+        """Return the step whose weights the model has: after training, those of the best one where it is kept."""
+        kept = self.args.load_best_model_at_end and not self.is_in_train and self.state.best_global_step
+        return self.state.best_global_step if kept else self.state.global_step
+
+    def _predict(self, held_out: HeldOut, model: Any) -> list[str]:
+        """Return the held-out predictions. Every process generates all, as sharded weights require."""
         started = time.monotonic()
         try:
             with self.compute_loss_context_manager():
-                return self.held_out.scores(model)  # type: ignore[union-attr]
+                return held_out.texts(model)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -325,6 +375,24 @@ class CodeTrainer(Trainer):
         hits = logits.topk(min(TOP, logits.shape[-1]), dim=-1).indices == wanted[:, None]
         counted = [outputs.loss.item(), wanted.numel(), hits[:, 0].sum().item(), hits.sum().item()]
         return torch.tensor(counted, dtype=torch.float64)
+
+
+def smoothed_loss(
+    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, count: torch.Tensor | int | None
+) -> torch.Tensor:
+    """Return the cross entropy with smoothed labels in nats, shape (): a sum over labels, divided by `count`.
+
+    Args:
+        logits: shape (..., vocabulary).
+        labels: int64, shape (...); IGNORE has no loss.
+        smoothing: share of the target probability that is spread evenly over the vocabulary.
+        count: labels of the whole optimizer step; None: those of this batch.
+    """
+    flat = labels.flatten().to(logits.device)
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, -2).float(), flat, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
+    )
+    return total / ((flat != IGNORE).sum() if count is None else count)
 
 
 def wait_for_others() -> None:
@@ -378,7 +446,7 @@ def make_trainer(
         patience = settings.watch.early_stopping_patience
         hardware.use_flash_attention(model)
         fixed = settings.schedule.torch_compile or hardware.flash_attention(model)
-        return CodeTrainer(
+        made = CodeTrainer(
             model=model,
             args=options,
             train_dataset=train,
@@ -393,5 +461,9 @@ def make_trainer(
                 *([callbacks.KeepDirections()] if osf.is_split(model) else []),
             ],
         )
+        if settings.curriculum.curriculum and settings.curriculum.curriculum_by == curriculum.OWN_LOSS:
+            made.order = OrderByOwnLoss(made, settings.curriculum.curriculum, settings.seed)
+            made.add_callback(made.order)
+        return made
     except (ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"the Trainer rejects these settings ({first_line(error)}); see --help.") from None

@@ -37,6 +37,8 @@ def training_arguments(
         warmup_steps=schedule.warmup_steps,
         weight_decay=schedule.weight_decay,
         max_grad_norm=schedule.max_grad_norm,
+        optim=schedule.optim,
+        label_smoothing_factor=schedule.label_smoothing_factor,
         logging_steps=watch.logging_steps,
         logging_first_step=True,
         logging_nan_inf_filter=False,

@@ -23,6 +23,7 @@ from codefit.curation.dedup import (
 )
 from codefit.curation.leaks import find_leaks
 from codefit.curation.licence_headers import remove_licence_headers
+from codefit.curation.path_globs import matches
 from codefit.records import Document, Rejection
 
 KOTLIN, PYTHON = LANGUAGES["kotlin"], LANGUAGES["python"]
@@ -83,6 +84,39 @@ def test_licence_headers_of_python(text, expected):
 def test_curation_of_a_document(document, languages, expected):
     outcome = curate(document, CurationOptions(language=languages)).outcome
     assert (outcome.language if isinstance(outcome, Document) else outcome) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"drop_path": ["tests/**", "*.kts"]}, None),
+        ({"drop_path": ["tests/**", "a.*"]}, Rejection("dropped path", "a.*")),
+        ({"keep_matching": r"^package \w+$"}, None),
+        ({"keep_matching": "import kotlinx"}, Rejection("no match", "import kotlinx")),
+        ({"keep_matching": "Copyright"}, None),
+    ],
+)
+def test_files_are_kept_by_content_and_dropped_by_path(options, expected):
+    text = "// Copyright 2020 A\n\npackage demo\n\n" + GOOD
+    outcome = curate(Document(text.replace("\n", "\r\n"), "src/a.kt"), CurationOptions(**options)).outcome
+    assert (None if isinstance(outcome, Document) else outcome) == expected
+
+
+@pytest.mark.parametrize(
+    ("glob", "matched", "others"),
+    [
+        ("setup.py", ["setup.py", "a/b/setup.py"], ["setup.pyi", "a/my_setup.py", "setup.py/a.py"]),
+        ("*_test.go", ["a_test.go", "b/a_test.go"], ["a_test.go/b.go", "a_test_go"]),
+        ("tests/**", ["tests/a.py", "tests/b/a.py"], ["src/tests/a.py", "tests.py"]),
+        ("tests/", ["tests/a.py", "src/tests/b/a.py"], ["mytests/a.py", "tests"]),
+        ("**/tests/*.py", ["tests/a.py", "a/b/tests/a.py"], ["tests/b/a.py", "mytests/a.py"]),
+        ("docs/*/conf.py", ["docs/a/conf.py"], ["docs/conf.py", "docs/a/b/conf.py"]),
+        ("a?[b].ts", ["ax[b].ts"], ["a/[b].ts", "axb.ts"]),
+        ("/a.py", ["a.py"], ["b/a.py"]),
+    ],
+)
+def test_globs(glob, matched, others):
+    assert [path for path in [*matched, *others] if matches(glob, path)] == matched
 
 
 def test_line_ends_become_plain_and_headers_are_counted():

@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -242,7 +244,37 @@ def test_a_broken_input_names_its_line(prepare, tmp_path, text, message):
 
 
 @pytest.mark.parametrize(
-    "words", [["--task", "poem"], ["--test_share", "0.9"], ["--window_step", "0"], ["--inptu", "x"]]
+    ("config", "context"),
+    [
+        ('{"n_positions": 575}', 575),
+        ('{"text_config": {"max_position_embeddings": 100}}', 100),
+        ('{"n_positions": 576}', None),
+        ("[]", None),
+    ],
+)
+def test_prompts_that_the_model_cannot_read_are_refused(source, prepare, vocabulary, tmp_path, config, context):
+    shutil.copytree(vocabulary, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text(config)
+    words = ["--model_name_or_path", tmp_path / "model", "--task", "line"]
+    with (
+        pytest.raises(UserError, match=f"model can read {context} tokens, too few for prompts of 512 and")
+        if context
+        else nullcontext()
+    ):
+        preprocess_data.main(["--input", str(source), "--output", str(tmp_path / "x"), *map(str, words)])
+    assert (tmp_path / "x").exists() == (context is None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--task", "poem"],
+        ["--test_share", "0.9"],
+        ["--window_step", "0"],
+        ["--inptu", "x"],
+        ["--keep_matching", "("],
+        ["--without_docstring"],
+    ],
 )
 def test_wrong_arguments_exit_with_2(words, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -1,11 +1,13 @@
 """Naming and summary: what is masked, what is left out, how a model is asked, and what the answers score."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
 
 from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Syntax
+from codefit.curation.pair_texts import foreign_text
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation.report import naming_errors
@@ -29,6 +31,24 @@ def test_a_name_never_occurs_in_its_prompt(language, prompt_format):
     assert pair.completion.lower() not in pair.prompt.lower()
     assert pair.prompt.count("FUNCTION_NAME") >= 4  # its head, its documentation, its recursion, and the question
     assert pair.prompt_format == ("chat" if prompt_format == "chat" else None)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_name_can_be_asked_for_without_the_documentation(language):
+    document = document_of(language)
+    pairs, _ = build("naming", document, without_docstring=True)
+    documented, _ = build("naming", document)
+    assert [pair.id for pair in pairs] == [pair.id for pair in documented]
+    (pair, other) = (p for found in (pairs, documented) for p in found if p.completion.lower().endswith("lines"))
+    assert "stops at the limit" in other.prompt
+    assert "stops at the limit" not in pair.prompt
+    syntax = Syntax(document.content, LANGUAGES[language])
+    function = next(found for found in syntax.functions() if found.name == pair.completion)
+    assert len("".join(other.prompt.split())) - len("".join(pair.prompt.split())) == len(
+        "".join(document.content[slice(*function.docstring)].replace(function.name, "FUNCTION_NAME").split())
+    )
+    assert all(foreign_text(pair, document.content) is None for pair in pairs)
+    assert foreign_text(dataclasses.replace(pair, prompt=pair.prompt.replace("limit", "bound")), document.content)
 
 
 MASKED = [

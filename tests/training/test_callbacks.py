@@ -18,6 +18,7 @@ from codefit.evaluation import inference, task_metrics
 from codefit.generation import batched, stopping
 from codefit.modeling import hardware, loading
 from codefit.records import Pair, write_jsonl
+from codefit.scoring import at_validation
 from codefit.training import callbacks, heldout_eval
 from tests.support.training import command
 
@@ -105,6 +106,18 @@ def test_the_log_is_json_lines(watched):
     assert [row["step"] for row in log if names <= set(row)][:4] == [0, 2, 4, 6]
 
 
+def test_predictions_of_every_validation_are_kept(watched, prepared):
+    kept = [json.loads(line) for line in (watched / "predictions.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in kept] == [step for step in (0, 2, 4, 6) for _ in range(5)]
+    pairs = {pair.id: pair for pair in records.read_jsonl(prepared / "validation.jsonl", Pair)}
+    for entry in kept:
+        assert pairs[entry["id"]].prompt.endswith(entry["prompt"])
+        assert pairs[entry["id"]].completion == entry["reference"]
+    page = (watched / "predictions.html").read_text()
+    assert [f"<h2>{entry['id']}</h2>" in page for entry in kept[:5]] == [True, True, True, False, False]
+    assert page.count("step 4</th>") == 3
+
+
 def test_forgetting_is_printed(tiny_base, prepared, general, tmp_path, capsys):
     words = [*SMALL, "--max_steps", "2", "--replay", str(general), "--replay_ratio", "0", "--eval_predictions", "3"]
     train.main(command(tiny_base, prepared, tmp_path / "adapter", *words))
@@ -149,9 +162,10 @@ def test_predictions_during_training_end_where_those_of_the_benchmark_end(prepar
         written = inference.predict(
             model, inference.Asked(asked, encoder, 64, stopping.of_tasks([task])), 16384, with_cache=False
         ).items
-        found[task] = heldout_eval.HeldOut(asked, encoder).scores(model)
+        held_out = heldout_eval.HeldOut(asked, encoder)
+        found[task] = held_out.scores(held_out.texts(model))
         texts = [item.prediction for item in written], [item.reference for item in written]
-        assert found[task] == {metric.name: metric.score(*texts) for metric in heldout_eval.METRICS}
+        assert found[task] == {metric.name: metric.score(*texts) for metric in at_validation.OF_CODE}
     assert found["line"]["edit_similarity"] != found["completion"]["edit_similarity"]
 
 

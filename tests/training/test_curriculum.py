@@ -3,6 +3,8 @@
 import collections
 import json
 import math
+import random
+import types
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from codefit.errors import UserError
 from codefit.generation import likelihood
 from codefit.modeling import loading
 from codefit.records import Pair, write_jsonl
-from codefit.training import curriculum, scratch_flags, trainer
+from codefit.training import curriculum, own_loss, scratch_flags, trainer
 from tests.support.texts import SOURCES
 from tests.support.training import settings_of
 
@@ -69,7 +71,10 @@ def test_documents_are_sorted_and_no_more_than_needed_are_read(tiny_tokenizer, c
 ROWS = 40
 
 
-@pytest.mark.parametrize("kind", scratch_flags.CURRICULA)
+POOLS = ("growing_pool", "growing_pool_reversed")
+
+
+@pytest.mark.parametrize("kind", ["random", *(kind for kind in scratch_flags.CURRICULA if kind not in POOLS)])
 @pytest.mark.parametrize("total", [ROWS // 4, ROWS, ROWS * 2, ROWS * 5 // 2, 1, 0])
 def test_every_row_is_seen_equally_often(kind, total):
     order = curriculum.visits(kind, ROWS, total, seed=0)
@@ -120,6 +125,26 @@ def test_a_hybrid_is_sorted_in_its_first_half(total, sorted_parts):
     assert max(order[: sorted_parts[0]]) > ROWS // 2  # the first half holds hard rows as well
 
 
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_pool_grows_in_the_first_half_of_the_run(kind):
+    order = curriculum.visits(kind, 1000, 4000, seed=0)
+    assert (len(order), order) == (4000, curriculum.visits(kind, 1000, 4000, seed=0))
+    ranks = [999 - row for row in order] if kind.endswith("reversed") else order
+    assert max(ranks[:10]) < 105
+    assert 450 < max(ranks[:1000]) < 551
+    assert max(ranks[2000:]) == 999
+    assert sum(ranks[2000:]) / 2000 == pytest.approx(500, rel=0.1)
+
+
+def test_ranks_that_are_not_those_of_the_rows_set_the_order():
+    chance = random.Random(0)
+    ranks = [3, 0, 2, 1]
+    for kind, wanted in (("sequential", [1, 3, 2]), ("reversed", [2, 3, 1])):
+        assert curriculum.ordered(kind, [3, 2, 1], ranks, 4, 8, chance) == wanted
+    assert curriculum.ordered("hybrid", [0, 3, 2, 1], ranks, 2, 8, chance) == [3, 0, 2, 1]
+    assert set(curriculum.ordered("growing_pool", [0] * 4, ranks, 0, 1000, chance)) == {1}
+
+
 def test_packing_in_order_keeps_every_sample_and_nearly_the_order():
     lengths = np.random.default_rng(0).integers(5, 60, 1000).tolist()
     found = curriculum.pack_in_order(lengths, 64)
@@ -151,9 +176,14 @@ def command(documents, output, *more):
     return [*words, "--learning_rate", "1e-2", *more]
 
 
-@pytest.mark.parametrize("kind", scratch_flags.CURRICULA)
-def test_a_resumed_run_continues_the_curriculum_where_it_stopped(documents, tmp_path, monkeypatch, kind):
-    flags = ["--curriculum", kind, "--curriculum_by", "entropy"]
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [("sequential", "entropy"), ("hybrid", "entropy"), ("growing_pool", "length"), ("reversed", "own_loss")],
+)
+def test_a_resumed_run_continues_the_curriculum_where_it_stopped(documents, tmp_path, monkeypatch, kind, by):
+    flags = ["--curriculum", kind, "--curriculum_by", by]
+    if by == "own_loss":  # a few rows, so that six steps are several epochs
+        write_jsonl(documents / "train.jsonl", [Pair("a", "document", "", "".join(f"x{n} = {n}\n" for n in range(60)))])
     seen = []
     step = trainer.CodeTrainer.training_step
 
@@ -211,6 +241,30 @@ def test_sequential_and_reversed_runs_start_at_opposite_ends(documents, tmp_path
 def test_contradictory_curriculum_flags_are_refused(documents, tmp_path, flags, message):
     with pytest.raises(UserError, match=message):
         train.main(command(documents, tmp_path / "model", "--curriculum", "hybrid", *flags))
+
+
+def test_a_run_of_one_epoch_cannot_be_ordered_by_its_own_loss(documents, tmp_path):
+    wanted = "orders the rows from the second epoch on, and this run has no second one; raise --num_train_epochs"
+    words = ["--curriculum", "sequential", "--curriculum_by", "own_loss", "--max_steps", "1"]
+    with pytest.raises(UserError, match=wanted):
+        train.main(command(documents, tmp_path / "model", *words))
+
+
+def test_an_epoch_is_ordered_by_the_loss_that_the_model_has(tmp_path):
+    """Rows that are seen keep their place, and so do those of the next step."""
+    dataset = types.SimpleNamespace(rows=[[0], [1], [2], [3]], visits=[2, 0, 1, 3, 0, 1, 2, 3, 3, 1, 0, 2])
+    nats = [4.0, 1.0, 3.0, 2.0]
+    trainer = types.SimpleNamespace(train_dataset=dataset, nats_of_rows=lambda rows: nats, losses=None)
+    arguments = types.SimpleNamespace(per_device_train_batch_size=1, gradient_accumulation_steps=1)
+    order = own_loss.OrderByOwnLoss(trainer, "sequential", seed=0)
+    for step in range(1, 12):
+        order.on_step_end(arguments, types.SimpleNamespace(global_step=step), None)
+    assert dataset.visits == [2, 0, 1, 3, 1, 3, 2, 0, 1, 3, 2, 0]
+    order.keep(tmp_path)
+    trainer.losses = types.SimpleNamespace(checkpoint=tmp_path)
+    dataset.visits = [0] * 12
+    order.on_train_begin(arguments, None, None)
+    assert dataset.visits == [2, 0, 1, 3, 1, 3, 2, 0, 1, 3, 2, 0]
 
 
 def test_a_curriculum_is_for_a_model_from_scratch(tiny_base, prepared, tmp_path):

@@ -12,7 +12,7 @@ import train
 from codefit import encoding
 from codefit.modeling import hardware, loading
 from codefit.records import Pair, write_jsonl
-from codefit.training import scratch
+from codefit.training import samples, scratch
 from tests.support.texts import SOURCES
 
 
@@ -141,6 +141,29 @@ def test_a_dry_run_of_a_model_from_scratch_writes_nothing(documents, tmp_path):
     words = ["--from_scratch", "--dataset", str(documents), "--output_dir", str(tmp_path / "model"), "--dry_run"]
     train.main([*words, "--vocab_size", "400"])
     assert [path.name for path in tmp_path.iterdir()] == ["documents"]
+
+
+def test_dropout_is_only_in_training(tiny_tokenizer):
+    shape = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "context": 64}
+    torch.manual_seed(0)
+    plain = scratch.new_model(tiny_tokenizer, **shape)
+    torch.manual_seed(0)
+    dropping = scratch.new_model(tiny_tokenizer, **shape, dropout=0.3)
+    ids = torch.arange(40)[None]
+    torch.testing.assert_close(dropping.eval()(ids).logits, plain.eval()(ids).logits)
+    assert not torch.equal(dropping.train()(ids).logits, dropping(ids).logits)
+    assert dropping.config.attention_dropout == 0.3
+    assert {name for name, _ in dropping.named_parameters()} == {name for name, _ in plain.named_parameters()}
+
+
+def test_beginnings_of_documents_are_continued():
+    text = "".join(f"line {number}\n" for number in range(40))
+    long, short, single = (Pair(id="a", task="document", prompt="", completion=it) for it in (text, "1\n2\n3", "1"))
+    found = samples.document_prompts([long, short, single])
+    assert [pair.prompt for pair in found] == [text[: text.index("line 8\n")], "1\n"]
+    assert text.startswith(found[0].prompt + found[0].completion)
+    assert found[0].completion.count("\n") == samples.SHOWN_LINES
+    assert found[1].completion == "2\n3"
 
 
 def test_a_model_from_scratch_is_a_full_model(documents, tmp_path):

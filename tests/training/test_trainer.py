@@ -1,5 +1,6 @@
 """Packed samples are isolated, label-only logits are exact, 4-bit gradients survive an evaluation, resume is exact."""
 
+import dataclasses
 import json
 import shutil
 import types
@@ -14,7 +15,7 @@ from codefit import outputs
 from codefit.encoding import IGNORE
 from codefit.errors import UserError
 from codefit.modeling import adapters, hardware, loading
-from codefit.training import packing, trainer_settings
+from codefit.training import packing, samples, trainer_settings
 from tests.support.training import CONFIGS, SHAPE, SIZE, command, nats_alone, rows_of, samples_of, trainer_of
 
 
@@ -204,6 +205,50 @@ def test_unknown_target_modules_are_refused(model):
         adapters.add_lora(model, r=4, alpha=8, dropout=0.0, targets=["no_such_layer"])
 
 
+@torch.no_grad()
+def test_smoothed_labels_give_every_token_a_share_of_the_target(model, tmp_path):
+    """The smoothed loss is the plain one, mixed with the mean of minus log-probability over the vocabulary."""
+    samples = samples_of([17, 23, 9, 40])
+    trainer = trainer_of(model, samples, tmp_path, label_smoothing_factor=0.25)
+    batch = collate(rows_of(samples))
+    count = (batch["labels"] != IGNORE).sum()
+    nats, labels = nats_alone(model.eval(), samples)
+    spread = 0.0
+    for sample in samples:
+        logits = model(input_ids=torch.from_numpy(sample.ids).long()[None], use_cache=False).logits[0]
+        spread -= float(logits[sample.start - 1 : -1].log_softmax(-1).mean(-1).sum())
+    wanted = (0.75 * nats + 0.25 * spread) / labels
+    assert float(trainer.compute_loss(model, dict(batch), num_items_in_batch=count)) == pytest.approx(wanted, rel=1e-5)
+    trainer.head = None  # as with --torch_compile
+    assert float(trainer.compute_loss(model, dict(batch))) == pytest.approx(wanted, rel=1e-5)
+    nats, labels = nats_alone(model, samples[:3])
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(nats / labels, rel=1e-5)
+
+
+@pytest.mark.parametrize(("broken", "word"), [("weight", "loss is nan"), ("gradient", "norm of the gradients is inf")])
+def test_a_step_that_is_not_finite_names_its_samples(tmp_path, broken, word):
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(CONFIGS["llama"])
+    samples = [dataclasses.replace(sample, source=f"file{at}.py") for at, sample in enumerate(samples_of([30] * 4))]
+    trainer = trainer_of(model, samples, tmp_path)
+    weight = model.get_output_embeddings().weight
+    if broken == "weight":
+        weight.data[0] = torch.nan
+    else:
+        weight.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(UserError, match=rf"^the {word} at step 1, in the batch of file\d.py(, file\d.py)*; lower"):
+        trainer.train()
+
+
+def test_a_share_of_the_prompts_is_trained():
+    plain = samples_of([20] * 400)
+    found = samples.with_prompts(plain, 0.25, seed=3)
+    assert 70 < sum(sample.start == 0 for sample in found) < 130
+    assert samples.with_prompts(plain, 0.0, seed=3) == plain
+    assert {sample.start for sample in samples.with_prompts(plain, 1.0, seed=3)} == {0}
+    assert (collate(rows_of(found[:1] + samples.with_prompts(plain[:1], 1.0, 0)))["labels"] != IGNORE).sum() >= 19
+
+
 # ---------------------------------------------------------------------------------------------- the script
 
 
@@ -222,7 +267,7 @@ def test_train_writes_a_complete_adapter_and_its_manifest(tiny_base, prepared, t
     config = json.loads((output / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tiny_base)
     printed = capsys.readouterr().out
-    assert f"next:    python merge_lora.py --hf_repository {output}" in printed
+    assert f"next:    python merge_lora.py {output}" in printed
     assert not outputs.partial(output).exists()
     with pytest.raises(UserError, match="already exists and is complete; add --overwrite"):
         train.main(command(tiny_base, prepared, output, "--max_steps", "7"))

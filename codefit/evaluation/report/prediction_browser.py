@@ -1,8 +1,6 @@
 """The data of the page's examples and prediction browser: prompts, references, predictions with marked differences."""
 
-import difflib
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ from codefit.evaluation.comparison import ByModel
 from codefit.evaluation.result_schema import BenchmarkResult, Scores
 from codefit.records import Prediction
 from codefit.scoring.metric import in_sentence
+from codefit.scoring.text_diff import differing
 
 MOST_ITEMS = 500  # more would make the page heavy; all items are in the predictions files
 PROMPT_TAIL = 1000  # characters
@@ -101,18 +100,3 @@ def _answer(item: Prediction, headline: str) -> dict[str, Any]:
 def _cut(text: str) -> str:
     rest = len(text) - LONGEST_TEXT
     return text if rest <= 0 else f"{text[:LONGEST_TEXT]} … ({rest} more characters)"
-
-
-def differing(prediction: str, reference: str) -> list[str]:
-    """Return the prediction in parts that alternately match the reference and differ from it.
-
-    The first part matches; it may be empty.
-    """
-    ours, theirs = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (prediction, reference))
-    parts = [""]
-    for tag, start, end, _, _ in difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
-        differs = tag != "equal"
-        if start < end and differs == (len(parts) % 2 == 1):  # an odd number of parts ends with one that matches
-            parts.append("")
-        parts[-1] += "".join(ours[start:end])
-    return parts
