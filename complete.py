@@ -6,6 +6,8 @@
 
     python complete.py --hf_repository data/base --prompt "def " --temperature 0.8 --top_p 0.95 --num_return_sequences 3
 
+    python complete.py --hf_repository outputs/kotlin/adapter --web
+
 The prompt is text, a position in a file (the prompt is the text before it), or standard input. A model trained for
 fill-in-the-middle also takes the text after the cursor: from --suffix, or with --infill from the file.
 
@@ -46,6 +48,14 @@ def build_parser() -> cli.Parser:
         "--max_prompt_tokens",
         type=cli.number(int, 1),
         help="a longer prompt is cut on the left (default: as in training)",
+    )
+    add(
+        "--web",
+        type=cli.number(int, 0, 65535),
+        nargs="?",
+        const=0,
+        metavar="PORT",
+        help="serve a page on this machine: type code, see completions of base and model with probabilities",
     )
     add("--max_new_tokens", type=cli.number(int, 1), default=64, help="longest completion, in tokens")
     _add_decoding_flags(parser.add_argument_group("decoding (greedy without these flags)"))
@@ -107,6 +117,7 @@ class Request:
     max_prompt_tokens: int | None
     max_new_tokens: int
     load_in_4bit: bool | None
+    web: int | None
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Request":
@@ -121,6 +132,7 @@ class Request:
             max_prompt_tokens=args.max_prompt_tokens,
             max_new_tokens=args.max_new_tokens,
             load_in_4bit=args.load_in_4bit,
+            web=args.web,
         )
 
 
@@ -142,6 +154,31 @@ def refuse_decoding(how: Decoding) -> None:
             f"{how.num_beams} beams give at most as many completions, not {how.num_return_sequences}; "
             "raise --num_beams."
         )
+
+
+def refuse_for_web(request: Request) -> None:
+    """Raise UserError for flags that have no effect on the page."""
+    source = request.source
+    given = {"--prompt": source.prompt, "--suffix": source.suffix, "--file": source.file, "--infill": source.infill}
+    for flag, value in given.items():
+        if value:
+            raise UserError(f"--web takes the code from its page; omit {flag}.")
+    if request.decoding != Decoding(seed=request.decoding.seed):
+        raise UserError("--web decodes greedily, to show probabilities; omit the flags of sampling and beam search.")
+
+
+def serve(request: Request, model: Any, encoder: Any) -> None:
+    """Serve the page until Ctrl-C; an adapter is shown next to its base."""
+    from codefit.modeling import hub_files
+    from codefit.playground import server
+    from codefit.playground.answers import Models
+
+    names = (request.model,)
+    if hub_files.is_adapter(request.model):
+        base, _ = hub_files.base_of(str(hub_files.adapter_folder(request.model)), request.base)
+        names = (base, request.model)
+    ask = Models(model, encoder, names).answers
+    server.serve(ask, names, encoder.fim is not None, request.max_new_tokens, request.web or 0)
 
 
 def read_prompt(source: PromptSource) -> tuple[str, str | None]:
@@ -180,7 +217,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the completion; if there are several, print a line with the finish reason before each."""
     request = Request.of(build_parser().parse_args(argv))
     refuse_decoding(request.decoding)
-    prompt, suffix = read_prompt(request.source)
+    if request.web is not None:
+        refuse_for_web(request)
+    prompt, suffix = ("", None) if request.web is not None else read_prompt(request.source)
 
     from codefit.modeling import hub_files
 
@@ -199,6 +238,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     longest = min(request.max_prompt_tokens or made.get("max_prompt_tokens") or MAX_PROMPT_TOKENS, room)
     encoder = Encoder(tokenizer, longest, ends=loading.ends_in(model))
+    if request.web is not None:
+        serve(request, model, encoder)
+        return
     completions = sampling.sample(
         model,
         encoder.prompt_ids(prompt, suffix),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from codefit.encoding import Encoder
+from codefit.modeling import loading
 
 ALTERNATIVES = 3  # tokens that are listed for a place, the likeliest first
 
@@ -51,11 +52,12 @@ class Models:
             UserError: a suffix is given and the model has no fill-in-the-middle.
         """
         ids = self.encoder.prompt_ids(prompt, suffix) or [self.encoder.eos_id]
+        room = loading.context_of(self.model) - len(ids)
         found = []
         for number, name in enumerate(self.names):
             is_base = number < len(self.names) - 1
             with self.model.disable_adapter() if is_base else contextlib.nullcontext():
-                found.append(answer(self.model, self.encoder, name, ids, max_new_tokens))
+                found.append(answer(self.model, self.encoder, name, ids, min(max_new_tokens, room)))
         return found
 
 
@@ -78,7 +80,9 @@ def answer(model: Any, encoder: Encoder, label: str, prompt: Sequence[int], max_
     end = next((at for at, token in enumerate(chosen) if token in encoder.eos_ids), None)
     kept = chosen if end is None else chosen[:end]
     texts = pieces(encoder, kept)
-    tokens = [_token(encoder, id, text, logits[0]) for id, text, logits in zip(kept, texts, written.logits, strict=False)]
+    tokens = [
+        _token(encoder, id, text, logits[0]) for id, text, logits in zip(kept, texts, written.logits, strict=False)
+    ]
     return Answer(label, tuple(tokens), end is not None)
 
 

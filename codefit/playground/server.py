@@ -1,7 +1,7 @@
 """The server of the page: loopback only, one page and one question to the models, each under a random path.
 
-Other web pages, which a browser also lets send requests to this machine, cannot use it: they do not know the path, and a
-request is refused unless it names this server as its host and comes from its own page.
+Other web pages, which a browser also lets send requests to this machine, cannot use it: they do not know the path, and
+a request is refused unless it names this server as its host and comes from its own page.
 """
 
 import dataclasses
