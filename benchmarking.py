@@ -17,6 +17,7 @@ Score stored predictions again without a model; compare two earlier runs, paired
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -389,7 +390,8 @@ def show(output: Path, scores: "Scores") -> None:
     from codefit.evaluation.report import results, terminal
 
     for result in scores.benchmarks.values():
-        console.show(f"\n{terminal.table(result, scores.models)}")
+        text = console.printable_lines(terminal.table(result, scores.models))
+        print(f"\n{terminal.coloured(text) if console.in_colour(sys.stdout) else text}")
     if not any(result.forgetting for result in scores.benchmarks.values()):
         console.show("\nforgetting: not checked; add --forgetting with unrelated code")
     console.show(f"\nreport: {output / 'report.html'}\nplot:   {output / 'scores.png'}")
@@ -434,4 +436,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)

@@ -458,4 +458,4 @@ def push(settings: MergeSettings, plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)

@@ -25,6 +25,7 @@ from typing import Any
 
 from codefit import cli, console, outputs, records
 from codefit.code.languages import LANGUAGES
+from codefit.curation import description, repeated_prompts
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.curate import CurationOptions, batched, curate_all
 from codefit.curation.filters import PROFILES, parsed_rule
@@ -350,30 +351,12 @@ def build_split(request: Request, corpus: Corpus, split: str, tokenizer: Any, fi
     return {**counts, "skipped": skipped, "syntax_errors": syntax_errors}
 
 
-def without_repeated_prompts(splits: dict[str, dict[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
-    """Remove pairs that ask the same as another pair, and return the new counts of the splits."""
-    from codefit.curation.repeated_prompts import HELD_OUT, REPEATED, remove_repeated_prompts
-
-    lost = remove_repeated_prompts(folder)
-    reasons = {name: Counter({reason: lost[name][reason] for reason in (HELD_OUT, REPEATED)}) for name in splits}
-    return {
-        name: {**shrunk(counts, lost[name]), "skipped": counts["skipped"] + reasons[name]}
-        for name, counts in splits.items()
-    }
-
-
 def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[str, Any]:
     """Move test pairs that also occur in train out of the test split, and return its new counts."""
     from codefit.curation.overlap import move_overlap
 
     moved = move_overlap(folder, map(corpus.text, corpus.of_split("train")))
-    return {**shrunk(test, moved), "pairs_moved_to_test_overlap": moved["pairs"]}
-
-
-def shrunk(counts: dict[str, Any], lost: Counter[str]) -> dict[str, Any]:
-    """Return the counts of a split that lost pairs."""
-    names = ("documents_without_pair", "pairs", "natural_ends", "pairs_with_context")
-    return {**counts, **{name: counts[name] - lost[name] for name in names if name in counts}}
+    return {**repeated_prompts.shrunk(test, moved), "pairs_moved_to_test_overlap": moved["pairs"]}
 
 
 def export_codexglue(folder: Path) -> Counter[str]:
@@ -448,7 +431,7 @@ def prepare(request: Request, manifest: Manifest) -> None:
         refuse_empty(len(corpus.entries), log.files)
         counts.update(select(request, corpus, log))
         splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
-        splits = without_repeated_prompts(splits, folder)
+        splits = repeated_prompts.removed(splits, folder)
         splits["test"] = without_overlap(splits["test"], folder, corpus)
         if request.codexglue:
             counts["codexglue"] = export_codexglue(folder)
@@ -456,16 +439,12 @@ def prepare(request: Request, manifest: Manifest) -> None:
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
         if request.describe:
-            from codefit.curation import description
-
             console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
         for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
             manifest.add_input(path)
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
-    if request.describe:
-        console.show(f"\nlook at the data: {request.output / 'data.html'}")
     console.show(
         f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
     )

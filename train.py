@@ -16,17 +16,18 @@ A run that was stopped continues from its last checkpoint when the same command 
 
 import contextlib
 import dataclasses
+import signal
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli, console, distributed, gguf_base, outputs, records
-from codefit.errors import UserError
+from codefit.errors import Interrupted, UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags, train_flags
-from codefit.training.settings import OF_ADAPTERS, Settled, TrainSettings, of_flags, settle
+from codefit.training.settings import OF_ADAPTERS, OutputSettings, Settled, TrainSettings, of_flags, settle
 
 
 def build_parser() -> cli.Parser:
@@ -304,6 +305,11 @@ def claimed(asked: Command) -> Iterator[None]:
     with outputs.alone(output.output_dir):
         outputs.refuse_existing(output.output_dir, output.overwrite)  # again, since another run may have finished
         work = outputs.partial(output.output_dir)
+        if output.hub_strategy == "checkpoint" and not (output.overwrite or run_folder.is_begun(work)):
+            from codefit.publishing import checkpoints
+
+            if found := checkpoints.fetch_checkpoint(work, str(output.hf_repository)):
+                console.show(f"{found} comes from {output.hf_repository}")
         run_folder.claim(asked.flags, output.overwrite, asked.datasets, work)
         try:
             yield
@@ -331,7 +337,7 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     flag_checks.refuse_metric(settings.watch.metric_for_best_model, {pair.task for pair in found.asked})
     if output.preview:
         for sample in found.train[: output.preview]:
-            sys.stdout.write(encoding.preview(sample, encoder, sys.stdout.isatty()) + "\n")
+            sys.stdout.write(encoding.preview(sample, encoder, console.in_colour(sys.stdout)) + "\n")
         return
     order = curriculum.plan(settings.curriculum, schedule, settings.seed)
     packed = packing.PackedRows(
@@ -346,7 +352,7 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
         return
     checkpoint = run_folder.last(work)
     trainer = build_trainer(asked, work, model, encoder, packed, found, resumed=checkpoint is not None)
-    for callback in watching:
+    for callback in [*watching, *pushing(output, work)]:
         trainer.add_callback(callback)
     result, final = run(trainer, checkpoint)
     save(settings, work, trainer, tokenizer)
@@ -359,11 +365,29 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     measured["trained_tokens"] = packed.tokens_in(trainer.state.epoch)
     manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)
+    if not settings.whole:
+        from codefit.publishing import cards
+
+        text = cards.adapter_card(work, output.hf_repository or output.output_dir.name)
+        outputs.write_whole(work / "README.md", text)
     run_folder.put_away(work)
     outputs.commit(work, output.output_dir)
     from codefit.training import outcome
 
     outcome.report(settings, trainer, result, final, console.size(peak))
+
+
+def pushing(output: OutputSettings, work: Path) -> list[Any]:
+    """Return the callback that pushes checkpoints, if the command asks for it."""
+    if output.hub_strategy != "checkpoint":
+        return []
+    from codefit.publishing import checkpoints
+    from codefit.training import callbacks
+
+    repository, private = str(output.hf_repository), output.private or None
+    return [
+        callbacks.PushCheckpoints(lambda name: checkpoints.push_checkpoint(work, name, repository, private=private))
+    ]
 
 
 def run_search(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parser, given: set[str]) -> None:
@@ -420,9 +444,9 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
     trainer.losses.checkpoint = checkpoint
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.stop.received and result.global_step < trainer.state.max_steps:
-        raise UserError(
-            f"stopped after step {result.global_step} of {trainer.state.max_steps}, with a checkpoint; "
-            f"continue with: {command()}"
+        said = f"stopped after step {result.global_step} of {trainer.state.max_steps}, with a checkpoint"
+        raise (Interrupted if trainer.stop.received == signal.SIGINT else UserError)(
+            f"{said}; continue with: {command()}"
         )
     for tracker in get_reporting_integration_callbacks(trainer.args.report_to):  # it would start a second run
         trainer.remove_callback(tracker)
@@ -430,4 +454,4 @@ def run(trainer: Any, checkpoint: Path | None) -> tuple[Any, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)

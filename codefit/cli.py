@@ -10,10 +10,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from codefit import console, private_apis
+from codefit import console, private_apis, processors
 from codefit.disk_errors import no_room
 from codefit.distributed import is_first_process
-from codefit.errors import UserError
+from codefit.errors import Interrupted, UserError
 
 # What other tools call a flag. Of several flags with the same name elsewhere, the first that a script has is suggested.
 ELSEWHERE = {
@@ -207,8 +207,13 @@ def add_output_flags(parser: Parser) -> None:
     parser.add_argument("--dry_run", action="store_true", help="only print what would happen")
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Run a script's main and exit: 0 for success, 1 for a UserError (printed in one line), 130 for Ctrl-C."""
+def run(main: Callable[[], int | None], computes: bool = False) -> NoReturn:
+    """Run a script's main and exit: 0 for success, 1 for a UserError (printed in one line), 130 for Ctrl-C.
+
+    Args:
+        main: the script's main.
+        computes: whether it computes with a model, in as many threads as there are free processors.
+    """
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its warnings repeat what our errors say
@@ -216,12 +221,14 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     if others:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends
     try:
+        if computes and not {"-h", "--help", "--help_all", "--help-all"} & {*sys.argv}:
+            processors.use_free_ones()
         code = main()
         sys.stdout.flush()  # flushed here, where a closed pipe can still be handled
         sys.exit(code)
     except UserError as error:
         _state(f"{others}error: {error}")
-        sys.exit(1)
+        sys.exit(130 if isinstance(error, Interrupted) else 1)
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)

@@ -1,5 +1,6 @@
 """Terminal output: progress bars, tables, sizes, and untrusted text with its control characters escaped."""
 
+import os
 import re
 import shutil
 import sys
@@ -22,6 +23,7 @@ SECRET_FIELD = re.compile(
     re.IGNORECASE,
 )
 HIDDEN = "***"
+NARROWEST = 12  # columns of a column of text that is cut to fit a terminal
 
 
 def width() -> int:
@@ -70,20 +72,87 @@ def _masked_authority(found: re.Match[str]) -> str:
 
 def progress(items: Iterable[Any], description: str, total: int | None = None, unit: str = "it") -> Iterable[Any]:
     """Wrap an iterable in a progress bar with rate and remaining time; in a pipe, print a line every 10 seconds."""
+    wrapped: Iterable[Any] = bar(description, total, unit, items)
+    return wrapped
+
+
+def bar(
+    description: str, total: int | None, unit: str = "it", items: Iterable[Any] | None = None, leave: bool = True
+) -> Any:
+    """Return a tqdm bar that fits the terminal; in a pipe it prints a line every 10 seconds, without carriage returns.
+
+    Args:
+        description: what is done.
+        total: the number of items, None if it is not known.
+        unit: what an item is called.
+        items: what the bar iterates over, if anything.
+        leave: whether the bar stays on the screen at its end.
+    """
     from tqdm import tqdm
 
-    pause = 0.1 if sys.stderr.isatty() else 10
-    silent = not is_first_process()
+    drawn = sys.stderr.isatty()
     return tqdm(
-        items, printable(description), total=total, unit=unit, mininterval=pause, ncols=99, leave=True, disable=silent
+        items,
+        printable(description),
+        total=total,
+        unit=unit,
+        mininterval=0.1 if drawn else 10,
+        ncols=width(),
+        leave=leave,
+        disable=not is_first_process(),
+        file=sys.stderr if drawn else Lines(sys.stderr),
     )
 
 
+class Lines:
+    """A file for tqdm that is no terminal: each state of a bar becomes a line of its own."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.last = ""
+
+    def write(self, text: str) -> None:
+        """Write the state of a bar, unless it is blank or the same as before."""
+        line = text.strip()
+        if line and line != self.last:
+            self.last = line
+            self.file.write(line + "\n")
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self.file.flush()
+
+
+def in_colour(file: TextIO) -> bool:
+    """Return whether to write colours to a file: to a terminal, unless NO_COLOR is set or the terminal is dumb."""
+    return file.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
-    """Return rows as aligned text columns; numbers are right-aligned."""
+    """Return rows as aligned text columns; numbers are right-aligned.
+
+    On a terminal that is too narrow, the longest cells of the widest column of text are shortened.
+    """
     right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+    if sys.stdout.isatty():
+        rows = _fitted(rows, header, right)
     text = _tabulated(rows, header, "simple", ["right" if each else "left" for each in right])
     return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _fitted(rows: Sequence[Sequence[Any]], header: Sequence[str], right: Sequence[bool]) -> Sequence[Sequence[Any]]:
+    """Return rows whose widest column of text is cut so that the table fits the terminal, as far as that can be."""
+    widths = [max(len(printable(row[column])) for row in [header, *rows]) for column in range(len(header))]
+    over = sum(widths) + 2 * (len(widths) - 1) - width()
+    texts = [column for column in range(len(header)) if not right[column]]
+    if over <= 0 or not texts:
+        return rows
+    widest = max(texts, key=lambda column: widths[column])
+    room = max(len(header[widest]), widths[widest] - over, NARROWEST)
+    return [
+        [shortened(printable(cell), room) if column == widest else cell for column, cell in enumerate(row)]
+        for row in rows
+    ]
 
 
 def markdown_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
@@ -130,6 +199,11 @@ def size(count: float) -> str:
         count /= 1000
         units.pop(0)
     return f"{count:.3g} {units[0]}"
+
+
+def seconds(count: float) -> str:
+    """Return a short time in readable units: 0.38 s, 12 s."""
+    return f"{count:.2g} s" if count < 10 else duration(count)
 
 
 def duration(seconds: float) -> str:

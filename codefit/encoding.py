@@ -10,6 +10,7 @@ import bisect
 import collections
 import dataclasses
 import functools
+import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +40,7 @@ class Sample:
         start: index of the first token with a label.
         cut: number of prompt tokens cut on the left.
         nbytes: UTF-8 bytes of the completion, for bits per byte.
-        source: id of the pair that it was made of, for messages.
+        source: the file that it was made of, "" if it is not known.
     """
 
     ids: np.ndarray
@@ -199,7 +200,7 @@ class Encoder:
                 prompt, cut = self._prompt(before, after if self._suffix(pair) is not None else None, suffix_first)
             end = [self.eos_id] if pair.finish_reason == "stop" else []
             ids = np.asarray(prompt + middle + end, dtype=np.int32)
-            yield Sample(ids, len(prompt), cut, len(pair.completion.encode()), pair.id)
+            yield Sample(ids, len(prompt), cut, len(pair.completion.encode()), pair.path)
 
 
 def _backend(tokenizer: Any) -> Any:
@@ -333,14 +334,40 @@ def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, 
 
 
 def preview(sample: Sample, encoder: Encoder, colour: bool) -> str:
-    """Return a sample as text for inspection: every token in brackets, tokens with labels marked."""
-    tokenizer = encoder.codec.tokenizer
-    pieces = [console.printable(tokenizer.decode([int(i)], skip_special_tokens=False)) for i in sample.ids]
-    prompt = "".join(f"[{piece}]" for piece in pieces[: sample.start])
-    trained = "".join(f"[{piece}]" for piece in pieces[sample.start :])
-    marked = f"\033[32m{trained}\033[0m" if colour else trained
-    cut = f"({sample.cut} tokens cut on the left) " if sample.cut else ""
-    return f"{cut}{prompt}\n  -- trained from here --\n{marked}\n"
+    """Return a sample for inspection: a header, and its text with what is read and what is trained told apart.
+
+    In colour, the text that is only read is grey and the trained text green; without it a line separates the two.
+    Special tokens are in brackets.
+    """
+    read, trained = sample.ids[: sample.start], sample.ids[sample.start :]
+    ends = len(trained) > 0 and int(trained[-1]) in encoder.eos_ids
+    facts = [f"{len(sample.ids)} tokens", f"{len(trained)} trained"]
+    facts += [f"{sample.cut} tokens cut on the left"] if sample.cut else []
+    facts += ["ends with end-of-sequence" if ends else "has no end-of-sequence: its limit cut the completion"]
+    header = f"=== {console.printable(sample.source or 'example')}: {', '.join(facts)}"
+    if colour:
+        text = f"{_painted(_spelled(read, encoder), GREY)}{_painted(_spelled(trained, encoder), GREEN)}"
+        return f"{_painted(header, BOLD)}\n{text}\n"
+    return f"{header}\n{_spelled(read, encoder)}\n  -- trained from here --\n{_spelled(trained, encoder)}\n"
+
+
+BOLD, GREY, GREEN = "1", "90", "32"
+
+
+def _painted(text: str, colour: str) -> str:
+    return f"\033[{colour}m{text}\033[0m"
+
+
+def _spelled(ids: np.ndarray, encoder: Encoder) -> str:
+    """Return the text of token ids, shape (length,), int32, with its line breaks, and special tokens in brackets."""
+    special = {*encoder.tokenizer.all_special_ids, *encoder.special.values(), *encoder.eos_ids}
+    parts = []
+    for is_special, run in itertools.groupby(map(int, ids), special.__contains__):
+        if is_special:
+            parts += [f"[{encoder.tokenizer.convert_ids_to_tokens(each)}]" for each in run]
+        else:
+            parts.append(encoder.codec.tokenizer.decode(list(run), skip_special_tokens=False))
+    return console.printable_lines("".join(parts))
 
 
 def counts(samples: Sequence[Sample]) -> dict[str, int]:

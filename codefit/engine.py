@@ -144,7 +144,10 @@ def _connect(address: str | None) -> None:
     sent = {"py_modules": [str(ROOT / "codefit")], "env_vars": {"TOKENIZERS_PARALLELISM": "false"}}
     try:
         ray.init(address=address, runtime_env=sent, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray also raises Exception itself, for example when its processes start too slowly
+        if address is None:
+            problem = f"cannot start Ray on this machine ({first_line(error)})"
+            raise UserError(f"{problem}; try again when it is less busy, or use --engine daft.") from None
         raise UserError(
             f"cannot reach a Ray cluster at {address} ({first_line(error)}); check --ray_address."
         ) from None

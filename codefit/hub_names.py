@@ -34,7 +34,7 @@ def reach_for(name: str) -> None:
             f"{name} is neither a local folder nor readable on the Hub (an id there is owner/name); "
             f"{suggestion(name, 'check the path')}"
         )
-    if not _connected():
+    if not connected():
         from huggingface_hub import constants
 
         constants.HF_HUB_OFFLINE = True  # what is in the cache is used, and the rest refused at once
@@ -83,7 +83,7 @@ def nearest(name: str) -> Path | None:
 
 
 @functools.cache
-def _connected() -> bool:
+def connected() -> bool:
     """Return whether the Hub's machine answers; a proxy is not tried, since it resolves names itself."""
     from huggingface_hub import constants
 

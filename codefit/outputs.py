@@ -248,7 +248,11 @@ def commit(aside: Path, output: Path) -> None:
 
     The plan of the move is written first, so that the next run can finish it after a kill.
     """
+    mask = os.umask(0o077)
+    os.umask(mask)
     for file in [path for path in aside.rglob("*") if path.is_file()]:
+        if not file.is_symlink():
+            file.chmod(stat.S_IMODE(file.stat().st_mode) | (0o666 & ~mask))  # safetensors writes files with mode 0600
         fsync(file)
     if _mode(output) is not None:
         _refuse_kind(output, overwrite=True, is_file=False)  # it may have appeared in the meantime

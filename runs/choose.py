@@ -29,6 +29,9 @@ EMBEDDED = "data/base"
 MINUTES = 10.0  # for everything, on this machine
 TRAINING, BENCHMARK = 0.4, 0.4  # their shares of the minutes
 ROW_TOKENS, ROWS = 512, 2  # of a step
+# Speed of training an adapter, as a share of that of a plain matrix product, in float32 and in 16 bits. Measured with
+# SmolLM2-135M on one thread of an Intel Xeon with AMX: 140 and 260 tokens a second.
+SHARE_OF_SPEED, SHARE_OF_NARROW_SPEED = 0.5, 0.22
 EPOCHS = 3.0  # more passes over the data teach little: docs/training.md
 TOKENS_OF_A_PROMPT = 800  # training on that many tokens takes as long as a prompt of the benchmark with both models
 FEWEST_STEPS, FEWEST_PROMPTS, MOST_PROMPTS = 20, 40, 500
@@ -158,13 +161,14 @@ def training_of(model: str, folder: Path) -> list[Choice]:
     """Return the choices about training; the speed of this machine is measured."""
     import torch
 
-    from codefit.modeling import loading
+    from codefit.modeling import hardware, loading
     from codefit.training import estimate
 
     outline = loading.load_model(model, place=torch.device("meta"))
     weights = sum(p.numel() for p in outline.parameters())
     inner = sum(p.numel() for name, p in outline.named_parameters() if p.ndim == 2 and "embed" not in name)
-    per_second = estimate.EFFICIENCY * estimate.speed() / (4 * inner)
+    share = SHARE_OF_SPEED if hardware.compute_dtype() == torch.float32 else SHARE_OF_NARROW_SPEED
+    per_second = share * estimate.speed() / (4 * inner)
     pairs = read_manifest(folder / "pairs")
     splits, prompt = pairs["splits"], pairs["arguments"]["max_prompt_tokens"]
     tokens = splits["train"]["pairs"] * (prompt + COMPLETION_TOKENS)

@@ -12,7 +12,7 @@ import pytest
 import tqdm
 
 from codefit import cli, console, private_apis
-from codefit.errors import UserError, first_line
+from codefit.errors import Interrupted, UserError, first_line
 from codefit.manifest import ROOT
 
 SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete")
@@ -292,6 +292,7 @@ def test_run_exits_with_what_main_returns(returned: int | None, code: int) -> No
     ("error", "code", "line"),
     [
         (UserError("it broke; mend it."), 1, "error: it broke; mend it.\n"),
+        (Interrupted("stopped; go on."), 130, "error: stopped; go on.\n"),
         (KeyboardInterrupt(), 130, "stopped; run the same command again to continue.\n"),
     ],
 )

@@ -1,5 +1,9 @@
 """Tables for the terminal and for Markdown."""
 
+import io
+import re
+import sys
+
 import pytest
 
 from codefit import console
@@ -38,3 +42,59 @@ def test_no_cell_ends_a_table_of_markdown(cell, written):
 )
 def test_bytes_as_people_say_them(count, text):
     assert console.size(count) == text
+
+
+class Terminal(io.StringIO):
+    """A file that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_bar_in_a_pipe_has_lines_and_no_carriage_returns(monkeypatch):
+    piped = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", piped)
+    assert list(console.progress(range(3), "count")) == [0, 1, 2]
+    assert "\r" not in piped.getvalue()
+    assert piped.getvalue().endswith("\n")
+    assert "count: 100%" in piped.getvalue().splitlines()[-1]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_a_bar_fits_the_terminal(columns, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    list(console.progress(range(3), "count"))
+    assert 40 < max(map(len, re.split("[\r\n]", terminal.getvalue()))) < columns
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_a_table_on_a_terminal_fits_it(columns, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [["size", 12, "src/" + "long/" * 30 + "end.py"], ["digits", 3, "a.py"]]
+    lines = console.table(rows, ["rejected because", "files", "for example"]).splitlines()
+    assert max(map(len, lines)) < columns
+    assert lines[2].endswith("end.py")
+
+
+def test_a_table_in_a_pipe_is_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "x" * 200 in console.table([["x" * 200]], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "colour"),
+    [
+        (True, {}, True),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"NO_COLOR": ""}, True),
+        (True, {"TERM": "dumb"}, False),
+        (False, {}, False),
+    ],
+)
+def test_colours_are_for_terminals_whose_user_does_not_refuse_them(terminal, environment, colour, monkeypatch):
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.setenv(name, environment.get(name, ""))
+    assert console.in_colour(Terminal() if terminal else io.StringIO()) is colour

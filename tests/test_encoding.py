@@ -222,6 +222,26 @@ def test_preview_shows_tokens_the_border_and_the_cut(encoder):
     assert "\033[32m" in encoding.preview(sample_of(encoder), encoder, colour=True)
 
 
+def test_preview_has_a_header_and_real_line_breaks(encoder):
+    sample = dataclasses.replace(sample_of(encoder, "def f():\n    ", "return 1\n\x1b[2J"), source="src/a\x1b.py")
+    header, *text = encoding.preview(sample, encoder, colour=False).splitlines()
+    trained = len(sample.ids) - sample.start
+    assert header == (f"=== src/a\\x1b.py: {len(sample.ids)} tokens, {trained} trained, ends with end-of-sequence")
+    assert text == ["def f():", "    ", "  -- trained from here --", "return 1", "\\x1b[2J[<|endoftext|>]"]
+
+
+def test_preview_says_that_a_completion_was_cut(encoder):
+    sample = sample_of(encoder, "a", "b")
+    cut = dataclasses.replace(sample, ids=sample.ids[:-1])
+    assert "has no end-of-sequence: its limit cut the completion" in encoding.preview(cut, encoder, colour=False)
+
+
+def test_preview_in_colour_shows_read_text_in_grey(encoder):
+    text = encoding.preview(sample_of(encoder, "read", "trained"), encoder, colour=True)
+    assert "\033[90mread\033[0m\033[32mtrained" in text
+    assert "-- trained from here --" not in text
+
+
 @pytest.mark.parametrize("row", fim.FORMATS, ids=lambda row: row.name)
 def test_every_fim_format_is_found_by_its_sentinels_and_serves_in_its_order(row):
     assert fim.detect({*row.sentinels, "a"}) == row

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,25 @@ def test_a_missing_engine_is_one_sentence(name, monkeypatch):
     message = f"--engine {name} needs further packages; run: pip install --no-deps daft==0.7.26 && pip install ray=="
     with pytest.raises(UserError, match=message):
         Engine(name).run(refused, [1])
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (None, r"cannot start Ray on this machine \(timed out\); try again when it is less busy, or use --engine daft"),
+        ("10.0.0.1:6379", r"cannot reach a Ray cluster at 10.0.0.1:6379 \(timed out\); check --ray_address"),
+    ],
+)
+def test_ray_that_does_not_start_is_one_sentence(address, message, monkeypatch):
+    def too_slow(**options):
+        raise Exception("timed out\nlog")  # Ray raises this class
+
+    ray = types.SimpleNamespace(is_initialized=lambda: False, init=too_slow)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "daft", types.SimpleNamespace())
+    engine._daft.cache_clear()
+    with pytest.raises(UserError, match=message):
+        Engine("ray", ray_address=address).run(refused, [1])
 
 
 def test_an_address_needs_ray(capsys):

@@ -27,7 +27,7 @@ def without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(socket, "create_connection", refused)
     monkeypatch.setattr(hub_names.urllib.request, "getproxies", dict)
-    hub_names._connected.cache_clear()
+    hub_names.connected.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_nearest_path_of_an_absolute_one(here: Path) -> None:
 def test_a_name_that_can_only_be_a_path_is_refused_without_the_hub(
     here: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
-    monkeypatch.setattr(hub_names, "_connected", lambda: pytest.fail("the Hub was tried"))
+    monkeypatch.setattr(hub_names, "connected", lambda: pytest.fail("the Hub was tried"))
     with pytest.raises(UserError, match="is neither a local folder nor readable on the Hub") as refused:
         hub_names.reach_for(name)
     assert str(refused.value).endswith(end)

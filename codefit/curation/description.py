@@ -124,7 +124,7 @@ def write(
         sample=sample_of(sampled.documents, len(kept)),
     )
     (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
-    return "\n".join(f"{label}: {value}" for label, value in facts.items())
+    return "\n".join(f"{label}: {value}" for label, value in {**facts, "more, with examples": PAGE}.items())
 
 
 def number(value: float) -> str:

@@ -7,6 +7,7 @@ So only one pair of each prompt stays: that of the test split, else that of vali
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,22 @@ def prompt_id(pair: Pair) -> bytes:
     """Return a digest of the prompt and suffix of a pair without context and white space; b"" if they are empty."""
     text = "".join(f"{own_prompt(pair)}\0{pair.suffix or ''}".split())
     return hashlib.blake2b(text.encode(), digest_size=16).digest() if text != "\0" else b""
+
+
+def removed(splits: dict[str, dict[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
+    """Remove pairs that ask the same as another pair from a folder, and return the new counts of its splits."""
+    lost = remove_repeated_prompts(folder)
+    reasons = {name: Counter({reason: lost[name][reason] for reason in (HELD_OUT, REPEATED)}) for name in splits}
+    return {
+        name: {**shrunk(counts, lost[name]), "skipped": counts["skipped"] + reasons[name]}
+        for name, counts in splits.items()
+    }
+
+
+def shrunk(counts: dict[str, Any], lost: Counter[str]) -> dict[str, Any]:
+    """Return the counts of a split that lost pairs."""
+    names = ("documents_without_pair", "pairs", "natural_ends", "pairs_with_context")
+    return {**counts, **{name: counts[name] - lost[name] for name in names if name in counts}}
 
 
 def remove_repeated_prompts(folder: Path) -> dict[str, Counter[str]]:

@@ -16,7 +16,7 @@ from codefit.evaluation.questions import Questions
 from codefit.evaluation.result_schema import GenerationSettings, Model, Role
 from codefit.evaluation.settings import InferenceSettings
 from codefit.evaluation.training_lookup import TrainingData
-from codefit.generation import batched, likelihood, prediction_cache, stopping, vllm_backend
+from codefit.generation import batch_check, batched, likelihood, prediction_cache, stopping, vllm_backend
 from codefit.generation.batched import Completion
 from codefit.generation.decoding import Decoding
 from codefit.generation.nucleus import Nucleus
@@ -69,6 +69,11 @@ class Asked:
     def prompts(self) -> list[list[int]]:
         """The token ids of each prompt."""
         return [sample.ids[: sample.start].tolist() for sample in self.encoder.samples(self.pairs)]
+
+    @property
+    def references(self) -> list[list[int]]:
+        """The token ids of each reference, without end-of-sequence."""
+        return self.encoder.ids([pair.completion for pair in self.pairs])
 
 
 def of_models(
@@ -183,7 +188,7 @@ def predict(
         "(rounding)"
     )
     encoder = asked.encoder
-    measured = likelihood.completion_nats(model, encoder, asked.pairs, tokens_per_batch, cache, do_progress=True)
+    measured = nats_of_references(model, asked, generated, tokens_per_batch, cache)
     if cache and cache.hits:
         console.show(f"{cache.hits} of {cache.requests} batches are taken from the cache in {cache.place}")
     items = [
@@ -216,20 +221,31 @@ def predict(
     return ModelPredictions(items, settings)
 
 
+def nats_of_references(
+    model: Any, asked: Asked, generated: Generated, tokens_per_batch: int, cache: PredictionCache | None
+) -> list[tuple[float, int]]:
+    """Return (nats, tokens) of each reference; what generation did not compute is computed now."""
+    done = [completion.nats for completion in generated.completions]
+    rest = [pair for pair, nats in zip(asked.pairs, done, strict=True) if nats is None]
+    later = iter(likelihood.completion_nats(model, asked.encoder, rest, tokens_per_batch, cache, bool(rest)))
+    lengths = map(len, asked.references)
+    return [next(later) if nats is None else (nats, length) for nats, length in zip(done, lengths, strict=True)]
+
+
 def generate(model: Any, asked: Asked, tokens_per_batch: int, cache: PredictionCache | None) -> Generated:
     """Return the completions of a loaded model."""
     encoder, prompts = asked.encoder, asked.prompts
     ways: dict[str, Any] = {
-        "max_new_tokens": asked.max_new_tokens,
         "eos_ids": encoder.eos_ids,
         "pad_id": encoder.pad_id,
         "stop": stopping.rule(asked.stop, encoder),
         "nucleus": asked.nucleus,
         "cache": cache,
     }
-    completions = batched.generate(model, prompts, tokens_per_batch=tokens_per_batch, do_progress=True, **ways)
+    lengths: dict[str, Any] = {"max_new_tokens": asked.max_new_tokens, "tokens_per_batch": tokens_per_batch}
+    completions = batched.generate(model, prompts, references=asked.references, do_progress=True, **lengths, **ways)
     dtype = "nf4" if getattr(model, "is_loaded_in_4bit", False) else str(model.dtype).removeprefix("torch.")
-    return Generated(completions, *batched.flips(model, prompts, completions, **ways), TRANSFORMERS, dtype)
+    return Generated(completions, *batch_check.flips(model, prompts, completions, **ways), TRANSFORMERS, dtype)
 
 
 def generate_by_vllm(backend: vllm_backend.VllmBackend, asked: Asked, adapter: str | None) -> Generated:

@@ -70,7 +70,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, kw_only=True):
         by: the library that wrote the predictions, with its version.
         dtype: of the arithmetic; "nf4" for a model in 4 bits.
         device: "cpu" or "cuda".
-        flips: "k/n": k of n predictions changed when decoded again in other batches.
+        flips: "k/n": k of n predictions would change if they were decoded in other batches.
     """
 
     decode: str = "unknown"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from codefit import console
+from codefit.generation import reference_nats
 from codefit.generation.kv_cache import PaddedPrompts, is_plain, left_padded, new_cache, prefill
 from codefit.generation.nucleus import Nucleus
 from codefit.generation.prediction_cache import PredictionCache
@@ -26,15 +27,21 @@ TOKENS_PER_STEP = 32
 # By default a batch has as many tokens as fit into a KV cache of CACHE_BYTES, and at most MOST_TOKENS: with data/base
 # on two cores, 16,384 took 1.09 times as long as 32,768, and 65,536 took as long.
 CACHE_BYTES, MOST_TOKENS = 4e9, 32768
-FLIP_SAMPLE, FLIP_ROWS = 32, 4  # the batch check: number of prompts that are decoded again, and rows per batch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Completion:
-    """Generated token ids without end-of-sequence, and the finish reason: "stop" or "length"."""
+    """A generated completion.
+
+    Attributes:
+        ids: token ids without end-of-sequence.
+        finish_reason: "stop" or "length".
+        nats: the nats of the prompt's reference, where they were computed from the same prefill.
+    """
 
     ids: list[int]
     finish_reason: str
+    nats: float | None = None
 
 
 def generate(
@@ -47,6 +54,7 @@ def generate(
     tokens_per_batch: int = 16384,
     stop: StopRule | None = None,
     nucleus: Nucleus | None = None,
+    references: Sequence[list[int]] | None = None,
     cache: PredictionCache | None = None,
     do_progress: bool = False,
 ) -> list[Completion]:
@@ -61,6 +69,8 @@ def generate(
         tokens_per_batch: rows times (longest prompt + max_new_tokens) stays within this, but a batch has at least one.
         stop: a stop condition in addition to end-of-sequence; the token that meets it is part of the completion.
         nucleus: how tokens are sampled; decoding is greedy when None.
+        references: the reference of each prompt, as token ids; their nats are computed too, for models with plain
+            layers (`is_plain`) and batches in which no reference is longer than max_new_tokens.
         cache: earlier results of this model; batches found in it are not computed again, others are added.
         do_progress: show a progress bar.
 
@@ -72,53 +82,36 @@ def generate(
 
     def done() -> Iterator[tuple[int, Completion]]:
         for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model)):
+            if references is not None:
+                batch = sorted(batch, key=lambda index: len(references[index]))  # little padding of references
             rows = [prompts[index] for index in batch]
+            wanted = [references[index] for index in batch] if references is not None and is_plain(model) else None
+            if wanted and max(map(len, wanted)) > max_new_tokens:
+                wanted = None  # the KV cache has no room for them
             settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
             request = {"kind": "completions", **settings, "shared": shared, "rows": rows}
             if nucleus:
                 request["nucleus"] = nucleus.name
+            if wanted:
+                request["references"] = wanted
             stored = cache.get(request) if cache else None
             if stored is not None:
                 yield from ((index, Completion(*entry)) for index, entry in zip(batch, stored, strict=True))
                 continue
             found: dict[int, Completion] = {}
             for row, completion in _batch(
-                model, rows, shared, max_new_tokens, frozenset(eos_ids), stop, nucleus, pad_id
+                model, rows, shared, max_new_tokens, frozenset(eos_ids), stop, nucleus, pad_id, wanted
             ):
                 found[row] = completion
                 yield batch[row], completion
             if cache:
-                cache.put(request, [[found[row].ids, found[row].finish_reason] for row in range(len(rows))])
+                cache.put(
+                    request, [[found[row].ids, found[row].finish_reason, found[row].nats] for row in range(len(rows))]
+                )
 
     counted = console.progress(done(), "generating", len(prompts), "prompt") if do_progress else done()
     completions = dict(counted)
     return [completions[index] for index in range(len(prompts))]
-
-
-def flips(
-    model: Any, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
-) -> tuple[int, int]:
-    """Batch check: return how many completions of a sample change when decoded in other batches, and the sample size.
-
-    Rounding depends on the shape of a batch, and can decide between two tokens that are about equally likely. That is
-    very rare in float32, and concerns some per cent of the completions in 16 bits. `flip_sample` is decoded again in
-    batches of FLIP_ROWS.
-
-    Args:
-        model: the model that generated the completions.
-        prompts: the prompts, as token ids.
-        completions: the completion of each prompt.
-        settings: the arguments of `generate` that they were generated with.
-    """
-    sample = flip_sample(len(prompts))
-    longest = max((len(prompts[at]) for at in sample), default=0) + settings["max_new_tokens"]
-    again = generate(model, [prompts[at] for at in sample], tokens_per_batch=FLIP_ROWS * longest, **settings)
-    return sum(completions[at] != new for at, new in zip(sample, again, strict=True)), len(sample)
-
-
-def flip_sample(count: int) -> list[int]:
-    """Return the indices of the prompts that are decoded again: FLIP_SAMPLE of `count`, evenly spread."""
-    return sorted({at * count // FLIP_SAMPLE for at in range(FLIP_SAMPLE)}) if count else []
 
 
 # ---------------------------------------------------------------------------------------------- batches
@@ -199,6 +192,7 @@ def _batch(
     stop: StopRule | None,
     nucleus: Nucleus | None,
     pad_id: int,
+    references: Sequence[list[int]] | None,
 ) -> Iterator[tuple[int, Completion]]:
     """Yield (row, completion) of one batch as the rows finish."""
     cache = new_cache(model, len(prompts), max(map(len, prompts)) + max_new_tokens)
@@ -207,11 +201,13 @@ def _batch(
     rows = list(written)  # the row of the batch for each row of the tensors
     numbers = [nucleus.numbers(prompt) for prompt in prompts] if nucleus else []
     logits = prefill(model, cache, prompts[0][:shared], state)
+    nats = reference_nats.after_prefill(model, cache, state, logits, references) if references else [None] * len(rows)
     for step in range(max_new_tokens):
         if step:
             logits = state.forward(model, cache)[:, -1]
         chosen = nucleus.draw(logits, [numbers[row].random() for row in rows]) if nucleus else logits.argmax(-1)
-        yield from _ended(rows, chosen.tolist(), written, eos_ids, stop)
+        for row, completion in _ended(rows, chosen.tolist(), written, eos_ids, stop):
+            yield row, dataclasses.replace(completion, nats=nats[row])
         if not written:
             return
         mask = torch.cat([state.mask, state.mask.new_ones(len(rows), 1)], dim=1)
@@ -221,7 +217,7 @@ def _batch(
             rows, state = list(written), state[kept]
             cache.batch_select_indices(kept)
     for row, tokens in written.items():
-        yield row, Completion(tokens, "length")
+        yield row, Completion(tokens, "length", nats[row])
 
 
 def _ended(

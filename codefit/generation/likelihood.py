@@ -7,7 +7,7 @@ import torch
 
 from codefit import console
 from codefit.encoding import Encoder
-from codefit.generation import kv_cache
+from codefit.generation import kv_cache, reference_nats
 from codefit.generation.batched import batches
 from codefit.generation.prediction_cache import PredictionCache
 from codefit.records import Pair
@@ -76,11 +76,5 @@ def _batch_nats(model: Any, rows: kv_cache.PaddedPrompts, lengths: list[int]) ->
     """
     width = max(lengths)
     found = rows.forward(model, None, logits_to_keep=width + 1)
-    targets = rows.ids[:, rows.ids.shape[1] - width :]
-    remaining = torch.arange(width, 0, -1, device=rows.ids.device)  # tokens from here to the end of the row
-    counted = remaining <= torch.tensor(lengths, device=rows.ids.device)[:, None]
-    nats = [
-        torch.nn.functional.cross_entropy(logits[:-1].float(), target, reduction="none")[here].double().sum()
-        for logits, target, here in zip(found, targets, counted, strict=True)
-    ]
-    return torch.stack(nats).tolist()
+    ends = zip(found[:, :-1], rows.ids.tolist(), lengths, strict=True)
+    return [reference_nats.nats(logits[width - length :], ids[len(ids) - length :]) for logits, ids, length in ends]

@@ -21,8 +21,8 @@ from codefit.outputs import write_whole
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 CODE = (
-    *("generation/batched.py", "generation/kv_cache.py", "generation/likelihood.py", "generation/nucleus.py"),
-    *("generation/stopping.py", "code/structure.py"),
+    *("generation/batch_check.py", "generation/batched.py", "generation/kv_cache.py", "generation/likelihood.py"),
+    *("generation/nucleus.py", "generation/reference_nats.py", "generation/stopping.py", "code/structure.py"),
 )
 
 

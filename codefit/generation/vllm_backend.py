@@ -17,7 +17,8 @@ import torch
 
 from codefit import model_files
 from codefit.errors import UserError, first_line
-from codefit.generation.batched import FLIP_ROWS, Completion, flip_sample
+from codefit.generation import batch_check
+from codefit.generation.batched import Completion
 from codefit.generation.stopping import StopRule
 from codefit.modeling import hardware, hub_files, loading
 
@@ -145,9 +146,9 @@ class VllmBackend:
     def flips(
         self, prompts: Sequence[list[int]], completions: Sequence[Completion], **settings: Any
     ) -> tuple[int, int]:
-        """Run the batch check of `batched.flips`."""
-        sample = flip_sample(len(prompts))
-        batches = [sample[at : at + FLIP_ROWS] for at in range(0, len(sample), FLIP_ROWS)]
+        """Run the batch check of `batch_check.flips`, by decoding again."""
+        sample = batch_check.sample(len(prompts))
+        batches = [sample[at : at + batch_check.ROWS] for at in range(0, len(sample), batch_check.ROWS)]
         again = [new for batch in batches for new in self.complete([prompts[at] for at in batch], **settings)]
         return sum(completions[at] != new for at, new in zip(sample, again, strict=True)), len(sample)
 

@@ -158,6 +158,7 @@ def save(
     if beginning is not None:
         more["path_initial_model_for_weight_conversion"] = str(beginning)
     model.save_pretrained(folder, **more)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's card is a form that nobody has filled in
 
 
 def save_whole(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype, weights: Any = None) -> None:

@@ -5,6 +5,7 @@ python -m codefit.modeling.gguf_import FILE FOLDER
 
 import dataclasses
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,17 @@ def read_header(file: Path) -> Header:
     """Return the metadata of a GGUF file.
 
     Raises:
-        UserError: it is damaged, or not a GGUF file.
+        UserError: it is damaged, not a GGUF file, or has settings that Transformers does not read.
     """
     import gguf
 
     try:
-        fields = gguf.GGUFReader(file).fields
+        reader = gguf.GGUFReader(file)
+        fields = reader.fields
         found = {key: field.contents() for key, field in fields.items() if not key.endswith((".tokens", ".merges"))}
     except (ValueError, OSError, KeyError, IndexError, TypeError, OverflowError, MemoryError) as error:
         raise UserError(f"{file} is not a complete GGUF file ({first_line(error)}); download it again.") from None
+    refuse_unread(file, found, [tensor.name for tensor in reader.tensors])
     try:
         kind = gguf.LlamaFileType(int(found.get("general.file_type", -1))).name.removeprefix("MOSTLY_")
     except (ValueError, TypeError):
@@ -51,6 +54,40 @@ def read_header(file: Path) -> Header:
         tokenizer=str(found.get("tokenizer.ggml.model", "")),
         pre_tokenizer=str(found.get("tokenizer.ggml.pre", "")),
     )
+
+
+def refuse_unread(file: Path, found: Mapping[str, Any], tensors: Collection[str]) -> None:
+    """Raise UserError for settings of the model that Transformers would ignore, so that it would compute another one.
+
+    Args:
+        file: the GGUF file.
+        found: its metadata by key.
+        tensors: names of its tensors.
+    """
+    from transformers.integrations import GGUF_CONFIG_MAPPING
+
+    architecture = str(found.get("general.architecture", ""))
+    read = GGUF_CONFIG_MAPPING.get(architecture)
+    if read is None:  # Transformers refuses it
+        return
+    own = {key.removeprefix(f"{architecture}."): value for key, value in found.items() if key.startswith(architecture)}
+    ignored = [f"{key} = {value}" for key, value in own.items() if key not in read and _matters(key, value)]
+    heads, width = own.get("attention.head_count"), own.get("embedding_length")
+    rotated = own.get("rope.dimension_count")
+    if rotated and read.get("rope.dimension_count") is None and isinstance(heads, int) and heads and width:
+        whole = own.get("attention.key_length", width // heads)
+        ignored += [f"rope.dimension_count = {rotated}"] if rotated != whole else []
+    ignored += [name for name in tensors if name.startswith(("rope_freqs.", "rope_factors_"))]
+    if ignored:
+        raise UserError(
+            f"{file} has settings that Transformers does not read ({', '.join(ignored)}), so its predictions would "
+            "differ; name the original model's folder or Hub id."
+        )
+
+
+def _matters(key: str, value: Any) -> bool:
+    """Return whether a setting that is not read can change predictions: sizes are also those of the tensors."""
+    return not key.endswith("_length") and key != "vocab_size" and value not in (0, 1, "", "none")
 
 
 def read_tokenizer(file: Path, header: Header) -> Any:

@@ -127,6 +127,7 @@ def load_model(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     name, dtype = local_model(name), dtype or hardware.compute_dtype()
+    hardware.share_key_value_heads()
     with stated_errors("model", name):
         hub_files.check_model(name, revision)
     if place is not None and place.type == "meta":

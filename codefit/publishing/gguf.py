@@ -38,6 +38,7 @@ TAKEN_FOR_GRANTED = {
 # The embedding that is also the output layer, for architectures in which llama.cpp needs a separate output layer.
 TIED = {"phi": "model.embed_tokens.weight", "gpt_neox": "gpt_neox.embed_in.weight"}
 OUTPUT = "output.weight"
+ROTATE_A_PART = ("phi", "gpt_neox")  # architectures in which RoPE rotates a share of a head's dimensions
 
 
 def refuse(config: dict[str, Any], tokenizer: Path) -> None:
@@ -159,17 +160,22 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """Return RoPE theta, scaling type and share of rotated dimensions, for any version of Transformers."""
+    """Return RoPE theta, scaling type and share of rotated dimensions, for any version of Transformers.
+
+    Transformers rotates all dimensions of the other architectures, whatever their configuration says.
+    """
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     rope.setdefault("rope_type", rope.get("type", "default"))
     rope.setdefault("rope_theta", config.get("rope_theta", config.get("rotary_emb_base", 10000.0)))
     rope.setdefault("partial_rotary_factor", config.get("partial_rotary_factor", config.get("rotary_pct", 1.0)))
-    return rope
+    return rope if config["model_type"] in ROTATE_A_PART else rope | {"partial_rotary_factor": 1.0}
 
 
 def _heads(config: dict[str, Any]) -> tuple[int, int, int]:
     """Return the number of query heads, of key/value heads, and the dimension of a head."""
     asking = config["num_attention_heads"]
+    if config["model_type"] == "gpt_neox":  # it has no settings for the other two
+        return asking, asking, config["hidden_size"] // asking
     answering = config.get("num_key_value_heads") or asking
     return asking, answering, config.get("head_dim") or config["hidden_size"] // asking
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codefit import tokenization
+from codefit import json_files, model_files, tokenization
 from codefit.modeling.pre_tokenizers import DIGITS, GPT2, NAMES
 from codefit.publishing import editors
 from codefit.tokenization import MARK
@@ -167,6 +167,20 @@ def add(writer: Any, folder: Path, words: int) -> None:
         writer.add_tokenizer_pre(pre_tokenizer(folder))
         writer.add_token_merges([" ".join(merge) for merge in _merges(content["model"])])
     _add_special(writer, folder, {text: number for number, text in texts.items()})
+    if template := _chat_template(folder):
+        writer.add_chat_template(template)
+
+
+def _chat_template(folder: Path) -> str | list[dict[str, str]] | None:
+    """Return the chat template of the tokenizer in a folder, a list where it has several with names."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    path = folder / model_files.TOKENIZER_CONFIG
+    template = json_files.read(path, model_files.TokenizerConfig, model_files.AGAIN).chat_template
+    if not isinstance(template, list):
+        return template
+    return [{"name": each.name, "template": each.template} for each in template]
 
 
 def _type_of(text: str | None, special: bool | None, model: dict[str, Any]) -> int:

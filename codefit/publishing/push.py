@@ -31,10 +31,12 @@ NEVER_PUSHED = (
     *("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "checkpoint-*/*", "runs/*"),
     *("predictions.jsonl", "predictions.html"),
 )
+UNFINISHED = "unfinished"  # folder of a repository with the checkpoint of a run; see checkpoints.py
 # The files that make the root of a repository a model. An adapter next to full weights would be loaded as one model.
 ROOT_OF_A_MODEL = (
     *(CONFIG, GENERATION_CONFIG, "model*.safetensors", INDEX),
     *(ADAPTER_CONFIG, ADAPTER_WEIGHTS),
+    f"{UNFINISHED}/*",
 )
 
 
@@ -170,13 +172,14 @@ def push_folder(
     path_in_repo: str | None = None,
     ignored: Sequence[str] = (),
     replaced: Sequence[str] = (),
+    never: Sequence[str] = NEVER_PUSHED,
 ) -> str:
     """Push a folder as one commit and return its URL; the arguments are those of `Push`.
 
     Raises:
         UserError: the push failed; the message has the reason and the command to continue with.
     """
-    return _push([Push(folder, repo_id, kind, message, private, path_in_repo, ignored, replaced)])
+    return _push([Push(folder, repo_id, kind, message, private, path_in_repo, ignored, replaced, never)])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,6 +195,7 @@ class Push:
         path_in_repo: the folder in the repository; None is its root.
         ignored: patterns of further files to leave out.
         replaced: patterns of files to remove from the repository unless they are pushed.
+        never: patterns of files that a push leaves out by rule.
     """
 
     folder: Path
@@ -202,6 +206,7 @@ class Push:
     path_in_repo: str | None = None
     ignored: Sequence[str] = ()
     replaced: Sequence[str] = ()
+    never: Sequence[str] = NEVER_PUSHED
 
     def make(self) -> str:
         """Make the commit, with retries of temporary failures, and return its URL."""
@@ -239,7 +244,7 @@ class Push:
 
     def patterns_left_out(self) -> list[str]:
         files = self.files()
-        return [p for p in (*NEVER_PUSHED, *self.ignored) if any(fnmatch(file, p) for file in files)]
+        return [p for p in (*self.never, *self.ignored) if any(fnmatch(file, p) for file in files)]
 
     def patterns_removed(self) -> list[str]:
         return [pattern for pattern in self.replaced if not (self.folder / pattern).exists()]

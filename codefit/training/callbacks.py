@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from codefit import console, private_apis
+from codefit.errors import UserError
 from codefit.modeling import osf
 from codefit.outputs import write_whole
 
 LOG = "log.jsonl"
+TIMED_STEPS = 3  # after the first, from which the time of the others is estimated
 LOG_LABELS = {
     "loss": "loss {:.4f}",
     "grad_norm": "gradient norm {:.3f}",
@@ -53,10 +56,38 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the bar, at the step from which a run is resumed."""
-        super().on_train_begin(args, state, control, **kwargs)
-        if self.training_bar is not None:
-            self.training_bar.ncols, self.training_bar.dynamic_ncols = 99, False
-            self.training_bar.set_description("train")
+        self.current_step = state.global_step
+        self.first_step, self.first_ended = state.global_step + 1, 0.0
+        if state.is_world_process_zero:
+            bar = console.bar("train", state.max_steps)
+            bar.update(state.global_step)
+            self.training_bar = bar
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Move the bar; after the first steps, say how long the rest takes at their speed."""
+        super().on_step_end(args, state, control, **kwargs)
+        if state.global_step == self.first_step:  # it also loads libraries and allocates memory
+            self.first_ended = time.monotonic()
+        measured, left = state.global_step - self.first_step, state.max_steps - state.global_step
+        if measured == TIMED_STEPS and left > TIMED_STEPS and self.training_bar is not None:
+            each = (time.monotonic() - self.first_ended) / measured
+            self.training_bar.write(
+                f"{console.seconds(each)} a step; about {console.duration(each * left)} for the other {left} steps, "
+                "without validation"
+            )
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the progress of a validation on a terminal; in a pipe its result is enough."""
+        if state.is_world_process_zero and sys.stderr.isatty():
+            self.prediction_bar = self.prediction_bar or console.bar("validate", len(eval_dataloader), leave=False)
+            super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
 
     def on_log(
         self,
@@ -72,7 +103,7 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
         lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in state.log_history)
         write_whole(Path(str(args.output_dir), LOG), "".join(lines))
         if self.training_bar is not None and logs and "train_runtime" not in logs:
-            for line in describe(state.global_step, logs):
+            for line in describe(state.global_step, logs, console.width()):
                 self.training_bar.write(line)
 
 
@@ -160,6 +191,28 @@ class SaveByTime(TrainerCallback):  # type: ignore[misc]
         """Save, on all processes at the same step."""
         if on_any_process(time.monotonic() - self.since >= self.seconds, args):
             control.should_save = True
+
+
+class PushCheckpoints(TrainerCallback):  # type: ignore[misc]
+    """Pushes every checkpoint. A push that fails is a note: the next one may succeed, and the run is on the disk.
+
+    Args:
+        push: pushes the checkpoint of this name.
+    """
+
+    def __init__(self, push: Callable[[str], str]) -> None:
+        self.push = push
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Push, from one process."""
+        if not state.is_world_process_zero:
+            return
+        try:
+            self.push(f"checkpoint-{state.global_step}")
+        except UserError as error:
+            console.show(
+                f"note: the checkpoint of step {state.global_step} is not on the Hub: {error}", file=sys.stderr
+            )
 
 
 def on_any_process(wanted: bool, args: TrainingArguments) -> bool:

@@ -23,6 +23,8 @@ def refuse(settings: TrainSettings, given: Collection[str], scratch: Collection[
         scratch: names of the flags of a model from scratch.
         adapter: names of the flags of an adapter.
     """
+    if settings.output.hub_strategy == "checkpoint" and not settings.output.hf_repository:
+        raise UserError("--hub_strategy checkpoint pushes to a repository; name it with --hf_repository.")
     if settings.output.overfit and (settings.search.trials or distributed.processes() > 1):
         raise UserError("--overfit is a check of one run in one process; leave it out, or --trials and the launcher.")
     refuse_kind(settings, given, scratch, adapter)

@@ -35,6 +35,8 @@ def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, 
     console.show(f"curve:   {output / run_folder.LOSS_CURVE}")
     if trainer.held_out:
         console.show(f"texts:   {output / run_folder.PREDICTIONS_PAGE}")
+    if settings.watch.profile and (output / run_folder.PROFILE).exists():
+        console.show(f"profile: {output / run_folder.PROFILE}")
     console.show(f"output:  {output}")
     if settings.full_finetuning:
         console.show(f"next:    {shlex.join(['python', 'benchmarking.py', str(output)])}")

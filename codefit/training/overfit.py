@@ -48,6 +48,7 @@ def settings_of(settings: TrainSettings) -> TrainSettings:
         load_best_model_at_end=False,
         early_stopping_patience=None,
         report_to=("none",),
+        profile=False,
     )
     order = dataclasses.replace(settings.curriculum, curriculum=None)
     return dataclasses.replace(settings, schedule=schedule, watch=watch, curriculum=order)

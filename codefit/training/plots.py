@@ -1,6 +1,7 @@
 """Plots of training: the loss curve of a run, several runs in one plot, and the trials of a search."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ CURVES = (
     ("learning_rate", "Learning rate", ""),
 )
 
+MOST_NUMBERS = 5  # on an axis of trials
 SMOOTH_FROM = 40  # points; below this a running mean hides more than it shows
 
 
@@ -165,5 +167,10 @@ def _count_in_integers(axes: Any, values: Sequence[Any]) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 3.0), numticks=6))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        return
+    places = sorted({*values})
+    gaps = [right - left for left, right in itertools.pairwise(places)]
+    if whole and len(places) <= MOST_NUMBERS and min(gaps, default=1) * MOST_NUMBERS >= sum(gaps):
+        axes.set_xticks(places)  # a choice such as 8, 16
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=whole))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=MOST_NUMBERS - 1, integer=whole))

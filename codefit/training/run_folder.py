@@ -18,6 +18,7 @@ OUTPUT = "outputs/kotlin/adapter"  # where train.py writes and merge_lora.py rea
 RECORD = "arguments.json"
 STATE = "trainer_state.json"  # in a checkpoint and next to a result, from the Trainer
 LOSS_CURVE = "loss.png"  # next to a result
+PROFILE = "profile.txt"  # of a few steps
 PREDICTIONS, PREDICTIONS_PAGE = "predictions.jsonl", "predictions.html"  # of every validation
 SEAL = "complete.json"  # in a checkpoint: the sha256 of every file, written when all are on disk
 PUT_AWAY = "unfinished"  # in the workspace: the checkpoints of a run while its result is moved into place
@@ -34,7 +35,7 @@ KEPT = {BEGINNING, RECORD, JOURNAL, "runs", NEW_TOKENIZER, PREDICTIONS}
 # Flags that may differ between a stopped run and the command that continues it: its length, and how it is logged.
 FREE_TO_CHANGE = {
     *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_minutes"),
-    *("report_to", "overwrite", "early_stopping_patience", "trials"),
+    *("report_to", "overwrite", "early_stopping_patience", "trials", "hub_strategy", "profile"),
 }
 
 
@@ -75,6 +76,11 @@ def claim(arguments: Mapping[str, Any], overwrite: bool, datasets: Sequence[Path
     outputs.make_folder(work, empty=bool(changed))
     _clear(work)
     outputs.write_whole(work / RECORD, json.dumps(wanted, indent=1))
+
+
+def is_begun(work: Path) -> bool:
+    """Return whether a folder holds an unfinished run, or one whose result was being moved into place."""
+    return (work / RECORD).exists() or (work.parent / PUT_AWAY).is_dir()
 
 
 def read_record(record: Path, overwrite: bool) -> dict[str, str]:

@@ -42,6 +42,7 @@ class OutputSettings:
     preview: int | None
     hf_repository: str | None
     private: bool
+    hub_strategy: str
     overfit: bool
 
     @property
@@ -126,6 +127,7 @@ class WatchSettings:
     metric_for_best_model: str
     early_stopping_patience: int | None
     report_to: tuple[str, ...]
+    profile: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

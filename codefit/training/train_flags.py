@@ -36,6 +36,12 @@ def add(parser: cli.Parser) -> None:
     flag("--revision", help="commit, tag or branch of the base model on the Hub")
     flag("--hf_repository", help="push to this Hub repository; without it nothing leaves this machine")
     flag("--private", action="store_true", help="push only to a private repository; a new one is created private")
+    flag(
+        "--hub_strategy",
+        choices=("end", "checkpoint"),
+        default="end",
+        help="checkpoint: also push the newest checkpoint while training, so that another machine can continue",
+    )
     _add_schedule(parser.add_argument_group("schedule (named as in the Hugging Face Trainer)"))
     _add_adapter(parser.add_argument_group("adapter"))
     _add_rare_schedule(parser.rare_group("schedule in detail"))
@@ -154,6 +160,7 @@ def _add_watching(group: Any) -> None:
     flag("--load_best_model_at_end", action="store_true", help="keep the best checkpoint instead of the last state")
     flag("--metric_for_best_model", choices=BEST, default="loss", help="validation metric that decides what is best")
     flag("--early_stopping_patience", type=POSITIVE, metavar="N", help="stop after N validations without improvement")
+    flag("--profile", action="store_true", help="measure three steps; profile.txt lists what took longest")
     flag(
         "--report_to", nargs="+", choices=flag_checks.REPORT_TO, default=["none"], help="experiment tracker for the log"
     )

@@ -29,6 +29,7 @@ from codefit.training.heldout_eval import HeldOut
 from codefit.training.own_loss import OrderByOwnLoss
 from codefit.training.packing import Collator, PackedRows
 from codefit.training.prediction_log import PredictionLog
+from codefit.training.profiling import ProfileSteps
 from codefit.training.settings import TrainSettings
 
 TOP = 5  # about as many suggestions as an editor shows
@@ -459,6 +460,7 @@ def make_trainer(
                 callbacks.SaveByTime(settings.watch.save_minutes),
                 *([EarlyStoppingCallback(patience)] if patience else []),
                 *([callbacks.KeepDirections()] if osf.is_split(model) else []),
+                *([ProfileSteps(work)] if settings.watch.profile else []),
             ],
         )
         if settings.curriculum.curriculum and settings.curriculum.curriculum_by == curriculum.OWN_LOSS:

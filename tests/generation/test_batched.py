@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from codefit.generation import batched, kv_cache, likelihood
+from codefit.generation import batched, kv_cache, likelihood, reference_nats
 from codefit.records import Pair
 from tests.support.decoding import EOS, NEW, PAIRS, Letters, direct_nats, prompts_of, reference, run
 
@@ -101,3 +101,28 @@ def test_the_likelihood_depends_on_the_suffix(model):
 
 def test_empty_completions_have_zero_nats(model):
     assert likelihood.completion_nats(model, Letters(), [Pair("1", "completion", "ABC", "")]) == [(0.0, 0)]
+
+
+# ------------------------------------------------------------------------------------------- one prefill for both
+
+
+@pytest.mark.parametrize("tokens", [20, 2048])
+@torch.no_grad()
+def test_generation_gives_the_nats_of_the_references_too(model, tokens, monkeypatch):
+    monkeypatch.setattr(reference_nats, "TOKENS_AT_ONCE", tokens)
+    encoder = Letters()
+    prompts = [encoder.pair_ids(pair) for pair in PAIRS]
+    references = encoder.ids([pair.completion for pair in PAIRS])
+    found = run(model, prompts, references=references)
+    assert [(row.ids, row.finish_reason) for row in found] == [
+        (row.ids, row.finish_reason) for row in run(model, prompts)
+    ]
+    if kv_cache.is_plain(model):
+        assert [row.nats for row in found] == pytest.approx([direct_nats(model, pair) for pair in PAIRS], rel=1e-4)
+    else:
+        assert [row.nats for row in found] == [None] * len(PAIRS)
+
+
+def test_references_longer_than_a_completion_may_be_are_left_to_the_likelihood(model):
+    found = run(model, prompts_of([4, 9]), references=[[1] * (NEW + 1), [2]])
+    assert [row.nats for row in found] == [None, None]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from codefit.evaluation import inference
-from codefit.generation import batched, stopping
+from codefit.generation import batch_check, batched, stopping
 from codefit.manifest import ROOT
 from codefit.modeling import loading
 from codefit.modeling.fingerprint import fingerprint
@@ -95,7 +95,7 @@ def test_the_batch_check_is_printed(made, tmp_path, capsys, monkeypatch):
 
     def flipping(model, prompts, **settings):
         found = right(model, prompts, **settings)
-        return found if settings.get("do_progress") else [batched.Completion([1], "stop"), *found[1:]]
+        return [batched.Completion([], "stop"), *found[1:]]
 
     monkeypatch.setattr(batched, "generate", flipping)
     run(made, tmp_path / "flipping")
@@ -109,10 +109,11 @@ def test_the_batch_check_is_printed(made, tmp_path, capsys, monkeypatch):
 def test_the_batch_check_uses_a_sample(made, count, sampled):
     model = loading.load_model(str(made / "base"))
     prompts = [[1 + at, 2, 3] for at in range(count)]
-    settings = {"max_new_tokens": 2, "eos_ids": [], "pad_id": 0}
+    how = {"eos_ids": [], "pad_id": 0}
     wrong = [batched.Completion([], "stop")] * count
-    assert batched.flips(model, prompts, wrong, **settings) == (sampled, sampled)
-    assert batched.flips(model, prompts, batched.generate(model, prompts, **settings), **settings) == (0, sampled)
+    assert batch_check.flips(model, prompts, wrong, **how) == (sampled, sampled)
+    right = batched.generate(model, prompts, max_new_tokens=2, **how)
+    assert batch_check.flips(model, prompts, right, **how) == (0, sampled)
 
 
 def test_a_prediction_ends_at_its_stop_condition(made):

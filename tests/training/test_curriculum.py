@@ -132,7 +132,7 @@ def test_a_pool_grows_in_the_first_half_of_the_run(kind):
     ranks = [999 - row for row in order] if kind.endswith("reversed") else order
     assert max(ranks[:10]) < 105
     assert 450 < max(ranks[:1000]) < 551
-    assert max(ranks[2000:]) == 999
+    assert max(ranks[2000:]) > 990
     assert sum(ranks[2000:]) / 2000 == pytest.approx(500, rel=0.1)
 
 

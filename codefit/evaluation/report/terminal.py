@@ -1,6 +1,7 @@
 """The scores as text: for the terminal, sentences at most 80 columns wide, and as Markdown for READMEs and cards."""
 
 import html
+import re
 import textwrap
 
 from codefit import console
@@ -17,11 +18,10 @@ AGAINST = ("difference [95 %]", "verdict")
 
 def table(result: BenchmarkResult, models: Models) -> str:
     """Return one benchmark as lines of text."""
-    header, rows = scores(result, models)
     headline, *others = conclusion.sentences(result, models)
     warnings = [f"warning: {finding}" for finding in conclusion.warnings(result, models)]
     said = [headline, *filter(None, [conclusion.accepted(result, models)]), *warnings, *others]
-    lines = [wording.title(result), "", *map(_wrapped, said), "", console.table(rows, header), ""]
+    lines = [wording.title(result), "", *map(_wrapped, said), "", _fitting(result, models), ""]
     if result.compat:  # the signatures are too wide for a terminal
         compat = [row[:-1] for row in wording.compat_rows(result)]
         lines += [console.table(compat, wording.compat_header(models)[:-1]), ""]
@@ -31,10 +31,43 @@ def table(result: BenchmarkResult, models: Models) -> str:
     return "\n".join([*lines, *map(_wrapped, notes)])
 
 
+def _fitting(result: BenchmarkResult, models: Models) -> str:
+    """Return the table of scores; on a narrow terminal without the intervals of single models, then in two lines."""
+    header, rows = scores(result, models)
+    text = console.table(rows, header)
+    if len(models) != 2 or _columns(text) <= console.width():
+        return text
+    plain = [(row[0], *(cell.partition(" [")[0] for cell in row[1:3]), *row[3:]) for row in rows]
+    short = (header[0], *(label.partition(" [")[0] for label in header[1:3]), *header[3:])
+    text = console.table(plain, short)
+    if _columns(text) <= console.width():
+        return text
+    head, rule, *body = console.table([row[:3] for row in plain], short[:3]).splitlines()
+    more = (f"    {difference}  {verdict}" for *_, difference, verdict in plain)
+    return "\n".join([head, rule, *(line for both in zip(body, more, strict=True) for line in both)])
+
+
+def _columns(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+COLOURS = {"better": 32, "worse": 31, "not resolved": 33, "too few": 33}
+
+
+def coloured(text: str) -> str:
+    """Return a printed benchmark with its verdicts in colour: at the end of a line, or on a line of their own."""
+    words = "|".join(COLOURS)
+    return re.sub(
+        rf"(?<=  )({words})$", lambda found: f"\033[{COLOURS[found[0]]}m{found[0]}\033[0m", text, flags=re.MULTILINE
+    )
+
+
 def _wrapped(note: str) -> str:
     """Return a sentence wrapped to WIDTH; a number and its % stay together."""
     text = note.replace(" %", "\xa0%")
-    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False).replace("\xa0%", " %")
+    return textwrap.fill(text, min(WIDTH, console.width()), subsequent_indent="  ", break_on_hyphens=False).replace(
+        "\xa0%", " %"
+    )
 
 
 def markdown(content: Scores) -> str:
