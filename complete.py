@@ -8,7 +8,7 @@
 
     python complete.py data/base --prompt "def " --temperature 0.8 --top_p 0.95 --num_return_sequences 3
 
-    python complete.py --hf_repository outputs/kotlin/adapter --web
+    python complete.py outputs/kotlin/adapter --web
 
 The prompt is text, a position in a file (the prompt is the text before it), or standard input. On a terminal without
 --prompt and --file, the model is loaded once and completes one prompt after the other. A model trained for
