@@ -372,6 +372,18 @@ def test_a_prediction_says_where_an_editor_cuts_it():
     assert "kept" not in adapted
 
 
+def test_a_cut_prompt_says_whether_it_begins_inside_a_docstring():
+    texts = {
+        'def f():\n    """Start\n' + "words\n" * 300: True,
+        'def f():\n    """Whole."""\n' + "words\n" * 300: False,
+        'def f():\n    """Start': False,
+    }
+    for text, inside in texts.items():
+        items = [dataclasses.replace(item, prompt=text) for item in BASE]
+        found = prediction_browser.content(*compared(items, items))
+        assert {item["inside"] for item in [*found["items"], *found["examples"][0]]} == {inside}
+
+
 def test_every_link_of_the_page_leads_somewhere():
     reader = Reader(
         written([dataclasses.replace(item, prompt="load(") if item.id < "item2" else item for item in BASE])
