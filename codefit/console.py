@@ -192,6 +192,11 @@ def shortened(text: str, width: int = 40) -> str:
     return text if len(text) <= width else "…" + text[1 - width :]
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number with what it counts: 1 row, 2 rows."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def size(count: float) -> str:
     """Return bytes as people say them: 512 kB, 3.1 GB."""
     units = ["B", "kB", "MB", "GB", "TB"]

@@ -98,3 +98,8 @@ def test_colours_are_for_terminals_whose_user_does_not_refuse_them(terminal, env
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.setenv(name, environment.get(name, ""))
     assert console.in_colour(Terminal() if terminal else io.StringIO()) is colour
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1000, "1,000 rows")])
+def test_one_thing_is_not_counted_as_several(count, text):
+    assert console.counted(count, "row") == text

@@ -20,6 +20,8 @@ from codefit.records import Document, Pair, Prediction, from_row
 SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete")
 PAGES = sorted(page for place in (".", "docs", "data", "speed", "runs") for page in (ROOT / place).glob("*.md"))
 RUNS = sorted((ROOT / "runs").glob("*.sh"))
+# What runs/choose.py may choose where 100 is no value.
+CHOSEN = {"LANGUAGE": "python", "TASK": "infill", "TEST_SHARE": "0.1", "VALIDATION_SHARE": "0.1", "GGUF": "--gguf"}
 PLACEHOLDER = "100"  # for what the shell fills in: a word that is a number too
 
 # Flags of other tools that a page may name: hf, pip, git, llama.cpp.
@@ -75,7 +77,7 @@ def commands(text: str) -> list[list[str]]:
     text = re.sub(r"\\\n\s*", " ", text)
     text = re.sub(r'"?\$[@*]"?', "", text)
     known = re.findall(r"^(\w+)=\$\{\1:-([\w./-]+)\}$", text, re.M) + re.findall(r"^(\w+)=([\w./-]+)$", text, re.M)
-    for name, value in known + re.findall(r"\bfor (\w+) in ([\w./-]+)", text):
+    for name, value in [*known, *CHOSEN.items(), *re.findall(r"\bfor (\w+) in ([\w./-]+)", text)]:
         text = re.sub(rf"\${name}\b", value, text)
     text = re.sub(r"\$\([^()]*\)|\$\{[^{}]*\}|\$\w+", PLACEHOLDER, text)
     found = []

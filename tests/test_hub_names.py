@@ -1,7 +1,8 @@
 """Names that are not on this machine: answered at once, with the nearest path that exists."""
 
+import ntpath
 import socket
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import huggingface_hub.constants
 import pytest
@@ -72,6 +73,16 @@ def test_a_name_that_can_only_be_a_path_is_refused_without_the_hub(
     with pytest.raises(UserError, match="is neither a local folder nor readable on the Hub") as refused:
         hub_names.reach_for(name)
     assert str(refused.value).endswith(end)
+
+
+@pytest.mark.parametrize("parts", [("models", "mine"), ("..", "mine"), ("owner", "name", "adapter")])
+def test_paths_of_windows_are_never_looked_up_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch, parts: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(hub_names, "connected", lambda: pytest.fail("the Hub was tried"))
+    for name in (PureWindowsPath(*parts), PureWindowsPath("C:/", *parts), ntpath.join("\\\\server\\share", *parts)):
+        with pytest.raises(UserError, match="is neither a local folder"):
+            hub_names.reach_for(str(name))
 
 
 def test_a_path_that_exists_passes(here: Path) -> None:

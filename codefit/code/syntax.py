@@ -117,15 +117,23 @@ class Syntax:
         return [(start, start + len(self.text[start:end].rstrip("\n"))) for start, end in spans]
 
     def shape(self) -> str:
-        """Return the tree without comments as an expression; it is equal for texts that differ only in layout."""
-        return re.sub(rf"\s*\((?:{'|'.join(self.grammar.comments)})\)", "", str(self.root))
+        """Return the tree without comments as a text; it is equal for texts that differ only in layout."""
+        if self.root.descendant_count <= MOST_QUERIED:
+            return re.sub(rf"\s*\((?:{'|'.join(self.grammar.comments)})\)", "", str(self.root))
+        # str() calls itself for every level, and a deep tree would overflow the stack
+        return " ".join(f"{depth}{node.type}" for depth, node in _walk(self.root) if self._has_shape(node))
+
+    def _has_shape(self, node: Any) -> bool:
+        return node.is_missing or (node.is_named and node.type not in self.grammar.comments)
 
     def _nodes(self, *patterns: str) -> list[Any]:
         """Return the nodes of the given types; ` field: (_)` may follow a type."""
         if self.root.descendant_count <= (MOST_QUERIED_WITH_ERRORS if self.has_error else MOST_QUERIED):
             return list(_query(self.grammar, patterns).captures(self.root).get("found", []))
         wanted = {pattern.partition(" ")[0]: pattern.partition(" ")[2].partition(":")[0] for pattern in patterns}
-        found = (node for node in _walk(self.root) if node.type in wanted or (node.is_missing and "MISSING" in wanted))
+        found = (
+            node for _, node in _walk(self.root) if node.type in wanted or (node.is_missing and "MISSING" in wanted)
+        )
         return [n for n in found if not (field := wanted.get(n.type)) or n.child_by_field_name(field) is not None]
 
     @functools.cached_property
@@ -261,16 +269,18 @@ def _name_of(node: Any) -> Any | None:
     return None
 
 
-def _walk(root: Any) -> Iterator[Any]:
-    """Yield the nodes of a tree in text order."""
-    cursor = root.walk()
+def _walk(root: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the depth and the node of every node of a tree in text order."""
+    cursor, depth = root.walk(), 0  # the cursor's own depth takes time proportional to it
     while True:
-        yield cursor.node
+        yield depth, cursor.node
         if cursor.goto_first_child():
+            depth += 1
             continue
         while not cursor.goto_next_sibling():
             if not cursor.goto_parent():
                 return
+            depth -= 1
 
 
 def _is_large(root: Any) -> bool:

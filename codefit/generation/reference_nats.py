@@ -49,4 +49,6 @@ def _continued(prompts: PaddedPrompts, references: Sequence[list[int]]) -> Padde
     ids = [[*reference[:width], *[0] * (width - len(reference))] for reference in references]
     places = torch.arange(1, width + 1, device=prompts.positions.device)
     mask = torch.cat([prompts.mask, prompts.mask.new_ones(len(references), width)], dim=1)
-    return PaddedPrompts(prompts.ids.new_tensor(ids).reshape(-1, width), mask, prompts.positions[:, -1:] + places)
+    return PaddedPrompts(
+        prompts.ids.new_tensor(ids).reshape(len(references), width), mask, prompts.positions[:, -1:] + places
+    )

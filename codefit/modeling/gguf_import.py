@@ -64,10 +64,10 @@ def refuse_unread(file: Path, found: Mapping[str, Any], tensors: Collection[str]
         found: its metadata by key.
         tensors: names of its tensors.
     """
-    from transformers.integrations import GGUF_CONFIG_MAPPING
+    from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
     architecture = str(found.get("general.architecture", ""))
-    read = GGUF_CONFIG_MAPPING.get(architecture)
+    read: Any = GGUF_CONFIG_MAPPING.get(architecture)
     if read is None:  # Transformers refuses it
         return
     own = {key.removeprefix(f"{architecture}."): value for key, value in found.items() if key.startswith(architecture)}

@@ -5,6 +5,7 @@ other pushes there are pickles among it: the state of the optimizer and of rando
 loader reads (`weights_only`). The push of the result removes the folder.
 """
 
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -54,7 +55,7 @@ def fetch_checkpoint(folder: Path, repo_id: str) -> str:
 
     def download() -> str:
         api = hub_client.connect()
-        listed = hub_client.patiently(lambda: api.repo_info(repo_id, repo_type="model")).siblings or []
+        listed = hub_client.patiently(lambda: api.model_info(repo_id)).siblings or []
         start = f"{push.UNFINISHED}/"
         inside = [file.rfilename.removeprefix(start) for file in listed if file.rfilename.startswith(start)]
         names = [name for name in inside if FETCHED.fullmatch(name)]
@@ -63,8 +64,8 @@ def fetch_checkpoint(folder: Path, repo_id: str) -> str:
             return ""
         with temporary_folder() as aside:
             for name in [*names, run_folder.RECORD]:
-                there = f"{push.UNFINISHED}/{name}"
-                hub_client.patiently(lambda there=there: api.hf_hub_download(repo_id, there, local_dir=aside))
+                get = functools.partial(api.hf_hub_download, repo_id, f"{push.UNFINISHED}/{name}", local_dir=aside)
+                hub_client.patiently(get)
             outputs.make_folder(folder, empty=True)
             for name in sorted({name.partition("/")[0] for name in names}):
                 shutil.move(aside / push.UNFINISHED / name, folder / name)

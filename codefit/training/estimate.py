@@ -263,8 +263,10 @@ def describe(schedule: ScheduleSettings, model: Any, rows: PackedRows, ledger: M
         if reasons:
             console.show(("replay      " if part else "rows        ") + ", ".join(reasons))
     console.show(f"tokens      {counts['tokens']:,}, {counts['label_tokens']:,} of them labels; ", end="")
-    console.show(f"packed into {len(rows.rows):,} rows of {rows.row_tokens} ({fill:.0%} full)")
-    console.show(f"steps       {steps:,} of {per_step} rows, {steps * per_step / len(rows.rows):.2f} epochs")
+    console.show(f"packed into {console.counted(len(rows.rows), 'row')} of {rows.row_tokens} ({fill:.0%} full)")
+    console.show(
+        f"steps       {steps:,} of {console.counted(per_step, 'row')}, {steps * per_step / len(rows.rows):.2f} epochs"
+    )
     console.show(f"output      {output}")
 
 

@@ -13,7 +13,7 @@ def report(settings: TrainSettings, trainer: Any, result: Any, final: dict[str, 
     """Print the results, the peak memory and the next command."""
     output = settings.output.output_dir
     took = console.duration(result.metrics["train_runtime"])
-    console.show(f"trained {result.global_step} steps in {took}, peak memory {peak}:")
+    console.show(f"trained {console.counted(result.global_step, 'step')} in {took}, peak memory {peak}:")
     console.show(f"validation loss {final['eval_loss']:.4f} nats, {final['eval_bits_per_byte']:.4f} bits per byte,")
     console.show(
         f"perplexity {final['eval_perplexity']:.4g}, next-token accuracy {final['eval_accuracy']:.1%}, "

@@ -52,6 +52,8 @@ class PredictionLog(TrainerCallback):  # type: ignore[misc]
         """Read what a resumed run had kept up to its checkpoint."""
         if state.global_step and state.is_world_process_zero:
             self.kept = [entry for entry in read(self.folder) if entry.step <= state.global_step]
+            if self.kept:  # the page is not kept, and no validation may follow
+                self._write()
 
     def add(self, step: int, texts: Sequence[str]) -> None:
         """Keep the predictions of a step and write both files; what is kept of a step is not replaced."""
@@ -61,6 +63,9 @@ class PredictionLog(TrainerCallback):  # type: ignore[misc]
             KeptPrediction(step, pair.id, pair.prompt[-PROMPT_TAIL:], pair.completion, text)
             for pair, text in zip(self.pairs, texts, strict=True)
         ]
+        self._write()
+
+    def _write(self) -> None:
         lines = (json.dumps(msgspec.to_builtins(entry), ensure_ascii=False) + "\n" for entry in self.kept)
         outputs.write_whole(self.folder / run_folder.PREDICTIONS, "".join(lines))
         outputs.write_whole(self.folder / run_folder.PREDICTIONS_PAGE, page(self.kept))

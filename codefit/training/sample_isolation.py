@@ -68,7 +68,7 @@ def _logits_and_gradient(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, t
 
     def keep(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         embedded.append(output.detach().requires_grad_())
-        return embedded[0]
+        return embedded[0].clone()  # which the model may change in place
 
     positions = torch.arange(SAMPLE_TOKENS, device=ids.device).repeat(2)[None]
     handle = model.get_input_embeddings().register_forward_hook(keep)

@@ -320,13 +320,13 @@ class CodeTrainer(Trainer):
     @torch.no_grad()
     def nats_of_rows(self, dataset: PackedRows) -> list[float]:
         """Return the loss of each row of a data set in nats per label token."""
-        self.model.eval()
-        found = []
+        model, collate, found = self.accelerator.unwrap_model(self.model), self.data_collator, []
+        model.eval()
         for row in dataset.rows:
-            batch = self._prepare_inputs(self.data_collator([[dataset.samples[at] for at in row]]))
-            nats, labels, *_ = self._evaluate_batch(self.model, batch).tolist()
+            samples: Any = [[dataset.samples[at] for at in row]]
+            nats, labels, *_ = self._evaluate_batch(model, self._prepare_inputs(collate(samples))).tolist()
             found.append(nats / max(labels, 1))
-        self.model.train()
+        model.train()
         return found
 
     def weights(self) -> dict[str, torch.Tensor] | None:
@@ -347,7 +347,7 @@ class CodeTrainer(Trainer):
     def _step_of_weights(self) -> int:
         """Return the step whose weights the model has: after training, those of the best one where it is kept."""
         kept = self.args.load_best_model_at_end and not self.is_in_train and self.state.best_global_step
-        return self.state.best_global_step if kept else self.state.global_step
+        return int(kept or self.state.global_step)
 
     def _predict(self, held_out: HeldOut, model: Any) -> list[str]:
         """Return the held-out predictions. Every process generates all, as sharded weights require."""

@@ -95,3 +95,12 @@ def test_a_function_with_an_error_in_its_body_is_not_read(language, head):
     syntax = Syntax(f"{head} {{\n    return a +;\n}}\n", LANGUAGES[language])
     assert syntax.functions() == []
     assert syntax.unread_functions() == 1
+
+
+def test_the_shape_of_a_large_or_deep_tree_does_not_depend_on_comments_and_layout():
+    deep = Syntax("[" * 30_000 + "]" * 30_000, LANGUAGES["javascript"])
+    assert deep.shape()
+    wide, commented, other = (
+        Syntax(text * 6_000, LANGUAGES["javascript"]).shape() for text in ("a(b);\n", "a( b ); // c\n", "a(b, b);\n")
+    )
+    assert wide == commented != other

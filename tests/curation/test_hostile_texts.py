@@ -16,7 +16,7 @@ from codefit.tasks.task import TaskOptions, load_task
 SIZE = 1 << 16
 SECONDS = 2.0
 OPTIONS = TaskOptions(512, 64, 128, 40, 0)
-FEW = ("(", "](", "\n", "/*", "<<EOF\n", '"', "`${", "/[", "1. ", "\\\n", "a<", "0", "\U0001f600")
+FEW = ("(", "](", "\n", "/*", "<<EOF\n", '"', "`${", "/[", "1. ", "\\\n", "a<", "0", "1.", "\U0001f600")
 MORE = (
     *(
         "[",

@@ -8,6 +8,7 @@ import socket
 import huggingface_hub
 import pytest
 import torch
+from transformers import TrainerState
 from transformers.integrations import integration_utils
 
 import train
@@ -202,3 +203,24 @@ def test_training_sends_no_reports_and_makes_no_network_calls(tiny_base, prepare
     reporting = set(integration_utils.INTEGRATION_TO_CALLBACK.values())
     assert reporting
     assert not [one for one in trainers[0].callback_handler.callbacks if type(one) in reporting]
+
+
+def test_the_rest_of_a_run_is_estimated_from_its_first_steps(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    narrator, state = callbacks.Narrator(), TrainerState(max_steps=104, is_world_process_zero=True)
+    narrator.on_train_begin(None, state, None)
+    for step, took in enumerate([50, 2, 2, 2, 9], 1):  # the first step, which also loads libraries, does not count
+        now[0] += took
+        state.global_step = step
+        narrator.on_step_end(None, state, None)
+    assert capsys.readouterr().out == "2 s a step; about 3 min 20 s for the other 100 steps, without validation\n"
+
+
+def test_a_short_run_needs_no_estimate(capsys):
+    narrator, state = callbacks.Narrator(), TrainerState(max_steps=6, is_world_process_zero=True)
+    narrator.on_train_begin(None, state, None)
+    for step in range(1, 7):
+        state.global_step = step
+        narrator.on_step_end(None, state, None)
+    assert capsys.readouterr().out == ""

@@ -21,7 +21,9 @@ def test_a_resumed_run_drops_the_predictions_after_its_checkpoint(tmp_path):
     first = log(tmp_path)
     for step in (0, 2, 4):
         first.add(step, [f"{step}"] * 4)
+    (tmp_path / "predictions.html").unlink()
     resumed = log(tmp_path, resumed_at=2)
+    assert (tmp_path / "predictions.html").read_text().count("step 2</th>") == 3
     resumed.add(2, ["again"] * 4)  # known already
     resumed.add(4, ["new"] * 4)
     kept = prediction_log.read(tmp_path)

@@ -11,7 +11,7 @@ import train
 from codefit.training import packing, sample_isolation
 from codefit.training.trainer import CodeTrainer
 from tests.support.architectures import HEADS, ISOLATE, SEE_EACH_OTHER
-from tests.support.training import SIZE, command, nats_alone, samples_of
+from tests.support.training import SIZE, VOCABULARY, command, nats_alone, samples_of
 
 LENGTHS = [17, 23, 9, 40, 12, 31]
 
@@ -113,3 +113,11 @@ def test_a_run_without_packing_prints_a_note(tiny_base, prepared, tmp_path, caps
     rows = re.compile(r"(?m)^steps .*")
     assert rows.findall(printed) == rows.findall(foreseen) != []
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+
+
+def test_a_model_that_changes_its_embeddings_in_place_is_tested_too(tmp_path):
+    sizes = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "dff": 48, "n_positions": 128}
+    model, samples = made(transformers.CTRLConfig(**sizes), shaken=0.1), samples_of(LENGTHS)
+    together = sample_isolation.may_pack(model)
+    alone, _ = nats_alone(model, samples)
+    assert nats_in_rows(model, samples, tmp_path, isolates=together) == pytest.approx(alone, rel=1e-5)

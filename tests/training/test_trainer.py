@@ -266,6 +266,10 @@ def test_train_writes_a_complete_adapter_and_its_manifest(tiny_base, prepared, t
     assert set(manifest["inputs"]) == {str(prepared / "train.jsonl"), str(prepared / "validation.jsonl")}
     config = json.loads((output / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tiny_base)
+    card = (output / "README.md").read_text()
+    assert "A LoRA adapter that fits" in card
+    assert "[More Information Needed]" not in card
+    assert (output / "adapter_model.safetensors").stat().st_mode == (output / "manifest.json").stat().st_mode
     printed = capsys.readouterr().out
     assert f"next:    python merge_lora.py {output}" in printed
     assert not outputs.partial(output).exists()
