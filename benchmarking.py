@@ -17,7 +17,6 @@ Score stored predictions again without a model; compare two earlier runs, paired
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -390,8 +389,7 @@ def show(output: Path, scores: "Scores") -> None:
     from codefit.evaluation.report import results, terminal
 
     for result in scores.benchmarks.values():
-        text = console.printable_lines(terminal.table(result, scores.models))
-        print(f"\n{terminal.coloured(text) if console.in_colour(sys.stdout) else text}")
+        console.show(f"\n{terminal.table(result, scores.models)}", paint=terminal.coloured)
     if not any(result.forgetting for result in scores.benchmarks.values()):
         console.show("\nforgetting: not checked; add --forgetting with unrelated code")
     console.show(f"\nreport: {output / 'report.html'}\nplot:   {output / 'scores.png'}")

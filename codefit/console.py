@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
 from codefit.distributed import is_first_process
@@ -42,9 +42,16 @@ def printable_lines(text: object) -> str:
     return "".join(part if part in {"\n", "\t"} else printable(part) for part in parts)
 
 
-def show(text: object = "", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
-    """Print a text of one or more lines, escaped as in `printable_lines`."""
-    print(printable_lines(text), end=end, file=file, flush=flush)
+def show(
+    text: object = "",
+    end: str = "\n",
+    file: TextIO | None = None,
+    flush: bool = False,
+    paint: Callable[[str], str] | None = None,
+) -> None:
+    """Print a text of one or more lines, escaped as in `printable_lines`, then painted where colours are shown."""
+    escaped = printable_lines(text)
+    print(paint(escaped) if paint and in_colour(file or sys.stdout) else escaped, end=end, file=file, flush=flush)
 
 
 def masked(text: str) -> str:

@@ -59,7 +59,7 @@ class Engine:
         """
         workers = self.num_workers or processors()
         if self.name != "local":
-            return _on_daft(_daft(self.name, self.ray_address), function, batches, workers)
+            return _on_daft(load_daft(self.name, self.ray_address), function, batches, workers)
         batches = iter(batches)
         first = list(itertools.islice(batches, 2))
         if workers == 1 or len(first) < 2:  # a single batch is done before a process has started
@@ -117,8 +117,12 @@ def _on_processes(
 
 
 @functools.cache
-def _daft(name: str, address: str | None) -> Any:
-    """Return the daft package with its runner set, which is possible only once in a process."""
+def load_daft(name: str, address: str | None) -> Any:
+    """Return the daft package with its runner set, which is possible only once in a process.
+
+    Raises:
+        UserError: a package is missing, or Ray cannot be started or reached.
+    """
     os.environ |= {"DO_NOT_TRACK": "true", "DAFT_ANALYTICS_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
     try:

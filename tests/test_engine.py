@@ -113,7 +113,7 @@ def test_ray_that_does_not_start_is_one_sentence(address, message, monkeypatch):
     ray = types.SimpleNamespace(is_initialized=lambda: False, init=too_slow)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "daft", types.SimpleNamespace())
-    engine._daft.cache_clear()
+    engine.load_daft.cache_clear()
     with pytest.raises(UserError, match=message):
         Engine("ray", ray_address=address).run(refused, [1])
 

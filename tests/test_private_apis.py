@@ -104,7 +104,7 @@ def own_private_names(kind):
 @pytest.mark.parametrize(
     ("ours", "theirs", "meant"),
     [
-        (CodeTrainer, transformers.Trainer, {"_run_epoch", "_save_checkpoint"}),
+        (CodeTrainer, transformers.Trainer, {"_get_grad_norm", "_run_epoch", "_save_checkpoint"}),
         (callbacks.Narrator, transformers.ProgressCallback, set()),
         (scratch.Muon, torch.optim.Muon, set()),
         (scratch.MuonWithAdamW, torch.optim.Optimizer, set()),

@@ -91,7 +91,7 @@ def _start(job: Mapping[str, object], folder: str, limits: Limits) -> str:
         )
         try:
             with suppress(subprocess.TimeoutExpired):
-                process.communicate(json.dumps(job).encode(), timeout=limits.wall_seconds)
+                process.communicate(json.dumps({**job, "parent": os.getpid()}).encode(), timeout=limits.wall_seconds)
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)

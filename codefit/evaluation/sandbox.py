@@ -2,13 +2,15 @@
 
 It reads a Job as JSON from its standard input, gives up what a program does not need, runs it, and writes the job's
 token to its standard output if the program came to its end without an error. What of the walls below the kernel does
-not permit is left out; `python -I -S sandbox.py` with the job {"probe": true} says which ones it permits.
+not permit is left out; `python -I -S sandbox.py` with the job {"probe": true, "parent": PID} says which ones it
+permits.
 """
 
 import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import struct
 import sys
@@ -93,12 +95,19 @@ def main() -> None:
     """Enter the namespaces and run in them; when their first process ends, all others end."""
     job = json.load(sys.stdin)
     libc.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != job["parent"]:  # it died before the signal was asked for
+        os._exit(1)
     apart = leave_namespaces()
+    end, held = os.pipe()  # only the parent keeps the other end open, so that it closes when the parent dies
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
         os._exit(os.waitstatus_to_exitcode(status) != 0)
+    os.close(held)
     libc.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    if select.select([end], [], [], 0)[0]:
+        os._exit(1)
+    os.close(end)
     if job.get("probe"):
         sys.stdout.write(json.dumps({"namespaces": apart, "landlock": shut_files(os.getcwd())}))
         return

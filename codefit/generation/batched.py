@@ -82,36 +82,36 @@ def generate(
 
     def done() -> Iterator[tuple[int, Completion]]:
         for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model)):
-            if references is not None:
-                batch = sorted(batch, key=lambda index: len(references[index]))  # little padding of references
+            wanted = _scorable(references, batch, max_new_tokens) if is_plain(model) else None
             rows = [prompts[index] for index in batch]
-            wanted = [references[index] for index in batch] if references is not None and is_plain(model) else None
-            if wanted and max(map(len, wanted)) > max_new_tokens:
-                wanted = None  # the KV cache has no room for them
             settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
             request = {"kind": "completions", **settings, "shared": shared, "rows": rows}
-            if nucleus:
-                request["nucleus"] = nucleus.name
-            if wanted:
-                request["references"] = wanted
+            request |= {"nucleus": nucleus.name} if nucleus else {}
+            request |= {"references": wanted} if wanted else {}
             stored = cache.get(request) if cache else None
             if stored is not None:
                 yield from ((index, Completion(*entry)) for index, entry in zip(batch, stored, strict=True))
                 continue
             found: dict[int, Completion] = {}
-            for row, completion in _batch(
-                model, rows, shared, max_new_tokens, frozenset(eos_ids), stop, nucleus, pad_id, wanted
-            ):
+            ends = frozenset(eos_ids)
+            for row, completion in _batch(model, rows, shared, max_new_tokens, ends, stop, nucleus, pad_id, wanted):
                 found[row] = completion
                 yield batch[row], completion
             if cache:
-                cache.put(
-                    request, [[found[row].ids, found[row].finish_reason, found[row].nats] for row in range(len(rows))]
-                )
+                cache.put(request, [dataclasses.astuple(found[row]) for row in range(len(rows))])
 
     counted = console.progress(done(), "generating", len(prompts), "prompt") if do_progress else done()
     completions = dict(counted)
     return [completions[index] for index in range(len(prompts))]
+
+
+def _scorable(references: Sequence[list[int]] | None, batch: list[int], room: int) -> list[list[int]] | None:
+    """Return the references of a batch, which is sorted by their length; None where the KV cache has no room."""
+    if references is None:
+        return None
+    batch.sort(key=lambda index: len(references[index]))  # little padding of references
+    wanted = [references[index] for index in batch]
+    return None if any(len(reference) > room for reference in wanted) else wanted
 
 
 # ---------------------------------------------------------------------------------------------- batches

@@ -27,6 +27,9 @@ class Header:
     pre_tokenizer: str
 
 
+ROPE_THETA = 10000  # what Transformers assumes, as llama.cpp does
+
+
 def read_header(file: Path) -> Header:
     """Return the metadata of a GGUF file.
 
@@ -87,6 +90,8 @@ def refuse_unread(file: Path, found: Mapping[str, Any], tensors: Collection[str]
 
 def _matters(key: str, value: Any) -> bool:
     """Return whether a setting that is not read can change predictions: sizes are also those of the tensors."""
+    if key == "rope.freq_base" and value == ROPE_THETA:
+        return False
     return not key.endswith("_length") and key != "vocab_size" and value not in (0, 1, "", "none")
 
 

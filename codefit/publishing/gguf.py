@@ -116,7 +116,7 @@ def write(folder: Path, file: Path, kind: str, name: str) -> None:
     writer.add_name(name)
     writer.add_file_type(gguf.LlamaFileType["ALL_F32" if kind == "f32" else f"MOSTLY_{kind.upper()}"])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    _add_shape(writer, config)
+    add_shape(writer, config)
     gguf_tokenizer.add(writer, folder, config["vocab_size"])
 
     checkpoint = BaseWeights(str(folder), None)
@@ -180,7 +180,8 @@ def _heads(config: dict[str, Any]) -> tuple[int, int, int]:
     return asking, answering, config.get("head_dim") or config["hidden_size"] // asking
 
 
-def _add_shape(writer: Any, config: dict[str, Any]) -> None:
+def add_shape(writer: Any, config: dict[str, Any]) -> None:
+    """Write the sizes of a model, from its configuration."""
     import gguf
 
     asking, answering, width = _heads(config)

@@ -52,10 +52,12 @@ class Refusal(Exception):
 def connect() -> "HfApi":
     """Return the client, with a timeout for every request. Raises Refusal without a token."""
     from huggingface_hub import HfApi, get_token, set_client_factory
+    from huggingface_hub.utils import logging
 
     if get_token() is None:
         raise Refusal("there is no token; run `hf auth login`, or set HF_TOKEN")
     set_client_factory(_session)
+    logging.set_verbosity_warning()  # it announces the requests that it repeats itself
     return HfApi()
 
 

@@ -143,7 +143,7 @@ def test_the_other_stages_accept_a_fully_finetuned_model(tiny_base, prepared, tm
     train.main(command(tiny_base, prepared, whole, "--max_steps", "3", "--full_finetuning", "--eval_predictions", "0"))
     names = {path.name for path in whole.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "loss.png"}
-    assert f"next:    python benchmarking.py --hf_repository {whole}" in capsys.readouterr().out
+    assert f"next:    python benchmarking.py {whole}" in capsys.readouterr().out
     complete.main(["--hf_repository", str(whole), "--prompt", "def f(", "--max_new_tokens", "2"])
     benchmarking.main(["--hf_repository", str(whole), "--output_dir", str(tmp_path / "benchmark"), "--dry_run"])
     assert f"base        {tiny_base}" in capsys.readouterr().out

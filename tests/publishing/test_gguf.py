@@ -163,7 +163,7 @@ def test_unusual_values_are_written_as_the_model_computes_them(kind, changes, wa
     transformers.CONFIG_MAPPING[kind](vocab_size=97, **{**SIZES, **changes}).save_pretrained(tmp_path)
     name = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH[export.ARCHITECTURES[kind]]]
     writer = gguf.GGUFWriter(tmp_path / "x.gguf", name)
-    export._add_shape(writer, export.read_config(tmp_path))
+    export.add_shape(writer, export.read_config(tmp_path))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
