@@ -8,6 +8,8 @@
 
     python complete.py data/base --prompt "def " --temperature 0.8 --top_p 0.95 --num_return_sequences 3
 
+    python complete.py outputs/kotlin/adapter --web
+
 The prompt is text, a position in a file (the prompt is the text before it), or standard input. On a terminal without
 --prompt and --file, the model is loaded once and completes one prompt after the other. A model trained for
 fill-in-the-middle also takes the text after the cursor: from --suffix, or with --infill from the file.
@@ -54,6 +56,14 @@ def build_parser() -> cli.Parser:
     )
     add("--infill", action="store_true", help="also give the model the text after the cursor in --file")
     add("--with_base", action="store_true", help="show the completion of an adapter's base model next to its own")
+    add(
+        "--web",
+        type=cli.number(int, 0, 65535),
+        nargs="?",
+        const=0,
+        metavar="PORT",
+        help="serve a page on this machine: type code, see completions of base and model with probabilities",
+    )
     add(
         "--max_prompt_tokens",
         type=cli.number(int, 1),
@@ -120,6 +130,7 @@ class Request:
     max_new_tokens: int
     load_in_4bit: bool | None
     with_base: bool
+    web: int | None
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Request":
@@ -135,6 +146,7 @@ class Request:
             max_new_tokens=args.max_new_tokens,
             load_in_4bit=args.load_in_4bit,
             with_base=args.with_base,
+            web=args.web,
         )
 
 
@@ -156,6 +168,17 @@ def refuse_decoding(how: Decoding) -> None:
             f"{how.num_beams} beams give at most as many completions, not {how.num_return_sequences}; "
             "raise --num_beams."
         )
+
+
+def refuse_for_web(request: Request) -> None:
+    """Raise UserError for flags that have no effect on the page."""
+    source = request.source
+    given = {"--prompt": source.prompt, "--suffix": source.suffix, "--file": source.file, "--infill": source.infill}
+    for flag, value in given.items():
+        if value:
+            raise UserError(f"--web takes the code from its page; omit {flag}.")
+    if request.decoding != Decoding(seed=request.decoding.seed):
+        raise UserError("--web decodes greedily, to show probabilities; omit the flags of sampling and beam search.")
 
 
 def read_prompt(source: PromptSource) -> tuple[str, str | None]:
@@ -292,6 +315,21 @@ def side_by_side(left: str, right: str, columns: int) -> str:
     return "\n".join(f"{one:<{half}} | {other}".rstrip() for one, other in rows)
 
 
+def serve(completer: Completer) -> None:
+    """Serve the page until Ctrl-C; an adapter is shown next to its base."""
+    from codefit.modeling import hub_files
+    from codefit.playground import server
+    from codefit.playground.answers import Models
+
+    request, encoder = completer.request, completer.encoder
+    names: tuple[str, ...] = (request.model,)
+    if hub_files.is_adapter(request.model):
+        base, _ = hub_files.base_of(str(hub_files.adapter_folder(request.model)), request.base)
+        names = (base, request.model)
+    ask = Models(completer.model, encoder, names).answers
+    server.serve(ask, names, encoder.fim is not None, request.max_new_tokens, request.web or 0)
+
+
 def converse(completer: Completer) -> None:
     """Complete one prompt after the other from the terminal, until end of input."""
     hint = "type or paste the text before the cursor; an empty line completes it, Ctrl-D ends."
@@ -310,6 +348,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the completion of a prompt, or of one after the other."""
     request = Request.of(build_parser().parse_args(argv))
     refuse_decoding(request.decoding)
+    if request.web is not None:
+        refuse_for_web(request)
+        return serve(Completer.load(request))
     source = request.source
     if source.prompt is None and source.file is None and not source.infill and sys.stdin.isatty():
         return converse(Completer.load(request))

@@ -25,7 +25,7 @@ from typing import Any
 
 from codefit import cli, console, outputs, records
 from codefit.code.languages import LANGUAGES
-from codefit.curation import repeated_prompts
+from codefit.curation import description, repeated_prompts
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.curate import CurationOptions, batched, curate_all
 from codefit.curation.filters import PROFILES, parsed_rule
@@ -439,16 +439,12 @@ def prepare(request: Request, manifest: Manifest) -> None:
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
         if request.describe:
-            from codefit.curation import description
-
             console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
         for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
             manifest.add_input(path)
         manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
-    if request.describe:
-        console.show(f"\nlook at the data: {request.output / 'data.html'}")
     console.show(
         f"\nwrote {request.output}: {counts['documents_in']} documents in = {kept} kept + {log.files.total()} rejected"
     )

@@ -20,13 +20,14 @@ ROOMS = (
     *("disk_errors", "outputs", "temporary", "hub_names"),
     *("manifest", "cli", "gguf_base", "limited_process", "model_files", "tokenization", "chat_template"),
     *("records", "engine", "plotting", "page", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
-    *("modeling", "generation", "training", "evaluation", "publishing"),
+    *("modeling", "generation", "playground", "training", "evaluation", "publishing"),
 )
 # Rooms in which torch may be imported, and the parts of them that must do without it.
-TORCH_ROOMS = {"limited_process", "modeling", "generation", "training", "evaluation"}
+TORCH_ROOMS = {"limited_process", "modeling", "generation", "playground", "training", "evaluation"}
 WITHOUT_TORCH_IN_THEM = {
     "modeling": {"pre_tokenizers"},
     "training": {"flag_checks", "run_folder", "scratch_flags", "train_flags", "settings", "plots"},
+    "playground": {"server"},
     "generation": {"stopping", "prediction_cache", "decoding"},
     "evaluation": {"benchmarks", "report", "task_metrics", "comparison", "result_schema", "settings"},
 }

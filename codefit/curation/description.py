@@ -25,7 +25,7 @@ PAGE = "data.html"
 SAMPLE_BYTES = 2_000_000
 PIECE = 1 << 14  # characters tokenised at once
 EXAMPLES = 10  # pairs of each task
-EXAMPLE_LINES = 12  # of a prompt or a completion
+EXAMPLE_LINES = 8  # of a prompt or a completion
 EXAMPLE_CHARACTERS = 2000
 REASONS = 3  # examples of each reason of rejection
 LONGEST = 20  # rows of a table of names
@@ -121,14 +121,25 @@ def write(
         ranks=ranks(sampled.tokens),
         cuts=cuts_tables(pairs, splits),
         rejected=rejected_table(folder / "rejected.jsonl", log),
-        sample=f"Measured on {number(sampled.documents)} of {number(len(kept))} files, every k-th one.",
+        sample=sample_of(sampled.documents, len(kept)),
     )
     (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
-    return "\n".join(f"{label}: {value}" for label, value in facts.items())
+    return "\n".join(f"{label}: {value}" for label, value in {**facts, "more, with examples": PAGE}.items())
 
 
 def number(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1_000_000 else f"{size / 1e3:.1f} kB"
+
+
+def sample_of(measured: int, files: int) -> str:
+    """Return a sentence on how many files were measured."""
+    if measured == files:
+        return f"Measured on all {number(files)} files."
+    return f"Measured on {number(measured)} of {number(files)} files, evenly spaced."
 
 
 def percent(part: float, whole: float) -> str:
@@ -205,8 +216,8 @@ def overview(entries: Sequence[Entry], sampled: Sampled, log: RejectionLog) -> d
     repositories = {entry.repository for entry in entries}
     owners = {name.partition("/")[0] for name in repositories}
     facts = {
-        "files kept": f"{number(len(entries))}, {sum(entry.length for entry in entries) / 1e6:.1f} MB",
-        "files rejected": f"{number(log.files.total())}, {log.bytes.total() / 1e6:.1f} MB",
+        "files kept": f"{number(len(entries))}, {megabytes(sum(entry.length for entry in entries))}",
+        "files rejected": f"{number(log.files.total())}, {megabytes(log.bytes.total())}",
         "repositories": f"{number(len(repositories))} of {number(len(owners))} owners",
         "not ASCII": percent(sampled.non_ascii, sampled.characters) + " of the characters",
     }

@@ -8,7 +8,7 @@ const KEYWORDS = new Set((
   "yield"
 ).split(" "));
 const HASH = new Set(["python", "ruby"]);
-const QUOTES = /"""/g;
+const QUOTES = '"""';
 
 function pattern(language) {
   const comment = HASH.has(language) ? "#[^\\n]*" : "\\/\\/[^\\n]*|\\/\\*[^]*?(?:\\*\\/|$)";
@@ -16,12 +16,12 @@ function pattern(language) {
   return new RegExp("(" + comment + ")|(" + text + ")|(\\b\\d[\\w.]*)|([A-Za-z_$][\\w$]*)", "g");
 }
 
-// Returns [end, kind] for the coloured and the plain stretches of a text, in order.
-function stretches(text, language) {
+// Returns [end, kind] for the coloured and the plain stretches of a text, in order; `inside` a docstring at its start.
+function stretches(text, language, inside) {
   const found = [];
   let at = 0;
-  if (text.startsWith("…") && (text.match(QUOTES) || []).length % 2) {  // cut inside a docstring
-    at = text.indexOf('"""') + 3;
+  if (inside) {
+    at = text.includes(QUOTES) ? text.indexOf(QUOTES) + QUOTES.length : text.length;
     found.push([at, "string"]);
   }
   const rule = pattern(language);
@@ -38,8 +38,8 @@ function stretches(text, language) {
 
 // Shows code in a node. `before` is the text that it continues; `parts` alternately match the reference and differ from
 // it; from `kept` on, an editor would cut.
-function paint(node, text, language, {before = "", parts = [text], kept = text.length} = {}) {
-  const kinds = stretches(before + text, language).map(([end, kind]) => [end - before.length, kind]);
+function paint(node, text, language, {before = "", parts = [text], kept = text.length, inside = false} = {}) {
+  const kinds = stretches(before + text, language, inside).map(([end, kind]) => [end - before.length, kind]);
   const nodes = [];
   let at = 0, kind = 0;
   parts.forEach((part, place) => {

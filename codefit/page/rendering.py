@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import markupsafe
 
 FOLDER = Path(__file__).parent
@@ -48,6 +47,8 @@ class Table:
 
 def render(folder: Path, template: str, **content: Any) -> str:
     """Return a page made of a template in a folder, which may use the templates of this one."""
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, FOLDER]),
         autoescape=True,

@@ -111,6 +111,11 @@ def test_the_sample_has_a_limit():
     assert list(description.every_kth([], [])) == []
 
 
+def test_the_page_says_how_much_was_measured():
+    assert description.sample_of(30, 30) == "Measured on all 30 files."
+    assert description.sample_of(30, 1200) == "Measured on 30 of 1,200 files, evenly spaced."
+
+
 def test_the_rank_plot_goes_from_corner_to_corner():
     points = description.ranks(Counter({1: 100, 2: 10, 3: 1})).split()
     assert (points[0], points[-1]) == ("0.0,0.0", "100.0,100.0")

@@ -45,7 +45,9 @@ def examples(result: BenchmarkResult, by_model: ByModel) -> list[dict[str, Any]]
     base = by_model["base"]
     chosen = sorted(range(len(base)), key=lambda at: hashlib.sha256(base[at].id.encode()).digest())[:EXAMPLES]
     found = [_item(result, [items[at] for items in by_model.values()]) for at in chosen]
-    return [{**item, "prompt": _last_lines(item["prompt"])} for item in found]
+    prompts = [base[at].prompt for at in chosen]
+    tails = ["\n".join(prompt[-PROMPT_TAIL:].split("\n")[-EXAMPLE_PROMPT:]) for prompt in prompts]
+    return [item | _end_of(prompt, tail) for item, prompt, tail in zip(found, prompts, tails, strict=True)]
 
 
 def rule(result: BenchmarkResult) -> str:
@@ -57,9 +59,10 @@ def rule(result: BenchmarkResult) -> str:
     return f"{which}: nobody chose them. Marked parts differ from the reference; an editor cuts before grey text."
 
 
-def _last_lines(text: str) -> str:
-    lines = text.removeprefix("… ").split("\n")
-    return ("… " if len(lines) > EXAMPLE_PROMPT or text.startswith("… ") else "") + "\n".join(lines[-EXAMPLE_PROMPT:])
+def _end_of(prompt: str, tail: str) -> dict[str, Any]:
+    """Return the end of a prompt, and whether it begins inside a docstring."""
+    cut = prompt.removesuffix(tail)
+    return {"prompt": f"… {tail}" if cut else tail, "inside": cut.count('"""') % 2 == 1}
 
 
 def shown(predictions: Mapping[str, ByModel]) -> str:
@@ -80,7 +83,7 @@ def _item(result: BenchmarkResult, answers: Sequence[Prediction]) -> dict[str, A
         "path": first.path,
         "language": language.name if language else "",
         "groups": list(prompt_groups.of(first).values()),
-        "prompt": ("… " if len(first.prompt) > PROMPT_TAIL else "") + first.prompt[-PROMPT_TAIL:],
+        **_end_of(first.prompt, first.prompt[-PROMPT_TAIL:]),
         "suffix": _cut(first.suffix or ""),
         "reference": _cut(first.reference),
         "answers": [_answer(item, result.headline.metric) for item in answers],

@@ -74,7 +74,7 @@ function show() {
   if (!item) return;
   find("path").textContent = item.path && item.path !== item.id ? item.path + " · " + item.id : item.id;
   find("groups-of-item").textContent = item.groups.map((name, index) => kinds[index] + ": " + name).join(" · ");
-  paint(find("prompt"), item.prompt, item.language);
+  paint(find("prompt"), item.prompt, item.language, {inside: item.inside});
   paint(find("suffix"), item.suffix, item.language);
   find("after").hidden = !item.suffix;
   fill(item, find("reference"), models.map((_, index) => find("answer-" + index)));
@@ -86,9 +86,9 @@ function show() {
 
 // Shows the reference and the predictions of an item in their nodes.
 function fill(item, reference, answers) {
-  const before = item.prompt;
-  paint(reference, item.reference, item.language, {before});
-  item.answers.forEach(({parts, kept}, index) => paint(answers[index], parts.join(""), item.language, {before, parts, kept}));
+  const {prompt: before, inside} = item;
+  paint(reference, item.reference, item.language, {before, inside});
+  item.answers.forEach(({parts, kept}, index) => paint(answers[index], parts.join(""), item.language, {before, parts, kept, inside}));
 }
 
 function move(step) {
@@ -106,7 +106,7 @@ function pick(name) {
 for (const node of document.querySelectorAll(".example")) {
   const item = examples[node.dataset.benchmark][node.dataset.example];
   const [prompt, ...others] = node.querySelectorAll("pre");
-  paint(prompt, item.prompt, item.language);
+  paint(prompt, item.prompt, item.language, {inside: item.inside});
   fill(item, others.pop(), others);
 }
 for (const name of Object.keys(filters)) {
