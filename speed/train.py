@@ -4,14 +4,20 @@
     python -m speed.train --dataset outputs/pairs --model data/base
     python -m speed.train --dataset outputs/pairs --model phi
 
-The data set is prepared with `--model_name_or_path data/base --max_prompt_tokens 100 --max_completion_tokens 36`.
+    python -m speed.train --dataset outputs/pairs --model SmolLM2-135M-Instruct.Q4_1.gguf --rows 2
+
+For the first two, the data set is prepared with `--model_name_or_path data/base --max_prompt_tokens 100
+--max_completion_tokens 36`; for a GGUF file, with that file. All programs load the folder that codefit converts it to.
 `phi` is a random model of phi's architecture, 4 layers of width 512 with the vocabulary of data/base. Every training
 has a process and a thread of its own, the same examples, each once, and LoRA of rank 16 on all linear layers:
 
 - `train.py`: its trainer, with its settings;
+- QLoRA: train.py with `--load_in_4bit`; not for phi, whose random weights are not in a file;
 - bare loop: the very batches of train.py, made in advance, logits at labels alone, nothing else. It is the limit;
 - Trainer: that of Transformers, every row padded to 512;
 - TRL: its SFTTrainer; packed: with `packing=True`, rows as long as those of train.py.
+
+All compute in the dtype of train.py: bfloat16 on CPUs that are fast at it.
 
 Times are processor seconds, so that other programs on the machine do not count, from the first batch to the last step
 of a training. A ratio is the median of the ratios within a repeat, where all ways meet the same noise; the spread is
@@ -32,7 +38,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, console
+from codefit import cli, console, gguf_base
 from codefit.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,12 +46,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "data" / "base"
 ROW_TOKENS = 640  # the context of data/base
 PADDED = 512
+PROMPT_TOKENS = 128  # longer prompts of the data set are cut
 
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="folder of preprocess_data.py")
-    parser.add_argument("--model", default=str(BASE), help="folder of a model, or phi")
+    parser.add_argument("--model", default=str(BASE), help="folder of a model, GGUF file, or phi")
     parser.add_argument("--rows", type=cli.number(int, 1), default=4, help=f"rows of {ROW_TOKENS} tokens in a step")
     parser.add_argument("--steps", type=cli.number(int, 1), default=2, help="steps per repeat")
     parser.add_argument("--repeats", type=cli.number(int, 1), default=5, help="repeats of every method")
@@ -65,7 +72,7 @@ class Job:
     steps: int
 
 
-def new_model(name: str) -> Any:
+def new_model(name: str, load_in_4bit: bool = False) -> Any:
     import torch
     import transformers
 
@@ -82,19 +89,24 @@ def new_model(name: str) -> Any:
         config = transformers.PhiConfig(**shape, vocab_size=8192, bos_token_id=None, eos_token_id=0, pad_token_id=1)
         model = transformers.AutoModelForCausalLM.from_config(config)
     else:
-        model = loading.load_model(name)
+        model = loading.load_model(name, load_in_4bit=load_in_4bit)
     return adapters.add_lora(model, r=16, alpha=32, dropout=0.0, targets="all-linear")
+
+
+def new_tokenizer(name: str) -> Any:
+    from codefit.modeling import loading
+
+    return loading.load_tokenizer(str(BASE) if name == "phi" else name)
 
 
 def read_samples(job: Job) -> list[Any]:
     """Return as many examples, drawn by seed, as the rows of all steps hold when they are packed."""
     from codefit import encoding
-    from codefit.modeling import loading
     from codefit.records import Pair, read_jsonl
 
     pairs = list(read_jsonl(job.dataset / "train.jsonl", Pair))
     random.Random(0).shuffle(pairs)
-    encoder = encoding.Encoder(loading.load_tokenizer(str(BASE)), 100)
+    encoder = encoding.Encoder(new_tokenizer(job.model), PROMPT_TOKENS)
     rows = job.rows * job.steps
     samples = encoding.encode(pairs, encoder, ROW_TOKENS, rows * ROW_TOKENS)[0]
     lengths = [len(sample.ids) for sample in samples]
@@ -155,7 +167,7 @@ def timed(trainer: Any, counting: Counting) -> tuple[float, int, int]:
 # ---------------------------------------------------------------------------------------------- the ways
 
 
-def own_trainer(job: Job, samples: list[Any], seed: int, folder: str) -> Any:
+def own_trainer(job: Job, samples: list[Any], seed: int, folder: str, load_in_4bit: bool = False) -> Any:
     import train
     from codefit.training import packing
     from codefit.training.settings import of_flags
@@ -167,17 +179,24 @@ def own_trainer(job: Job, samples: list[Any], seed: int, folder: str) -> Any:
     settings = of_flags(vars(flags))
     rows = packing.PackedRows(samples, ROW_TOKENS, 1)
     validation = packing.PackedRows(samples[:1], ROW_TOKENS, 1)
-    return make_trainer(settings, 1000, Path(folder), new_model(job.model), rows, validation)
+    return make_trainer(settings, 1000, Path(folder), new_model(job.model, load_in_4bit), rows, validation)
 
 
-def own(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
-    trainer = own_trainer(job, samples, seed, folder)
+def own(job: Job, samples: list[Any], seed: int, folder: str, load_in_4bit: bool = False) -> tuple[float, int, int]:
+    trainer = own_trainer(job, samples, seed, folder, load_in_4bit)
     return timed(trainer, Counting(trainer.data_collator, job.steps))
+
+
+def qlora(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
+    return own(job, samples, seed, folder, load_in_4bit=True)
 
 
 def bare(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
     import torch
 
+    from codefit.modeling import hardware
+
+    narrow = hardware.compute_dtype()
     trainer = own_trainer(job, samples, seed, folder)
     counting = trainer.data_collator = Counting(trainer.data_collator, job.steps)
     batches = list(itertools.islice(trainer.get_train_dataloader(), job.steps))
@@ -189,9 +208,11 @@ def bare(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, i
     for batch in batches:
         labels = batch["labels"].flatten()
         positions = (labels != -100).nonzero().squeeze(1)
-        states = inner.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False)[0]
-        logits = inner.lm_head(states.flatten(0, 1)[positions])
-        torch.nn.functional.cross_entropy(logits, labels[positions]).backward()
+        with torch.autocast("cpu", narrow, enabled=narrow != torch.float32):
+            states = inner.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False)[0]
+            logits = inner.lm_head(states.flatten(0, 1)[positions])
+            loss = torch.nn.functional.cross_entropy(logits, labels[positions])
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -204,9 +225,13 @@ def listed(samples: list[Any]) -> list[dict[str, list[int]]]:
 
 
 def settings(job: Job, samples: list[Any], seed: int, folder: str) -> dict[str, Any]:
-    count = len(samples) // job.steps
+    import torch
+
+    from codefit.modeling import hardware
+
+    count, narrow = len(samples) // job.steps, hardware.compute_dtype() == torch.bfloat16
     common = {"max_steps": job.steps, "learning_rate": 2e-4, "seed": seed, "report_to": [], "save_strategy": "no"}
-    return common | {"output_dir": folder, "per_device_train_batch_size": count, "use_cpu": True, "bf16": False}
+    return common | {"output_dir": folder, "per_device_train_batch_size": count, "use_cpu": True, "bf16": narrow}
 
 
 def padded(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[float, int, int]:
@@ -229,8 +254,6 @@ def trl(job: Job, samples: list[Any], seed: int, folder: str, packing: bool = Fa
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from codefit.modeling import loading
-
     # its own default, gradient checkpointing, saves memory for a third more time; none of the others does it
     options = settings(job, samples, seed, folder) | {"gradient_checkpointing": False}
     if packing:
@@ -239,7 +262,7 @@ def trl(job: Job, samples: list[Any], seed: int, folder: str, packing: bool = Fa
         model=new_model(job.model),
         args=SFTConfig(**options, max_length=ROW_TOKENS),
         train_dataset=Dataset.from_list(listed(samples)),
-        processing_class=loading.load_tokenizer(str(BASE)),
+        processing_class=new_tokenizer(job.model),
     )
     return timed(trainer, Counting(trainer.data_collator, job.steps))
 
@@ -250,6 +273,7 @@ def trl_packed(job: Job, samples: list[Any], seed: int, folder: str) -> tuple[fl
 
 WAYS: dict[str, Callable[..., tuple[float, int, int]]] = {
     "train.py": own,
+    "QLoRA": qlora,
     "bare loop": bare,
     "Trainer, padded to 512": padded,
     "TRL": trl,
@@ -283,8 +307,9 @@ def measure(job: Job, repeats: int) -> dict[str, list[tuple[float, int, int, flo
     torch.set_num_threads(1)
     samples = read_samples(job)
     context = multiprocessing.get_context("fork")
-    found: dict[str, list[tuple[float, int, int, float]]] = {way: [] for way in WAYS}
-    for way, repeat in console.progress(list(turns(repeats)), "repeats"):
+    ways = [way for way in WAYS if job.model != "phi" or way != "QLoRA"]
+    found: dict[str, list[tuple[float, int, int, float]]] = {way: [] for way in ways}
+    for way, repeat in console.progress(list(turns(ways, repeats)), "repeats"):
         here, there = context.Pipe()
         process = context.Process(target=work, args=(way, job, samples, repeat, there))
         process.start()
@@ -295,8 +320,7 @@ def measure(job: Job, repeats: int) -> dict[str, list[tuple[float, int, int, flo
     return found
 
 
-def turns(repeats: int) -> Iterator[tuple[str, int]]:
-    ways = list(WAYS)
+def turns(ways: list[str], repeats: int) -> Iterator[tuple[str, int]]:
     for repeat in range(repeats):
         start = repeat % len(ways)
         yield from ((way, repeat) for way in ways[start:] + ways[:start])
@@ -304,7 +328,8 @@ def turns(repeats: int) -> Iterator[tuple[str, int]]:
 
 def main() -> None:
     args = build_parser().parse_args()
-    found = measure(Job(args.dataset, args.model, args.rows, args.steps), args.repeats)
+    model = args.model if args.model == "phi" else gguf_base.local_model(args.model)
+    found = measure(Job(args.dataset, model, args.rows, args.steps), args.repeats)
     rows = []
     for way, repeats in found.items():
         tokens = [count / seconds for seconds, count, _, _ in repeats]
