@@ -46,7 +46,8 @@ def build_parser() -> cli.Parser:
         type=cli.named,
         help="their base model; default: the one that the adapted model's metadata names",
     )
-    add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue, or JSONL files: docs/benchmark.md")
+    known = "heldout, codexglue, installed_methods, or JSONL files: docs/benchmark.md"
+    add("--benchmark", nargs="+", default=["heldout"], help=known)
     add("--dataset", help="prepared data set; default: the one the first model was trained on")
     add("--sample", type=count, default=500, metavar="N", help="prompts per benchmark, sampled by --seed; 0 means all")
     add("--forgetting", metavar="DATA", help="data set or JSONL file of unrelated code, to check for forgetting")

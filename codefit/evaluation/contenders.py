@@ -74,6 +74,7 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
         seed=asked.seed,
         max_new_tokens=asked.max_new_tokens,
         execute=asked.execute,
+        trained_on=tuple(name for each in found for key in ("dataset", "replay") if (name := each.made.get(key))),
     )
     in_4bit = asked.load_in_4bit
     if in_4bit is None:

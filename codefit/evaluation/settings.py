@@ -57,7 +57,10 @@ class BenchmarkSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuestionSettings:
-    """Which prompts are evaluated; the attributes are those of BenchmarkSettings."""
+    """Which prompts are evaluated; the attributes are those of BenchmarkSettings.
+
+    In addition, `trained_on` names the data sets that the adapted models were trained on, including replayed ones.
+    """
 
     benchmarks: tuple[str, ...]
     dataset: str
@@ -67,6 +70,7 @@ class QuestionSettings:
     seed: int
     max_new_tokens: int
     execute: bool = False
+    trained_on: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
