@@ -34,6 +34,8 @@ class BenchmarkSettings:
         backend: the library that generates the predictions.
         with_cache: whether the prediction cache is used.
         execute: whether tests are run on what the models wrote.
+        chat_base: whether the base is also asked in its chat template.
+        system_prompt: of that base; "" for the one of its template.
     """
 
     adapted: tuple[str, ...]
@@ -53,6 +55,8 @@ class BenchmarkSettings:
     backend: Backend
     with_cache: bool
     execute: bool = False
+    chat_base: bool = False
+    system_prompt: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,3 +89,4 @@ class InferenceSettings:
     with_cache: bool
     few_shot: int
     seed: int
+    system_prompt: str = ""
