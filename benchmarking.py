@@ -45,7 +45,8 @@ def build_parser() -> cli.Parser:
         type=cli.named,
         help="their base model; default: the one that the adapted model's metadata names",
     )
-    add("--benchmark", nargs="+", default=["heldout"], help="heldout, codexglue, or JSONL files: docs/benchmark.md")
+    known = "heldout, codexglue, installed_methods, or JSONL files: docs/benchmark.md"
+    add("--benchmark", nargs="+", default=["heldout"], help=known)
     add("--dataset", help="prepared data set; default: the one the first model was trained on")
     add("--sample", type=count, default=500, metavar="N", help="prompts per benchmark, sampled by --seed; 0 means all")
     add("--forgetting", metavar="DATA", help="data set or JSONL file of unrelated code, to check for forgetting")
@@ -103,6 +104,12 @@ def add_rare_flags(group: Any) -> None:
         metavar="K",
         help="also evaluate the base with K training pairs as examples in the prompt",
     )
+    add(
+        "--chat_base",
+        action="store_true",
+        help="also ask the base of a chat model in its chat template, with its answer taken out of the code block",
+    )
+    add("--system_prompt", default="", metavar="TEXT", help="of --chat_base; default: the one of the chat template")
     add(
         "--execute",
         action="store_true",
@@ -167,6 +174,8 @@ class Request:
             backend=args.backend,
             with_cache=not args.no_cache,
             execute=args.execute,
+            chat_base=args.chat_base,
+            system_prompt=args.system_prompt,
         )
         return cls(
             settings=settings,
@@ -192,6 +201,8 @@ class Request:
             return f"--primary {self.primary}: choose from {', '.join(task_metrics.NAMES)}"
         if self.settings.execute and (self.rescore or self.compare):
             return "--execute runs what models write now: leave it out, stored results of tests are kept"
+        if self.settings.system_prompt and not self.settings.chat_base:
+            return "--system_prompt has no effect without --chat_base: add it, or omit the prompt"
         if decoding.seed and not decoding.samples:
             return "--generation_seed has no effect without sampling: add --temperature or --top_p"
         if self.settings.backend == "vllm" and decoding.samples:
@@ -312,7 +323,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         base = found.models[contenders.BASE]
         vllm_backend.refuse_unsupported(base.name, base.revision, adapters, how.load_in_4bit)
     asked = load_questions(found.questions, manifest)
-    encoders, models = contenders.encoders(found.models, how.max_prompt_tokens)
+    encoders, models = contenders.encoders(found.models, how.max_prompt_tokens, how.system_prompt)
     found = dataclasses.replace(found, models=models)
     encoder = encoders["adapted"]
     cut = describe(models, how, asked, encoder)

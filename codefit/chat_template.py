@@ -10,12 +10,13 @@ from codefit.tokenization import Codec
 MARK = "codefit asks"  # placeholder of the message in a template; no template escapes letters
 
 
-def around_message(tokenizer: Any, codec: Codec) -> tuple[list[int], list[int]]:
+def around_message(tokenizer: Any, codec: Codec, system: str = "") -> tuple[list[int], list[int]]:
     """Return the ids before and after a user's message in the chat template of a tokenizer.
 
     Args:
         tokenizer: of Transformers.
         codec: the same tokenizer's, by `tokenization.codec`.
+        system: the system prompt; without it, the template's own, if it has one.
 
     Raises:
         UserError: it has no chat template, or one that does not show a message once.
@@ -30,7 +31,7 @@ def around_message(tokenizer: Any, codec: Codec) -> tuple[list[int], list[int]]:
     except ValueError as error:  # there are several templates without a default
         raise UserError(f"the tokenizer has no default chat template ({first_line(error)}); set one.") from None
     special = json.dumps(tokenizer.special_tokens_map, default=str)
-    parts = limited_process.render_chat(template, MARK, special).split(MARK)
+    parts = limited_process.render_chat(template, MARK, special, system).split(MARK)
     if len(parts) != 2:
         raise UserError(
             f"the chat template of the tokenizer contains a message {len(parts) - 1} times, not once; prepare the "

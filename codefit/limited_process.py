@@ -26,18 +26,20 @@ LONGEST = 1 << 20  # characters of a rendered template
 
 
 @functools.cache
-def render_chat(template: str, message: str, special_tokens: str) -> str:
+def render_chat(template: str, message: str, special_tokens: str, system: str = "") -> str:
     """Return a chat template rendered with one user message, up to the answer, as by `apply_chat_template`.
 
     Args:
         template: Jinja.
         message: the user message.
         special_tokens: the names and texts of the tokenizer's special tokens, as JSON.
+        system: the system prompt; without it, the template's own, if it has one.
 
     Raises:
         UserError: the template is invalid, raises an error, takes too long, or needs too much memory.
     """
     task = {"task": "chat", "template": template, "message": message, "special_tokens": json.loads(special_tokens)}
+    task["system"] = system
     answer = _run(task, "the chat template of the tokenizer", "repair it, or choose another base model")
     return str(answer)
 
@@ -87,11 +89,13 @@ def _limit() -> None:
     signal.alarm(SECONDS)
 
 
-def _render(template: str, message: str, special_tokens: dict[str, Any]) -> str:
+def _render(template: str, message: str, special_tokens: dict[str, Any], system: str) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     _limit()
     conversation = [{"role": "user", "content": message}]
+    if system:
+        conversation.insert(0, {"role": "system", "content": system})
     found: Any = render_jinja_template(
         conversations=[conversation], chat_template=template, add_generation_prompt=True, **special_tokens
     )

@@ -15,13 +15,14 @@ import torch
 from codefit import console, fim
 from codefit.encoding import Encoder
 from codefit.errors import UserError
+from codefit.evaluation.chat_prompt import ChatEncoder
 from codefit.evaluation.result_schema import Model, Role
 from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
 from codefit.generation import batched
 from codefit.modeling import hub_files, loading, merging
 from codefit.records import MAX_PROMPT_TOKENS, PREPARED
 
-BASE, FEW_SHOT = "base", "few-shot"
+BASE, FEW_SHOT, CHAT = "base", "few-shot", "chat"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
     if asked.few_shot:
         label = f"{asked.few_shot}-shot base"
         models[FEW_SHOT] = Model(name=base, label=label, role=Role.FEW_SHOT, revision=revision)
+    if asked.chat_base:
+        models[CHAT] = Model(name=base, label="base in chat", role=Role.CHAT, revision=revision)
     first = found[0]
     questions = QuestionSettings(
         benchmarks=asked.benchmarks,
@@ -74,6 +77,7 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
         seed=asked.seed,
         max_new_tokens=asked.max_new_tokens,
         execute=asked.execute,
+        trained_on=tuple(name for each in found for key in ("dataset", "replay") if (name := each.made.get(key))),
     )
     in_4bit = asked.load_in_4bit
     if in_4bit is None:
@@ -87,6 +91,7 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
         with_cache=asked.with_cache,
         few_shot=asked.few_shot,
         seed=asked.seed,
+        system_prompt=asked.system_prompt,
     )
     return Contenders(models, questions, inference)
 
@@ -145,18 +150,25 @@ def _labels(found: Sequence[_Adapted]) -> list[str]:
     return [model.name for model in found]
 
 
-def encoders(models: Mapping[str, Model], max_prompt_tokens: int) -> tuple[dict[str, Encoder], dict[str, Model]]:
+def encoders(
+    models: Mapping[str, Model], max_prompt_tokens: int, system_prompt: str = ""
+) -> tuple[dict[str, Encoder], dict[str, Model]]:
     """Return the encoder of each model's prompts, and the models with their final labels.
 
     Prompts are made with the base's tokenizer, or with a model's own where it learned sentinels. In a benchmark with
     such a model the other models get no suffix, and their labels say "(prompt only)".
 
     Raises:
-        UserError: a merged model has a different vocabulary than the base.
+        UserError: a merged model has a different vocabulary than the base, or a base without a chat template is to be
+            asked in chat.
     """
     base = models[BASE]
     place = (base.name, base.revision)
     tokenizer = loading.load_tokenizer(*place)
+    if CHAT in models and not getattr(tokenizer, "chat_template", None):
+        raise UserError(
+            f"{base.name} has no chat template and cannot be asked in chat; omit --chat_base, or choose a chat model."
+        )
     learned = {key: own for key, model in models.items() if (own := _own_tokenizer(model, tokenizer, base.name))}
     if rows := hub_files.vocabulary_rows(*place):
         loading.fit_tokens(tokenizer, rows, base.name)
@@ -167,6 +179,8 @@ def encoders(models: Mapping[str, Model], max_prompt_tokens: int) -> tuple[dict[
         for key, model in models.items()
     }
     made = {key: Encoder(learned.get(key, tokenizer), max_prompt_tokens, prompt_only[key], ends) for key in models}
+    if CHAT in models:
+        made[CHAT] = ChatEncoder(tokenizer, max_prompt_tokens, prompt_only[CHAT], ends, system_prompt)
     return made, named
 
 
@@ -201,6 +215,8 @@ def loaded(models: Mapping[str, Model], load_in_4bit: bool) -> Iterator[tuple[st
     yield BASE, model
     if FEW_SHOT in models:
         yield FEW_SHOT, model
+    if CHAT in models:
+        yield CHAT, model
     for key, facts in models.items():
         if facts.kind == "adapter":
             model = load_base() if model is None else model

@@ -11,6 +11,7 @@ from codefit import console
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation import leak_signs, prompt_groups, questions
+from codefit.evaluation.chat_prompt import ChatEncoder
 from codefit.evaluation.contenders import BASE, Contenders, loaded
 from codefit.evaluation.questions import Questions
 from codefit.evaluation.result_schema import GenerationSettings, Model, Role
@@ -136,11 +137,12 @@ def as_shown(
     Raises:
         UserError: the context window of the model, `context` tokens, is too short for such prompts.
     """
-    room = how.max_prompt_tokens
-    if room + asked.new_tokens > context:
+    overhead = encoder.overhead if isinstance(encoder, ChatEncoder) else 0
+    room, most = how.max_prompt_tokens, context - asked.new_tokens - overhead
+    if room > most:
         raise UserError(
-            f"the {model.label} model has a context window of {context} tokens, too short for a prompt of {room} and "
-            f"{asked.new_tokens} new tokens; set --max_prompt_tokens to at most {context - asked.new_tokens}."
+            f"the {model.label} model has a context window of {context} tokens, too short for a prompt of "
+            f"{room + overhead} and {asked.new_tokens} new tokens; set --max_prompt_tokens to at most {most}."
         )
     pairs = asked.pairs
     if model.role is Role.FEW_SHOT and training is not None:

@@ -1,4 +1,4 @@
-"""The prompts of benchmarks: named sets of pairs from a data set, from CodeXGLUE, or from a file."""
+"""The prompts of benchmarks: named sets of pairs from a data set, CodeXGLUE, installed packages, or a file."""
 
 import dataclasses
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codefit import console, records
 from codefit.errors import UserError
-from codefit.evaluation.benchmarks import formats, heldout, pairs
+from codefit.evaluation.benchmarks import codexglue, formats, heldout, installed_methods, pairs
 from codefit.evaluation.benchmarks.formats import Format
 from codefit.evaluation.settings import QuestionSettings
 from codefit.manifest import Manifest
@@ -59,12 +59,11 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
     """
     found: list[Questions] = []
     dataset, new_tokens = asked.dataset, asked.max_new_tokens
-    for name in dict.fromkeys(asked.benchmarks):
+    for name in dict.fromkeys(map(_available, asked.benchmarks)):
         if name == "heldout":
             found += _heldout(dataset, asked.split, new_tokens, manifest)
         elif form := formats.named(name):
-            module = formats.module(form)
-            found.append(_questions(name, module.TITLE, form, module.load(), new_tokens))
+            found.append(_named(form, asked, manifest))
         else:
             path = _existing(name)
             manifest.add_input(path)
@@ -82,6 +81,38 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
     if twice := [name for name in taken if taken.count(name) > 1]:
         raise UserError(f"two benchmarks are called {twice[0]}; rename one of the files.")
     return found
+
+
+def _available(name: str) -> str:
+    """Return the name of a benchmark; that of functions of installed packages where CodeXGLUE's is not to be had."""
+    if name != "codexglue":
+        return name
+    try:
+        codexglue.test_file()
+    except UserError as missing:
+        console.show(f"note: {missing} Until then, functions of installed packages are asked (installed_methods)")
+        return "installed_methods"
+    return name
+
+
+def _named(form: Format, asked: QuestionSettings, manifest: Manifest) -> Questions:
+    """Return the benchmark of a name; its checksum is printed, and recorded in the manifest."""
+    module = formats.module(form)
+    path = codexglue.test_file() if form == "codexglue" else installed_methods.make(_training_files(asked))
+    manifest.add_input(path)
+    digest = manifest.content["inputs"][str(path)]
+    console.show(f"{form}: {path}, sha256 {digest}")
+    title = module.TITLE if form == "codexglue" else f"{module.TITLE} (sha256 {digest[:12]})"
+    return _questions(form, title, form, module.load(path), asked.max_new_tokens)
+
+
+def _training_files(asked: QuestionSettings) -> list[Path]:
+    """Return the files that the models were trained on, as far as they are on this machine, with a note on others."""
+    files = [Path(name) / "train.jsonl" for name in dict.fromkeys((asked.dataset, *asked.trained_on))]
+    for file in files:
+        if not file.is_file():
+            console.show(f"note: {file} is not on this machine, so what it contains is not left out")
+    return [file for file in files if file.is_file()]
 
 
 def _of_file(path: Path, new_tokens: int, execute: bool) -> Questions:

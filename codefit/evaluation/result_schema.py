@@ -1,8 +1,8 @@
 """What scores.json holds: the models of a benchmark, and for each benchmark what was found about them.
 
 Everything that writes or reads scores uses these types. Models are kept by key: "base", "adapted" for the first model
-of --hf_repository, "adapted-2", … for further ones, and "few-shot" for the base with examples in its prompts. Every map
-"by model" has these keys, in the order of the tables.
+of --hf_repository, "adapted-2", … for further ones, "few-shot" for the base with examples in its prompts, and "chat"
+for the base asked in its chat template. Every map "by model" has these keys, in the order of the tables.
 """
 
 import enum
@@ -33,6 +33,7 @@ class Role(enum.StrEnum):
     BASE = "base"
     ADAPTED = "adapted"
     FEW_SHOT = "few-shot"
+    CHAT = "chat"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -377,6 +378,6 @@ def _with_role(key: str, facts: Any) -> Any:
     """Return what a manifest says of a model; an older codefit named the role of the few-shot base as its kind."""
     if not isinstance(facts, Mapping):
         return facts
-    role = key if key in (Role.BASE, Role.FEW_SHOT) else Role.ADAPTED
+    role = key if key in (Role.BASE, Role.FEW_SHOT, Role.CHAT) else Role.ADAPTED
     kind = facts.get("kind")
     return {"role": role, **facts, "kind": None if kind == Role.FEW_SHOT else kind}

@@ -34,6 +34,8 @@ class BenchmarkSettings:
         backend: the library that generates the predictions.
         with_cache: whether the prediction cache is used.
         execute: whether tests are run on what the models wrote.
+        chat_base: whether the base is also asked in its chat template.
+        system_prompt: of that base; "" for the one of its template.
     """
 
     adapted: tuple[str, ...]
@@ -53,11 +55,16 @@ class BenchmarkSettings:
     backend: Backend
     with_cache: bool
     execute: bool = False
+    chat_base: bool = False
+    system_prompt: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuestionSettings:
-    """Which prompts are evaluated; the attributes are those of BenchmarkSettings."""
+    """Which prompts are evaluated; the attributes are those of BenchmarkSettings.
+
+    In addition, `trained_on` names the data sets that the adapted models were trained on, including replayed ones.
+    """
 
     benchmarks: tuple[str, ...]
     dataset: str
@@ -67,6 +74,7 @@ class QuestionSettings:
     seed: int
     max_new_tokens: int
     execute: bool = False
+    trained_on: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,3 +89,4 @@ class InferenceSettings:
     with_cache: bool
     few_shot: int
     seed: int
+    system_prompt: str = ""

@@ -1,18 +1,20 @@
 """CodeXGLUE's pairs and scores, and the held-out pairs of a prepared data set."""
 
+import importlib.metadata
 import json
 import random
-import sys
-import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codefit.errors import UserError
-from codefit.evaluation.benchmarks import codexglue, heldout
-from codefit.manifest import ROOT
+from codefit.evaluation import questions
+from codefit.evaluation.benchmarks import codexglue, formats, heldout, installed_methods
+from codefit.evaluation.questions import Questions
+from codefit.evaluation.settings import QuestionSettings
+from codefit.manifest import ROOT, Manifest, sha256
 from codefit.records import Pair, write_jsonl
 from tests.support.metrics import common_subsequence, independent_bleu, random_pairs
 
@@ -80,34 +82,43 @@ def test_scores_are_the_same_for_a_masked_body_and_its_source() -> None:
 
 
 def test_a_local_file_is_preferred_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codexglue, "LOCAL", write_rows(tmp_path / "test_codexglue.jsonl", [ROW, {**ROW, "id": "f2"}]))
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    assert [pair.id for pair in codexglue.load()] == ["f19:c4:m1", "f2"]
+    local = write_rows(tmp_path / "test_codexglue.jsonl", [ROW, {**ROW, "id": "f2"}])
+    monkeypatch.setattr(codexglue, "LOCAL", local)
+    assert codexglue.test_file() == local
+    assert [pair.id for pair in codexglue.load(local)] == ["f19:c4:m1", "f2"]
 
 
 def test_without_a_file_a_fixed_revision_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def load_dataset(name: str, **options: Any) -> list[dict[str, str]]:
-        asked.append((name, options))
-        return [ROW]
+    def hf_hub_download(*words: str, **options: str) -> str:
+        asked.append((words, options))
+        return str(write_rows(tmp_path / "downloaded.jsonl", [ROW]))
 
     monkeypatch.setattr(codexglue, "LOCAL", tmp_path / "absent.jsonl")
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
-    assert [pair.path for pair in codexglue.load()] == ["f19"]
+    monkeypatch.setattr(codexglue.hub_names, "reach_for", lambda name: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
+    assert codexglue.test_file() == tmp_path / "downloaded.jsonl"
     revision = "2d6d185183689dd19e0116dd8e3c11a9fed0ba42"
-    options = {"data_files": {"test": "test.jsonl"}, "split": "test", "revision": revision}
-    assert asked == [("microsoft/codexglue_method_generation", options)]
+    words = ("microsoft/codexglue_method_generation", "test.jsonl")
+    assert asked == [(words, {"repo_type": "dataset", "revision": revision})]
+
+
+def without_the_hub(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make CodeXGLUE's test set unavailable: there is no file of it, and no Hub."""
+
+    def hf_hub_download(*words: str, **options: str) -> str:
+        raise ConnectionError("Couldn't reach the Hub\nlong traceback")
+
+    patch.setattr(codexglue, "LOCAL", folder / "test_codexglue.jsonl")
+    patch.setattr(codexglue.hub_names, "reach_for", lambda name: None)
+    patch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
 
 
 def test_with_neither_file_nor_hub_the_error_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_dataset(name: str, **options: Any) -> None:
-        raise ConnectionError("Couldn't reach the Hub\nlong traceback")
-
-    monkeypatch.setattr(codexglue, "LOCAL", tmp_path / "test_codexglue.jsonl")
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    without_the_hub(tmp_path, monkeypatch)
     with pytest.raises(UserError) as error:
-        codexglue.load()
+        codexglue.test_file()
     sentence = str(error.value)
     assert "test_codexglue.jsonl is missing" in sentence
     assert "microsoft/codexglue_method_generation from the Hub failed (Couldn't reach the Hub); save" in sentence
@@ -131,6 +142,71 @@ def test_broken_rows_are_refused(tmp_path: Path, rows: list[Any], sentence: str)
 def test_a_given_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         codexglue.load(tmp_path / "absent.jsonl")
+
+
+# ------------------------------------------------------------------------------------------------ installed packages
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Questions], Manifest]]:
+    """Return a function that loads benchmarks without CodeXGLUE's test set, of one small package."""
+    without_the_hub(tmp_path, monkeypatch)
+    monkeypatch.setattr(installed_methods, "PACKAGES", ("nonesuch", "tabulate"))
+    monkeypatch.setenv("CODEFIT_CACHE", str(tmp_path / "cache"))
+
+    def load(*names: str, trained_on: Sequence[Path] = ()) -> tuple[list[Questions], Manifest]:
+        manifest = Manifest({})
+        folders = tuple(map(str, trained_on))
+        asked = QuestionSettings(names, str(tmp_path / "absent"), "test", None, 0, 0, 64, trained_on=folders)
+        return questions.load(asked, manifest), manifest
+
+    return load
+
+
+def test_functions_of_installed_packages_are_asked_where_codexglue_is_not_to_be_had(
+    ask: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [found], manifest = ask("codexglue", "installed_methods")
+    [(path, digest)] = manifest.content["inputs"].items()
+    assert (found.name, found.format, found.new_tokens) == ("installed_methods", "installed_methods", 256)
+    assert found.title == f"functions of installed packages (sha256 {digest[:12]})"
+    assert digest[:12] in path
+    assert sha256(Path(path)) == digest
+    said = capsys.readouterr().out
+    assert "note: the CodeXGLUE test set is not available" in said
+    assert f"installed_methods: {path}, sha256 {digest}" in said
+    assert "absent/train.jsonl is not on this machine" in said
+    assert formats.format_of(Path(path)) == "codexglue"  # any tool that reads its rows reads these
+    version = importlib.metadata.version("tabulate")
+    assert {pair.path for pair in found.pairs} == {f"tabulate/{version}/tabulate/__init__.py"}
+    assert all(pair.prompt.startswith("def ") and pair.prompt.endswith('"""\n') for pair in found.pairs)
+    before = Path(path).read_bytes()
+    assert ask("installed_methods")[1].content["inputs"] == {path: digest}
+    assert Path(path).read_bytes() == before
+
+
+def test_functions_that_occur_in_any_training_data_are_left_out(ask: Any, tmp_path: Path) -> None:
+    [found], manifest = ask("installed_methods")
+    seen, other = found.pairs[0], found.pairs[-1]
+    (tmp_path / "replayed").mkdir()
+    half = len(seen.completion) // 2
+    trained = Pair("1", "completion", f"import os\n\n{seen.prompt}{seen.completion[:half]}", seen.completion[half:])
+    write_jsonl(tmp_path / "replayed" / "train.jsonl", [trained])
+    [left], again = ask("installed_methods", trained_on=[tmp_path / "replayed"])
+    ids = {pair.id for pair in left.pairs}
+    assert seen.id not in ids
+    assert other.id in ids
+    assert again.content["inputs"] != manifest.content["inputs"]
+
+
+def test_a_set_without_functions_is_refused(ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [found], _ = ask("installed_methods")
+    write_jsonl(tmp_path / "train.jsonl", found.pairs)
+    with pytest.raises(UserError, match="the training data contain all functions of installed packages; name"):
+        ask("installed_methods", trained_on=[tmp_path])
+    monkeypatch.setattr(installed_methods, "PACKAGES", ("nonesuch",))
+    with pytest.raises(UserError, match=r"none of nonesuch is installed with its source; install requirements\.txt"):
+        ask("installed_methods")
 
 
 # ------------------------------------------------------------------------------------------------ scores

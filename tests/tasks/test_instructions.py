@@ -287,6 +287,7 @@ def test_the_page_of_errors_says_what_is_confused_and_how_long_names_come_out():
     items = answers(
         ("load_file", "read_file"), ("load_rows", "read_rows"), ("get", "get"), ("a_b_c_d_e_f", ""), ("x|y", "gets\nz")
     )
+    stemmed = answers(("get_file", "getFiles"), ("get_file", "getFiles"), ("get_file", "file_get"))
     one, missed, added = naming_errors.confusions(items)
     assert one == {("load", "read"): 2}
     assert missed[("load",)] == added[("read",)] == 2
@@ -301,6 +302,11 @@ def test_the_page_of_errors_says_what_is_confused_and_how_long_names_come_out():
     assert rows[rows.index("| real | predicted | times |") + 2] == "| `load` | `read` | 2 |"
     assert "| `a_b_c_d_e_f` | nothing | 1 |" in rows
     assert "| `x\\|y` | `gets` | 1 |" in rows
+    repaired = "Names that differ only in case, underscores or the endings of words"
+    assert rows[rows.index(f"{repaired}: 0 prompts.") + 2] == "None."
+    rows = naming_errors.page({"base": stemmed}, LABELS, "held out").splitlines()
+    table = [" ".join(line.split()) for line in rows[rows.index(f"{repaired}: 2 prompts.") + 4 :][:2]]
+    assert table == ["| `get_file` | `getFiles` | 2 |", ""]
     assert page.rstrip().endswith("Most frequently confused names:\n\nNone.")
 
 

@@ -9,12 +9,13 @@ Source of data and scores: github.com/microsoft/CodeXGLUE, Code-Code/Method-Gene
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import Levenshtein
 
+from codefit import hub_names
 from codefit.errors import UserError, first_line
 from codefit.evaluation.result_schema import ProfileScores
 from codefit.manifest import ROOT
@@ -35,40 +36,41 @@ INDENT = "    "
 # ------------------------------------------------------------------------------------------------ pairs
 
 
-def load(path: Path | None = None) -> list[Pair]:
-    """Return the test set as pairs of task "method".
-
-    A pair's prompt is the signature, and below it the docstring, indented and in quotes, up to the line end; its
-    completion is the body, indented. Its path is the file's part of the id (`f19` of `f19:c4:m1`), so that methods of
-    one file are known to belong together.
-
-    Args:
-        path: a JSONL file with rows {signature, body, docstring, id}; without it, data/test_codexglue.jsonl of this
-            toolkit if it is there, else the Hub data set at a fixed revision.
+def test_file() -> Path:
+    """Return the test set: data/test_codexglue.jsonl of this toolkit if it is there, else the Hub's at REVISION.
 
     Raises:
-        UserError: the data cannot be found or downloaded, a row is broken, or there are no rows.
+        UserError: there is no such file, and it cannot be downloaded.
     """
-    rows = read_rows(path or LOCAL) if path or LOCAL.is_file() else _hub_rows()
-    pairs = [_pair(row, place) for place, row in rows]
-    if not pairs:
-        raise UserError(f"{path or LOCAL} has no rows; put CodeXGLUE's test.jsonl there.")
-    return pairs
+    if LOCAL.is_file():
+        return LOCAL
+    from huggingface_hub import hf_hub_download
 
-
-def _hub_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+    hub_names.reach_for(DATASET)
     try:
-        import datasets
-
-        rows = datasets.load_dataset(DATASET, data_files={"test": "test.jsonl"}, split="test", revision=REVISION)
+        return Path(hf_hub_download(DATASET, "test.jsonl", repo_type="dataset", revision=REVISION))
     except Exception as error:  # the client raises a dozen unrelated types here
         reason = first_line(error)
         raise UserError(
             f"the CodeXGLUE test set is not available: {LOCAL} is missing and loading {DATASET} from the Hub failed "
             f"({reason}); save its test.jsonl under that name, or connect to the Hub."
         ) from None
-    for number, row in enumerate(rows, 1):
-        yield f"{DATASET}: row {number}", dict(row)
+
+
+def load(path: Path) -> list[Pair]:
+    """Return the rows {signature, body, docstring, id} of a JSONL file as pairs of task "method".
+
+    A pair's prompt is the signature, and below it the docstring, indented and in quotes, up to the line end; its
+    completion is the body, indented. Its path is the file's part of the id (`f19` of `f19:c4:m1`), so that methods of
+    one file are known to belong together.
+
+    Raises:
+        UserError: the file is missing, a row is broken, or there are no rows.
+    """
+    pairs = [_pair(row, place) for place, row in read_rows(path)]
+    if not pairs:
+        raise UserError(f"{path} has no rows; put CodeXGLUE's test.jsonl there.")
+    return pairs
 
 
 def _pair(row: dict[str, Any], place: str) -> Pair:

@@ -13,7 +13,7 @@ import json
 import re
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,11 @@ class Literals:
     kept: frozenset[tuple[str, str]] = frozenset()
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
+    @classmethod
+    def that_keep(cls, strings: Iterable[str], numbers: Iterable[str]) -> "Literals":
+        """Return literals of which these strings and numbers stay."""
+        return cls(frozenset([("STR", text) for text in strings] + [("NUM", text) for text in numbers]))
+
     def mask(self, kind: str, text: str) -> str:
         """Return how a literal of the kind STR or NUM is written, and count it."""
         self.seen[kind, text] += 1
@@ -56,19 +61,24 @@ def export(dataset: Path, folder: Path) -> Counter[str]:
         folder: where the files go; it is made.
     """
     folder.mkdir()
-    train = Literals()
-    for pair in read_jsonl(dataset / "train.jsonl", Pair):
-        row(pair, train)
-    strings, numbers = train.frequent("STR", STRINGS), train.frequent("NUM", NUMBERS)
+    strings, numbers = frequent_literals(read_jsonl(dataset / "train.jsonl", Pair))
     listed = {"str": strings, "num": numbers, "char": []}  # CHAR is for Java
     write_whole(folder / "literals.json", json.dumps(listed, ensure_ascii=False) + "\n")
-    literals = Literals(frozenset([("STR", text) for text in strings] + [("NUM", text) for text in numbers]))
+    literals = Literals.that_keep(strings, numbers)
     counts: Counter[str] = Counter()
     for split, name in SPLITS.items():
         rows = [row(pair, literals) for pair in read_jsonl(dataset / f"{split}.jsonl", Pair)]
         counts.update(outcome if isinstance(outcome, str) else "exported" for outcome in rows)
         write_jsonl(folder / f"{name}.jsonl", [outcome for outcome in rows if not isinstance(outcome, str)])
     return counts
+
+
+def frequent_literals(pairs: Iterable[Pair]) -> tuple[list[str], list[str]]:
+    """Return the most frequent strings and numbers of pairs, which stay in the export."""
+    seen = Literals()
+    for pair in pairs:
+        row(pair, seen)
+    return seen.frequent("STR", STRINGS), seen.frequent("NUM", NUMBERS)
 
 
 def row(pair: Pair, literals: Literals) -> dict[str, str] | str:

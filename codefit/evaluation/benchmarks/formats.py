@@ -1,6 +1,6 @@
 """The formats of benchmarks: `--benchmark` takes a name of NAMES, or a file that one of the FORMATS reads.
 
-A module has a TITLE for the middle of a sentence and `load() -> list[Pair]`, which raises UserError where the data
+A module has a TITLE for the middle of a sentence and `load(path) -> list[Pair]`, which raises UserError where the file
 cannot be read. It may have NEW_TOKENS, the limit of new tokens; `stop(pairs)`, a stop condition of
 generation/stopping.py; and `scores(predictions, references)`, the numbers of the benchmark's own code, rounded as there
 (the profile "compat"). A file is read by the module whose FIELDS its rows have.
@@ -13,8 +13,8 @@ from typing import Literal
 
 from codefit.records import read_rows
 
-Format = Literal["pairs", "codexglue", "codexglue_line", "humaneval_infilling"]
-NAMES: tuple[Format, ...] = ("codexglue",)  # benchmarks that need no path
+Format = Literal["pairs", "codexglue", "codexglue_line", "humaneval_infilling", "installed_methods"]
+NAMES: tuple[Format, ...] = ("codexglue", "installed_methods")  # benchmarks that need no path
 FORMATS: tuple[Format, ...] = ("codexglue", "codexglue_line", "humaneval_infilling")  # of files, besides pairs
 
 

@@ -8,7 +8,7 @@ from codefit.console import markdown_table
 from codefit.evaluation.report.wording import Models
 from codefit.records import Prediction
 from codefit.scoring.exact_match import EXACT_MATCH
-from codefit.scoring.naming import NAMING_F1, NAMING_STEMMED, parts
+from codefit.scoring.naming import NAMING_F1, NAMING_STEMMED, parts, stems
 
 SHOWN = 15  # rows of a table of confusions
 LONGEST = 5  # parts of a name, from which on names are one row
@@ -36,6 +36,9 @@ def page(by_model: dict[str, list[Prediction]], models: Models, title: str) -> s
         wrong: Counter[tuple[str, ...]] = Counter(
             (item.reference, _answer(item)) for item in items if _answer(item) != item.reference.strip()
         )
+        repaired = Counter({pair: times for pair, times in wrong.items() if stems(pair[0]) == stems(pair[1])})
+        text += [f"Names that differ only in case, underscores or the endings of words: {repaired.total()} prompts."]
+        text += [_counts(("real", "predicted", "times"), repaired)]
         text += ["Most frequently confused names:", _counts(("real", "predicted", "times"), wrong)]
     return html.escape("\n\n".join(text), quote=False) + "\n"
 
