@@ -90,8 +90,8 @@ def refuse_unread(file: Path, found: Mapping[str, Any], tensors: Collection[str]
 
 def _matters(key: str, value: Any) -> bool:
     """Return whether a setting that is not read can change predictions: sizes are also those of the tensors."""
-    if key == "rope.freq_base" and value == ROPE_THETA:
-        return False
+    if key == "rope.dimension_count" or (key == "rope.freq_base" and value == ROPE_THETA):
+        return False  # the first is compared with the size of a head
     return not key.endswith("_length") and key != "vocab_size" and value not in (0, 1, "", "none")
 
 
