@@ -41,6 +41,8 @@ MOST_MARKS = 500
 # Java's grammar cannot be interrupted inside nested type arguments, `a<b<c<...`.
 DEEPEST_TYPE = 40
 NESTED_TYPES = re.compile(rf"(?:\b\w{{1,64}}\s?<\s?){{{DEEPEST_TYPE}}}")
+MARK = "\ufeff".encode()  # a byte order mark
+MANY_MARKS = MARK * 64
 PARSE_SECONDS = 0.5  # processor time for a piece
 # Queries take quadratic time on a node with many children, which only a tree with many nodes can have; trees with
 # errors are the worst.
@@ -309,6 +311,8 @@ def _grammar(grammar: Grammar) -> tree_sitter.Language:
 def _root(grammar: Grammar, source: bytes) -> Any | None:
     """Return the root of the tree of a source, or None if the parser takes too long."""
     limit = time.thread_time() + PARSE_SECONDS * max(1, len(source) / PIECE)
+    if MANY_MARKS in source:  # Scala's scanner takes quadratic time, in which it cannot be stopped
+        source = source.replace(MARK, b" " * len(MARK))
     parser = tree_sitter.Parser(_grammar(grammar))
     try:
         tree = parser.parse(
