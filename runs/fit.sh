@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fit a model to your own repository, in about ten minutes on two CPU cores, and see whether it helped.
+# Fit a model to your own repository and see whether it helped; sizes are chosen for ten minutes on two CPU cores.
 #
 #   sh runs/fit.sh path/to/project                          with SmolLM2-135M if it is installed, else data/base
 #   sh runs/fit.sh path/to/project Qwen/Qwen2.5-Coder-0.5B

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import jinja2
 import msgspec
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from codefit import outputs
 from codefit.errors import UserError
+from codefit.page.rendering import render
 from codefit.records import Pair
 from codefit.scoring.text_diff import differing
 from codefit.training import run_folder
@@ -91,10 +91,10 @@ def page(kept: Sequence[KeptPrediction]) -> str:
     prompts: dict[str, list[KeptPrediction]] = {}
     for entry in kept:
         prompts.setdefault(entry.id, []).append(entry)
-    template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    ).get_template("predictions.html")
-    return template.render(
+    return render(
+        Path(__file__).parent,
+        "predictions.html",
+        title="Predictions during training – codefit",
         prompts=[
             {
                 "id": entries[0].id,
@@ -103,5 +103,5 @@ def page(kept: Sequence[KeptPrediction]) -> str:
                 "rows": [(entry.step, differing(entry.text, entry.reference)) for entry in entries],
             }
             for entries in list(prompts.values())[:ON_THE_PAGE]
-        ]
+        ],
     )
