@@ -44,24 +44,28 @@ def make(training: Sequence[Path]) -> Path:
     Raises:
         UserError: none of the packages is installed, or all functions occur in the training data.
     """
-    pairs = _without_copies(pair for name in PACKAGES for document in _documents(name) for pair in _methods(document))
+    lost: Counter[str] = Counter()
+    documents = (document for name in PACKAGES for document in _documents(name, lost))
+    pairs = _without_copies((pair for document in documents for pair in _methods(document)), lost)
     if not pairs:
         raise UserError(f"none of {', '.join(PACKAGES)} is installed with its source; install requirements.txt.")
-    held = _contaminated(pairs, training)
+    pairs = _decontaminated(pairs, training, lost)
     literals = codexglue_export.Literals.that_keep(*codexglue_export.frequent_literals(pairs))
-    rows = [row for pair in pairs if isinstance(row := codexglue_export.row(pair, literals), dict)]
-    text = "".join(to_line(row) for row in rows if row["id"] not in held)
+    rows = [codexglue_export.row(pair, literals) for pair in pairs]
+    lost.update(row for row in rows if isinstance(row, str))
+    text = "".join(to_line(row) for row in rows if isinstance(row, dict))
     if not text:
         raise UserError(f"the training data contain all {TITLE}; name a file of other prompts with --benchmark.")
     digest = hashlib.sha256(text.encode()).hexdigest()
     path = cache_folder() / "benchmarks" / f"installed_methods-{digest[:12]}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
-    console.show(f"{TITLE}: {text.count(chr(10))}; left out since they occur in the training data: {len(held)}")
+    left_out = ", ".join(f"{count} {reason}" for reason, count in lost.most_common())
+    console.show(f"{TITLE}: {text.count(chr(10))}" + (f"; left out: {left_out}" if left_out else ""))
     return path
 
 
-def _documents(package: str) -> Iterator[Document]:
+def _documents(package: str, lost: Counter[str]) -> Iterator[Document]:
     """Yield the Python files of an installed package, in the order of their paths, without its tests."""
     try:
         installed = importlib.metadata.distribution(package)
@@ -73,6 +77,7 @@ def _documents(package: str) -> Iterator[Document]:
         try:
             content = Path(str(file.locate())).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
+            lost["files that cannot be read"] += 1
             continue
         repository = f"{package}/{installed.version}"
         yield Document(content, file.as_posix(), repository, language="python")
@@ -82,19 +87,21 @@ def _methods(document: Document) -> Iterator[Pair]:
     return method.build_pairs(document, range(len(document.content)), LIMITS, Counter())
 
 
-def _without_copies(pairs: Iterable[Pair]) -> list[Pair]:
+def _without_copies(pairs: Iterable[Pair], lost: Counter[str]) -> list[Pair]:
     """Return the pairs whose prompt and whose body, without white space, no earlier pair has."""
     kept, seen = [], set[str]()
     for pair in pairs:
         texts = {"".join(pair.prompt.split()), "".join(pair.completion.split())}
-        if not texts & seen:
+        if texts & seen:
+            lost["copies"] += 1
+        else:
             kept.append(pair)
         seen |= texts
     return kept
 
 
-def _contaminated(pairs: Sequence[Pair], training: Sequence[Path]) -> set[str]:
-    """Return the ids of the pairs that share ten words in a row with training data, or that have no ten words."""
+def _decontaminated(pairs: Sequence[Pair], training: Sequence[Path], lost: Counter[str]) -> list[Pair]:
+    """Return the pairs that have ten words and share no ten words in a row with training data."""
     pieces = [_pieces(pair.prompt + pair.completion) for pair in pairs]
     keys = np.unique(np.concatenate([np.zeros(0, np.uint64), *pieces]))
     found = np.zeros(len(keys), np.bool_)
@@ -102,8 +109,15 @@ def _contaminated(pairs: Sequence[Pair], training: Sequence[Path]) -> set[str]:
         for pair in read_jsonl(file, Pair):
             held, places = is_in(keys, _pieces(pair.prompt + pair.completion + (pair.suffix or "")))
             found[places[held]] = True
-    clean = (len(own) and not found[np.searchsorted(keys, own)].any() for own in pieces)
-    return {pair.id for pair, is_clean in zip(pairs, clean, strict=True) if not is_clean}
+    kept = []
+    for pair, own in zip(pairs, pieces, strict=True):
+        if not len(own):
+            lost["too short to compare"] += 1
+        elif found[np.searchsorted(keys, own)].any():
+            lost["in the training data"] += 1
+        else:
+            kept.append(pair)
+    return kept
 
 
 def _pieces(text: str) -> Hashes:
