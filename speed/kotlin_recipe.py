@@ -1,4 +1,4 @@
-"""A small reproduction of the recipe of an earlier Kotlin study, as a baseline for runs/kotlin.sh at equal wall time.
+"""The recipe of an earlier Kotlin study in small: a baseline for runs/kotlin.sh at equal processor time on a CPU.
 
     python -m speed.kotlin_recipe --dataset outputs/kotlin/pairs --model_name_or_path data/base \\
         --seconds 1200 --output_dir outputs/kotlin/recipe
@@ -8,7 +8,8 @@
 What it does as the study did: each row is padded to 512 tokens; prompt and completion are one text and both in the
 loss; the collator masks every pad token, and as pad is end-of-sequence, the end is never trained; LoRA of rank 16 on
 five modules; learning rate 2e-4 with a cosine. What it takes from codefit: the base model and the pairs. A few steps
-are timed first, so that the schedule ends when the given seconds are over.
+are timed first, so that the schedule ends when the given seconds are over. Processor time is the sum over all threads;
+with one thread on a quiet CPU it is the wall time.
 """
 
 import itertools
@@ -37,7 +38,7 @@ def rows(dataset: Path, tokenizer: Any, count: int, seed: int) -> list[dict[str,
 
 
 def train(model: Any, tokenizer: Any, data: list[dict[str, Any]], steps: int, output: Path) -> float:
-    """Train for a number of steps with the plain Trainer and return the seconds that took."""
+    """Train for a number of steps with the plain Trainer and return the processor seconds that took."""
     import transformers
 
     options = transformers.TrainingArguments(
@@ -54,9 +55,9 @@ def train(model: Any, tokenizer: Any, data: list[dict[str, Any]], steps: int, ou
     )
     collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False)
     trainer = transformers.Trainer(model=model, args=options, train_dataset=data, data_collator=collator)
-    started = time.perf_counter()
+    started = time.process_time()
     trainer.train()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def adapter(name: str, seed: int) -> Any:
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="folder of preprocess_data.py")
     parser.add_argument("--model_name_or_path", default="data/base", help="base model")
     parser.add_argument(
-        "--seconds", type=cli.number(float, 1), required=True, help="training time of the run it is compared with"
+        "--seconds", type=cli.number(float, 1), required=True, help="processor time of the run it is compared with"
     )
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the adapter")
     parser.add_argument("--seed", type=cli.number(int, 0), default=0, help="seed of the order and of the adapter")
