@@ -21,9 +21,10 @@ def device() -> torch.device:
 def compute_dtype() -> torch.dtype:
     """Return the dtype to compute in: bfloat16 where the hardware is fast at it, float16 on older GPUs, else float32.
 
-    Among CPUs, those with AMX and AMD's with avx512_bf16 are fast at it. Billion operations a second of one core, for the
-    product of a 640 x 2048 and a 2048 x 8192 matrix on an Intel Xeon with avx512_bf16 but without AMX: 82 in bfloat16 and
-    153 in float32; for a 1024 x 896 and an 896 x 4864 matrix on an AMD EPYC 9004: 197 and 93.
+    Among CPUs, those with AMX and AMD's with avx512_bf16 are fast at it. Billion operations a second of one core:
+
+    - an Intel Xeon with avx512_bf16 but without AMX, 640 x 2048 times 2048 x 8192: 82 in bfloat16, 153 in float32
+    - an AMD EPYC (family 25, model 17), 1024 x 896 times 896 x 4864: 197 in bfloat16, 93 in float32
     """
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
