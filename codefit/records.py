@@ -1,4 +1,4 @@
-"""The three records that pass between the stages, and their files: JSONL, or Parquet for documents.
+"""The records that pass between the stages, and their files: JSONL, or Parquet for documents.
 
 A broken line is reported with its file and line number. Unknown fields are ignored, so that third-party data sets
 (JetBrains/KStack, TRL's prompt-completion rows) can be read unchanged.
@@ -52,6 +52,9 @@ MARKED = {"reponame": "repository", "filename": "path"}
 PREPARED = "data/kotlin_prepared_dataset"  # where preprocess_data.py writes and later stages read, unless told
 SPLITS = ("train", "validation", "test")
 OVERLAP = "test_overlap"  # test pairs whose completion is also in train; they are measured separately
+HISTORY = "history.jsonl"  # in a prepared data set: the files at every commit that a pair names
+# The kinds of places that later commits added to; the first that fits counts.
+PLACES = ("new file", "import", "call of an own API", "changed function", "other code")
 MAX_PROMPT_TOKENS = 512  # of a prompt, unless a flag, the data or the model says otherwise
 
 
@@ -70,6 +73,38 @@ class Document:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """A file of a history that a commit made different from its parent.
+
+    The rows of a repository are in an order in which a parent comes before its children, so that the files at every
+    commit can be built up: codefit/sources/timeline.py.
+
+    Attributes:
+        path: the file.
+        commit: the commit.
+        parent: the commit that it is compared with; "" for none, so that all its files are listed.
+        repository: the repository.
+        committed_at: date of the commit, in ISO 8601.
+        language: of the file.
+        license: of the repository.
+        blob: git's object id of the file at the commit; "" if the commit removed the file.
+        content: the text; None if the file was removed, or if an earlier row or document has this path and blob.
+        left_out: why nothing is asked about the change; "" where something can be.
+    """
+
+    path: str
+    commit: str
+    parent: str = ""
+    repository: str = ""
+    committed_at: str = ""
+    language: str = ""
+    license: str = ""
+    blob: str = ""
+    content: str | None = None
+    left_out: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
     """One training or test example.
 
@@ -77,6 +112,9 @@ class Pair:
     the limit cut it. `suffix` is the text after the cursor, for fill-in-the-middle. `prompt_format` is "chat" if the
     prompt is a user message, to be laid out with the model's chat template. `context` lists the other files that the
     prompt begins with: `path`, `start` and `characters` of each.
+
+    A pair from a later commit of a history names it: `commit`. Its author had the files that the repository had before,
+    and `place` is the kind of place: one of PLACES.
     """
 
     id: str
@@ -90,14 +128,16 @@ class Pair:
     language: str = ""
     prompt_format: str | None = None
     context: list[dict[str, Any]] | None = None
+    commit: str | None = None
+    place: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model wrote for one pair. `finish_reason`: "stop" (it emitted end-of-sequence) or "length" (the limit).
 
-    `scores` has the values of the item by metric name; `reference_finish_reason`, `task`, `language` and `repository`
-    are those of the pair.
+    `scores` has the values of the item by metric name; `reference_finish_reason`, `task`, `language`, `repository`,
+    `commit` and `place` are those of the pair.
     """
 
     id: str
@@ -112,9 +152,11 @@ class Prediction:
     task: str = "completion"
     language: str = ""
     repository: str = ""
+    commit: str | None = None
+    place: str | None = None
 
 
-Record = TypeVar("Record", Document, Pair, Prediction)
+Record = TypeVar("Record", Document, Change, Pair, Prediction)
 
 
 def read_jsonl(path: Path, kind: type[Record]) -> Iterator[Record]:
@@ -235,7 +277,7 @@ def _holds_half_a_pair(text: str) -> bool:
     return False
 
 
-def write_jsonl(path: Path, records: Iterable[Document | Pair | Prediction | dict[str, Any]]) -> int:
+def write_jsonl(path: Path, records: Iterable[Document | Change | Pair | Prediction | dict[str, Any]]) -> int:
     """Write records, one JSON object per line, and return their number. Fields that are None are left out."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
@@ -245,7 +287,7 @@ def write_jsonl(path: Path, records: Iterable[Document | Pair | Prediction | dic
     return count
 
 
-def to_line(record: Document | Pair | Prediction | dict[str, Any]) -> str:
+def to_line(record: Document | Change | Pair | Prediction | dict[str, Any]) -> str:
     """Return a record as one line of JSONL, with its newline."""
     row = record if isinstance(record, dict) else {name: getattr(record, name) for name in record.__slots__}
     try:

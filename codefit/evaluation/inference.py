@@ -207,6 +207,8 @@ def predict(
             task=pair.task,
             language=pair.language,
             repository=pair.repository,
+            commit=pair.commit,
+            place=pair.place,
         )
         for pair, completion, (nats, tokens) in zip(asked.pairs, generated.completions, measured, strict=True)
     ]

@@ -4,6 +4,7 @@
 - length: characters of the reference
 - names: whether the reference has an identifier that is not in the prompt, or not in the training data either
 - cursor: at the start of a line, in a line between words, or inside a word
+- place: what a later commit added to, as its pair says (codefit/records.py); pairs without a commit have none
 
 The training data are read only when predictions are generated; what is needed of them is stored with each prediction,
 under NOT_IN_TRAINING.
@@ -17,8 +18,15 @@ from codefit.records import Prediction
 NOT_IN_TRAINING = "names_not_in_training"  # in the scores of a prediction: how many names of its reference
 
 ALL_IN_PROMPT = "all in the prompt"
+NO_PLACE = "not of a later commit"
 
-TITLES = {"line": "Kind of line", "length": "Length of the reference", "names": "New names", "cursor": "Cursor"}
+TITLES = {
+    "line": "Kind of line",
+    "length": "Length of the reference",
+    "names": "New names",
+    "cursor": "Cursor",
+    "place": "Kind of place",
+}
 
 # The first rule that matches decides. The words are those of Python, Kotlin, Java, JavaScript, TypeScript and Go.
 MODIFIERS = (
@@ -45,7 +53,13 @@ LENGTHS = ((10, "1 to 10"), (40, "11 to 40"), (160, "41 to 160"))
 
 def of(item: Prediction) -> dict[str, str]:
     """Return the group of an item for each kind of group."""
-    return {"line": line_kind(item), "length": length(item), "names": new_names(item), "cursor": cursor(item)}
+    return {
+        "line": line_kind(item),
+        "length": length(item),
+        "names": new_names(item),
+        "cursor": cursor(item),
+        "place": item.place or NO_PLACE,
+    }
 
 
 def line_kind(item: Prediction) -> str:

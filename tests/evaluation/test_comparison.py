@@ -258,6 +258,12 @@ def test_lengths(size, name):
     assert prompt_groups.length(Prediction("1", "", "", " " + "x" * size + "\n")) == name
 
 
+def test_the_kind_of_place_is_that_of_the_pair():
+    item = Prediction("1", "", "", "x", commit="c1", place="new file")
+    assert prompt_groups.of(item)["place"] == "new file"
+    assert prompt_groups.of(Prediction("1", "", "", "x"))["place"] == prompt_groups.NO_PLACE
+
+
 def test_groups_add_up_and_their_verdicts_are_corrected():
     base, adapted = ([*items[:20], *LONGER] for items in (BASE, ADAPTED))
     rows = found(base, adapted)[0].benchmarks["heldout"].groups

@@ -47,7 +47,7 @@ function chooseBenchmark() {
     for (const [name, count] of [...counts].sort((a, b) => b[1] - a[1])) {
       box.append(new Option(name + " (" + count + ")", index + ":" + name));
     }
-    find("group").append(box);
+    if (counts.size > 1) find("group").append(box);
   });
   choose();
 }
