@@ -50,6 +50,8 @@ class Request:
     selection: Selection
     revision: str | None
     output: Path
+    hf_repository: str | None
+    private: bool | None
     overwrite: bool
     dry_run: bool
 
@@ -78,6 +80,8 @@ class Request:
             ),
             revision=args.revision,
             output=output,
+            hf_repository=args.hf_repository,
+            private=args.private or None,
             overwrite=args.overwrite,
             dry_run=args.dry_run,
         )
@@ -138,6 +142,8 @@ def build_parser() -> cli.Parser:
         "--max_bytes", type=cli.number(int, 1), default=1_000_000, help="largest file to keep, in bytes"
     )
     parser.add_argument("--min_bytes", type=cli.number(int, 0), default=1, help="smallest file to keep, in bytes")
+    parser.add_argument("--hf_repository", help="push the documents, unredacted, to this Hub data set")
+    parser.add_argument("--private", action="store_true", help="push only to a private data set; a new one is private")
     cli.add_output_flags(parser)
     return parser
 
@@ -348,15 +354,31 @@ def main(argv: list[str] | None = None) -> None:
     if args.uncommitted and args.revision:
         parser.error("--uncommitted reads no commit, so it cannot be used with --revision")
     request = Request.of(args)
-    manifest = Manifest({**vars(args), "output": request.output})
-    output = request.output
+    # Where a finished output is pushed to does not change what it contains.
+    manifest = Manifest({**vars(args), "output": request.output, "hf_repository": None, "private": False})
     if request.dry_run:
         print_dry_run(request)
         return
-    outputs.recover(output)
-    if output.exists() and not request.overwrite and is_done(request, manifest):
-        return
-    refuse_output(output, request.overwrite)
+    outputs.recover(request.output)
+    done = request.output.exists() and not request.overwrite and is_done(request, manifest)
+    if not done:
+        refuse_output(request.output, request.overwrite)
+    if request.hf_repository:
+        from codefit.publishing import push
+
+        push.check_repository(request.hf_repository, "dataset", private=request.private)
+    if not done:
+        parse(request, manifest)
+    if request.hf_repository:
+        url = push.push_documents(
+            request.output, rejected_of(request.output), request.hf_repository, private=request.private
+        )
+        console.show(f"pushed to {url}")
+
+
+def parse(request: Request, manifest: Manifest) -> None:
+    """Write the output, and print what was kept and rejected."""
+    output = request.output
     try:
         with outputs.alone(output):
             refuse_output(output, request.overwrite)

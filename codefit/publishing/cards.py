@@ -1,4 +1,4 @@
-"""Cards for the Hub (README.md) of data sets, adapters, merged models and GGUF files.
+"""Cards for the Hub (README.md) of documents, data sets, adapters, merged models and GGUF files.
 
 A card states what was made from what, by which command, what it changed, and how to use it. Everything comes from the
 manifests of the stages, so that nothing has to be filled in by hand. The metadata follow
@@ -17,7 +17,7 @@ from codefit import fim, model_files
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.result_schema import Difference, MetricRow, Score
-from codefit.manifest import GgufOrigin, read_manifest
+from codefit.manifest import GgufOrigin, Source, read_manifest
 from codefit.publishing import editors, provenance
 
 ADAPTED = "adapted"  # the role of the model that the card describes
@@ -62,7 +62,37 @@ def _place(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
-# ---------------------------------------------------------------------------------------------- the four cards
+# ---------------------------------------------------------------------------------------------- the five cards
+
+
+def documents_card(folder: Path, repo_id: str) -> str:
+    """Return the card of a folder with the documents, rejections and manifest of parse_data.py."""
+    from huggingface_hub import DatasetCardData
+
+    manifest = read_manifest(folder)
+    sources = provenance.parsed_sources(manifest)
+    documents = sum(source.documents for source in sources)
+    file = next(folder.glob("documents.*")).name
+    data = DatasetCardData(
+        pretty_name=_name(repo_id),
+        license=provenance.licences(sources) or None,
+        language=["code"],
+        task_categories=["text-generation"],
+        size_categories=[_size(documents)],
+        tags=["code", "codefit", *provenance.languages(manifest)],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": file}]}],
+    )
+    use = f'from datasets import load_dataset\n\nfiles = load_dataset("{repo_id}", split="train")'
+    rejected = sorted(manifest.get("rejections", {}).items(), key=lambda item: -item[1])
+    return _card(
+        data,
+        _name(repo_id),
+        "Source files as they are in their repositories: nothing is redacted, and no header is removed.",
+        ("Use it", f"{_code('python', use)}\n\nor make pairs: `python preprocess_data.py --input {repo_id}`."),
+        ("What it holds", _sources(sources)),
+        ("Left out", _table(("reason", "files"), rejected) if rejected else ""),
+        ("How it was made", _origin(manifest)),
+    )
 
 
 def dataset_card(folder: Path, repo_id: str) -> str:
@@ -72,15 +102,12 @@ def dataset_card(folder: Path, repo_id: str) -> str:
     manifest = read_manifest(folder)
     splits = provenance.splits(folder)
     total = sum(splits.values())
-    licences = sorted(
-        {provenance.hub_licence(source.license) for source in provenance.sources(manifest) if source.license}
-    )
     data = DatasetCardData(
         pretty_name=_name(repo_id),
-        license=licences or None,
+        license=provenance.licences(provenance.sources(manifest)) or None,
         language=["code"],
         task_categories=["text-generation"],
-        size_categories=[next((name for name, limit in SIZES if total < limit), "10M<n<100M")],
+        size_categories=[_size(total)],
         tags=[*TAGS, *provenance.languages(manifest)],
         configs=[{"config_name": "default", "data_files": [{"split": s, "path": f"{s}.jsonl"} for s in splits]}],
     )
@@ -349,16 +376,23 @@ def _data(folder: Path) -> str:
     if not splits:
         return ""
     parts = [_table(("split", "pairs"), splits.items())]
-    sources = [
-        (source.name, source.kind, source.commit[:12], source.license or "unknown", source.documents)
-        for source in provenance.sources(read_manifest(folder))
-    ]
-    if sources:
-        parts.append("Sources:\n\n" + _table(("source", "kind", "commit", "licence", "documents"), sources))
+    if sources := provenance.sources(read_manifest(folder)):
+        parts.append("Sources:\n\n" + _sources(sources))
     rejections = provenance.rejections(folder)
     if rejections:
         parts.append("Left out:\n\n" + _table(("what", "rule", "count"), rejections))
     return "\n\n".join(parts)
+
+
+def _sources(sources: Sequence[Source]) -> str:
+    """Return the table of the sources, with commit and licence."""
+    rows = [(each.name, each.kind, each.commit[:12], each.license or "unknown", each.documents) for each in sources]
+    return _table(("source", "kind", "commit", "licence", "documents"), rows)
+
+
+def _size(rows: int) -> str:
+    """Return the Hub's category of a number of rows."""
+    return next((name for name, limit in SIZES if rows < limit), "10M<n<100M")
 
 
 def _origin(manifest: dict[str, Any]) -> str:

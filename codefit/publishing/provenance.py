@@ -1,6 +1,7 @@
 """The origin of a data set or model, from the manifests of the stages, in the terms of the Hub."""
 
 import collections
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,17 @@ def parsed(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 def sources(manifest: dict[str, Any]) -> list[Source]:
     """Return the sources of a prepared data set."""
-    found = (source for stage_1 in parsed(manifest) for source in stage_1.get("sources", []))
-    return [msgspec.convert(source, Source) for source in found]
+    return [source for stage_1 in parsed(manifest) for source in parsed_sources(stage_1)]
+
+
+def parsed_sources(stage_1: dict[str, Any]) -> list[Source]:
+    """Return the sources that a manifest of parse_data.py lists."""
+    return [msgspec.convert(source, Source) for source in stage_1.get("sources", [])]
+
+
+def licences(sources: Iterable[Source]) -> list[str]:
+    """Return the Hub's identifiers of the licences of sources, sorted."""
+    return sorted({hub_licence(source.license) for source in sources if source.license})
 
 
 def splits(folder: Path) -> dict[str, int]:

@@ -14,14 +14,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codefit import console
+from codefit import console, records
 from codefit.curation import secrets
 from codefit.errors import UserError
 from codefit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, GENERATION_CONFIG, INDEX
 from codefit.modeling import hub_files
-from codefit.outputs import write_whole
+from codefit.outputs import MANIFEST, manifest_of, write_whole
 from codefit.publishing import cards, hub_client, provenance
 from codefit.publishing.hub_client import Kind
+from codefit.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -72,6 +73,41 @@ def check_id(repo_id: str) -> None:
             f"{repo_id!r} is not a valid Hub id; write it as owner/name, "
             "with letters, digits and single '-', '_' or '.' only."
         )
+
+
+def push_documents(output: Path, rejected: Path, repo_id: str, *, private: bool | None = None) -> str:
+    """Scan a file of documents for secrets, write its card, push both with the rejections and the manifest.
+
+    Args:
+        output: written by parse_data.py.
+        rejected: its list of rejected files.
+        repo_id: `owner/name` on the Hub.
+        private: as for `check_repository`.
+
+    Returns:
+        The URL of the commit.
+
+    Raises:
+        UserError: a document contains a secret (nothing is pushed), or the push failed.
+    """
+    documents = records.read_documents(str(output))
+    found = [(document, kind) for document in documents if (kind := secrets.kind_of_secret(document.content))]
+    if found:
+        document, kind = found[0]
+        more = f" (and {len(found) - 1} more files with secrets)" if len(found) > 1 else ""
+        raise UserError(
+            f"{document.repository}/{document.path} contains what looks like a {kind}{more}, so nothing was pushed; "
+            "revoke it and remove it from the source, or push only the pairs, in which preprocess_data.py redacts it."
+        )
+    named = {f"documents{output.suffix}": output, "rejected.jsonl": rejected, MANIFEST: manifest_of(output)}
+    with temporary_folder() as folder:
+        for name, path in named.items():
+            (folder / name).symlink_to(path.resolve())
+        _write_card(folder, cards.documents_card(folder, repo_id))
+        message = "Documents parsed with codefit"
+        push = Push(folder, repo_id, "dataset", message, private, replaced=("documents.jsonl", "documents.parquet"))
+        saved = "it is saved; run the same command again, and only the push is repeated."
+        return hub_client.explained(push.make, repo_id, f"{output} was not pushed to {repo_id}", saved)
 
 
 def push_dataset(folder: Path, repo_id: str, *, private: bool | None = None) -> str:

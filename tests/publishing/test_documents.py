@@ -1,0 +1,113 @@
+"""Documents on the Hub: pushed by stage 1, read by stage 2, with the scripts and the real client over the loopback."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.corpus import kotlin_file
+from tests.support.hub_server import Fault, card_rules
+from tests.support.hub_server.process import ROOT, environment, error_of
+
+REPO = "tester/kotlin-raw"
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"File{number}.kt").write_text(kotlin_file(number))
+    (folder / "Empty.kt").write_text("")
+    (folder / "LICENSE").write_text((ROOT / "LICENSE").read_text())
+    return folder
+
+
+def stage(server, tmp_path, script, *words):
+    command = [sys.executable, str(ROOT / script), *map(str, words)]
+    env = environment(server, tmp_path)
+    return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+
+
+def parse(server, tmp_path, project, output, *flags):
+    words = ["--repository", project, "--language", "kotlin", "--output", output, "--hf_repository", REPO, *flags]
+    return stage(server, tmp_path, "parse_data.py", *words)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_pairs_from_the_hub_are_those_from_the_file(server, tmp_path, project, vocabulary, suffix):
+    raw = tmp_path / f"raw{suffix}"
+    done = parse(server, tmp_path, project, raw, "--private")
+    assert done.returncode == 0, done.stderr
+    assert f"pushed to {server.endpoint}/datasets/{REPO}/commit/" in done.stdout
+
+    repository = server.repository("dataset", REPO)
+    files = server.files("dataset", REPO)
+    assert repository.private
+    assert set(files) == {f"documents{suffix}", "rejected.jsonl", "manifest.json", "README.md"}
+    assert files[f"documents{suffix}"] == raw.read_bytes()
+    card = files["README.md"].decode()
+    assert card_rules.problems(card, "dataset") == []
+    assert card_rules.metadata(card)["license"] == ["apache-2.0"]
+    assert "| too small | 1 |" in card
+    assert f"preprocess_data.py --input {REPO}" in card
+
+    rules = ["--model_name_or_path", vocabulary, "--max_prompt_tokens", "64", "--test_share", "0.2"]
+    for name, documents in (("hub", REPO), ("local", raw)):
+        done = stage(server, tmp_path, "preprocess_data.py", "--input", documents, "--output", name, *rules)
+        assert done.returncode == 0, done.stderr
+    for split in ("train", "validation", "test"):
+        pairs = (tmp_path / "local" / f"{split}.jsonl").read_bytes()
+        assert pairs == (tmp_path / "hub" / f"{split}.jsonl").read_bytes()
+        assert pairs
+
+
+def test_after_a_failed_push_the_same_command_only_pushes(server, tmp_path, project):
+    raw = tmp_path / "raw.jsonl"
+    server.faults.append(Fault("POST .*/commit/", times=1, status=403))
+    error = error_of(parse(server, tmp_path, project, raw))
+    assert error.startswith(f"error: {raw} was not pushed to {REPO}: the token may not write to {REPO} (403")
+    assert error.endswith("it is saved; run the same command again, and only the push is repeated.")
+    before = raw.stat().st_mtime_ns
+
+    again = parse(server, tmp_path, project, raw)
+    assert again.returncode == 0, again.stderr
+    assert "is complete" in again.stdout
+    assert raw.stat().st_mtime_ns == before
+    assert [commit.title for commit in server.repository("dataset", REPO).commits][1:] == [
+        "Documents parsed with codefit"
+    ]
+
+    (project / "More.kt").write_text(kotlin_file(99))
+    as_parquet = parse(server, tmp_path, project, tmp_path / "raw.parquet")
+    assert as_parquet.returncode == 0, as_parquet.stderr
+    assert "documents.jsonl" not in server.files("dataset", REPO)  # else both would be read
+
+
+def test_documents_with_a_secret_are_not_pushed(server, tmp_path, project):
+    secret = "ghp_" + "0aB1cD2eF3" * 3 + "gH4iJ5"
+    (project / "Key.kt").write_text(f'val token = "{secret}"\n')
+    raw = tmp_path / "raw.jsonl"
+    error = error_of(parse(server, tmp_path, project, raw))
+    assert "project/Key.kt contains what looks like a GitHub token, so nothing was pushed" in error
+    assert secret not in error
+    assert raw.is_file()
+    assert server.files("dataset", REPO) == {}
+
+
+def test_a_public_repository_is_refused_before_any_work(server, tmp_path, project):
+    server.add_repository("dataset", REPO, private=False)
+    error = error_of(parse(server, tmp_path, project, tmp_path / "raw.jsonl", "--private"))
+    assert "the repository is public, but private was requested" in error
+    assert not (tmp_path / "raw.jsonl").exists()
+
+
+def test_where_to_push_is_no_part_of_the_record(server, tmp_path, project):
+    """A finished output can be pushed later without being made again."""
+    words = ["--repository", project, "--language", "kotlin", "--output", tmp_path / "raw.jsonl"]
+    assert stage(server, tmp_path, "parse_data.py", *words).returncode == 0
+    done = stage(server, tmp_path, "parse_data.py", *words, "--hf_repository", REPO)
+    assert done.returncode == 0, done.stderr
+    assert "is complete" in done.stdout
+    assert json.loads(server.files("dataset", REPO)["manifest.json"])["documents"] == 40
