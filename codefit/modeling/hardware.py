@@ -5,6 +5,8 @@ import os
 from typing import Any
 
 import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from codefit import private_apis
 
@@ -38,14 +40,49 @@ def fast_at_bfloat16(cpu: dict[str, Any]) -> bool:
 
 
 def share_key_value_heads() -> None:
-    """Let PyTorch's attention read key/value heads that several query heads share, instead of copying them for each.
+    """Let attention on a CPU read key/value heads that several query heads share, instead of copying them for each.
 
-    Transformers does so only without an attention mask, for the sake of GPUs. On a CPU the results are the same bits
-    with a mask too: for 200 rows of 100 tokens with 9 query heads and 3 key/value heads, in bfloat16, attention to a
-    new token took 3.9 ms instead of 13.8.
+    Transformers' variable does so where there are several new tokens, `attention_to_one` where there is one.
     """
     if device().type == "cpu":
         os.environ.setdefault("TRANSFORMERS_SDPA_FORCE_GQA", "1")
+        AttentionInterface.register("sdpa", attention_to_one)
+
+
+def attention_to_one(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Return Transformers' SDPA attention; for one new token, with all query heads of a key/value head in one product.
+
+    For 100 rows of 160 tokens with 9 query heads and 3 key/value heads, on an AMD EPYC (family 25, model 17), one product
+    for each query head took 19 ms in bfloat16, and one for each key/value head 4 ms; in float32 both took 5 ms.
+
+    Args:
+        module: the attention layer.
+        query: shape (rows, query heads, new tokens, head size).
+        key: shape (rows, key/value heads, tokens, head size), of the dtype of `query`.
+        value: like `key`.
+        attention_mask: shape (rows, 1 or query heads, new tokens, tokens), bool or added to the scores.
+        options: further arguments of Transformers' function.
+
+    Returns:
+        attention of shape (rows, new tokens, query heads, head size), and None.
+    """
+    rows, heads, new, _ = query.shape
+    shared = heads // key.shape[1]
+    plain = all(not options.get(name) for name in ("softcap", "position_bias", "cache", "dropout"))
+    if new > 1 or shared == 1 or not plain or (attention_mask is not None and attention_mask.shape[1] > 1):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    grouped = query.reshape(rows, key.shape[1], shared, -1)
+    found = torch.nn.functional.scaled_dot_product_attention(
+        grouped, key, value, attn_mask=attention_mask, scale=options.get("scaling")
+    )
+    return found.reshape(rows, 1, heads, -1), None
 
 
 def use_flash_attention(model: Any) -> None:
