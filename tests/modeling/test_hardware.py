@@ -33,9 +33,8 @@ def test_shared_heads_give_the_attention_of_transformers(dtype: torch.dtype, new
     mask[0, :, :, :5] = False
     layer = torch.nn.Module()
     layer.num_key_value_groups = 3  # type: ignore[assignment]
-    options = {"scaling": 0.3, "is_causal": False}
     given = mask if masked else None
-    expected, _ = sdpa_attention_forward(layer, query, key, value, given, **options)
-    found, _ = hardware.attention_to_one(layer, query, key, value, given, **options)
+    expected, _ = sdpa_attention_forward(layer, query, key, value, given, scaling=0.3, is_causal=False)
+    found, _ = hardware.attention_to_one(layer, query, key, value, given, scaling=0.3, is_causal=False)
     assert found.shape == (4, new, 6, 8)
     torch.testing.assert_close(found, expected)
