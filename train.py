@@ -27,7 +27,15 @@ from codefit.errors import Interrupted, UserError
 from codefit.manifest import Manifest, command, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags, train_flags
-from codefit.training.settings import OF_ADAPTERS, OutputSettings, Settled, TrainSettings, of_flags, settle
+from codefit.training.settings import (
+    OF_ADAPTERS,
+    OutputSettings,
+    Settled,
+    TrainSettings,
+    follow_width,
+    of_flags,
+    settle,
+)
 
 
 def build_parser() -> cli.Parser:
@@ -84,10 +92,13 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     from codefit.modeling import hardware, loading
 
     context = sys.maxsize if settings.from_scratch else loading.context_named(*base_of(settings))
+    sources = {"max_length": "model", "load_in_4bit": "machine"}
+    if "learning_rate" not in given and not settings.whole:
+        settings = follow_width(settings, loading.hidden_size_named(*base_of(settings)))
+        sources["learning_rate"] = "model"
     on_gpu = hardware.device().type == "cuda"
     flag_checks.refuse_optimizer(settings, on_gpu)
     settled = settle(settings, prepared, context, on_gpu)
-    sources = {"max_length": "model", "load_in_4bit": "machine"}
     if "max_prompt_tokens" in prepared:
         sources["max_prompt_tokens"] = "data set"
     by_kind = {name: getattr(settings.schedule, name) for name in OF_ADAPTERS}

@@ -24,6 +24,7 @@ from codefit.code.languages import language_of
 from codefit.errors import UserError
 from codefit.manifest import read_manifest
 from codefit.sources.locate import locate, open_source
+from codefit.training.settings import adapter_learning_rate
 
 EMBEDDED = "data/base"
 MINUTES = 10.0  # for everything, on this machine
@@ -38,7 +39,6 @@ FEWEST_STEPS, FEWEST_PROMPTS, MOST_PROMPTS = 20, 40, 500
 TEST_FILES = 20  # intervals are over files; with fewer than 6 there is no verdict
 PROMPT_TOKENS, COMPLETION_TOKENS = 128, 20  # the second is what completions had on average in Python
 MINOR = 0.1  # share of the files below which a language is left out
-LEARNING_RATES = ((30e6, "3e-3"), (1e9, "1e-3"), (float("inf"), "2e-4"))  # for adapters of models below so many weights
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,13 +114,13 @@ def of_data(documents: int, has_sentinels: bool, context: int) -> list[Choice]:
     ]
 
 
-def of_training(minutes: float, per_second: float, weights: float, tokens: int, prompts: int) -> list[Choice]:
+def of_training(minutes: float, per_second: float, hidden_size: int | None, tokens: int, prompts: int) -> list[Choice]:
     """Return learning rate, steps, and size of the benchmark.
 
     Args:
         minutes: time for everything.
         per_second: tokens that are trained in a second.
-        weights: number of the model's weights.
+        hidden_size: size of the model's hidden states, if it is known.
         tokens: number of tokens of all training pairs.
         prompts: number of test pairs.
     """
@@ -130,10 +130,10 @@ def of_training(minutes: float, per_second: float, weights: float, tokens: int, 
     why = f"{EPOCHS:g} passes over the data" if steps == full else f"{TRAINING:.0%} of {minutes:g} minutes"
     asked = int(minutes * 60 * BENCHMARK * per_second / TOKENS_OF_A_PROMPT)
     sample = min(prompts, MOST_PROMPTS, max(FEWEST_PROMPTS, asked))
-    rate = next(rate for below, rate in LEARNING_RATES if weights < below)
+    width = f"hidden states of {hidden_size} numbers" if hidden_size else "hidden states of unknown size"
     speed = f"at about {per_second:,.0f} tokens a second, {steps / full * EPOCHS:.2g} passes over the data"
     return [
-        Choice("LEARNING_RATE", rate, f"for adapters of models with {weights / 1e6:,.0f} M weights"),
+        Choice("LEARNING_RATE", f"{adapter_learning_rate(hidden_size):g}", f"for adapters of models with {width}"),
         Choice("STEPS", str(steps), f"{why}, {speed}"),
         Choice("SAMPLE", str(sample), f"of {prompts:,} test prompts, {BENCHMARK:.0%} of the time"),
     ]
@@ -165,7 +165,6 @@ def training_of(model: str, folder: Path) -> list[Choice]:
     from codefit.training import estimate
 
     outline = loading.load_model(model, place=torch.device("meta"))
-    weights = sum(p.numel() for p in outline.parameters())
     inner = sum(p.numel() for name, p in outline.named_parameters() if p.ndim == 2 and "embed" not in name)
     share = SHARE_OF_SPEED if hardware.compute_dtype() == torch.float32 else SHARE_OF_NARROW_SPEED
     per_second = share * estimate.speed() / (4 * inner)
@@ -173,7 +172,8 @@ def training_of(model: str, folder: Path) -> list[Choice]:
     splits, prompt = pairs["splits"], pairs["arguments"]["max_prompt_tokens"]
     tokens = splits["train"]["pairs"] * (prompt + COMPLETION_TOKENS)
     minutes = float(os.environ.get("MINUTES", MINUTES))
-    return of_training(minutes, per_second, weights, tokens, splits["test"]["pairs"])
+    width = loading.hidden_size_named(model)
+    return of_training(minutes, per_second, width, tokens, splits["test"]["pairs"])
 
 
 def export_of(model: str, folder: Path) -> list[Choice]:

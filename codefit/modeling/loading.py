@@ -391,12 +391,22 @@ def context_of(model: Any) -> int:
 
 def context_named(name: str, revision: str | None = None) -> int:
     """Return the context window for a folder, GGUF file or Hub id; only the configuration is read."""
+    return _context_in(_config_named(name, revision))
+
+
+def hidden_size_named(name: str, revision: str | None = None) -> int | None:
+    """Return the size of the hidden states for a folder, GGUF file or Hub id; None if its configuration names none."""
+    size = getattr(_config_named(name, revision).get_text_config(), "hidden_size", None)
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _config_named(name: str, revision: str | None) -> Any:
     from transformers import AutoConfig
 
     name = local_model(name)
     with stated_errors("model", name):
         hub_files.check_model(name, revision)
-        return _context_in(AutoConfig.from_pretrained(name, revision=revision))
+        return AutoConfig.from_pretrained(name, revision=revision)
 
 
 def _context_in(model_config: Any) -> int:

@@ -14,7 +14,9 @@ from codefit.records import MAX_PROMPT_TOKENS
 
 ROW_TOKENS = 1024  # tokens per packed row, where the model's context window is not shorter
 SAVE_STEPS = 200
-# What a schedule is where the command says nothing else; docs/training.md says how that of adapters was found.
+RATE_TIMES_WIDTH = 0.6  # of adapters: docs/training.md says how it was found
+# What a schedule is where the command says nothing else. The learning rate of adapters follows the width of the base
+# (`adapter_learning_rate`); this one is for a base whose width is not known.
 OF_ADAPTERS: dict[str, float] = {
     "learning_rate": 1e-3,
     "per_device_train_batch_size": 2,
@@ -232,6 +234,29 @@ def of_flags(flags: Mapping[str, Any]) -> TrainSettings:
 
     parts: dict[str, Any] = {name: kind(**taken(kind)) for name, kind in PARTS.items()}
     return TrainSettings(**taken(TrainSettings) | parts)
+
+
+def adapter_learning_rate(hidden_size: int | None) -> float:
+    """Return the default learning rate for adapters of a base with hidden states of this size.
+
+    It falls with the width, as the best rate of Adam does for the matrices of a network (arXiv 2203.03466, table 3),
+    and has one significant digit.
+
+    Args:
+        hidden_size: None where it is not known.
+    """
+    return float(f"{RATE_TIMES_WIDTH / hidden_size:.0e}") if hidden_size else OF_ADAPTERS["learning_rate"]
+
+
+def follow_width(settings: TrainSettings, hidden_size: int | None) -> TrainSettings:
+    """Return the settings with the default learning rate for the width of the base.
+
+    Args:
+        settings: the settings of a command that trains an adapter and names no learning rate.
+        hidden_size: size of the base's hidden states; None where it is not known.
+    """
+    schedule = dataclasses.replace(settings.schedule, learning_rate=adapter_learning_rate(hidden_size))
+    return dataclasses.replace(settings, schedule=schedule)
 
 
 def settle(settings: TrainSettings, prepared: Mapping[str, Any], context: int, on_gpu: bool) -> Settled:

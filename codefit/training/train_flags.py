@@ -11,6 +11,7 @@ from codefit.training.settings import (
     EVAL_PREDICTIONS,
     OF_ADAPTERS,
     OF_WHOLE_MODELS,
+    RATE_TIMES_WIDTH,
     ROW_TOKENS,
     SVD_INITS,
 )
@@ -61,7 +62,8 @@ def _add_schedule(group: Any) -> None:
     flag(
         "--learning_rate",
         type=cli.number(float, 1e-12),
-        help=f"peak learning rate {_by_kind('learning_rate')}",
+        help=f"peak learning rate (default: {RATE_TIMES_WIDTH:g} / size of the base's hidden states, or "
+        f"{OF_WHOLE_MODELS['learning_rate']:g} where all weights are trained)",
     )
     flag(
         "--num_train_epochs",

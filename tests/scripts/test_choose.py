@@ -57,17 +57,17 @@ def test_a_model_with_sentinels_learns_to_infill_and_prompts_fit_the_context():
 
 
 def test_steps_and_prompts_follow_the_time_and_the_data():
-    found = values(choose.of_training(10, per_second=256, weights=135e6, tokens=10**6, prompts=300))
-    assert found == {"LEARNING_RATE": "1e-3", "STEPS": "60", "SAMPLE": "76"}
-    longer = values(choose.of_training(60, per_second=256, weights=135e6, tokens=10**6, prompts=300))
+    found = values(choose.of_training(10, per_second=256, hidden_size=576, tokens=10**6, prompts=300))
+    assert found == {"LEARNING_RATE": "0.001", "STEPS": "60", "SAMPLE": "76"}
+    longer = values(choose.of_training(60, per_second=256, hidden_size=576, tokens=10**6, prompts=300))
     assert (longer["STEPS"], longer["SAMPLE"]) == ("360", "300")
 
 
 def test_little_data_is_read_three_times_and_slow_machines_have_a_least_number_of_steps():
-    little = values(choose.of_training(10, 10_000, 6e6, tokens=10_240, prompts=50))
-    assert little == {"LEARNING_RATE": "3e-3", "STEPS": "30", "SAMPLE": "50"}
-    slow = values(choose.of_training(10, 1, 7e9, tokens=10**6, prompts=500))
-    assert slow == {"LEARNING_RATE": "2e-4", "STEPS": "20", "SAMPLE": "40"}
+    little = values(choose.of_training(10, 10_000, 256, tokens=10_240, prompts=50))
+    assert little == {"LEARNING_RATE": "0.002", "STEPS": "30", "SAMPLE": "50"}
+    slow = values(choose.of_training(10, 1, 4096, tokens=10**6, prompts=500))
+    assert slow == {"LEARNING_RATE": "0.0001", "STEPS": "20", "SAMPLE": "40"}
 
 
 def test_choices_are_kept_and_the_environment_overrides_them(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from codefit import private_apis
 from codefit.errors import UserError
 from codefit.records import Pair, read_jsonl, write_jsonl
 from codefit.training import estimate, trainer
+from codefit.training.settings import follow_width
 from tests.support.training import command, settings_of
 
 WRONG_ARGUMENTS = [
@@ -260,6 +261,13 @@ def test_the_learning_rate_follows_what_is_trained(words, rate):
     assert settings_of(*words).schedule.learning_rate == rate
 
 
+@pytest.mark.parametrize(
+    ("hidden_size", "rate"), [(256, 2e-3), (576, 1e-3), (896, 7e-4), (2048, 3e-4), (4096, 1e-4), (None, 1e-3)]
+)
+def test_the_learning_rate_of_adapters_follows_the_width_of_the_base(hidden_size, rate):
+    assert follow_width(settings_of(), hidden_size).schedule.learning_rate == rate
+
+
 def test_a_whole_model_keeps_its_larger_batches():
     adapter, whole = (settings_of(*words).schedule for words in ([], ["--from_scratch"]))
     assert (adapter.rows_per_step(1), adapter.num_train_epochs) == (2, 3)
@@ -296,6 +304,6 @@ def test_a_dry_run_prints_estimates_and_the_source_of_every_setting(tiny_base, p
     assert ("lora_r", "4", "flag") in table
     assert ("max_prompt_tokens", "100", "data", "set") in table
     assert ("max_length", "512", "model") in table
-    assert ("learning_rate", "0.001", "default") in table
+    assert ("learning_rate", "0.02", "model") in table
     assert not any(row and row[0] in ("vocab_size", "dry_run") for row in table)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
