@@ -142,7 +142,7 @@ def build_parser() -> cli.Parser:
         "--max_bytes", type=cli.number(int, 1), default=1_000_000, help="largest file to keep, in bytes"
     )
     parser.add_argument("--min_bytes", type=cli.number(int, 0), default=1, help="smallest file to keep, in bytes")
-    parser.add_argument("--hf_repository", help="push the documents, unredacted, to this Hub data set")
+    parser.add_argument("--hf_repository", help="push to this Hub data set; documents are not redacted")
     parser.add_argument("--private", action="store_true", help="push only to a private data set; a new one is private")
     cli.add_output_flags(parser)
     return parser

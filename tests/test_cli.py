@@ -184,7 +184,7 @@ def test_help_says_whether_a_hub_repository_is_read_or_written(name: str) -> Non
     actions = private_apis.actions_of(importlib.import_module(name).build_parser())
     for action in actions:
         if action.dest == "hf_repository":
-            first = "push to" if name in ("train", "preprocess_data") else "read from"
+            first = "push to" if name in ("parse_data", "preprocess_data", "train") else "read from"
             assert str(action.help).startswith(first)
 
 
