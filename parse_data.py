@@ -7,6 +7,9 @@
 
     python parse_data.py --repository tiangolo/fastapi --language python --code_blocks --output data/blocks.jsonl
 
+    python parse_data.py --repository path/to/project --language python --history 2026-01-01 \\
+        --output data/python_raw.jsonl
+
     python parse_data.py --github_search "language:kotlin stars:>100 created:>2015-01-01" --language kotlin \\
         --output data/kotlin_many_raw.jsonl
 
@@ -14,6 +17,9 @@ A source is a git URL (or owner/name on GitHub), a local repository, a git bundl
 archive, or a folder. Git is read from its object store, archives are read in place, and no code of a source is ever
 run. `*.rejected.jsonl`, next to the documents, lists all other files of the languages with the reason why each was
 rejected; `*.manifest.json` records the run. --github_search reads GITHUB_TOKEN from the environment.
+
+With --history, a repository is read as it was at a date, and `*.history.jsonl` holds what later commits changed:
+preprocess_data.py makes the test pairs from it (docs/history.md).
 """
 
 import argparse
@@ -31,7 +37,8 @@ from codefit.code.languages import BY_SUFFIX, LANGUAGES
 from codefit.errors import UserError
 from codefit.manifest import Manifest, toolkit_commit
 from codefit.records import Document, Rejection
-from codefit.sources.documents import Outcome, Selection, opened
+from codefit.sources.documents import OpenSource, Outcome, Selection, opened
+from codefit.sources.history import opened_changes
 from codefit.sources.journal import Journal, Tally, write_parquet
 from codefit.sources.locate import locate, open_source
 from codefit.sources.source import Place, Unreachable
@@ -77,6 +84,7 @@ class Request:
                 args.code_blocks,
                 args.subfolder,
                 args.uncommitted,
+                args.history or "",
             ),
             revision=args.revision,
             output=output,
@@ -126,6 +134,12 @@ def build_parser() -> cli.Parser:
         "--uncommitted",
         action="store_true",
         help="read local repositories as they are in their work tree, not their last commit",
+    )
+    parser.add_argument(
+        "--history",
+        type=cli.date,
+        metavar="SINCE",
+        help="read git repositories as they were before this date, and what later commits changed (docs/history.md)",
     )
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=["kotlin"], help="languages to keep")
     parser.add_argument(
@@ -183,10 +197,22 @@ def parse_places(places: Sequence[Place], searched: set[str], journal: Journal, 
                     outcomes = console.progress(
                         outcomes, place.name, None if request.selection.code_blocks else len(source.wanted), "file"
                     )
+            kept: set[str] = set()
             for path, outcome in outcomes:
                 tally.add(outcome)
                 journal.write(place, path, outcome)
+                kept.update([path] if isinstance(outcome, Document) else [])
+            if request.selection.since and not isinstance(source, UserError):
+                record_changes(source, kept, tally, journal)
             journal.finish(tally)
+
+
+def record_changes(source: OpenSource, kept: set[str], tally: Tally, journal: Journal) -> None:
+    """Write what commits after the date changed in a repository; `kept` are the paths of its documents."""
+    with opened_changes(source, kept) as changes:
+        for change in console.progress(changes, "later changes", unit="file"):
+            tally.add_change(change)
+            journal.write_change(change)
 
 
 # ------------------------------------------------------------------------------------------- messages and tables
@@ -212,6 +238,17 @@ def refuse_empty(tallies: Sequence[Tally], languages: Sequence[str]) -> None:
     raise UserError(f"{names} has no {asked} files, but it has {held}; add --language {hint}.")
 
 
+def refuse_unchanged(tallies: Sequence[Tally], since: str) -> None:
+    """Raise UserError if later commits changed nothing about which something can be asked."""
+    if any(tally.changes for tally in tallies):
+        return
+    reasons = sum((tally.left_out for tally in tallies), Counter())
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "there are none"
+    raise UserError(
+        f"no change since {since} can be asked about (files left out: {listed}); choose another date for --history."
+    )
+
+
 def summary(tallies: Sequence[Tally]) -> str:
     """Return the table of sources and the table of rejections."""
     rows = [
@@ -229,6 +266,10 @@ def summary(tallies: Sequence[Tally]) -> str:
     reasons = sum((tally.rejections for tally in tallies), Counter())
     if reasons:
         text += "\n\n" + console.table(reasons.most_common(), ["rejected because", "files"])
+    if changes := sum(tally.changes for tally in tallies):
+        left_out = sum((tally.left_out for tally in tallies), Counter())
+        kept: list[tuple[str, int]] = [("kept", changes), *left_out.most_common()]
+        text += "\n\n" + console.table(kept, ["later changes", "files"])
     return text
 
 
@@ -275,6 +316,8 @@ def write_output(request: Request, manifest: Manifest) -> list[Tally]:
         with contextlib.closing(journal):
             parse_places(places, {place.name for place in found}, journal, request)
         refuse_empty(journal.tallies, request.selection.languages)
+        if request.selection.since:
+            refuse_unchanged(journal.tallies, request.selection.since)
     except UserError as error:
         if not isinstance(error, Unreachable):
             journal.remove()
@@ -287,25 +330,31 @@ def write_output(request: Request, manifest: Manifest) -> list[Tally]:
         files=sum(tally.files for tally in journal.tallies),
         documents=sum(tally.documents for tally in journal.tallies),
         rejections=sum((tally.rejections for tally in journal.tallies), Counter()),
+        changes=sum(tally.changes for tally in journal.tallies),
+        changes_left_out=sum((tally.left_out for tally in journal.tallies), Counter()),
         sources=[
             {**dataclasses.asdict(tally.place), **tally.facts, "documents": tally.documents}
             for tally in journal.tallies
         ],
     )
-    finish(journal, request.output, manifest)
+    finish(journal, request, manifest)
     state.unlink(missing_ok=True)
     return journal.tallies
 
 
-def finish(journal: Journal, output: Path, manifest: Manifest) -> None:
+def finish(journal: Journal, request: Request, manifest: Manifest) -> None:
     """Turn a complete journal into the output."""
+    output = request.output
     aside = outputs.partial(output)
     if output.suffix == ".parquet":
         write_parquet(aside, records.read_jsonl(journal.documents, Document), PARQUET_ROWS)
     else:
         journal.documents.replace(aside)
     manifest.write(outputs.workspace(output))
-    outputs.commit_file(output, {rejected_of(output): journal.rejected})
+    history = {history_of(output): journal.changes} if request.selection.since else {}
+    outputs.commit_file(output, {rejected_of(output): journal.rejected, **history})
+    if not history:
+        history_of(output).unlink(missing_ok=True)  # of an earlier output that was replaced
     journal.remove()
 
 
@@ -314,11 +363,16 @@ def rejected_of(output: Path) -> Path:
     return output.with_name(output.name + ".rejected.jsonl")
 
 
+def history_of(output: Path) -> Path:
+    """Return the path of the changes of later commits."""
+    return output.with_name(f"{output.name}.{records.HISTORY}")
+
+
 def refuse_output(output: Path, overwrite: bool) -> None:
-    """Raise UserError if the output, its list of rejections or its manifest may not be written."""
+    """Raise UserError if the output, its rejections, its history or its manifest may not be written."""
     outputs.refuse_existing(output, overwrite, is_file=True)
     written_before = outputs.manifest_of(output).is_file()  # then codefit wrote all three
-    for place in (rejected_of(output), outputs.manifest_of(output)):
+    for place in (rejected_of(output), history_of(output), outputs.manifest_of(output)):
         outputs.refuse_existing(place, overwrite or written_before, is_file=True)
 
 
@@ -353,6 +407,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.uncommitted and args.revision:
         parser.error("--uncommitted reads no commit, so it cannot be used with --revision")
+    if args.history and (args.uncommitted or args.code_blocks):
+        parser.error("--history reads files of commits, so it cannot be used with --uncommitted or --code_blocks")
     request = Request.of(args)
     # Where a finished output is pushed to does not change what it contains.
     manifest = Manifest({**vars(args), "output": request.output, "hf_repository": None, "private": False})
@@ -387,7 +443,9 @@ def parse(request: Request, manifest: Manifest) -> None:
     except OSError as error:  # errors of a source are raised as UserError where it is read
         raise UserError(f"cannot write {output}: {error.strerror}; choose another place.") from None
     console.show(summary(tallies))
-    console.show(f"\nwrote {output}, {rejected_of(output).name} and {outputs.manifest_of(output).name}")
+    history = [history_of(output).name] if request.selection.since else []
+    names = [str(output), rejected_of(output).name, *history]
+    console.show(f"\nwrote {', '.join(names)} and {outputs.manifest_of(output).name}")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,9 @@ from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.curate import CurationOptions, batched, curate_all
 from codefit.curation.filters import PROFILES, parsed_rule
 from codefit.curation.neighbours import Neighbours
-from codefit.curation.split import UNITS, Splitting, moment
+from codefit.curation.split import UNITS, Splitting
 from codefit.curation.summary import summary
+from codefit.dates import moment
 from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
 from codefit.manifest import Manifest
@@ -153,12 +154,15 @@ def add_split_flags(parser: cli.Parser) -> None:
     )
     parser.add_argument(
         "--validation_since",
-        type=date,
+        type=cli.date,
         metavar="DATE",
         help="with --split_by time: files committed since then go to validation",
     )
     parser.add_argument(
-        "--test_since", type=date, metavar="DATE", help="with --split_by time: files committed since then go to test"
+        "--test_since",
+        type=cli.date,
+        metavar="DATE",
+        help="with --split_by time: files committed since then go to test",
     )
     parser.add_argument(
         "--decontaminate",
@@ -190,13 +194,6 @@ def regex(text: str) -> str:
         re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
-    return text
-
-
-def date(text: str) -> str:
-    """Argparse type: an ISO 8601 date, unchanged."""
-    if moment(text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2020-01-31")
     return text
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from codefit import console, private_apis, processors
+from codefit.dates import moment
 from codefit.disk_errors import no_room
 from codefit.distributed import is_first_process
 from codefit.errors import Interrupted, UserError
@@ -192,6 +193,13 @@ def number(kind: type, minimum: float, maximum: float = float("inf")) -> Callabl
 
     parse.__name__ = kind.__name__  # argparse and the help name the type by it
     return parse
+
+
+def date(text: str) -> str:
+    """Argparse type: an ISO 8601 date, unchanged."""
+    if moment(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2020-01-31")
+    return text
 
 
 def named(text: str) -> str:

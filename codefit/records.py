@@ -52,6 +52,7 @@ MARKED = {"reponame": "repository", "filename": "path"}
 PREPARED = "data/kotlin_prepared_dataset"  # where preprocess_data.py writes and later stages read, unless told
 SPLITS = ("train", "validation", "test")
 OVERLAP = "test_overlap"  # test pairs whose completion is also in train; they are measured separately
+STATE = "state"  # why a row of a history is left out that is no change, but says which files a commit had
 HISTORY = "history.jsonl"  # in a prepared data set: the files at every commit that a pair names
 # The kinds of places that later commits added to; the first that fits counts.
 PLACES = ("new file", "import", "call of an own API", "changed function", "other code")
@@ -88,6 +89,7 @@ class Change:
         language: of the file.
         license: of the repository.
         blob: git's object id of the file at the commit; "" if the commit removed the file.
+        previous: the same at the parent; "" if the file is new.
         content: the text; None if the file was removed, or if an earlier row or document has this path and blob.
         left_out: why nothing is asked about the change; "" where something can be.
     """
@@ -100,6 +102,7 @@ class Change:
     language: str = ""
     license: str = ""
     blob: str = ""
+    previous: str = ""
     content: str | None = None
     left_out: str = ""
 

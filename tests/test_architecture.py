@@ -16,7 +16,7 @@ from codefit.manifest import ROOT
 
 # A module may import only modules of its own room and of the rooms that stand before it.
 ROOMS = (
-    *("errors", "git_command", "json_files", "private_apis", "distributed", "console", "processors"),
+    *("errors", "dates", "git_command", "json_files", "private_apis", "distributed", "console", "processors"),
     *("disk_errors", "outputs", "temporary", "hub_names"),
     *("manifest", "cli", "gguf_base", "limited_process", "model_files", "tokenization", "chat_template"),
     *("records", "engine", "plotting", "page", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),

@@ -8,7 +8,8 @@ from codefit import console
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, near_duplicates, sketch
-from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, unit_of
+from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, unit_of
+from codefit.dates import moment
 from codefit.errors import UserError
 
 

@@ -9,8 +9,9 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
+from codefit.dates import moment
 from codefit.errors import UserError
 
 UNITS = ("repository", "directory", "file", "time")
@@ -89,15 +90,6 @@ def _split_at(place: float, test_share: float, validation_share: float) -> str:
 
 
 # ------------------------------------------------------------------------------------------- by time
-
-
-def moment(date: str) -> datetime | None:
-    """Return an ISO 8601 date, with or without time, as a datetime, in UTC if it has no zone; None for other texts."""
-    try:
-        parsed = datetime.fromisoformat(date)
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def _moment(date: str) -> datetime:

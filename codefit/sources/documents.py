@@ -33,7 +33,8 @@ Outcome = tuple[str, Document | Rejection]
 class Selection:
     """Which files of a source are wanted. With `code_blocks` these are pages, and the code blocks in them.
 
-    Only files of `subfolder` are wanted, if it is not "". With `uncommitted`, local repositories are read as they are.
+    Only files of `subfolder` are wanted, if it is not "". With `uncommitted`, local repositories are read as they are,
+    with `since`, git repositories as they were at that date.
     """
 
     languages: Sequence[str]
@@ -42,6 +43,7 @@ class Selection:
     code_blocks: bool = False
     subfolder: str = ""
     uncommitted: bool = False
+    since: str = ""
 
     def covers(self, path: str) -> bool:
         """Return whether a file is in the subfolder."""
@@ -216,9 +218,8 @@ def opened(
     def start(place: Place) -> tuple[contextlib.ExitStack, OpenSource | UserError]:
         with contextlib.ExitStack() as stack:
             try:
-                found = OpenSource(
-                    place, stack.enter_context(open_source(place, revision, selection.uncommitted)), selection, seen
-                )
+                source = open_source(place, revision, selection.uncommitted, selection.since)
+                found = OpenSource(place, stack.enter_context(source), selection, seen)
             except UserError as error:
                 return stack.pop_all(), error
             return stack.pop_all(), found

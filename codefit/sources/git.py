@@ -83,6 +83,17 @@ class Git:
             finally:
                 process.kill()
 
+    @contextlib.contextmanager
+    def dialogue(self, *words: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        """Yield the input and the output of a command that answers line by line, such as `cat-file --batch`."""
+        with self._started(words, subprocess.PIPE, subprocess.DEVNULL) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                yield process.stdin, process.stdout
+            finally:
+                process.kill()
+
     def failed(self, said: bytes = b"") -> UserError:
         """Return the error of a failed command, from what git wrote to standard error."""
         return failure(self.where, said.decode("utf-8", "backslashreplace"))
@@ -123,6 +134,7 @@ class GitRepository:
         self.git = git
         self.work_tree = work_tree
         self.commit = commit
+        self.may_lack = may_lack
         self.committed_at = _date(git, commit)
         self.missing = self._missing() if may_lack else set()
 
@@ -172,15 +184,16 @@ class GitRepository:
         # The ids come from a file, not from a pipe, so that git and codefit cannot wait for each other.
         with _ids(here) as ids, self.git.stream("cat-file", "--batch", "--buffer", stdin=ids) as stream:
             for member in members:
-                yield _absent() if member.key in self.missing else self._next_blob(stream, member, max_bytes)
+                yield _absent() if member.key in self.missing else self.next_blob(stream, member.path, max_bytes)
 
-    def _next_blob(self, stream: IO[bytes], member: Member, max_bytes: int) -> bytes | Rejection:
+    def next_blob(self, stream: IO[bytes], path: str, max_bytes: int) -> bytes | Rejection:
+        """Return the blob that `cat-file --batch` gives next, or why it is not read; the path is for errors."""
         header = stream.readline().split()
         if len(header) == 2 and header[1] == b"missing":
             return _absent()
         if len(header) != 3:
             raise UserError(
-                f"git stopped while reading {member.path} of {self.git.where}; check the repository with git fsck."
+                f"git stopped while reading {path} of {self.git.where}; check the repository with git fsck."
             )
         size = int(header[2])
         if size <= max_bytes:
@@ -227,8 +240,15 @@ def _member(line: bytes) -> Member:
 
 
 @contextlib.contextmanager
-def open_git(kind: str, where: str, revision: str | None) -> Iterator[GitRepository]:
-    """Open a local repository in place, or fetch a URL or a bundle into a folder that is removed at the end."""
+def open_git(kind: str, where: str, revision: str | None, whole: bool = False) -> Iterator[GitRepository]:
+    """Open a local repository in place, or fetch a URL or a bundle into a folder that is removed at the end.
+
+    Args:
+        kind: "git", "url" or "bundle".
+        where: the folder, URL or file.
+        revision: branch, tag or commit; None for its HEAD.
+        whole: whether earlier commits are fetched, too, with all their files.
+    """
     if revision is not None and (revision.startswith("-") or not revision.isprintable() or not revision):
         raise UserError(
             f"--revision {revision} is refused because git could take it for an option; give a branch, tag or commit."
@@ -241,10 +261,10 @@ def open_git(kind: str, where: str, revision: str | None) -> Iterator[GitReposit
         return
     with temporary_folder() as folder:
         if kind == "url":
-            git, commit = _fetch(folder, where, revision)
+            git, commit = _fetch(folder, where, revision, whole)
         else:
             git, commit = _unbundle(folder, where, revision)
-        yield GitRepository(git, commit, may_lack=kind == "url")
+        yield GitRepository(git, commit, may_lack=kind == "url" and not whole)
 
 
 def _new(folder: Path, where: str, object_format: str, protocols: str = "none") -> Git:
@@ -254,13 +274,14 @@ def _new(folder: Path, where: str, object_format: str, protocols: str = "none") 
     return git
 
 
-def _fetch(folder: Path, url: str, revision: str | None) -> tuple[Git, str]:
-    """Fetch one commit, without its blobs if the server supports filters, otherwise with them."""
+def _fetch(folder: Path, url: str, revision: str | None, whole: bool) -> tuple[Git, str]:
+    """Fetch one commit, without its blobs if the server supports filters, otherwise with them; or all its history."""
+    part = () if whole else ("--depth=1", "--filter=blob:none")
     for object_format in ("sha1", "sha256"):
         git = _new(folder / object_format, url, object_format, "file:git:http:https:ssh")
         git.text("config", "remote.origin.url", url)
         try:
-            git.text("fetch", "--depth=1", "--filter=blob:none", "--no-tags", "--", "origin", revision or "HEAD")
+            git.text("fetch", *part, "--no-tags", "--", "origin", revision or "HEAD")
         except UserError as error:
             if object_format == "sha1" and "another object format" in str(error):
                 continue

@@ -1,4 +1,4 @@
-"""The journal of an unfinished output: documents and rejections so far, from which the next run can continue.
+"""The journal of an unfinished output: what was written so far, from which the next run can continue.
 
 After each source the journal records the sizes of its files. The same command, run again, keeps the remote sources that
 were finished and reads all others again: local sources may have changed, and reading them is fast.
@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from codefit import outputs, records
-from codefit.records import Document, Rejection
+from codefit.records import STATE, Change, Document, Rejection
 from codefit.sources.source import Place
 
 
 @dataclasses.dataclass
 class Tally:
-    """The counts of one source; `suffixes` counts all its files, wanted or not."""
+    """The counts of one source; `suffixes` counts all its files, wanted or not.
+
+    `changes` are the files of later commits about which something can be asked, `left_out` the others by reason.
+    """
 
     place: Place
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -29,6 +32,8 @@ class Tally:
     bytes: int = 0
     rejections: Counter[str] = dataclasses.field(default_factory=Counter)
     suffixes: Counter[str] = dataclasses.field(default_factory=Counter)
+    changes: int = 0
+    left_out: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def add(self, outcome: Document | Rejection) -> None:
         """Count the outcome of one file."""
@@ -40,9 +45,16 @@ class Tally:
             text = outcome.content
             self.bytes += len(text) if text.isascii() else len(text.encode())
 
+    def add_change(self, change: Change) -> None:
+        """Count a change of a later commit."""
+        if not change.left_out:
+            self.changes += 1
+        elif change.left_out != STATE:
+            self.left_out[change.left_out] += 1
+
 
 def _tally(row: dict[str, Any]) -> Tally:
-    counters = {name: Counter(row[name]) for name in ("rejections", "suffixes")}
+    counters = {name: Counter(row[name]) for name in ("rejections", "suffixes", "left_out")}
     return Tally(**{**row, **counters, "place": Place(**row["place"])})
 
 
@@ -51,7 +63,7 @@ def _size(path: Path) -> int:
 
 
 class Journal:
-    """The files in the workspace that become the output: documents, rejections, and a record of their valid sizes.
+    """The files in the workspace that become the output: documents, rejections, changes, and a record of their sizes.
 
     Args:
         output: the final path of the documents.
@@ -60,7 +72,9 @@ class Journal:
 
     def __init__(self, output: Path, command: dict[str, Any]) -> None:
         folder = outputs.workspace(output)
-        self.documents, self.rejected, self.progress = (folder / name for name in ("documents", "rejected", "progress"))
+        self.documents, self.rejected, self.changes, self.progress = (
+            folder / name for name in ("documents", "rejected", "changes", "progress")
+        )
         self.tallies: list[Tally] = []
         self.resumable = True
         sizes = self._recall(command)
@@ -69,19 +83,19 @@ class Journal:
             self._note(command)
         self.seen = {row.blob: (row.repository, row.path) for row in records.read_jsonl(self.documents, Document)}
 
-    def _paths(self) -> tuple[Path, Path, Path]:
-        return self.documents, self.rejected, self.progress
+    def _paths(self) -> tuple[Path, Path, Path, Path]:
+        return self.documents, self.rejected, self.changes, self.progress
 
-    def _recall(self, command: dict[str, Any]) -> tuple[int, int, int]:
+    def _recall(self, command: dict[str, Any]) -> tuple[int, int, int, int]:
         """Take over the tallies of finished sources, and return the valid size of each file."""
         try:
             return self._recalled(command)
         except (ValueError, TypeError, KeyError, AttributeError):  # damaged
             self.tallies = []
-            return 0, 0, 0
+            return 0, 0, 0, 0
 
-    def _recalled(self, command: dict[str, Any]) -> tuple[int, int, int]:
-        sizes, end = (0, 0, 0), 0
+    def _recalled(self, command: dict[str, Any]) -> tuple[int, int, int, int]:
+        sizes, end = (0, 0, 0, 0), 0
         lines = self.progress.read_bytes().splitlines(keepends=True) if self.progress.exists() else []
         for number, line in enumerate(lines):
             end += len(line)
@@ -89,10 +103,11 @@ class Journal:
                 break
             if number:
                 row = json.loads(line)
-                if _size(self.documents) < row["documents"] or _size(self.rejected) < row["rejected"]:
+                valid = row["documents"], row["rejected"], row["changes"]
+                if any(_size(path) < size for path, size in zip(self._paths(), valid, strict=False)):
                     break  # the run was stopped while they became the output
                 self.tallies.append(_tally(row["tally"]))
-                sizes = (row["documents"], row["rejected"], end)
+                sizes = (*valid, end)
         return sizes
 
     @staticmethod
@@ -109,22 +124,26 @@ class Journal:
         else:
             self._files[0].write(records.to_line(outcome).encode())
 
+    def write_change(self, change: Change) -> None:
+        """Write a change of a later commit."""
+        self._files[2].write(records.to_line(change).encode())
+
     def finish(self, tally: Tally) -> None:
         """Record that a source is finished."""
         self.tallies.append(tally)
         self.resumable = self.resumable and tally.place.kind == "url"
         if self.resumable:
-            for file in self._files[:2]:
+            for file in self._files[:3]:
                 file.flush()
                 os.fsync(file.fileno())
-            documents, rejected = (file.tell() for file in self._files[:2])
+            documents, rejected, changes = (file.tell() for file in self._files[:3])
             row = {**vars(tally), "place": dataclasses.asdict(tally.place)}
-            self._note({"tally": row, "documents": documents, "rejected": rejected})
+            self._note({"tally": row, "documents": documents, "rejected": rejected, "changes": changes})
 
     def _note(self, row: dict[str, Any]) -> None:
-        self._files[2].write(json.dumps(row).encode() + b"\n")
-        self._files[2].flush()
-        os.fsync(self._files[2].fileno())
+        self._files[3].write(json.dumps(row).encode() + b"\n")
+        self._files[3].flush()
+        os.fsync(self._files[3].fileno())
 
     def close(self) -> None:
         """Flush and close the files."""

@@ -101,11 +101,14 @@ def _locate_path(path: Path) -> Place:
 
 
 @contextlib.contextmanager
-def open_source(place: Place, revision: str | None = None, uncommitted: bool = False) -> Iterator[Source]:
+def open_source(
+    place: Place, revision: str | None = None, uncommitted: bool = False, since: str = ""
+) -> Iterator[Source]:
     """Open a source for reading; its temporary files are removed when the block ends.
 
     Args:
         uncommitted: whether to read the work tree of a local repository instead of a commit.
+        since: a date; git is read as it was then, with what later commits changed. "" for the revision itself.
 
     Raises:
         UserError: it cannot be read, or has no such revision or no work tree.
@@ -120,10 +123,16 @@ def open_source(place: Place, revision: str | None = None, uncommitted: bool = F
         return
     if place.kind in {"url", "git", "bundle"}:
         from codefit.sources.git import open_git
+        from codefit.sources.history import Past
 
-        with open_git(place.kind, place.where, revision) as repository:
-            yield repository
+        with open_git(place.kind, place.where, revision, whole=bool(since)) as repository:
+            yield Past(repository, since) if since else repository
         return
+    if since:
+        raise UserError(
+            f"{place.where} has no git history, so --history cannot be used; give a git repository, or make one of "
+            "releases with python -m runs.history_of_releases."
+        )
     if revision:
         raise UserError(f"{place.where} has no git history, so --revision {revision} cannot be used; omit it.")
     if place.kind == "archive":

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 import preprocess_data
-from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, moment, position, unit_of
+from codefit.curation.split import Splitting, assign, assign_by_time, boundaries, position, unit_of
 from codefit.curation.summary import too_small
+from codefit.dates import moment
 from codefit.errors import UserError
 from codefit.records import write_jsonl
 from tests.support.corpus import documents, kotlin_file, manifest_of, pairs_of, rejections

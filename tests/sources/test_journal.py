@@ -97,7 +97,7 @@ def test_an_unreachable_source_keeps_finished_work(tmp_path):
     with pytest.raises(UserError, match="owner/away cannot be reached; check the network"):
         parse(tmp_path / "out.jsonl", good, away)
     left = {path.name for path in (tmp_path / ".out.jsonl.codefit").iterdir()}
-    assert left == {"codefit-lock", "documents", "progress", "rejected"}
+    assert left == {"changes", "codefit-lock", "documents", "progress", "rejected"}
     shutil.rmtree(tmp_path / "good")
     with pytest.raises(UserError, match="owner/away cannot be reached"):  # and not: good is not a repository
         parse(tmp_path / "out.jsonl", good, away)
