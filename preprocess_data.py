@@ -8,9 +8,10 @@
 
     python preprocess_data.py --output data/kotlin_prepared_dataset --verify
 
-The output folder holds train.jsonl, validation.jsonl, test.jsonl, rejected.jsonl (every rejected document with the
-reason) and manifest.json. Files are split before pairs are built, exact duplicates are removed, and no train file is a
-near-duplicate of a held-out file; `--verify` checks this for an existing output, starting again from its input.
+The output folder holds train.jsonl, validation.jsonl, test.jsonl, documents.jsonl (the files that were kept),
+rejected.jsonl (every rejected document with the reason) and manifest.json. Files are split before pairs are built,
+exact duplicates are removed, and no train file is a near-duplicate of a held-out file; `--verify` checks this for an
+existing output, starting again from its input.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from codefit.curation.summary import summary
 from codefit.dates import moment
 from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
-from codefit.manifest import Manifest
+from codefit.manifest import Manifest, sha256
 from codefit.records import MAX_PROMPT_TOKENS, SPLITS, Rejection
 from codefit.tasks.build import Built, build_batch, build_in_repository
 from codefit.tasks.cutting import MIN_PROMPT_TOKENS
@@ -430,6 +431,7 @@ def prepare(request: Request, manifest: Manifest) -> None:
         splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
         splits = repeated_prompts.removed(splits, folder)
         splits["test"] = without_overlap(splits["test"], folder, corpus)
+        corpus.write(folder / records.DOCUMENTS, with_dates=request.splitting.by == "time")
         if request.codexglue:
             counts["codexglue"] = export_codexglue(folder)
         kept = sum(split["documents"] for split in splits.values())
@@ -439,7 +441,8 @@ def prepare(request: Request, manifest: Manifest) -> None:
             console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
         for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
             manifest.add_input(path)
-        manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
+        manifest.update(**counts, documents_sha256=sha256(folder / records.DOCUMENTS))
+        manifest.update(documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
     console.show(

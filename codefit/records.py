@@ -51,6 +51,7 @@ MARKED = {"reponame": "repository", "filename": "path"}
 
 PREPARED = "data/kotlin_prepared_dataset"  # where preprocess_data.py writes and later stages read, unless told
 SPLITS = ("train", "validation", "test")
+DOCUMENTS = "documents.jsonl"  # in a prepared data set: the files that its pairs were made from, and their neighbours
 OVERLAP = "test_overlap"  # test pairs whose completion is also in train; they are measured separately
 STATE = "state"  # why a row of a history is left out that is no change, but says which files a commit had
 HISTORY = "history.jsonl"  # in a prepared data set: the files at every commit that a pair names

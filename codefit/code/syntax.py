@@ -304,6 +304,17 @@ def _characters(source: bytes) -> Any:
 
 
 @functools.cache
+def keywords(language: Language) -> frozenset[str]:
+    """Return the words that the grammars of a language treat as fixed, such as `class`."""
+    found = set()
+    for each in (language.grammar, *(other for _, other in language.dialects)):
+        grammar = _grammar(each)
+        kinds = (n for n in range(grammar.node_kind_count) if grammar.node_kind_is_visible(n))
+        found |= {grammar.node_kind_for_id(n) for n in kinds if not grammar.node_kind_is_named(n)}
+    return frozenset(word for word in found if word and word.isidentifier())
+
+
+@functools.cache
 def _grammar(grammar: Grammar) -> tree_sitter.Language:
     return tree_sitter.Language(getattr(importlib.import_module(grammar.package), grammar.entry)())
 

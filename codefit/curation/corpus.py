@@ -94,6 +94,25 @@ class Corpus:
         entry = self.entries[number]
         return Document(self.text(number), entry.path, entry.repository, language=entry.language)
 
+    def write(self, path: Path, with_dates: bool) -> None:
+        """Write the documents that are in a split, in the order of their names; dates only if the split is by time."""
+        kept = sorted(
+            (entry.repository, entry.path, number)
+            for number, entry in enumerate(self.entries)
+            if entry.split in records.SPLITS
+        )
+        rows = (
+            {
+                "repository": repository,
+                "path": name,
+                "language": self.entries[number].language,
+                "committed_at": self.entries[number].committed_at if with_dates else None,
+                "content": self.text(number),
+            }
+            for repository, name, number in kept
+        )
+        records.write_jsonl(path, rows)
+
     def shingles_of(self, number: int) -> Hashes:
         """Return the shingle set of a document (sorted uint64 hashes, shape (shingles,)); recent ones are cached."""
         if (found := self.sets.pop(number, None)) is None:

@@ -1,10 +1,12 @@
 """Models on the same prompts: scores of every item, metrics with intervals, and verdicts. No model is loaded."""
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from codefit.evaluation import (
     baselines,
@@ -218,9 +220,14 @@ def _asked_differently(decoding: Mapping[str, GenerationSettings], key: str) -> 
 
 
 def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
-    """Return one metric of every model, with a signature of how it is computed and how predictions were generated."""
-    clusters = prompt_files.clusters(by_model[BASE])
+    """Return one metric of every model, with a signature of how it is computed and how predictions were generated.
+
+    Items without a value in any model are left out.
+    """
     stats = {key: metric.of_items(items) for key, items in by_model.items()}
+    valued = np.any([metric.have_value(found) for found in stats.values()], axis=0)
+    stats = {key: found[valued] for key, found in stats.items()}
+    clusters = list(itertools.compress(prompt_files.clusters(by_model[BASE]), valued))
     return MetricRow(
         metric=metric.name,
         label=metric.label,

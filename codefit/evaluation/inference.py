@@ -10,10 +10,12 @@ import torch
 from codefit import console
 from codefit.encoding import Encoder
 from codefit.errors import UserError
-from codefit.evaluation import leak_signs, prompt_groups, questions
+from codefit.evaluation import leak_signs, prompt_groups, questions, repository_names
 from codefit.evaluation.chat_prompt import ChatEncoder
 from codefit.evaluation.contenders import BASE, Contenders, loaded
 from codefit.evaluation.questions import Questions
+from codefit.evaluation.repository_files import RepositoryFiles
+from codefit.evaluation.repository_names import RepositoryNames
 from codefit.evaluation.result_schema import GenerationSettings, Model, Role
 from codefit.evaluation.settings import InferenceSettings
 from codefit.evaluation.training_lookup import TrainingData
@@ -88,6 +90,7 @@ def of_models(
     found: dict[str, dict[str, ModelPredictions]] = {each.name: {} for each in asked}
     how = contenders.inference
     generated = by_vllm(contenders, asked, encoders, training) if how.backend == "vllm" else {}
+    names = {each.name: names_for(each) for each in asked}
     for key, model in loaded(contenders.models, how.load_in_4bit):
         facts, context = contenders.models[key], loading.context_of(model)
         for each in asked:
@@ -96,8 +99,16 @@ def of_models(
             answers = ask(how, model, shown, generated.get((key, each.name)))
             pairs = zip(answers.items, each.pairs, strict=True)
             items = [dataclasses.replace(item, prompt=pair.prompt) for item, pair in pairs]  # without the examples
-            found[each.name][key] = dataclasses.replace(answers, items=note_training(items, training))
+            items = repository_names.noted(note_training(items, training), names[each.name])
+            found[each.name][key] = dataclasses.replace(answers, items=items)
     return {name: {key: answers[key] for key in contenders.models} for name, answers in found.items()}
+
+
+def names_for(asked: Questions) -> RepositoryNames | None:
+    """Return the names of the repositories of a benchmark; None where their files are not known."""
+    if asked.documents is None:
+        return None
+    return RepositoryNames(RepositoryFiles(asked.documents, {pair.repository for pair in asked.pairs}))
 
 
 def by_vllm(

@@ -12,7 +12,7 @@ from codefit.evaluation.benchmarks import codexglue, formats, heldout, installed
 from codefit.evaluation.benchmarks.formats import Format
 from codefit.evaluation.settings import QuestionSettings
 from codefit.manifest import Manifest
-from codefit.records import OVERLAP, Pair
+from codefit.records import DOCUMENTS, OVERLAP, Pair
 
 FORGETTING = "forgetting"
 EXAMPLE = 400  # characters of a prompt that a few-shot example contains
@@ -32,6 +32,7 @@ class Questions:
         format: the module of codefit/evaluation/benchmarks that read it.
         stop: a stop condition of codefit/generation/stopping.py; "" for that of the pairs' tasks.
         tests: by id of a pair the code that tests what was written; {} where nothing is run.
+        documents: the files of the repositories that the pairs come from; None where they are not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Questions:
     format: Format = "pairs"
     stop: str = ""
     tests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    documents: Path | None = None
 
 
 def is_known(name: str) -> bool:
@@ -67,7 +69,8 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
         else:
             path = _existing(name)
             manifest.add_input(path)
-            found.append(_of_file(path, new_tokens, asked.execute))
+            of_file = _of_file(path, new_tokens, asked.execute)
+            found.append(dataclasses.replace(of_file, documents=_documents(path, manifest)))
     if asked.execute and not any(questions.tests for questions in found):
         raise UserError(
             "--execute runs the tests of HumanEval-Infilling, and no benchmark of this run has tests; name its file "
@@ -76,7 +79,9 @@ def load(asked: QuestionSettings, manifest: Manifest) -> list[Questions]:
     if unrelated := _forgetting(asked.forgetting, dataset):
         manifest.add_input(unrelated)
         title = f"unrelated code ({Path(asked.forgetting or unrelated).name})"
-        found.append(Questions(FORGETTING, title, pairs.load(unrelated), new_tokens))
+        found.append(
+            Questions(FORGETTING, title, pairs.load(unrelated), new_tokens, documents=_documents(unrelated, manifest))
+        )
     taken = [questions.name for questions in found]
     if twice := [name for name in taken if taken.count(name) > 1]:
         raise UserError(f"two benchmarks are called {twice[0]}; rename one of the files.")
@@ -141,8 +146,21 @@ def _heldout(dataset: str, split: str, new_tokens: int, manifest: Manifest) -> l
         asked = heldout.load(folder, name)
         manifest.add_input(folder / f"{name}.jsonl")
         title = SPLITS.get(name, f"the {name} split")
-        found.append(Questions(name if name == OVERLAP else "heldout", title, asked, new_tokens))
+        label = name if name == OVERLAP else "heldout"
+        documents = _documents(folder / f"{name}.jsonl", manifest)
+        found.append(Questions(label, title, asked, new_tokens, documents=documents))
+    if documents is None:
+        console.show(f"note: {folder} has no {DOCUMENTS}, so internal names are not measured; prepare it again")
     return found
+
+
+def _documents(pairs: Path, manifest: Manifest) -> Path | None:
+    """Return the documents next to a file of pairs, recorded in the manifest; None where there are none."""
+    documents = pairs.with_name(DOCUMENTS)
+    if not documents.is_file():
+        return None
+    manifest.add_input(documents)
+    return documents
 
 
 def _existing(name: str) -> Path:

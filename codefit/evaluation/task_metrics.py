@@ -11,6 +11,7 @@ from codefit.scoring.bleu import BLEU
 from codefit.scoring.chrf import CHRF
 from codefit.scoring.edit_similarity import EDIT_SIMILARITY
 from codefit.scoring.exact_match import EXACT_MATCH
+from codefit.scoring.internal_names import INTERNAL_NAMES
 from codefit.scoring.metric import Metric, TextMetric
 from codefit.scoring.naming import NAMING_F1, NAMING_F1_MICRO, NAMING_PRECISION, NAMING_RECALL, NAMING_STEMMED
 from codefit.scoring.next_line import NEXT_LINE
@@ -25,6 +26,7 @@ COMPLETION: tuple[Metric, ...] = (
     EDIT_SIMILARITY,
     EXACT_MATCH,
     NEXT_LINE,
+    INTERNAL_NAMES,
     PARSE_RATE,
     BLEU,
     CHRF,
@@ -39,6 +41,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
         CUT_EDIT_SIMILARITY,
         EXACT_MATCH,
         EDIT_SIMILARITY,
+        INTERNAL_NAMES,
         PARSE_RATE,
         BLEU,
         CHRF,
@@ -51,6 +54,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
         EDIT_SIMILARITY,
         BLEU,
         EXACT_MATCH,
+        INTERNAL_NAMES,
         CHRF,
         PARSE_RATE,
         PERPLEXITY,

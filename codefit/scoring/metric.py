@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codefit.records import Prediction
 from codefit.scoring.statistics import Array, Scale, mean
@@ -60,6 +61,10 @@ class Metric(abc.ABC):
     def applies(self, items: Sequence[Prediction]) -> bool:
         """Return whether the metric can be computed for all items."""
         return True
+
+    def have_value(self, stats: Array) -> NDArray[np.bool_]:
+        """Return which of n items have a value, shape (n,), from their statistics, shape (n, k); by default all."""
+        return np.ones(len(stats), np.bool_)
 
     def of_items(self, items: Sequence[Prediction], texts: Sequence[str] | None = None) -> Array:
         """Return the statistics of n items, shape (n, k), float64.

@@ -16,8 +16,9 @@ import preprocess_data
 from codefit import outputs
 from codefit.curation import split as split_module
 from codefit.errors import UserError
+from codefit.manifest import sha256
 from codefit.publishing import push
-from codefit.records import SPLITS, Document, write_jsonl
+from codefit.records import SPLITS, Document, read_jsonl, write_jsonl
 from tests.support.corpus import EXTRA, documents, kotlin_file, manifest_of, pairs_of, rejections
 
 SCRIPT = Path(preprocess_data.__file__)
@@ -33,6 +34,7 @@ def data_of(output):
 def test_nothing_is_lost(source, prepare):
     output = prepare(source, "--window_step", 32, "--test_share", 0.2)
     assert sorted(path.name for path in output.iterdir()) == [
+        "documents.jsonl",
         "manifest.json",
         "rejected.jsonl",
         "test.jsonl",
@@ -43,6 +45,12 @@ def test_nothing_is_lost(source, prepare):
     assert manifest["documents_in"] == 60 + len(EXTRA)
     assert manifest["documents_in"] == manifest["documents_kept"] + len(rows)
     assert manifest["licence_headers_removed"] == 61
+    kept = list(read_jsonl(output / "documents.jsonl", Document))
+    assert len(kept) == manifest["documents_kept"]
+    assert [each.path for each in kept] == sorted({each.path for each in kept})
+    assert not {each.path for each in kept} & {row["path"] for row in rows if row["path"] != "src/d1/File1.kt"}
+    assert sha256(output / "documents.jsonl") == manifest["documents_sha256"]
+    assert {each.committed_at for each in kept} == {""}  # only a split by time depends on dates
     assert sum(manifest["rejections"].values()) == len(rows)
     by_rule = {rule: [row for row in rows if row["rule"] == rule] for rule in manifest["rejections"]}
     assert [row["path"] for row in by_rule["unknown language"]] == ["src/notes.txt"]

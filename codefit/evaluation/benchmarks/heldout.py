@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from codefit.errors import UserError
-from codefit.records import Pair, read_jsonl
+from codefit.records import DOCUMENTS, Pair, read_jsonl
 
 
 def load(dataset_dir: Path, split: str = "test") -> list[Pair]:
@@ -14,7 +14,8 @@ def load(dataset_dir: Path, split: str = "test") -> list[Pair]:
     """
     path = dataset_dir / f"{split}.jsonl"
     if not path.is_file():
-        have = ", ".join(sorted(file.stem for file in dataset_dir.glob("*.jsonl"))) or "no splits"
+        files = {file.name: file.stem for file in dataset_dir.glob("*.jsonl")}
+        have = ", ".join(sorted(stem for name, stem in files.items() if name != DOCUMENTS)) or "no splits"
         raise UserError(f"there is no split {split!r} in {dataset_dir} (it has {have}); run preprocess_data.py first.")
     pairs = list(read_jsonl(path, Pair))
     if not pairs:

@@ -95,7 +95,7 @@ def _score_table(result: BenchmarkResult, models: Models) -> Table:
     several = len(models) > 2
     rows: list[tuple[str, ...]] = []
     for row in result.metrics:
-        name = f"{row.label} {row.unit}".strip()
+        name = f"{wording.label(row, result)} {row.unit}".strip()
         if several:
             rows += [(name,), *((model.label, *_scored(row, [key], key)) for key, model in models.items())]
         else:

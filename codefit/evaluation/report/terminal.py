@@ -133,10 +133,18 @@ def scores(result: BenchmarkResult, models: Models) -> tuple[tuple[str, ...], li
     rows = _shown(result)
     if len(models) == 2:
         labels = [f"{model.label} [95 %]" for model in models.values()]
-        pair = [(row.label, *(wording.score(row, key) for key in models), *_against(row, "adapted")) for row in rows]
+        pair = [
+            (wording.label(row, result), *(wording.score(row, key) for key in models), *_against(row, "adapted"))
+            for row in rows
+        ]
         return ("metric", *labels, *AGAINST), pair
     return ("metric", "model", "score [95 %]", "against base [95 %]", "verdict"), [
-        (row.label if key == "base" else "", _short(model.label), wording.score(row, key), *_against(row, key))
+        (
+            wording.label(row, result) if key == "base" else "",
+            _short(model.label),
+            wording.score(row, key),
+            *_against(row, key),
+        )
         for row in rows
         for key, model in models.items()
     ]

@@ -37,6 +37,11 @@ def name(row: MetricRow) -> str:
     return "edit similarity" if row.metric == "edit_similarity_cut" else in_sentence(row.label)
 
 
+def label(row: MetricRow, result: BenchmarkResult) -> str:
+    """Return the label of a metric in a table, with the number of prompts if not all have a value."""
+    return row.label if row.n == result.n else f"{row.label} ({count(row.n, 'prompt')})"
+
+
 def number(value: float, row: MetricRow) -> str:
     """Return a value of a metric: one decimal on the scale to 100, two below 100 otherwise."""
     if math.isnan(value):
