@@ -109,6 +109,13 @@ def add_rare_flags(group: Any) -> None:
         action="store_true",
         help="also ask the base of a chat model in its chat template, with its answer taken out of the code block",
     )
+    add(
+        "--repository_context",
+        type=count,
+        default=0,
+        metavar="N",
+        help="also ask base and adapted model with N tokens of retrieved files: docs/adaptation.md",
+    )
     add("--system_prompt", default="", metavar="TEXT", help="of --chat_base; default: the one of the chat template")
     add(
         "--execute",
@@ -176,6 +183,7 @@ class Request:
             execute=args.execute,
             chat_base=args.chat_base,
             system_prompt=args.system_prompt,
+            repository_context=args.repository_context,
         )
         return cls(
             settings=settings,
@@ -203,6 +211,10 @@ class Request:
             return "--execute runs what models write now: leave it out, stored results of tests are kept"
         if self.settings.system_prompt and not self.settings.chat_base:
             return "--system_prompt has no effect without --chat_base: add it, or omit the prompt"
+        if self.settings.repository_context and (self.rescore or self.compare):
+            return "--repository_context asks models: leave it out, stored predictions with files are kept"
+        if self.settings.repository_context and self.settings.backend == "vllm":
+            return "--repository_context needs --backend transformers"
         if decoding.seed and not decoding.samples:
             return "--generation_seed has no effect without sampling: add --temperature or --top_p"
         if self.settings.backend == "vllm" and decoding.samples:
@@ -309,7 +321,7 @@ def answer_without_model(
 
 def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dry_run: bool) -> "results.Run | None":
     """Return the predictions of all models, or None after a dry run; the benchmarks are recorded in the manifest."""
-    from codefit.evaluation import contenders, execution, inference, questions, result_schema
+    from codefit.evaluation import contenders, execution, inference, questions, result_schema, retrieval
     from codefit.evaluation.report import comparability, results
     from codefit.evaluation.result_schema import BenchmarkInfo
 
@@ -323,7 +335,9 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         base = found.models[contenders.BASE]
         vllm_backend.refuse_unsupported(base.name, base.revision, adapters, how.load_in_4bit)
     asked = load_questions(found.questions, manifest)
-    encoders, models = contenders.encoders(found.models, how.max_prompt_tokens, how.system_prompt)
+    encoders, models = contenders.encoders(
+        found.models, how.max_prompt_tokens, how.system_prompt, how.repository_context
+    )
     found = dataclasses.replace(found, models=models)
     encoder = encoders["adapted"]
     cut = describe(models, how, asked, encoder)
@@ -332,8 +346,11 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
         return None
     references = refuse_lossy_tokens(asked, encoder)
     training = load_training(found.questions, how.few_shot, manifest)
-    predicted = inference.of_models(found, asked, encoders, training)
+    retrieved = retrieval.for_benchmarks(asked, encoder, how) if how.repository_context else {}
+    with_files = {name: each.pairs for name, each in retrieved.items()}
+    predicted = inference.of_models(found, asked, encoders, training, with_files)
     predictions = {name: {key: model.items for key, model in by_key.items()} for name, by_key in predicted.items()}
+    costs = {name: {key: it.cost for key, it in by_key.items() if it.cost} for name, by_key in predicted.items()}
     predictions |= execution.of_models(predictions, {each.name: each.tests for each in asked if each.tests})
     benchmarks = {
         each.name: BenchmarkInfo(
@@ -341,6 +358,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
             forgetting=each.name == questions.FORGETTING,
             format=each.format,
             decoding={key: model.settings for key, model in predicted[each.name].items()},
+            retrieval=retrieved[each.name].described(costs[each.name]) if each.name in retrieved else None,
         )
         for each in asked
     }

@@ -10,7 +10,9 @@ import numpy as np
 
 from codefit.evaluation import (
     baselines,
+    differences,
     forgetting,
+    grid,
     leak_signs,
     output_checks,
     prompt_files,
@@ -27,7 +29,6 @@ from codefit.evaluation.result_schema import (
     AgainstFloor,
     BenchmarkInfo,
     BenchmarkResult,
-    Conclusion,
     Difference,
     GenerationSettings,
     Group,
@@ -35,7 +36,6 @@ from codefit.evaluation.result_schema import (
     Model,
     ProfileScores,
     Role,
-    Score,
     Scores,
     StopRule,
     StopRules,
@@ -147,6 +147,7 @@ def compare(
         groups=_groups(metrics[0], {key: by_model[key] for key in (BASE, *fitted)}, seed),
         doubts={key: found for key, found in doubts.items() if found},
         floors=_against_floors(metrics[0], by_model, fitted, stored, seed),
+        grid=grid.of(metrics[0], by_model, info.retrieval, seed),
         findings=_once(
             [
                 *(found for each in doubts.values() for found in each),
@@ -235,22 +236,13 @@ def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
         higher_is_better=metric.higher_is_better,
         n=len(clusters),
         signature=f"{metric.signature(len(clusters))}|{how}".rstrip("|"),
-        scores={key: _interval(metric, found, clusters) for key, found in stats.items()},
+        scores={key: differences.score(metric, found, clusters) for key, found in stats.items()},
         against_base={
-            key: _difference(metric, stats[BASE], found, clusters, seed) for key, found in stats.items() if key != BASE
+            key: differences.difference(metric, stats[BASE], found, clusters, seed)
+            for key, found in stats.items()
+            if key != BASE
         },
     )
-
-
-def _interval(metric: Metric, stats: Array, clusters: Sequence[str]) -> Score:
-    """Return the score of n items from their statistics, shape (n, k)."""
-    return Score(*statistics.interval(stats, clusters, metric.scale))
-
-
-def _difference(metric: Metric, before: Array, after: Array, clusters: Sequence[str], seed: int) -> Difference:
-    """Return the difference of two models from the statistics of the same n items, shape (n, k)."""
-    found = statistics.compare(before, after, clusters, metric.scale, seed)
-    return Difference(found.difference, found.low, found.high, found.p, found.smallest, found.verdict, found.mcnemar_p)
 
 
 # ---------------------------------------------------------------------------------------------- stop rules
@@ -271,7 +263,7 @@ def _stops(metric: Metric, by_model: ByModel, fitted: Collection[str], seed: int
     against = {}
     for key in fitted:
         free, cut = (
-            _difference(metric, stats[best, BASE], stats[rule, key], prompt_files.clusters(base), seed)
+            differences.difference(metric, stats[best, BASE], stats[rule, key], prompt_files.clusters(base), seed)
             for rule in (truncation.AS_GENERATED, best)
         )
         against[key] = AgainstBest(free, cut)
@@ -298,7 +290,9 @@ def _against_floors(
         key: AgainstFloor(
             floor,
             metric.corpus_score(stats[floor]),
-            _difference(metric, stats[floor], metric.of_items(by_model[key]), prompt_files.clusters(base), seed),
+            differences.difference(
+                metric, stats[floor], metric.of_items(by_model[key]), prompt_files.clusters(base), seed
+            ),
         )
         for key in fitted
     }
@@ -325,23 +319,13 @@ def _groups(metric: Metric, by_model: ByModel, seed: int) -> list[Group]:
     for (kind, group), at in sorted(shown, key=lambda pair: (kinds.index(pair[0][0]), -len(pair[1]), pair[0])):
         inside = [clusters[index] for index in at]
         against = {
-            key: _difference(metric, stats[BASE][at], found[at], inside, seed)
+            key: differences.difference(metric, stats[BASE][at], found[at], inside, seed)
             for key, found in stats.items()
             if key != BASE
         }
         values = {key: metric.corpus_score(found[at]) for key, found in stats.items()}
         rows.append(Group(kind, group, len(at), len(set(inside)), values, against))
     return rows
-
-
-def _p(found: Difference) -> float:
-    """Return the p that a verdict rests on: the larger one, where McNemar's test applies too."""
-    return max(found.p, found.mcnemar_p or 0.0)
-
-
-def _with_p(found: Difference, p: float) -> Difference:
-    verdict: Conclusion = "not resolved" if p >= statistics.RESOLVED and found.verdict != "too few" else found.verdict
-    return msgspec.structs.replace(found, p=p, verdict=verdict)
 
 
 def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]:
@@ -358,9 +342,11 @@ def corrected(results: dict[str, BenchmarkResult]) -> dict[str, BenchmarkResult]
         rows += [*((name, row) for row in result.metrics), *((name, group) for group in result.groups)]
     gaps = {(name, _row_name(row), key): gap for name, row in rows for key, gap in row.against_base.items()}
     secondary = [place for place, gap in gaps.items() if place != primary and gap.verdict != "too few"]
-    p, p_values = statistics.family(_p(gaps[primary]), [_p(gaps[place]) for place in secondary])
+    p, p_values = statistics.family(
+        differences.p_of(gaps[primary]), [differences.p_of(gaps[place]) for place in secondary]
+    )
     known = {primary: p, **dict(zip(secondary, p_values, strict=True))}
-    found = {place: _with_p(gap, known[place]) if place in known else gap for place, gap in gaps.items()}
+    found = {place: differences.with_p(gap, known[place]) if place in known else gap for place, gap in gaps.items()}
     return {
         name: msgspec.structs.replace(
             result,
@@ -396,5 +382,8 @@ def without_doubtful_verdicts(result: BenchmarkResult) -> BenchmarkResult:
         return msgspec.structs.replace(row, against_base=against)
 
     return msgspec.structs.replace(
-        result, metrics=[undecided(row) for row in result.metrics], groups=[undecided(row) for row in result.groups]
+        result,
+        metrics=[undecided(row) for row in result.metrics],
+        groups=[undecided(row) for row in result.groups],
+        grid=grid.without_conclusion(result.grid) if result.grid and ADAPTED in doubted else result.grid,
     )

@@ -16,7 +16,7 @@ from codefit import console, fim
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation.chat_prompt import ChatEncoder
-from codefit.evaluation.result_schema import Model, Role
+from codefit.evaluation.result_schema import WITH_CONTEXT, Model, Role
 from codefit.evaluation.settings import BenchmarkSettings, InferenceSettings, QuestionSettings
 from codefit.generation import batched
 from codefit.modeling import hub_files, loading, merging
@@ -67,6 +67,10 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
         models[FEW_SHOT] = Model(name=base, label=label, role=Role.FEW_SHOT, revision=revision)
     if asked.chat_base:
         models[CHAT] = Model(name=base, label="base in chat", role=Role.CHAT, revision=revision)
+    if asked.repository_context:
+        for key, context in WITH_CONTEXT.items():
+            label = f"{models[key].label} + files"
+            models[context] = Model(name=models[key].name, label=label, role=Role.CONTEXT)
     first = found[0]
     questions = QuestionSettings(
         benchmarks=asked.benchmarks,
@@ -92,6 +96,7 @@ def resolve(asked: BenchmarkSettings) -> Contenders:
         few_shot=asked.few_shot,
         seed=asked.seed,
         system_prompt=asked.system_prompt,
+        repository_context=asked.repository_context,
     )
     return Contenders(models, questions, inference)
 
@@ -151,7 +156,7 @@ def _labels(found: Sequence[_Adapted]) -> list[str]:
 
 
 def encoders(
-    models: Mapping[str, Model], max_prompt_tokens: int, system_prompt: str = ""
+    models: Mapping[str, Model], max_prompt_tokens: int, system_prompt: str = "", repository_context: int = 0
 ) -> tuple[dict[str, Encoder], dict[str, Model]]:
     """Return the encoder of each model's prompts, and the models with their final labels.
 
@@ -174,11 +179,17 @@ def encoders(
         loading.fit_tokens(tokenizer, rows, base.name)
     ends = loading.end_ids(tokenizer, place, *((model.folder, None) for model in models.values() if model.folder))
     prompt_only = {key: bool(learned) and key not in learned for key in models}
+    for key, context in WITH_CONTEXT.items():
+        prompt_only[context] = prompt_only.get(key, False)
     named = {
         key: msgspec.structs.replace(model, label=f"{model.label} (prompt only)") if prompt_only[key] else model
         for key, model in models.items()
     }
     made = {key: Encoder(learned.get(key, tokenizer), max_prompt_tokens, prompt_only[key], ends) for key in models}
+    for key, context in WITH_CONTEXT.items():
+        if context in models:
+            room = max_prompt_tokens + repository_context
+            made[context] = Encoder(learned.get(key, tokenizer), room, prompt_only[key], ends)
     if CHAT in models:
         made[CHAT] = ChatEncoder(tokenizer, max_prompt_tokens, prompt_only[CHAT], ends, system_prompt)
     return made, named
@@ -212,21 +223,22 @@ def loaded(models: Mapping[str, Model], load_in_4bit: bool) -> Iterator[tuple[st
     base = models[BASE]
     load_base = functools.partial(loading.load_model, base.name, revision=base.revision, load_in_4bit=load_in_4bit)
     model = load_base()
-    yield BASE, model
-    if FEW_SHOT in models:
-        yield FEW_SHOT, model
-    if CHAT in models:
-        yield CHAT, model
+    for key in (BASE, WITH_CONTEXT[BASE], FEW_SHOT, CHAT):
+        if key in models:
+            yield key, model
     for key, facts in models.items():
         if facts.kind == "adapter":
             model = load_base() if model is None else model
             rows = len(model.get_input_embeddings().weight)
             attached = loading.attach_adapter(model, facts.folder)
             if attached.dtype == torch.float32 and not load_in_4bit and loading.can_be_merged(attached):
-                model = None  # its weights become those of the adapted model
-                yield key, merging.merge_in_memory(attached)
+                model = merging.merge_in_memory(attached)  # the base's weights become those of the adapted model
+                for each in _asked_as(key, models):
+                    yield each, model
+                model = None
                 continue
-            yield key, attached
+            for each in _asked_as(key, models):
+                yield each, attached
             model = attached.unload()
             if len(model.get_input_embeddings().weight) != rows:  # remove the tokens that this adapter added
                 model.resize_token_embeddings(rows)
@@ -234,4 +246,11 @@ def loaded(models: Mapping[str, Model], load_in_4bit: bool) -> Iterator[tuple[st
         if facts.kind == "merged":
             model = None  # freed before the next one is loaded
             model = loading.load_model(facts.name, load_in_4bit=load_in_4bit)
-            yield key, model
+            for each in _asked_as(key, models):
+                yield each, model
+
+
+def _asked_as(key: str, models: Mapping[str, Model]) -> list[str]:
+    """Return the keys under which an adapted model is asked: its own, and that with retrieved files."""
+    context = WITH_CONTEXT.get(key, "")
+    return [key, context] if context in models else [key]

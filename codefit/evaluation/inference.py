@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,12 @@ import torch
 from codefit import console
 from codefit.encoding import Encoder
 from codefit.errors import UserError
-from codefit.evaluation import leak_signs, prompt_groups, questions, repository_names
+from codefit.evaluation import leak_signs, prompt_groups, questions, repository_files, repository_names
 from codefit.evaluation.chat_prompt import ChatEncoder
 from codefit.evaluation.contenders import BASE, Contenders, loaded
 from codefit.evaluation.questions import Questions
-from codefit.evaluation.repository_files import RepositoryFiles
 from codefit.evaluation.repository_names import RepositoryNames
-from codefit.evaluation.result_schema import GenerationSettings, Model, Role
+from codefit.evaluation.result_schema import CELLS, Cost, GenerationSettings, Model, Role
 from codefit.evaluation.settings import InferenceSettings
 from codefit.evaluation.training_lookup import TrainingData
 from codefit.generation import batch_check, batched, likelihood, prediction_cache, stopping, vllm_backend
@@ -28,15 +28,18 @@ from codefit.modeling import loading
 from codefit.modeling.fingerprint import fingerprint
 from codefit.records import Pair, Prediction
 
+COSTED = 8  # prompts whose processor time is measured
+
 TRANSFORMERS = f"transformers {importlib.metadata.version('transformers')}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelPredictions:
-    """The predictions of one model for one benchmark, and the generation settings that can change them."""
+    """The predictions of one model for one benchmark, the settings that can change them, and what they cost."""
 
     items: list[Prediction]
     settings: GenerationSettings
+    cost: Cost | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,9 +83,20 @@ class Asked:
 
 
 def of_models(
-    contenders: Contenders, asked: Sequence[Questions], encoders: Mapping[str, Encoder], training: TrainingData | None
+    contenders: Contenders,
+    asked: Sequence[Questions],
+    encoders: Mapping[str, Encoder],
+    training: TrainingData | None,
+    with_files: Mapping[str, Sequence[Pair]],
 ) -> dict[str, dict[str, ModelPredictions]]:
     """Return the predictions of every model, by benchmark and model.
+
+    Args:
+        contenders: the models.
+        asked: the benchmarks.
+        encoders: of the prompts of each model.
+        training: the training data, where they are known.
+        with_files: the pairs of a benchmark with retrieved files; benchmarks without them are asked without files.
 
     Raises:
         UserError: a prompt is too long for a model, or a batch does not fit into the memory of the GPU.
@@ -96,7 +110,11 @@ def of_models(
         for each in asked:
             console.show(f"{facts.label} model, {each.name}: {len(each.pairs)} prompts")
             shown = as_shown(how, facts, each, encoders[key], context, training)
+            if facts.role is Role.CONTEXT:
+                shown = dataclasses.replace(shown, pairs=with_files.get(each.name, each.pairs))
             answers = ask(how, model, shown, generated.get((key, each.name)))
+            if key in CELLS and each.name in with_files:
+                answers = dataclasses.replace(answers, cost=cost(model, shown, answers.items))
             pairs = zip(answers.items, each.pairs, strict=True)
             items = [dataclasses.replace(item, prompt=pair.prompt) for item, pair in pairs]  # without the examples
             items = repository_names.noted(note_training(items, training), names[each.name])
@@ -108,7 +126,7 @@ def names_for(asked: Questions) -> RepositoryNames | None:
     """Return the names of the repositories of a benchmark; None where their files are not known."""
     if asked.documents is None:
         return None
-    return RepositoryNames(RepositoryFiles(asked.documents, {pair.repository for pair in asked.pairs}))
+    return RepositoryNames(repository_files.opened(asked.documents, {pair.repository for pair in asked.pairs}))
 
 
 def by_vllm(
@@ -150,6 +168,12 @@ def as_shown(
     """
     overhead = encoder.overhead if isinstance(encoder, ChatEncoder) else 0
     room, most = how.max_prompt_tokens, context - asked.new_tokens - overhead
+    if model.role is Role.CONTEXT and room + how.repository_context > most:
+        raise UserError(
+            f"the {model.label} model has a context window of {context} tokens, too short for {how.repository_context} "
+            f"tokens of files, a prompt of {room} and {asked.new_tokens} new tokens; set --repository_context to at "
+            f"most {max(most - room, 0)}, or lower --max_prompt_tokens."
+        )
     if room > most:
         raise UserError(
             f"the {model.label} model has a context window of {context} tokens, too short for a prompt of "
@@ -234,6 +258,27 @@ def predict(
         flips=f"{generated.changed}/{generated.again}",
     )
     return ModelPredictions(items, settings)
+
+
+def cost(model: Any, asked: Asked, items: Sequence[Prediction]) -> Cost:
+    """Return what a completion costs: tokens over all prompts, processor time for COSTED prompts asked one by one."""
+    prompts, encoder = asked.prompts, asked.encoder
+    written = encoder.ids([item.prediction for item in items])
+    timed = [prompts[len(prompts) * n // COSTED] for n in range(min(COSTED, len(prompts)))]
+    started = time.process_time()
+    for prompt in timed:
+        batched.generate(
+            model,
+            [prompt],
+            max_new_tokens=asked.max_new_tokens,
+            eos_ids=encoder.eos_ids,
+            pad_id=encoder.pad_id,
+            stop=stopping.rule(asked.stop, encoder),
+            nucleus=asked.nucleus,
+        )
+    seconds = (time.process_time() - started) / len(timed)
+    lengths = (sum(map(len, ids)) / len(items) for ids in (prompts, written))
+    return Cost(round(seconds, 3), *lengths)
 
 
 def nats_of_references(

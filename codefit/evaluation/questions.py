@@ -8,6 +8,7 @@ from pathlib import Path
 
 from codefit import console, records
 from codefit.errors import UserError
+from codefit.evaluation import repository_files
 from codefit.evaluation.benchmarks import codexglue, formats, heldout, installed_methods, pairs
 from codefit.evaluation.benchmarks.formats import Format
 from codefit.evaluation.settings import QuestionSettings
@@ -155,11 +156,10 @@ def _heldout(dataset: str, split: str, new_tokens: int, manifest: Manifest) -> l
 
 
 def _documents(pairs: Path, manifest: Manifest) -> Path | None:
-    """Return the documents next to a file of pairs, recorded in the manifest; None where there are none."""
-    documents = pairs.with_name(DOCUMENTS)
-    if not documents.is_file():
-        return None
-    manifest.add_input(documents)
+    """Return where the files of the repositories of a file of pairs are, if known, and record it in the manifest."""
+    documents = repository_files.path_of(pairs)
+    if documents:
+        manifest.add_input(documents)
     return documents
 
 

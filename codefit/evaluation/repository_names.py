@@ -11,9 +11,10 @@ from codefit.code import names
 from codefit.code.languages import language_of
 from codefit.code.lexer import IDENTIFIER
 from codefit.evaluation import task_metrics, truncation
-from codefit.evaluation.repository_files import RepositoryFiles, Version
+from codefit.evaluation.repository_files import RepositoryFiles
 from codefit.records import Prediction
 from codefit.scoring.internal_names import INTERNAL_NAMES, NEW, RIGHT
+from codefit.sources.timeline import Version
 
 
 class RepositoryNames:

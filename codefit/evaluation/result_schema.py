@@ -1,8 +1,9 @@
 """What scores.json holds: the models of a benchmark, and for each benchmark what was found about them.
 
 Everything that writes or reads scores uses these types. Models are kept by key: "base", "adapted" for the first model
-of --hf_repository, "adapted-2", … for further ones, "few-shot" for the base with examples in its prompts, and "chat"
-for the base asked in its chat template. Every map "by model" has these keys, in the order of the tables.
+of --hf_repository, "adapted-2", … for further ones, "few-shot" for the base with examples in its prompts, "chat" for
+the base asked in its chat template, "base-context" and "adapted-context" for models with retrieved files before their
+prompts. Every map "by model" has these keys, in the order of the tables.
 """
 
 import enum
@@ -24,7 +25,12 @@ FORMAT: Literal[2] = 2  # of scores.json; 1 kept the first adapted model unlike 
 
 NO_CONCLUSION: Literal["no conclusion"] = "no conclusion"  # where something leaves a model's scores without meaning
 Conclusion = Verdict | Literal["no conclusion"]
+Advice = Literal["tune", "retrieve", "both", "neither", "too few", "no conclusion"]
 ForgettingVerdict = Literal["forgot", "forgot less than the margin", "kept", "cannot tell", "not checked"]
+
+
+WITH_CONTEXT = {"base": "base-context", "adapted": "adapted-context"}  # the same models with retrieved files
+CELLS = tuple(key for both in WITH_CONTEXT.items() for key in both)
 
 
 class Role(enum.StrEnum):
@@ -34,6 +40,7 @@ class Role(enum.StrEnum):
     ADAPTED = "adapted"
     FEW_SHOT = "few-shot"
     CHAT = "chat"
+    CONTEXT = "context"  # the base or the adapted model, with retrieved files before its prompts
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,6 +91,48 @@ class GenerationSettings(msgspec.Struct, frozen=True, kw_only=True):
     flips: str = "unknown"
 
 
+class Count(msgspec.Struct, frozen=True):
+    """A count out of a number of predictions."""
+
+    count: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """The count as a share from 0 to 1; 0 out of nothing."""
+        return self.count / self.of if self.of else 0.0
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What one completion costs a model.
+
+    Attributes:
+        seconds: of all processors, for a prompt asked alone; a mean over a few prompts.
+        prompt_tokens: a mean over all prompts.
+        new_tokens: the same of what was written.
+    """
+
+    seconds: float
+    prompt_tokens: float
+    new_tokens: float
+
+
+class Retrieval(msgspec.Struct, frozen=True, kw_only=True):
+    """What was retrieved for the prompts of a benchmark.
+
+    Attributes:
+        tokens: most tokens of files before a prompt.
+        prompts: how many prompts got files.
+        found: of the names of the references that their prompts do not hold, those in the retrieved text.
+        costs: what a completion costs, by model.
+    """
+
+    tokens: int
+    prompts: int
+    found: Count
+    costs: dict[str, Cost]
+
+
 class BenchmarkInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a benchmark before it is scored.
 
@@ -92,12 +141,14 @@ class BenchmarkInfo(msgspec.Struct, frozen=True, kw_only=True):
         forgetting: whether it is the forgetting check.
         format: the module of codefit/evaluation/benchmarks that read it.
         decoding: how each model was asked, by model, as far as that is known.
+        retrieval: the files before the prompts of two of the models; None where there are none.
     """
 
     title: str
     forgetting: bool = False
     format: Format = "pairs"
     decoding: dict[str, GenerationSettings] = {}
+    retrieval: Retrieval | None = None
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -138,18 +189,6 @@ class MetricRow(msgspec.Struct, frozen=True):
     signature: str
     scores: dict[str, Score]
     against_base: dict[str, Difference]
-
-
-class Count(msgspec.Struct, frozen=True):
-    """A count out of a number of predictions."""
-
-    count: int
-    of: int
-
-    @property
-    def share(self) -> float:
-        """The count as a share from 0 to 1; 0 out of nothing."""
-        return self.count / self.of if self.of else 0.0
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -225,6 +264,42 @@ class AgainstFloor(msgspec.Struct, frozen=True):
     difference: Difference
 
 
+class GridPlace(msgspec.Struct, frozen=True):
+    """The four cells in all prompts, or in one kind of place.
+
+    Attributes:
+        place: the kind; "" for all prompts.
+        n: prompts.
+        files: that they come from.
+        scores: the primary metric by model.
+        differences: of every two models: the second minus the first. Corrected for their number (Holm).
+    """
+
+    place: str
+    n: int
+    files: int
+    scores: dict[str, Score]
+    differences: list[tuple[str, str, Difference]]
+
+    def difference(self, one: str, other: str) -> Difference:
+        """Return the second of two models minus the first, in the order of the cells."""
+        return next(gap for first, second, gap in self.differences if (first, second) == (one, other))
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """Base and adapted model, with and without retrieved files.
+
+    Attributes:
+        advice: what the verdicts say that a team should do.
+        places: all prompts first, then the kinds of places.
+        retrieval: what was retrieved, and what a completion costs.
+    """
+
+    advice: Advice
+    places: list[GridPlace]
+    retrieval: Retrieval
+
+
 class Forgetting(msgspec.Struct, frozen=True):
     """What the forgetting check found, with its margin, in the unit of the metric that decided it."""
 
@@ -263,6 +338,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         floors: each adapted model against the strongest floor; {} where the primary metric is not one of texts.
         forgetting: the verdict of the forgetting check; None for any other benchmark.
         compat: by model the numbers of the benchmark's own code; None where it has none.
+        grid: the models with and without retrieved files against each other; None where none were retrieved.
     """
 
     title: str
@@ -280,6 +356,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     floors: dict[str, AgainstFloor] = {}
     forgetting: Forgetting | None = None
     compat: dict[str, ProfileScores] | None = None
+    grid: Grid | None = None
 
     @property
     def headline(self) -> MetricRow:

@@ -36,6 +36,7 @@ class BenchmarkSettings:
         execute: whether tests are run on what the models wrote.
         chat_base: whether the base is also asked in its chat template.
         system_prompt: of that base; "" for the one of its template.
+        repository_context: most tokens of files that are retrieved for a prompt of two more models; 0: there are none.
     """
 
     adapted: tuple[str, ...]
@@ -57,6 +58,7 @@ class BenchmarkSettings:
     execute: bool = False
     chat_base: bool = False
     system_prompt: str = ""
+    repository_context: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,3 +92,4 @@ class InferenceSettings:
     few_shot: int
     seed: int
     system_prompt: str = ""
+    repository_context: int = 0

@@ -6,11 +6,10 @@ import pytest
 
 from codefit.code import names
 from codefit.code.languages import LANGUAGES
-from codefit.evaluation import comparison
+from codefit.evaluation import comparison, repository_files
 from codefit.evaluation.report import terminal
-from codefit.evaluation.repository_files import RepositoryFiles
 from codefit.evaluation.repository_names import RepositoryNames, new_names, noted
-from codefit.records import Prediction, write_jsonl
+from codefit.records import Change, Prediction, write_jsonl
 from codefit.scoring.internal_names import INTERNAL_NAMES, NEW, RIGHT
 from tests.support.report import HELD_OUT, MODELS, prediction, word
 
@@ -64,7 +63,7 @@ def known(tmp_path, files=FILES, dates=None, repositories=("me/one",)):
         for path, text in files.items()
     ]
     write_jsonl(tmp_path / "documents.jsonl", [*rows, {"repository": "me/two", "path": "a.py", "content": "elsewhere"}])
-    return RepositoryNames(RepositoryFiles(tmp_path / "documents.jsonl", repositories))
+    return RepositoryNames(repository_files.opened(tmp_path / "documents.jsonl", repositories))
 
 
 def right(names_of_files, asked):
@@ -89,6 +88,22 @@ def test_in_a_split_by_time_only_older_files_count(tmp_path):
     assert right(files, item("", "")) == {"shared", "imported", "lib"}
     assert right(files, dataclasses.replace(item("", ""), path="a.py")) == set()
     assert right(files, item("", "")) == {"shared", "imported", "lib"}
+
+
+def test_of_a_later_commit_the_files_before_it_count(tmp_path):
+    base = [Change(path, "one", repository="me/one", blob=path, content=text) for path, text in FILES.items()]
+    later = [
+        Change("a.py", "two", "one", repository="me/one", blob="new", content="imported = 1\n"),
+        Change("c.py", "two", "one", repository="me/one", blob="c", content="elsewhere = below_the_cursor\n"),
+        Change("own.py", "three", "two", repository="me/one", blob="own", content="lib\n"),
+    ]
+    write_jsonl(tmp_path / "history.jsonl", [*base, *later])
+    files = RepositoryNames(repository_files.opened(tmp_path / "history.jsonl", ()))
+    before, after, no_commit = (dataclasses.replace(item("", ""), commit=commit) for commit in ("two", "three", None))
+    for _ in range(2):
+        assert right(files, before) == {"shared", "imported", "lib", "inKotlin"}
+        assert right(files, after) == {"imported", "elsewhere", "below_the_cursor", "inKotlin"}
+    assert files.right({"shared"}, no_commit) is None
 
 
 def test_predictions_of_other_repositories_tasks_and_languages_have_no_value(tmp_path):

@@ -177,7 +177,7 @@ def test_the_output_is_pushed_after_it_was_saved(source, prepare, monkeypatch, c
         push, "push_dataset", lambda folder, name, private: calls.append((sorted(data_of(folder)), name)) or "URL"
     )
     prepare(source, "--hf_repository", "me/pairs")
-    files = ["rejected.jsonl", "test.jsonl", "train.jsonl", "validation.jsonl"]
+    files = ["documents.jsonl", "rejected.jsonl", "test.jsonl", "train.jsonl", "validation.jsonl"]
     assert calls == [("me/pairs", "dataset"), (files, "me/pairs")]
     assert "pushed to URL" in capsys.readouterr().out
 

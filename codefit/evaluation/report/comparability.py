@@ -96,7 +96,7 @@ def refuse_different(decoding: Mapping[str, GenerationSettings], where: str, all
     """
     for key in [] if allow else decoding:
         differ = [name for name in comparison.differing_settings(decoding, key) if name not in FREE]
-        if differ and key != "few-shot":
+        if differ and key != "few-shot" and not key.endswith("-context"):
             values = (", ".join(f"{name} {getattr(decoding[each], name)}" for name in differ) for each in ("base", key))
             raise UserError(
                 f"{where} was generated with different settings ({' and '.join(values)}), so part of a difference may "

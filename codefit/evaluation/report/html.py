@@ -10,7 +10,7 @@ from typing import Any
 
 from codefit.evaluation import prompt_groups
 from codefit.evaluation.comparison import ByModel
-from codefit.evaluation.report import conclusion, forest_plot, prediction_browser, wording
+from codefit.evaluation.report import conclusion, forest_plot, grid_wording, prediction_browser, wording
 from codefit.evaluation.report.wording import Models, capital
 from codefit.evaluation.result_schema import BenchmarkResult, Difference, Group, MetricRow, Scores
 from codefit.page.rendering import Cell, Link, Table, render, script_json
@@ -72,6 +72,8 @@ def _benchmark(result: BenchmarkResult, models: Models) -> dict[str, Any]:
         "examples_rule": prediction_browser.rule(result),
         "tracks": [forest_plot.track(row, models, result.baselines) for row in result.metrics],
         "scores": _score_table(result, models),
+        "grid": grid_wording.sentences(result, models),
+        "grid_tables": _grid(result, models) if result.grid else [],
         "tests": _tests(result, models),
         "baselines": _baselines(result, models),
         "signatures": [row.signature for row in result.metrics],
@@ -103,6 +105,16 @@ def _score_table(result: BenchmarkResult, models: Models) -> Table:
     header = ("Model", "Verdict", "Score") if several else ("Metric", "Verdict", *_labels(models))
     caption = "In brackets: 95 % intervals over files. Verdicts are corrected for the number of secondary metrics."
     return Table(caption, (*header, "Against the base"), rows)
+
+
+def _grid(result: BenchmarkResult, models: Models) -> list[Table]:
+    """Return the tables of the grid."""
+    captions = {
+        grid_wording.square: "In brackets: 95 % intervals over files",
+        grid_wording.costs: "Tokens: means over all prompts; processor time: of a few, asked one by one",
+        grid_wording.comparisons: "Verdicts are corrected for the number of comparisons",
+    }
+    return [Table(caption, *make(result, models)) for make, caption in captions.items()]
 
 
 def _scored(row: MetricRow, shown: list[str], key: str) -> tuple[str, ...]:

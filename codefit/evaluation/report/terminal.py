@@ -7,7 +7,7 @@ import textwrap
 from codefit import console
 from codefit.evaluation import prompt_groups
 from codefit.evaluation.output_checks import STOPS_AT_NATURAL_END
-from codefit.evaluation.report import conclusion, wording
+from codefit.evaluation.report import conclusion, grid_wording, wording
 from codefit.evaluation.report.wording import Models
 from codefit.evaluation.result_schema import BenchmarkResult, Group, MetricRow, Scores
 
@@ -22,6 +22,10 @@ def table(result: BenchmarkResult, models: Models) -> str:
     warnings = [f"warning: {finding}" for finding in conclusion.warnings(result, models)]
     said = [headline, *filter(None, [conclusion.accepted(result, models)]), *warnings, *others]
     lines = [wording.title(result), "", *map(_wrapped, said), "", _fitting(result, models), ""]
+    if result.grid:
+        lines += [*map(_wrapped, grid_wording.sentences(result, models)), ""]
+        for header, rows in _grid(result, models):
+            lines += [console.table(rows, header), ""]
     if result.compat:  # the signatures are too wide for a terminal
         compat = [row[:-1] for row in wording.compat_rows(result)]
         lines += [console.table(compat, wording.compat_header(models)[:-1]), ""]
@@ -88,6 +92,9 @@ def _chapter(result: BenchmarkResult, models: Models) -> list[str]:
     if others:
         parts.append(" ".join(others))
     parts.append(console.markdown_table(rows, header))
+    if result.grid:
+        parts.append(" ".join(grid_wording.sentences(result, models)))
+        parts += [console.markdown_table(rows, header) for header, rows in _grid(result, models)]
     if result.compat:
         parts.append(console.markdown_table(wording.compat_rows(result), wording.compat_header(models)))
     parts += [f"{wording.capital(sentence)}." for sentence in _lines(result, models)]
@@ -104,6 +111,11 @@ def _chapter(result: BenchmarkResult, models: Models) -> list[str]:
         *settings,
         f"Signatures: {signatures}" + (", each with the generation settings" if settings else ""),
     ]
+
+
+def _grid(result: BenchmarkResult, models: Models) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """Return header and rows of the tables of the grid."""
+    return [make(result, models) for make in (grid_wording.square, grid_wording.costs, grid_wording.comparisons)]
 
 
 def _lines(result: BenchmarkResult, models: Models) -> list[str]:
