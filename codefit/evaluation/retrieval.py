@@ -1,4 +1,4 @@
-"""Retrieval for a prompt, as a plug-in of an editor does it: the chunks of other files that are most like its end.
+"""Retrieval for a prompt, as a plug-in of an editor does it: chunks of other files most like the text at the cursor.
 
 A chunk is a few lines of a file. Chunks are ranked by BM25 (package bm25s) over names and their parts, with a bonus for
 files that the prompt's file imports and for files of its folder. The prompt's own file and its near-duplicates are left
@@ -34,7 +34,7 @@ from codefit.sources.timeline import Version
 from codefit.tasks.repository_context import Context, lay_out
 
 LINES = 12  # of a chunk
-QUERY = 600  # characters before the cursor that are searched for
+QUERY, AFTER = 600, 100  # characters before and after the cursor that are searched for
 IMPORTED, SAME_FOLDER = 1.0, 0.3  # bonus of a chunk, as a share of its score
 MOST = 40  # chunks that are tried for one prompt
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -83,7 +83,7 @@ class Retriever:
             limit: most tokens.
         """
         files = self._files.of(pair)
-        query = words(pair.prompt[-QUERY:])
+        query = words(pair.prompt[-QUERY:]) + words((pair.suffix or "")[:AFTER])
         if not files or not query or pair.repository not in self._indexes:
             return Context()
         chunks = self._chunks[pair.repository]
@@ -121,11 +121,13 @@ class Retriever:
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 - one retriever for one benchmark
     def _shingles(self, version: Version) -> Hashes:
+        """Return the shingles of a version, shape (shingles,)."""
         return shingles(self._files.text(version))
 
 
 @functools.lru_cache(maxsize=1)
 def _shingles(text: str) -> Hashes:
+    """Return the shingles of a text, shape (shingles,); those of the last one are cached."""
     return shingles(text)
 
 

@@ -36,7 +36,7 @@ class InternalNames(Metric):
         return 100 * item.scores.get(RIGHT, 0.0), item.scores.get(NEW, 0.0)
 
     def have_value(self, stats: Array) -> NDArray[np.bool_]:
-        """Return which items bring in a name."""
+        """Return which of n items bring in a name, shape (n,), from their statistics, shape (n, 2)."""
         return stats[:, 1] > 0
 
     def signature(self, n: int) -> str:

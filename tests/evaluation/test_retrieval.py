@@ -57,11 +57,20 @@ def test_the_prompts_own_file_and_its_copies_are_never_shown(tmp_path, tokenizer
 
 
 def test_an_import_below_the_cursor_is_not_known(tmp_path, tokenizer):
-    late = PROMPT.replace("from lib.shelf import Shelf\n", "")
-    files = {path: FILES[path] for path in ("lib/shelf.py", "far/other.py")}
-    files["app/own.py"] = late + REFERENCE + "from far.other import Shelf\n"
-    pair = dataclasses.replace(PAIR, prompt=late)
-    assert [file["path"] for file in retrieved(documents(tmp_path, files), tokenizer, pair).files][-1] == "lib/shelf.py"
+    prompt = PROMPT.replace("from lib.shelf import Shelf\n", "")
+    others = {path: FILES[path] for path in ("lib/shelf.py", "far/other.py")}
+    found = []
+    for end in ("", "from lib.shelf import Shelf\n", "from far.other import Shelf\n"):
+        path = documents(tmp_path, {**others, "app/own.py": prompt + REFERENCE + end})
+        found.append(retrieved(path, tokenizer, dataclasses.replace(PAIR, prompt=prompt)))
+    assert found[0].files
+    assert found[1:] == found[:1] * 2
+
+
+def test_the_text_after_the_cursor_is_searched_for_too(tmp_path, tokenizer):
+    path = documents(tmp_path, {"app/own.py": OWN, "far/unrelated.py": "value = 1\n"})
+    assert retrieved(path, tokenizer).files == ()
+    assert retrieved(path, tokenizer, dataclasses.replace(PAIR, suffix="\nvalue")).files
 
 
 def test_the_limit_holds(tmp_path, tokenizer):
