@@ -46,6 +46,7 @@ from codefit.sources.source import Place, Unreachable
 DEFAULT_REPOSITORY = "https://github.com/JetBrains/kotlin"
 DEFAULT_OUTPUT = Path("data/kotlin_code_raw.jsonl")
 PARQUET_ROWS = 512
+MOST_LISTED = 20_000  # repositories of a search, up to which a dry run asks for its slices
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -289,13 +290,22 @@ def print_dry_run(request: Request) -> None:
     if places := places_of(request.sources, []):
         console.show(console.table([[p.name, p.kind, p.where] for p in places], ["source", "kind", "where"]))
     if request.query:
-        from codefit.sources import github_search
-
-        parts = github_search.slices(request.query, console.show)
-        console.show(console.table([[str(part), part.count] for part in parts], ["created", "repositories"]))
-        console.show(f"{sum(part.count for part in parts):,} repositories, slices: {len(parts)}")
+        print_search(request.query, request)
     kind = "code blocks" if request.selection.code_blocks else "files"
     console.show(f"would write the {' and '.join(request.selection.languages)} {kind} to {request.output}")
+
+
+def print_search(query: str, request: Request) -> None:
+    """Print the slices of a search, where they are few, and what reading its repositories would take."""
+    from codefit.sources import github_search, search_estimate
+
+    drawn = search_estimate.draw(query, console.show)
+    if drawn.total <= MOST_LISTED:
+        parts = github_search.slices(query, console.show)
+        console.show(console.table([[str(part), part.count] for part in parts], ["created", "repositories"]))
+        console.show(f"{sum(part.count for part in parts):,} repositories, slices: {len(parts)}")
+    found = search_estimate.read(drawn.places, request.selection, request.revision)
+    console.show("\n".join(search_estimate.sentences(drawn, found)))
 
 
 def write_output(request: Request, manifest: Manifest) -> list[Tally]:

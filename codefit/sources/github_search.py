@@ -97,7 +97,7 @@ def search(query: str, state: Path, say: Callable[[str], None]) -> tuple[list[Pl
     Raises:
         UserError: GitHub refuses the query or the token, or cannot be reached.
     """
-    words, start, end = _taken_apart(query, _now())
+    words, start, end = taken_apart(query)
     client = Client(say)
     done, end = _recall(state, query, client.api, end)
     with state.open("a", encoding="utf-8") as file:
@@ -108,17 +108,18 @@ def search(query: str, state: Path, say: Callable[[str], None]) -> tuple[list[Pl
                 os.fsync(file.fileno())
             done[f"{part}"] = part
     kept = [part for part in done.values() if part.count <= MOST_RESULTS]
-    return _places(client.api, [row for part in kept for row in part.repositories]), sum(part.count for part in kept)
+    return places(client.api, [row for part in kept for row in part.repositories]), sum(part.count for part in kept)
 
 
 def slices(query: str, say: Callable[[str], None]) -> list[Slice]:
     """Return the slices of a search, each with its count; nothing is written."""
-    words, start, end = _taken_apart(query, _now())
+    words, start, end = taken_apart(query)
     parts = _slices(Client(say), words, start, end, {}, 1)
     return [part for part in parts if part.count <= MOST_RESULTS]
 
 
-def _places(api: str, rows: list[dict[str, str]]) -> list[Place]:
+def places(api: str, rows: list[dict[str, str]]) -> list[Place]:
+    """Return the repositories of some rows by creation date and name. Raises UserError for one without https."""
     unique = {row["name"]: row for row in rows}
     ordered = sorted(unique.values(), key=lambda row: (row["created_at"], row["name"]))
     for row in ordered:
@@ -130,9 +131,9 @@ def _places(api: str, rows: list[dict[str, str]]) -> list[Place]:
 # ------------------------------------------------------------------------------------------- slices
 
 
-def _taken_apart(query: str, now: datetime) -> tuple[str, datetime, datetime]:
+def taken_apart(query: str) -> tuple[str, datetime, datetime]:
     """Return a query without `created:`, and the first and last second of that range."""
-    start, end = FIRST, now
+    start, end = FIRST, _now()
     for text in CREATED.findall(query):
         low, high = _range(text)
         start, end = max(start, low or start), min(end, high or end)
@@ -182,7 +183,7 @@ def _slices(
 
 def _asked(client: "Client", words: str, start: datetime, end: datetime, per_page: int) -> Slice:
     """Request one slice; if it has more results than a query returns, only their number."""
-    query = f"{words} created:{_stamp(start)}..{_stamp(end)}".strip()
+    query = in_range(words, start, end)
     url = f"{client.api}/search/repositories?{urllib.parse.urlencode({'q': query, 'per_page': per_page})}"
     rows: list[dict[str, str]] = []
     count = None
@@ -191,14 +192,20 @@ def _asked(client: "Client", words: str, start: datetime, end: datetime, per_pag
         count = answer.total_count if count is None else count
         if count > MOST_RESULTS or per_page == 1:
             return Slice(start, end, count)
-        rows += [_row(item) for item in answer.items]
+        rows += [facts_of(item) for item in answer.items]
         url = client.next_page(headers)
         if not url:
             return Slice(start, end, count, tuple(rows))
     raise UserError(f"{client.api} has more pages than the {MOST_PAGES} of a search; check GITHUB_API_URL.")
 
 
-def _row(item: Item) -> dict[str, str]:
+def in_range(words: str, start: datetime, end: datetime) -> str:
+    """Return a query without `created:` for the repositories created in a range."""
+    return f"{words} created:{_stamp(start)}..{_stamp(end)}".strip()
+
+
+def facts_of(item: Item) -> dict[str, str]:
+    """Return what is kept of a repository."""
     return {"name": item.full_name, "url": item.clone_url, "created_at": item.created_at}
 
 

@@ -22,7 +22,7 @@ from codefit import outputs
 from codefit.errors import UserError
 from codefit.manifest import ROOT
 from codefit.records import read_documents
-from codefit.sources import github_search
+from codefit.sources import github_search, search_estimate
 from tests.support.sources import git, rejections, write
 
 TOKEN = "ghp_secret0123456789"
@@ -412,6 +412,45 @@ def test_a_dry_run_counts_and_writes_nothing(repositories, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"2007-10-01T00:00:00Z\.\.20\S+Z +3\n3 repositories, slices: 1", printed)
     assert sorted(repositories.iterdir()) == before
+
+
+def test_a_dry_run_estimates_from_what_it_reads(repositories, capsys, monkeypatch):
+    run(repositories / "out.jsonl", "--dry_run")
+    printed = capsys.readouterr().out
+    assert (
+        "GitHub counts 3 repositories; listing them takes about 0 minutes at its limit of 30 requests a minute"
+        in printed
+    )
+    assert "estimated from 3 repositories drawn at random, 1 could not be read:" in printed
+    assert "about 3 documents (standard error 0)" in printed  # both readable ones were read: nothing is left to chance
+    monkeypatch.setattr(parse_data, "MOST_LISTED", 2)
+    run(repositories / "out.jsonl", "--dry_run")
+    assert "slices" not in capsys.readouterr().out
+
+
+def test_every_repository_is_as_likely_to_be_drawn(server):
+    crowd = [row(number / 40_000) for number in range(4000)]  # within an hour
+    others = [{**row(number), "full_name": f"other/r{number}"} for number in range(1, 1001)]  # within 460 days
+    server.rows = [{**each, "full_name": f"crowd/r{n}"} for n, each in enumerate(crowd)] + others
+    query = "language:kotlin created:2020-01-01..2022-01-01"
+    drawn = search_estimate.draw(query, print, most=60)
+    assert drawn.total == 5000
+    assert len({place.name for place in drawn.places}) == 60
+    share = sum(place.name.startswith("crowd/") for place in drawn.places) / 60
+    assert 0.65 < share < 0.93  # 0.8, with two and a half standard errors on each side
+    assert search_estimate.draw(query, print, most=60) == drawn
+    assert drawn.listing_minutes == pytest.approx((50 + 2 * 5000 / 750) / 30)
+
+
+def test_a_search_without_results_is_estimated_too(server, capsys, tmp_path):
+    parse_data.main(["--github_search", "stars:>9", "--output", str(tmp_path / "o.jsonl"), "--dry_run"])
+    assert "GitHub counts 0 repositories" in capsys.readouterr().out
+
+
+def test_a_sum_over_all_from_a_few():
+    assert search_estimate.in_all([2, 4, 6], 300) == (1200, pytest.approx(300 * 2 / 3**0.5 * 0.99**0.5))
+    assert search_estimate.in_all([2, 4, 6], 3) == (12, 0)
+    assert search_estimate.in_all([5], 10) == (50, float("inf"))
 
 
 def test_https_is_asked_of_repositories_of_a_server_elsewhere(server, tmp_path, monkeypatch):
