@@ -114,6 +114,11 @@ def add_task_flags(parser: cli.Parser) -> None:
         "--without_docstring", action="store_true", help="task naming: leave out the documentation of the function"
     )
     parser.add_argument(
+        "--check_docstrings",
+        action="store_true",
+        help="task summary: leave out docstrings that are unfinished, repeat the name or describe missing parameters",
+    )
+    parser.add_argument(
         "--codexglue", action="store_true", help="task method: also write CodeXGLUE's format, into OUTPUT/codexglue"
     )
 
@@ -274,6 +279,8 @@ class Request:
             return "--ray_address needs --engine ray"
         if self.limits.without_docstring and self.task != "naming":
             return "--without_docstring needs --task naming"
+        if self.limits.check_docstrings and self.task != "summary":
+            return "--check_docstrings needs --task summary"
         if self.limits.repository_context and self.task != "completion":
             return "--repository_context needs --task completion"
         if self.limits.repository_context > self.limits.max_prompt_tokens - MIN_PROMPT_TOKENS:

@@ -1,9 +1,9 @@
 """The documentation of a class from its code: the class without its docstring, or the comment above it, is the prompt.
 
-Only documentation of at least 20 words gives a pair. Documentation longer than `--max_completion_tokens` is skipped and
-counted, since a docstring that is cut in mid-sentence is not a good reference. A class longer than the prompt is cut
-after the last member that fits (at a line end if not even the first one does), so that no definition is incomplete and
-the instruction is never cut.
+Only documentation of at least 20 words gives a pair, and with `--check_docstrings` only what passes
+docstring_quality.py. Documentation longer than `--max_completion_tokens` is skipped and counted, since a docstring that
+is cut in mid-sentence is not a good reference. A class longer than the prompt is cut after the last member that fits
+(at a line end if not even the first one does), so that no definition is incomplete and the instruction is never cut.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from codefit.code.languages import LANGUAGES
 from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
+from codefit.tasks import docstring_quality
 from codefit.tasks.cutting import cut_at_lines, id_of, parsed, thinned, tokens_of, whole_lines, without_docstring
 from codefit.tasks.instructions import TOKENS, question
 from codefit.tasks.task import TaskOptions
@@ -36,10 +37,20 @@ def build_pairs(
             skipped[f"documentation under {LEAST_WORDS} words"] += 1
         elif tokens_of(starts, *found.docstring) > options.max_completion_tokens:
             skipped["documentation over the limit"] += 1
+        elif options.check_docstrings and (fault := _fault(syntax, found)):
+            skipped[fault] += 1
         else:
             asked.append(found)
     for found in thinned(asked, options.max_pairs_per_file, skipped):
         yield _pair(document, syntax, found, starts, options)
+
+
+def _fault(syntax: Syntax, found: Definition) -> str:
+    """Return what is wrong with the docstring of a class; "" for nothing."""
+    assert found.docstring is not None
+    (start, end), (first, last) = found.span, found.docstring
+    code = syntax.text[start:first] + syntax.text[last:end] if first >= start else syntax.text[start:end]
+    return docstring_quality.fault(syntax.documentation(found), found.name, code)
 
 
 def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequence[int], options: TaskOptions) -> Pair:

@@ -35,6 +35,7 @@ class TaskOptions:
     prompt_format: str = "plain"
     repository_context: int = 0  # part of max_prompt_tokens
     without_docstring: bool = False  # in the prompts of the task naming
+    check_docstrings: bool = False  # of the task summary
 
 
 class Task(Protocol):

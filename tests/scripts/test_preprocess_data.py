@@ -282,6 +282,7 @@ def test_prompts_that_the_model_cannot_read_are_refused(source, prepare, vocabul
         ["--inptu", "x"],
         ["--keep_matching", "("],
         ["--without_docstring"],
+        ["--check_docstrings"],
     ],
 )
 def test_wrong_arguments_exit_with_2(words, capsys):
