@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
@@ -36,6 +37,7 @@ from codefit.evaluation.result_schema import (
     Model,
     ProfileScores,
     Role,
+    Score,
     Scores,
     StopRule,
     StopRules,
@@ -46,6 +48,7 @@ from codefit.scoring.metric import Metric, TextMetric
 from codefit.scoring.statistics import Array
 
 BASE, ADAPTED = "base", "adapted"  # the keys of the first two models
+ENTROPY = "entropy"  # in the scores of a prediction: of the first token after the prompt, in bits
 COPIED = 0.5  # a share of the look-up's wrong answers that a model gives too, from which on it is a look-up
 
 Row = TypeVar("Row", MetricRow, Group)
@@ -146,6 +149,7 @@ def compare(
         stop_rules=_stops(metrics[0], by_model, fitted, seed),
         groups=_groups(metrics[0], {key: by_model[key] for key in (BASE, *fitted)}, seed),
         doubts={key: found for key, found in doubts.items() if found},
+        entropy=mean_entropy(by_model),
         floors=_against_floors(metrics[0], by_model, fitted, stored, seed),
         grid=grid.of(metrics[0], by_model, info.retrieval, seed),
         findings=_once(
@@ -243,6 +247,16 @@ def _row(metric: Metric, by_model: ByModel, seed: int, how: str) -> MetricRow:
             if key != BASE
         },
     )
+
+
+def mean_entropy(by_model: ByModel) -> dict[str, Score]:
+    """Return each model's mean entropy after the prompts; {} unless it was computed for every prediction."""
+    if not all(ENTROPY in item.scores for items in by_model.values() for item in items):
+        return {}
+    clusters = prompt_files.clusters(by_model[BASE])
+    scale = statistics.Scale(statistics.mean, bounds=(0.0, math.inf))
+    stats = {key: np.array([(item.scores[ENTROPY], 1.0) for item in items]) for key, items in by_model.items()}
+    return {key: Score(*statistics.interval(found, clusters, scale)) for key, found in stats.items()}
 
 
 # ---------------------------------------------------------------------------------------------- stop rules

@@ -13,6 +13,7 @@ from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation import leak_signs, prompt_groups, questions, repository_files, repository_names
 from codefit.evaluation.chat_prompt import ChatEncoder
+from codefit.evaluation.comparison import ENTROPY
 from codefit.evaluation.contenders import BASE, Contenders, loaded
 from codefit.evaluation.questions import Questions
 from codefit.evaluation.repository_names import RepositoryNames
@@ -235,7 +236,7 @@ def predict(
             prediction=stopping.text_until(asked.stop, encoder.decode(completion.ids)),
             reference=pair.completion,
             finish_reason=completion.finish_reason,
-            scores={"nats": nats, "tokens": tokens},
+            scores={"nats": nats, "tokens": tokens} | _entropy(completion),
             path=pair.path,
             suffix=pair.suffix,
             reference_finish_reason=pair.finish_reason,
@@ -279,6 +280,11 @@ def cost(model: Any, asked: Asked, items: Sequence[Prediction]) -> Cost:
     seconds = (time.process_time() - started) / len(timed)
     lengths = (sum(map(len, ids)) / len(items) for ids in (prompts, written))
     return Cost(round(seconds, 3), *lengths)
+
+
+def _entropy(completion: Completion) -> dict[str, float]:
+    """Return the entropy after the prompt under the name that comparison.py reads; {} where it was not computed."""
+    return {} if completion.entropy is None else {ENTROPY: completion.entropy}
 
 
 def nats_of_references(

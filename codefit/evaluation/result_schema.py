@@ -336,6 +336,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         findings: sentences that a reader must know before believing the scores.
         doubts: by adapted model, those of them that leave no conclusion about it.
         floors: each adapted model against the strongest floor; {} where the primary metric is not one of texts.
+        entropy: by model the mean entropy of the first token after the prompt, in bits; {} where it was not computed.
         forgetting: the verdict of the forgetting check; None for any other benchmark.
         compat: by model the numbers of the benchmark's own code; None where it has none.
         grid: the models with and without retrieved files against each other; None where none were retrieved.
@@ -354,6 +355,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     findings: list[str]
     doubts: dict[str, list[str]] = {}
     floors: dict[str, AgainstFloor] = {}
+    entropy: dict[str, Score] = {}
     forgetting: Forgetting | None = None
     compat: dict[str, ProfileScores] | None = None
     grid: Grid | None = None

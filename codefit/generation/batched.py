@@ -37,11 +37,13 @@ class Completion:
         ids: token ids without end-of-sequence.
         finish_reason: "stop" or "length".
         nats: the nats of the prompt's reference, where they were computed from the same prefill.
+        entropy: of the distribution of the first token after the prompt, in bits, where it was computed.
     """
 
     ids: list[int]
     finish_reason: str
     nats: float | None = None
+    entropy: float | None = dataclasses.field(default=None, compare=False)
 
 
 def generate(
@@ -202,12 +204,13 @@ def _batch(
     numbers = [nucleus.numbers(prompt) for prompt in prompts] if nucleus else []
     logits = prefill(model, cache, prompts[0][:shared], state)
     nats = reference_nats.after_prefill(model, cache, state, logits, references) if references else [None] * len(rows)
+    entropies = reference_nats.entropies(logits)
     for step in range(max_new_tokens):
         if step:
             logits = state.forward(model, cache)[:, -1]
         chosen = nucleus.draw(logits, [numbers[row].random() for row in rows]) if nucleus else logits.argmax(-1)
         for row, completion in _ended(rows, chosen.tolist(), written, eos_ids, stop):
-            yield row, dataclasses.replace(completion, nats=nats[row])
+            yield row, dataclasses.replace(completion, nats=nats[row], entropy=entropies[row])
         if not written:
             return
         mask = torch.cat([state.mask, state.mask.new_ones(len(rows), 1)], dim=1)
@@ -217,7 +220,7 @@ def _batch(
             rows, state = list(written), state[kept]
             cache.batch_select_indices(kept)
     for row, tokens in written.items():
-        yield row, Completion(tokens, "length", nats[row])
+        yield row, Completion(tokens, "length", nats[row], entropies[row])
 
 
 def _ended(

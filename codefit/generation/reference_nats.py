@@ -1,5 +1,6 @@
 """The nats of references from the KV cache of their prompts, so that generation and likelihood share one prefill."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,15 @@ def nats(logits: torch.Tensor, tokens: Sequence[int]) -> float:
     """Return the negative log-likelihood of n tokens; logits of shape (n, vocabulary), any floating-point dtype."""
     target = torch.tensor(tokens, dtype=torch.long, device=logits.device)
     return float(torch.nn.functional.cross_entropy(logits.float(), target, reduction="none").double().sum())
+
+
+def entropies(logits: torch.Tensor) -> list[float]:
+    """Return the entropy of each row's distribution in bits; logits of shape (rows, vocabulary), any floating dtype."""
+    found: list[float] = []
+    for row in logits:  # one at a time, since a large vocabulary in float32 takes memory
+        logs = row.float().log_softmax(-1)
+        found.append(float(-(logs.exp() * logs).sum() / math.log(2)))
+    return found
 
 
 def _continued(prompts: PaddedPrompts, references: Sequence[list[int]]) -> PaddedPrompts:

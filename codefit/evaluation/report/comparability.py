@@ -16,7 +16,7 @@ from codefit.scoring.pass_rate import CUT_PASS_RATE, PASS_RATE
 
 # Scores that are not computed from texts.
 MEASURED = (
-    *("nats", "tokens", leak_signs.IN_TRAINING, prompt_groups.NOT_IN_TRAINING),
+    *("nats", "tokens", comparison.ENTROPY, leak_signs.IN_TRAINING, prompt_groups.NOT_IN_TRAINING),
     *(PASS_RATE.name, CUT_PASS_RATE.name, NEW, RIGHT),
 )
 FREE = ("by", "device")  # settings of decoding that may differ without a flag; a comparison still says so

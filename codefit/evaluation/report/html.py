@@ -188,6 +188,8 @@ def _checks(result: BenchmarkResult, models: Models) -> Table:
         (capital(row.label), wording.share(row.reference), *(wording.share(row.counts[key]) for key in models))
         for row in result.checks
     ]
+    if result.entropy:
+        rows.append((capital(wording.ENTROPY), "", *(wording.bits(result.entropy[key]) for key in models)))
     caption = f"How predictions end, and their defects, {result.title}"
     return Table(caption, ("Share of predictions", "references", *_labels(models)), rows)
 

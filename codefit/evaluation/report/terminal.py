@@ -124,6 +124,7 @@ def _lines(result: BenchmarkResult, models: Models) -> list[str]:
         *wording.stopping(result, models),
         *wording.groups(result, models),
         _endings(result, models),
+        *wording.entropy(result, models),
     ]
 
 

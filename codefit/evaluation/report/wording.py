@@ -7,6 +7,7 @@ from codefit.evaluation import baselines, prompt_groups, truncation
 from codefit.evaluation.result_schema import BenchmarkResult, Count, Difference, MetricRow, Model, Score
 from codefit.scoring.metric import in_sentence
 
+ENTROPY = "entropy of the first token after the prompt, in bits"
 COMPAT_LABELS = {"edit_similarity": "Edit similarity", "bleu": "BLEU", "exact_match": "Exact match"}
 
 Models = Mapping[str, Model]  # by key, the base first
@@ -72,6 +73,17 @@ def resolvable(found: Difference, row: MetricRow) -> str:
     """Return the smallest difference that would show; "" where all files agree, so that nothing tells how they vary."""
     text = number(found.smallest, row)
     return text if text.strip("0.") and math.isfinite(found.smallest) else ""
+
+
+def entropy(result: BenchmarkResult, models: Models) -> list[str]:
+    """Return how undecided each model is after the prompts, in one sentence, if that was measured."""
+    found = ", ".join(f"{model.label} {bits(result.entropy[key])}" for key, model in models.items() if result.entropy)
+    return [f"{ENTROPY}: {found}"] if found else []
+
+
+def bits(found: Score) -> str:
+    """Return a number of bits with its interval, as "2.31 [2.10, 2.52]"."""
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def share(count: Count) -> str:
