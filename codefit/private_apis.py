@@ -165,3 +165,11 @@ def projections_of_osf(layer: Any, name: str) -> tuple[Any, Any]:
     hooks = (tuple(trained[part]._backward_hooks.values()) for part in ("U_low", "V_low"))
     (left,), (right,) = hooks
     return left, right
+
+
+DPO_TRAINER_METHOD = {"_prepare_dataset": ["self", "dataset", "processing_class", "args", "dataset_name"]}
+
+
+def without_encoding(trainer: Any) -> Any:
+    """Return TRL's DPOTrainer for data sets of token ids: it would encode prompt and completion as one text."""
+    return type("EncodedDPOTrainer", (trainer,), {"_prepare_dataset": lambda self, dataset, *rest: dataset})

@@ -176,3 +176,12 @@ def test_the_projections_of_a_split_layer():
     left, right = of("hooks on OSF's parameters", lambda: private_apis.projections_of_osf(split, "default"))
     assert left(torch.ones(8, 2)).shape == (8, 2)
     assert right(torch.ones(2, 4)).shape == (2, 4)
+
+
+def test_the_method_of_the_preference_trainer():
+    trl = pytest.importorskip("trl")
+    for name, parameters in private_apis.DPO_TRAINER_METHOD.items():
+        found = of(f"DPOTrainer.{name}", lambda name=name: getattr(trl.DPOTrainer, name))
+        assert list(inspect.signature(found).parameters) == parameters
+    dataset = object()
+    assert private_apis.without_encoding(trl.DPOTrainer)._prepare_dataset(None, dataset, None, None, "train") is dataset
