@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,17 +37,8 @@ LINES = 12  # of a chunk
 QUERY, AFTER = 600, 100  # characters before and after the cursor that are searched for
 IMPORTED, SAME_FOLDER = 1.0, 0.3  # bonus of a chunk, as a share of its score
 MOST = 40  # chunks that are tried for one prompt
+Place = tuple[str, Version]  # path and text of a file
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Chunk:
-    """A few lines of a file, from a character on."""
-
-    path: str
-    version: Version
-    start: int
-    text: str
 
 
 class Retriever:
@@ -59,20 +50,11 @@ class Retriever:
     """
 
     def __init__(self, files: RepositoryFiles, pairs: Sequence[Pair]) -> None:
-        import bm25s
-
         self._files = files
-        self._chunks: dict[str, list[Chunk]] = {}
-        self._indexes: dict[str, Any] = {}
-        places: dict[str, dict[tuple[str, Version], None]] = {}
+        places: dict[str, dict[Place, None]] = {}
         for pair in pairs:
             places.setdefault(pair.repository, {}).update(dict.fromkeys((files.of(pair) or {}).items()))
-        for repository, found in places.items():
-            chunks = [chunk for path, version in found for chunk in chunks_of(path, version, files.text(version))]
-            if chunks:
-                index = bm25s.BM25()
-                index.index([words(chunk.text) for chunk in chunks], show_progress=False)
-                self._chunks[repository], self._indexes[repository] = chunks, index
+        self._indexes = {repository: _Index(files, list(found)) for repository, found in places.items() if found}
 
     def context(self, pair: Pair, tokenizer: Any, limit: int) -> Context:
         """Return what is retrieved for a prompt, the best last.
@@ -84,45 +66,29 @@ class Retriever:
         """
         files = self._files.of(pair)
         query = words(pair.prompt[-QUERY:]) + words((pair.suffix or "")[:AFTER])
-        if not files or not query or pair.repository not in self._indexes:
+        if not files or not query:
             return Context()
-        chunks = self._chunks[pair.repository]
         own = self._files.text(files[pair.path]) if pair.path in files else ""
-        scores = self._indexes[pair.repository].get_scores(query) * self._bonus(pair, own, files)
-        best = np.argsort(-scores, kind="stable")[:MOST]
-        found = [chunks[at] for at in best if scores[at] > 0 and not self._is_copy(chunks[at].version, own)]
-        asked = Document("", pair.path, pair.repository, language=pair.language)
-        return lay_out(asked, [(chunk.path, chunk.start, chunk.text) for chunk in found], tokenizer, limit)
-
-    def _bonus(self, pair: Pair, own: str, files: Mapping[str, Version]) -> Array:
-        """Return the factor of the score of each chunk, shape (chunks,); 0 for one that the prompt cannot see."""
-        at = own.find(pair.prompt)
-        before = own if pair.commit else own[: max(at, 0)]  # of a later commit, the file as its author found it
-        head = f"{before}\n{pair.prompt}"
-        imported = {word for line in IMPORT.findall(head) for word in IDENTIFIER.findall(line)}
-        folder = posixpath.dirname(pair.path)
-
-        @functools.cache
-        def bonus(path: str) -> float:
-            stem = posixpath.splitext(posixpath.basename(path))[0]
-            return 1 + IMPORTED * (stem in imported) + SAME_FOLDER * (posixpath.dirname(path) == folder)
-
-        chunks = self._chunks[pair.repository]
-        return np.array(
-            [
-                bonus(chunk.path) if chunk.path != pair.path and files.get(chunk.path) == chunk.version else 0.0
-                for chunk in chunks
-            ]
-        )
+        found = self._indexes[pair.repository].best(query, files, pair.path, _imported(pair, own))
+        near = [
+            (path, start, self._text(version)[start:end])
+            for (path, version), start, end in found
+            if not self._is_copy(version, own)
+        ]
+        return lay_out(Document("", pair.path, pair.repository, language=pair.language), near, tokenizer, limit)
 
     def _is_copy(self, version: Version, own: str) -> bool:
         """Return whether a file is a near-duplicate of the prompt's own."""
         return bool(own) and jaccard(self._shingles(version), _shingles(own)) >= THRESHOLD
 
-    @functools.lru_cache(maxsize=4096)  # noqa: B019 - one retriever for one benchmark
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - one retriever for one benchmark
+    def _text(self, version: Version) -> str:
+        return self._files.text(version)
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - as above
     def _shingles(self, version: Version) -> Hashes:
         """Return the shingles of a version, shape (shingles,)."""
-        return shingles(self._files.text(version))
+        return shingles(self._text(version))
 
 
 @functools.lru_cache(maxsize=1)
@@ -131,12 +97,85 @@ def _shingles(text: str) -> Hashes:
     return shingles(text)
 
 
-def chunks_of(path: str, version: Version, text: str) -> list[Chunk]:
-    """Return a file in chunks of LINES lines; those without a word are left out."""
+def _imported(pair: Pair, own: str) -> set[str]:
+    """Return the words of the imports above a cursor.
+
+    Args:
+        pair: the prompt.
+        own: the text of its file: of a later commit as its author found it, else as it is with the completion.
+    """
+    before = own if pair.commit else own[: max(own.find(pair.prompt), 0)]
+    return {word for line in IMPORT.findall(f"{before}\n{pair.prompt}") for word in IDENTIFIER.findall(line)}
+
+
+class _Index:
+    """The chunks of a repository, of all its files in all states that are asked about."""
+
+    def __init__(self, files: RepositoryFiles, places: list[Place]) -> None:
+        import bm25s
+
+        self._places = places
+        self._spans: list[tuple[int, int]] = []
+        self._by_stem: dict[str, list[int]] = {}
+        self._by_folder: dict[str, list[int]] = {}
+        self._by_path: dict[str, list[int]] = {}
+        self._seen: tuple[Mapping[str, Version], Array] | None = None  # the state asked for last, and its files
+        file_of: list[int] = []
+        tokens: list[list[str]] = []
+        for number, (path, version) in enumerate(places):
+            stem = posixpath.splitext(posixpath.basename(path))[0]
+            self._by_stem.setdefault(stem, []).append(number)
+            self._by_folder.setdefault(posixpath.dirname(path), []).append(number)
+            self._by_path.setdefault(path, []).append(number)
+            text = files.text(version)
+            for start, end in chunks(text):
+                file_of.append(number)
+                self._spans.append((start, end))
+                tokens.append(words(text[start:end]))
+        self._file_of = np.array(file_of, np.intp)
+        self._bm25 = bm25s.BM25()
+        if tokens:
+            self._bm25.index(tokens, show_progress=False)
+
+    def best(
+        self, query: list[str], files: Mapping[str, Version], own: str, imported: Collection[str]
+    ) -> list[tuple[Place, int, int]]:
+        """Return the places of the best chunks with their first and last characters, the best first.
+
+        Args:
+            query: words.
+            files: the state that the prompt may see.
+            own: path of the prompt's file, which it may not see.
+            imported: words of its imports.
+        """
+        if not self._spans:
+            return []
+        factors = np.ones(len(self._places))
+        for word in imported:
+            factors[self._by_stem.get(word, [])] += IMPORTED
+        factors[self._by_folder.get(posixpath.dirname(own), [])] += SAME_FOLDER
+        factors *= self._visible(files)
+        factors[self._by_path.get(own, [])] = 0
+        scores = self._bm25.get_scores(query) * factors[self._file_of]
+        order = np.argsort(-scores, kind="stable")[:MOST]
+        return [(self._places[self._file_of[at]], *self._spans[at]) for at in order if scores[at] > 0]
+
+    def _visible(self, files: Mapping[str, Version]) -> Array:
+        """Return 1 for each file of the index that is in a state and 0 for others, shape (files,), float64."""
+        if self._seen is None or self._seen[0] is not files:
+            self._seen = files, np.array([float(files.get(path) == version) for path, version in self._places])
+        return self._seen[1]
+
+
+def chunks(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each LINES lines of a text that have a word."""
     lines = text.splitlines(keepends=True)
-    starts = np.cumsum([0, *map(len, lines)]).tolist()
-    pieces = ((starts[at], "".join(lines[at : at + LINES])) for at in range(0, len(lines), LINES))
-    return [Chunk(path, version, start, piece) for start, piece in pieces if IDENTIFIER.search(piece)]
+    start = 0
+    for at in range(0, len(lines), LINES):
+        piece = "".join(lines[at : at + LINES])
+        if IDENTIFIER.search(piece):
+            yield start, start + len(piece)
+        start += len(piece)
 
 
 def words(text: str) -> list[str]:

@@ -7,9 +7,8 @@ import pytest
 from codefit.errors import UserError
 from codefit.evaluation import repository_files, retrieval
 from codefit.evaluation.questions import Questions
-from codefit.evaluation.retrieval import LINES, Retriever, chunks_of, words
+from codefit.evaluation.retrieval import LINES, Retriever, chunks, words
 from codefit.records import Change, Pair, write_jsonl
-from codefit.sources.timeline import Version
 from codefit.tasks.token_offsets import load_tokenizer
 
 OWN = "from lib.shelf import Shelf\n\n\ndef pack(box):\n    shelf = Shelf(box)\n    shelf.put_away_safely(box)\n"
@@ -111,9 +110,7 @@ def test_of_a_later_commit_only_the_files_before_it_are_seen(tmp_path, tokenizer
 
 def test_a_file_is_cut_into_chunks_of_lines_without_empty_ones():
     text = "a = 1\n" * LINES + "\n" * LINES + "b = 2"
-    found = chunks_of("a.py", Version(0, "python"), text)
-    assert [chunk.text for chunk in found] == ["a = 1\n" * LINES, "b = 2"]
-    assert [text[chunk.start :][: len(chunk.text)] for chunk in found] == [chunk.text for chunk in found]
+    assert [text[start:end] for start, end in chunks(text)] == ["a = 1\n" * LINES, "b = 2"]
 
 
 def test_names_are_searched_whole_and_in_parts():
