@@ -40,7 +40,7 @@ for format in plain verbose; do
 
     python train.py --dataset "$OUT/$format/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/$format/adapter" \
         --lora_r 16 --lora_dropout 0.05 --lora_target_modules q_proj k_proj v_proj o_proj --per_device_train_batch_size 1 \
-        --gradient_accumulation_steps 8 --num_train_epochs 3 "$@"
+        --gradient_accumulation_steps 8 "$@"
 
     python merge_lora.py --hf_repository "$OUT/$format/adapter"
 
