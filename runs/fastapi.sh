@@ -12,7 +12,8 @@
 # CodeGen has no fill-in-the-middle sentinels: FORMAT=verbose shows it the lines after the target line as a comment
 # above. A base with sentinels takes FORMAT=plain. Loss, gradient norm and accuracy on label tokens are plotted in
 # adapter/loss.png. SOURCE is any source of parse_data.py; SAMPLE is the number of prompts; OUT is the output
-# folder. Further arguments go to train.py.
+# folder. With CONTEXT, such as 256, base and adapted model are also asked with that many tokens of other documentation
+# examples before each prompt (docs/adaptation.md). Further arguments go to train.py.
 set -eu
 cd "$(dirname "$0")/.."
 . runs/took.sh
@@ -24,6 +25,7 @@ OUT=${OUT:-outputs/fastapi}
 PROMPT=${PROMPT:-640}
 SAMPLE=${SAMPLE:-500}
 SPLIT_BY=${SPLIT_BY:-directory}
+CONTEXT=${CONTEXT:-0}
 
 python parse_data.py --repository "$SOURCE" --language python --code_blocks --output "$OUT/raw.jsonl"
 
@@ -38,4 +40,5 @@ python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir
 
 python merge_lora.py --hf_repository "$OUT/adapter"
 
-python benchmarking.py --hf_repository "$OUT/adapter" --sample "$SAMPLE" --output_dir "$OUT/benchmark"
+python benchmarking.py --hf_repository "$OUT/adapter" --sample "$SAMPLE" --repository_context "$CONTEXT" \
+    --output_dir "$OUT/benchmark"
