@@ -12,24 +12,27 @@ The output folder holds train.jsonl, validation.jsonl, test.jsonl, documents.jso
 rejected.jsonl (every rejected document with the reason) and manifest.json. Files are split before pairs are built,
 exact duplicates are removed, and no train file is a near-duplicate of a held-out file; `--verify` checks this for an
 existing output, starting again from its input.
+
+Documents that parse_data.py read with --history are all for training and validation; the test pairs are what later
+commits added, with only what their authors had in prompt and context (docs/history.md).
 """
 
 import argparse
 import contextlib
 import dataclasses
 import functools
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli, console, outputs, records
 from codefit.code.languages import LANGUAGES
-from codefit.curation import description, repeated_prompts
+from codefit.curation import description, later_changes, repeated_prompts
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.curate import CurationOptions, batched, curate_all
-from codefit.curation.filters import PROFILES, parsed_rule
+from codefit.curation.curation_flags import add_curation_flags
+from codefit.curation.later_changes import Additions, CuratedHistory
 from codefit.curation.neighbours import Neighbours
 from codefit.curation.split import UNITS, Splitting
 from codefit.curation.summary import summary
@@ -38,7 +41,7 @@ from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
 from codefit.manifest import Manifest, sha256
 from codefit.records import MAX_PROMPT_TOKENS, SPLITS, Rejection
-from codefit.tasks.build import Built, build_batch, build_in_repository
+from codefit.tasks.build import Built, build_additions, build_batch, build_in_repository
 from codefit.tasks.cutting import MIN_PROMPT_TOKENS
 from codefit.tasks.instructions import PROMPT_FORMATS
 from codefit.tasks.task import TASKS, TaskOptions, load_task
@@ -123,36 +126,6 @@ def add_task_flags(parser: cli.Parser) -> None:
     )
 
 
-def add_curation_flags(parser: cli.Parser) -> None:
-    """Add the flags of curation: what is rejected and what is changed before pairs are built."""
-    parser.add_argument("--profile", choices=PROFILES, default="standard", help="how strict the filter rules are")
-    parser.add_argument(
-        "--rule",
-        nargs="+",
-        type=rule,
-        default=[],
-        metavar="NAME=VALUE",
-        help="change the limit of single rules, e.g. long_line=2000 few_letters=off",
-    )
-    parser.add_argument("--keep_matching", type=regex, metavar="REGEX", help="keep only files in which this occurs")
-    parser.add_argument(
-        "--drop_path",
-        nargs="+",
-        default=[],
-        metavar="GLOB",
-        help="reject files by path, e.g. setup.py 'tests/**' 'docs/*.py'; a name without / counts in every folder",
-    )
-    parser.add_argument("--format", action="store_true", help="format Python with ruff first")
-    parser.add_argument("--strip_comments", action="store_true", help="remove comments")
-    parser.add_argument("--strip_docstrings", action="store_true", help="remove Python docstrings")
-    parser.add_argument(
-        "--redact",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="replace credentials, e-mail and IP addresses by <KEY>, <EMAIL> and <IP>",
-    )
-
-
 def add_split_flags(parser: cli.Parser) -> None:
     """Add the flags of the split and of decontamination."""
     parser.add_argument(
@@ -183,24 +156,6 @@ def add_split_flags(parser: cli.Parser) -> None:
     )
     parser.add_argument("--test_share", type=cli.number(float, 0, 0.4), default=0.05, help="share of units in test")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the split and the cut points")
-
-
-def rule(text: str) -> str:
-    """Argparse type: a `NAME=VALUE` with the name of a rule and its limit, unchanged."""
-    try:
-        parsed_rule(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def regex(text: str) -> str:
-    """Argparse type: a regular expression, unchanged."""
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
-    return text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -266,6 +221,10 @@ class Request:
             dry_run=args.dry_run,
         )
 
+    def without_test(self) -> "Request":
+        """Return the settings for documents of which none is for the test."""
+        return dataclasses.replace(self, splitting=dataclasses.replace(self.splitting, test_share=0))
+
     def contradiction(self) -> str | None:
         """Return a sentence about flags that contradict each other; None where none do."""
         validation, test = self.splitting.validation_since, self.splitting.test_since
@@ -293,8 +252,10 @@ class Request:
 # ------------------------------------------------------------------------------------------- documents
 
 
-def read_and_curate(request: Request, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
-    """Fill the corpus from the inputs and return the counts."""
+def read_and_curate(
+    request: Request, corpus: Corpus, log: RejectionLog, history: CuratedHistory | None
+) -> dict[str, Any]:
+    """Fill the corpus, and the history if there is one, from the inputs and return the counts."""
     from codefit.curation.dedup import content_id
 
     counts = Counter(documents_in=0, licence_headers_removed=0)
@@ -315,8 +276,21 @@ def read_and_curate(request: Request, corpus: Corpus, log: RejectionLog) -> dict
         else:
             names.add(name)
             corpus.add(outcome, content_id(outcome.content))
+            if history:
+                history.add_document(outcome)
             redacted += curated.redacted
     return {**counts, "redacted" if request.curation.redact else "not_redacted": redacted}
+
+
+def read_with_history(
+    request: Request, corpus: Corpus, log: RejectionLog, histories: Sequence[Path], file: Path
+) -> dict[str, Any]:
+    """Fill the corpus, write the curated history of the inputs, and return the counts."""
+    with file.open("w", encoding="utf-8", newline="\n") as lines:
+        history = CuratedHistory(lines)
+        counts = read_and_curate(request, corpus, log, history)
+        history.add_histories(histories, request.curation, request.engine)
+    return {**counts, "history_changes": history.changes, "history_left_out": history.left_out}
 
 
 def select(request: Request, corpus: Corpus, log: RejectionLog) -> dict[str, Any]:
@@ -354,6 +328,22 @@ def build_split(request: Request, corpus: Corpus, split: str, tokenizer: Any, fi
             skipped.update(built.skipped)
             syntax_errors.update(built.syntax_errors)
     return {**counts, "skipped": skipped, "syntax_errors": syntax_errors}
+
+
+def build_later(request: Request, tokenizer: Any, file: Path) -> dict[str, Any]:
+    """Write the pairs of what later commits added and return the counts; every changed file counts as a document."""
+    counts = Counter(documents=0, documents_without_pair=0, tokens=0, pairs=0, natural_ends=0)
+    skipped: Counter[str] = Counter()
+    context = request.limits.repository_context
+    additions = Additions(file.with_name(records.HISTORY), context)
+    reading = console.progress(additions, "pairs of later changes", unit="file")
+    build = functools.partial(build_additions, tokenizer=tokenizer, options=request.limits)
+    with file.open("w", encoding="utf-8", newline="\n") as lines:
+        for _, built in request.engine.run(build, later_changes.batched(reading)):
+            lines.write(built.lines)
+            counts.update(built.counts)
+            skipped.update(built.skipped)
+    return {**counts, "skipped": skipped, "syntax_errors": Counter()}
 
 
 def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[str, Any]:
@@ -401,6 +391,16 @@ def refuse_output(request: Request, is_done: bool) -> None:
         push.check_repository(request.hf_repository, "dataset", private=request.private or None)
 
 
+def refuse_for_history(request: Request, histories: Sequence[Path]) -> None:
+    """Raise UserError if the flags do not suit test pairs from later commits."""
+    if histories and request.task != "completion":
+        raise UserError(f"{histories[0]} gives test pairs of the task completion only; use --task completion.")
+    if histories and request.splitting.by == "time":
+        raise UserError(
+            f"{histories[0]} gives the test pairs, so --split_by time has nothing to split; use --split_by file."
+        )
+
+
 def refuse_too_long(request: Request, context: int | None) -> None:
     """Raise UserError if the longest pairs do not fit into the context of the model, in tokens; None if unknown."""
     prompt, completion = request.limits.max_prompt_tokens, request.limits.max_completion_tokens
@@ -408,6 +408,15 @@ def refuse_too_long(request: Request, context: int | None) -> None:
         raise UserError(
             f"{request.tokenizer} can read {context} tokens, too few for prompts of {prompt} and completions of "
             f"{completion}; lower --max_prompt_tokens or --max_completion_tokens, or name another model."
+        )
+
+
+def refuse_no_test(test: dict[str, Any], left_out: Counter[str]) -> None:
+    """Raise UserError if later commits gave no test pair."""
+    if not test["pairs"]:
+        listed = ", ".join(f"{number} {reason}" for reason, number in (test["skipped"] + left_out).most_common(4))
+        raise UserError(
+            f"later commits gave no test pair ({listed or 'they added no line'}); choose an earlier date for --history."
         )
 
 
@@ -427,26 +436,35 @@ def prepare(request: Request, manifest: Manifest) -> None:
         tokenizer = load_tokenizer(request.tokenizer)
         refuse_too_long(request, context_of(request.tokenizer))
         manifest.add_model(request.tokenizer)
+    histories = later_changes.histories(request.inputs)
+    refuse_for_history(request, histories)
     with (
         outputs.new_directory(request.output, request.overwrite) as folder,
         contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,
     ):
         corpus = Corpus(folder)
-        counts = read_and_curate(request, corpus, log)
+        if histories:
+            counts = read_with_history(request, corpus, log, histories, folder / records.HISTORY)
+            request = request.without_test()
+        else:
+            counts = read_and_curate(request, corpus, log, None)
         refuse_empty(len(corpus.entries), log.files)
         counts.update(select(request, corpus, log))
         splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
+        kept = sum(split["documents"] for split in splits.values())
+        if histories:
+            splits["test"] = build_later(request, tokenizer, folder / "test.jsonl")
+            refuse_no_test(splits["test"], counts["history_left_out"])
         splits = repeated_prompts.removed(splits, folder)
         splits["test"] = without_overlap(splits["test"], folder, corpus)
         corpus.write(folder / records.DOCUMENTS, with_dates=request.splitting.by == "time")
         if request.codexglue:
             counts["codexglue"] = export_codexglue(folder)
-        kept = sum(split["documents"] for split in splits.values())
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
         if request.describe:
             console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
-        for path in filter(Path.is_file, [*map(Path, request.inputs), *request.decontaminate]):
+        for path in filter(Path.is_file, [*map(Path, request.inputs), *histories, *request.decontaminate]):
             manifest.add_input(path)
         manifest.update(**counts, documents_sha256=sha256(folder / records.DOCUMENTS))
         manifest.update(documents_kept=kept, rejections=log.files, splits=splits)

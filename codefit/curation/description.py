@@ -22,7 +22,6 @@ from codefit.records import SPLITS, Document, Pair
 from codefit.tasks.cutting import parsed
 
 PAGE = "data.html"
-NO_PAIRS = {"rejected.jsonl", records.DOCUMENTS}  # files of the output that hold something else
 SAMPLE_BYTES = 2_000_000
 PIECE = 1 << 14  # characters tokenised at once
 EXAMPLES = 10  # pairs of each task
@@ -105,7 +104,8 @@ def write(
     kept = [number for number, entry in enumerate(corpus.entries) if entry.split in SPLITS]
     entries = [corpus.entries[number] for number in kept]
     sampled = measure((corpus.document(number) for number in every_kth(kept, entries)), tokenizer)
-    pairs = count_pairs(path for path in sorted(folder.glob("*.jsonl")) if path.name not in NO_PAIRS)
+    names = (f"{split}.jsonl" for split in (*records.SPLITS, records.OVERLAP))
+    pairs = count_pairs(path for name in sorted(names) if (path := folder / name).is_file())
     facts = overview(entries, sampled, log)
     page = render(
         Path(__file__).parent,

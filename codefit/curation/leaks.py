@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from codefit import records
+from codefit.curation import later_leaks
 from codefit.curation.curate import CurationOptions, curate_all
 from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
@@ -83,7 +84,9 @@ def verify(output: Path) -> str:
     for reason in prepared.leaks():
         raise UserError(f"{output} has a leak: {reason}; prepare the data again.")
     counts = Counter(prepared.splits.values())
-    return f"no leak: {counts['train']} train files against {counts['validation'] + counts['test']} held-out files"
+    later = f" and {prepared.later} pairs of later commits" if prepared.later else ""
+    held_out = counts["validation"] + counts["test"]
+    return f"no leak: {counts['train']} train files against {held_out} held-out files{later}"
 
 
 class Prepared:
@@ -100,6 +103,7 @@ class Prepared:
             list
         )  # the byte offsets of the lines with a file's pairs
         self.units: dict[str, str] = {}
+        self.later = 0  # test pairs of later commits
         self.taken: dict[
             Name, set[tuple[int, int, bytes]]
         ] = {}  # of the pieces of a file used as context: start, length and hash
@@ -112,6 +116,9 @@ class Prepared:
         if leaks:
             one = f"{leaks[0].train} resembles {leaks[0].evaluation} ({leaks[0].similarity:.2f})"
             yield f"{len(leaks)} train files are near-duplicates of held-out files ({one})"
+        if self.later:
+            pairs = (pair for path in self._pair_files() for _, pair in _pairs_at(path) if pair.commit)
+            yield from later_leaks.leaks(self.output, self.arguments, pairs)
         yield from self._wrong_context()
         yield from self._misplaced_in_time()
         yield from self._benchmarks()
@@ -150,6 +157,10 @@ class Prepared:
             for offset, pair in _pairs_at(file) if name == split or file.is_file() else ():
                 if name == "test":
                     self.completions.append(pair.completion)
+                if pair.commit:  # its file is also in train, as it was earlier
+                    self.later += 1
+                    yield from self._read_prompt(pair, split)
+                    continue
                 self.places[_name(pair)].append((file, offset))
                 yield from self._read_prompt(pair, split)
                 for path in (pair.path, *(file["path"] for file in pair.context or [])):
@@ -162,7 +173,7 @@ class Prepared:
         try:
             if prompt := prompt_id(pair):
                 self.prompts[split].setdefault(prompt, pair.id)
-            for path, start, text in pieces(pair):
+            for path, start, text in pieces(pair) if pair.commit is None else ():
                 self.taken.setdefault((pair.repository, path), set()).add((start, len(text), content_id(text)))
                 if path == pair.path:
                     yield f"{pair.id} has its own file as context"

@@ -47,7 +47,7 @@ def move_overlap(folder: Path, train_texts: Iterable[str]) -> Counter[str]:
     if moved:
         write_jsonl(folder / "test.jsonl", kept)
         write_jsonl(folder / f"{OVERLAP}.jsonl", moved)
-    emptied = {(p.repository, p.path) for p in moved} - {(p.repository, p.path) for p in kept}
+    emptied = {(p.repository, p.path, p.commit) for p in moved} - {(p.repository, p.path, p.commit) for p in kept}
     ends = sum(pair.finish_reason == "stop" for pair in moved)
     context = sum(bool(pair.context) for pair in moved)
     return Counter(

@@ -58,7 +58,7 @@ def _removed(file: Path, held_out: set[bytes]) -> Counter[str]:
     with file.open("rb") as lines, kept.open("wb") as left:
         for line in lines:
             pair = Pair(**orjson.loads(line))
-            prompt, name = prompt_id(pair), (pair.repository, pair.path)
+            prompt, name = prompt_id(pair), (pair.repository, pair.path, pair.commit)
             before.add(name)
             if prompt and (prompt in own or prompt in held_out):
                 lost[HELD_OUT if prompt in held_out else REPEATED] += 1

@@ -20,18 +20,19 @@ def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[st
     if log.files:
         rejected = [(*row, console.shortened(path)) for *row, path in log.rows()]
         parts.insert(0, console.table(rejected, ["rejected because", "files", "bytes", "for example"]) + "\n")
-    found = [*remarks(counts, splits), *too_small(splits["test"])]
+    remedy = "choose an earlier date for --history" if "history_changes" in counts else "raise --test_share"
+    found = [*remarks(counts, splits), *too_small(splits["test"], remedy)]
     wrapped = (textwrap.fill(line, 99, break_on_hyphens=False) for line in found)
     return "\n".join([*parts, *wrapped])
 
 
-def too_small(test: dict[str, Any]) -> Iterator[str]:
+def too_small(test: dict[str, Any], remedy: str = "raise --test_share") -> Iterator[str]:
     """Yield a warning if there is a test split and it is too small to measure with."""
     files = test["documents"] - test["documents_without_pair"]
     if test["documents"] and (files < FEW_FILES or test["pairs"] < FEW_PAIRS):
         yield (
             f"warning: the test split has {files} files with {test['pairs']} pairs, too few to measure small "
-            "differences; raise --test_share, or give more files"
+            f"differences; {remedy}, or give more files"
         )
 
 
@@ -48,6 +49,9 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
         yield f"{with_context} pairs begin with repository context: other files of their repository and split"
     if moved := splits["test"]["pairs_moved_to_test_overlap"]:
         yield f"{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
+    if changes := counts.get("history_changes"):
+        left_out = ", ".join(f"{count} {reason}" for reason, count in counts["history_left_out"].most_common())
+        yield f"the test pairs are of {changes} changed files of later commits; left out: {left_out or 'none'}"
     if counts.get("boundaries"):
         flags = " ".join(f"--{name} {since}" for name, since in counts["boundaries"].items())
         yield f"to split later data at the same dates, add {flags}"

@@ -54,7 +54,10 @@ class Archive:
     """An open archive. A single top-level folder that contains everything (`name-1.0/`) is removed from the paths.
 
     An archive made by `git archive`, such as one from GitHub, states its commit, and all its files have the date of the
-    commit. The dates in other archives mean nothing and are ignored.
+    commit. The dates in other archives mean nothing for a file and are ignored.
+
+    Attributes:
+        newest: the newest date of a file, in UTC, whatever it means; None if no file has a date.
     """
 
     def __init__(self, file: Files, plain: IO[bytes], most: int) -> None:
@@ -62,6 +65,7 @@ class Archive:
         self.plain = plain
         self.entries: list[Entry] = []
         self.commit = self.committed_at = ""
+        self.newest: datetime.datetime | None = None
         total = 0
         for number, (info, entry) in enumerate(_of_zip(file) if isinstance(file, zipfile.ZipFile) else _of_tar(file)):
             total += entry.size if entry else 0
@@ -71,6 +75,8 @@ class Archive:
                 self.commit = _commit(file)
                 self.committed_at = _date(info) if self.commit else ""
             self.entries += [entry] if entry else []
+            if entry and (changed := _changed(info)):
+                self.newest = max(self.newest or changed, changed)
 
     def members(self) -> list[Member]:
         """Return every file, sorted by path; one that cannot be read carries its rejection.
@@ -161,6 +167,16 @@ def _date(info: Any) -> str:
         return "" if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
     except (OverflowError, ValueError, OSError):  # not a possible date
         return ""
+
+
+def _changed(info: Any) -> datetime.datetime | None:
+    """Return when a file was changed; the local time that a zip states is taken for UTC. None without a valid date."""
+    try:
+        if stated := _date(info):
+            return datetime.datetime.fromisoformat(stated)
+        return datetime.datetime(*info.date_time[:6]).replace(tzinfo=datetime.UTC)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _bomb() -> UserError:

@@ -1,4 +1,4 @@
-"""Build pairs from documents batch by batch, with repository context before the prompt if asked for."""
+"""Build pairs from documents or additions batch by batch, with repository context before the prompt if asked for."""
 
 import dataclasses
 from collections import Counter
@@ -8,6 +8,8 @@ from itertools import repeat
 from typing import Any
 
 from codefit.records import Document, to_line
+from codefit.tasks import additions
+from codefit.tasks.additions import Addition
 from codefit.tasks.cutting import parsed
 from codefit.tasks.repository_context import Context, Near, lay_out
 from codefit.tasks.task import TaskOptions, load_task
@@ -59,3 +61,20 @@ def build_batch(
             syntax_errors[document.language] += 1
             counts.update(unread_functions=parsed(document).unread_functions())
     return Built("".join(lines), counts, skipped, syntax_errors)
+
+
+def build_additions(batch: Sequence[Addition], tokenizer: Any, options: TaskOptions) -> Built:
+    """Return the pairs of what later commits added; each counts as a document."""
+    counts, skipped = Counter(documents=len(batch)), Counter[str]()
+    starts = token_starts(tokenizer, [addition.document.content for addition in batch])
+    lines: list[str] = []
+    for addition, start in zip(batch, starts, strict=True):
+        context = lay_out(addition.document, addition.near, tokenizer, options.repository_context)
+        own = dataclasses.replace(options, max_prompt_tokens=options.max_prompt_tokens - context.tokens)
+        pairs = [context.before(pair) for pair in additions.build_pairs(addition, start, own, skipped)]
+        lines += map(to_line, pairs)
+        if options.repository_context:
+            counts.update(pairs_with_context=len(pairs) if context.files else 0)
+        counts.update(documents_without_pair=not pairs, tokens=len(start), pairs=len(pairs))
+        counts.update(natural_ends=sum(pair.finish_reason == "stop" for pair in pairs))
+    return Built("".join(lines), counts, skipped, Counter())

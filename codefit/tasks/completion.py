@@ -26,6 +26,8 @@ NEEDS_TOKENS = True
 NEEDS_SYNTAX = False
 STOP = "end"
 
+GOES_ON = "goes on after the added lines"
+
 LINE_STARTS = 0.5
 INSIDE_WORDS = 0.3
 INSIDE_WORD = re.compile(r"(?<=\w)(?=\w)")
@@ -42,8 +44,8 @@ def build_pairs(
     used: set[int] = set()
     for place in cuts:
         assert structure is not None
-        cut = _cut(structure, place, chance)
-        outcome = _pair_at(structure, cut, starts, options, used)
+        cut = cut_near(structure, place, chance)
+        outcome = pair_at(structure, cut, starts, options, used)
         if isinstance(outcome, str):
             skipped[outcome] += 1
             continue
@@ -61,7 +63,7 @@ def build_pairs(
         )
 
 
-def _cut(structure: Structure, place: int, chance: random.Random) -> int:
+def cut_near(structure: Structure, place: int, chance: random.Random) -> int:
     """Return the cut point for a place: in its line, or in the next line that is not blank."""
     line = structure.line_at(place)
     while line + 1 < len(structure.starts) and structure.is_blank(line):
@@ -89,10 +91,24 @@ def _places_in(structure: Structure, line: int) -> tuple[list[int], list[int]]:
     return inside, [position for position in range(first, end) if position not in known]
 
 
-def _pair_at(
-    structure: Structure, cut: int, starts: Sequence[int], options: TaskOptions, used: set[int]
+def pair_at(
+    structure: Structure,
+    cut: int,
+    starts: Sequence[int],
+    options: TaskOptions,
+    used: set[int],
+    last: int | None = None,
 ) -> tuple[str, str, str] | str:
-    """Return prompt, completion and finish reason of a cut point, or the reason why there is no pair."""
+    """Return prompt, completion and finish reason of a cut point, or the reason why there is no pair.
+
+    Args:
+        structure: of the text.
+        cut: the character to cut at.
+        starts: the character at which each token begins.
+        options: the limits.
+        used: the cut points so far; this one is added.
+        last: where the completion must end; None for the end of the text.
+    """
     before = bisect.bisect_left(starts, cut)
     if cut in used:
         return "cut used before"
@@ -102,7 +118,10 @@ def _pair_at(
     first = before if before < len(starts) and starts[before] == cut else before - 1
     after = first + options.max_completion_tokens
     limit = starts[after] if after < len(starts) else len(structure.text)
-    end = structure.natural_end(cut, limit)
+    last = limit if last is None else last
+    end = structure.natural_end(cut, min(limit, last))
+    if end is None and last < limit:
+        return GOES_ON
     completion = structure.text[cut : limit if end is None else end]
     if not completion.strip():
         return "blank completion"
