@@ -8,7 +8,7 @@ demo: .venv/installed-demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh runs/demo.sh
 
 test: .venv/installed-dev lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -1,6 +1,8 @@
 """Fixtures of several folders: tiny models, prepared data, a corpus for stage 2; and no network for any test."""
 
+import gc
 import os
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny tensors: threads would only wait for each other
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -8,9 +10,16 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import pytest
 
+from codefit import manifest
 from codefit.records import Pair, write_jsonl
 
 pytest.register_assert_rewrite("tests.support")
+
+
+def pytest_collection_finish():
+    """Leave the tests themselves out of every collection of garbage that a training asks for."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +28,36 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CODEFIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_commit():
+    """Ask git once for the commit of codefit, not in every run of a stage."""
+    with pytest.MonkeyPatch.context() as patch:
+        commit = manifest.toolkit_commit()
+        patch.setattr(manifest, "toolkit_commit", lambda: commit)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawing():
+    """Write what a plot shows instead of drawing it, which takes a third of a short training; yield what draws."""
+    from matplotlib.figure import Figure
+
+    def sketch(figure, path, **_):
+        lines = [line.get_xydata().tolist() for axes in figure.axes for line in axes.lines]
+        Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + repr(lines).encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        draw = Figure.savefig
+        patch.setattr(Figure, "savefig", sketch)
+        yield draw
+
+
+@pytest.fixture
+def drawn(drawing, monkeypatch):
+    """Draw the plots of a test."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", drawing)
 
 
 @pytest.fixture(scope="session")

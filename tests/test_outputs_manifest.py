@@ -41,16 +41,16 @@ def test_a_manifest_is_in_its_folder_or_next_to_its_file(tmp_path: Path, output:
 
 def test_a_manifest_says_what_made_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = fill(tmp_path / "in.jsonl", "abc")
-    manifest = manifest_for(monkeypatch)
-    manifest.add_input(source)
-    manifest.update(rejections=Counter({"binary": 2}), place=Path("a/b"), by={1: Path("c")}, name="Ünï")
-    manifest.write(tmp_path)
+    record = manifest_for(monkeypatch)
+    record.add_input(source)
+    record.update(rejections=Counter({"binary": 2}), place=Path("a/b"), by={1: Path("c")}, name="Ünï")
+    record.write(tmp_path)
     text = (tmp_path / "manifest.json").read_text(encoding="utf-8")
     content = json.loads(text)
     assert "Ünï" in text
     assert content.pop("seconds") >= 0
     assert content.pop("versions")["python"] == sys.version.split()[0]
-    assert content.pop("toolkit_commit") == toolkit_commit()
+    assert content.pop("toolkit_commit") == manifest.toolkit_commit()
     assert content == {
         "command": ["train.py", "--output_dir", "outputs/a", "--seed", "1"],
         "arguments": {"output_dir": "outputs/a", "seed": 1, "words": ["a"], "limit": None},

@@ -29,7 +29,7 @@ def main():
         file.write(b"one ")
         file.write(b"two ")
 
-machine = server.Server(server.enter("careless"))
+machine = server.Server(server.enter("careless"), stages=())
 machine.stages["careless"] = SimpleNamespace(main=main)
 for name in ("work", "tmp"):
     (machine.trial / name).mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_a_stage_is_killed_at_the_change_that_was_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["torture.kills", "--only", "parse_data to JSON Lines", "--most", "5"],
+        ["torture.kills", "--only", "parse_data to JSON Lines", "--most", "3"],
         ["torture.faults", "--only", "parse_data to JSON Lines", "--most", "1"],
         ["torture.together", "--only", "parse_data to JSON Lines", "--pairs", "1"],
         ["torture.mutations", "--only", "zip", "--number", "20"],

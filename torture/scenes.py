@@ -249,12 +249,13 @@ class Stage:
 
 def prepared(folder: Path, stages: set[str], limit: float = 60) -> server.Server:
     """Return a warm process with the inputs of some stages in place."""
-    machine = server.Server(folder, limit)
+    only_reads = stages <= {"parse_data"}
+    machine = server.Server(folder, limit, stages if only_reads else server.STAGES)
     place = machine.trial / "inputs"
     for name in ("inputs", "work", "tmp", "cache"):
         (machine.trial / name).mkdir(parents=True)
     inputs.sources(place)
-    if stages <= {"parse_data"}:
+    if only_reads:
         return machine
     inputs.documents(place)
     inputs.base(place)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -103,16 +104,17 @@ class Server:
     Args:
         folder: of `enter`.
         limit: seconds that a stage may take.
+        stages: the names of those that it can run; importing all of them takes longer than some trials.
     """
 
-    def __init__(self, folder: Path, limit: float = 60) -> None:
+    def __init__(self, folder: Path, limit: float = 60, stages: Iterable[str] = STAGES) -> None:
         self.limit = limit
         self.trial = folder / "trial"
         self.said = [folder / "stdout", folder / "stderr"]
         self.log = folder / "changes"
         with Path(os.environ[STATE]).open("r+b") as file:
             self.state = mmap.mmap(file.fileno(), LAYOUT.size)
-        self.stages = {name: importlib.import_module(name) for name in STAGES}
+        self.stages = {name: importlib.import_module(name) for name in stages}
         self._settle_what_never_changes()
         self.known: set[str] = set()
 
@@ -123,10 +125,11 @@ class Server:
             if hasattr(module, "toolkit_commit"):
                 module.toolkit_commit = lambda: commit  # type: ignore[attr-defined]
         manifest.versions = lambda: dict(versions)
-        from matplotlib.figure import Figure
+        if self.stages.keys() - {"parse_data"}:
+            from matplotlib.figure import Figure
 
-        # Drawing takes as long as all else, and what is drawn is no matter here.
-        Figure.savefig = lambda figure, path, **options: Path(path).write_bytes(PICTURE)  # type: ignore
+            # Drawing takes as long as all else, and what is drawn is no matter here.
+            Figure.savefig = lambda figure, path, **options: Path(path).write_bytes(PICTURE)  # type: ignore
 
     def warm(self, stage: str, words: list[str]) -> Outcome:
         """Run a stage once, and import here what it had to import."""

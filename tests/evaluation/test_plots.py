@@ -9,6 +9,8 @@ from codefit.evaluation.report.plots import scores
 from codefit.training import plots
 from tests.support.report import ADAPTED, BASE, compared
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def size(path):
     data = path.read_bytes()

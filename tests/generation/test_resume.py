@@ -1,9 +1,6 @@
 """A killed benchmark continues and writes the same bytes; a base is evaluated once for all its adapters."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import peft
@@ -12,9 +9,9 @@ import torch
 
 from codefit.evaluation import inference
 from codefit.generation import batch_check, batched, stopping
-from codefit.manifest import ROOT
 from codefit.modeling import loading
 from codefit.modeling.fingerprint import fingerprint
+from tests.support import warm
 from tests.support.benchmark import run, same_files
 
 pytestmark = pytest.mark.usefixtures("same_arithmetic")
@@ -32,17 +29,11 @@ def test_a_killed_benchmark_continues_to_the_same_bytes(made, tmp_path, cache, c
     output = tmp_path / "out"
     shared = ["--hf_repository", str(made / "adapter"), "--output_dir", str(output), "--max_new_tokens", "8"]
     flags = [*shared, "--max_prompt_tokens", "40", "--tokens_per_batch", "200"]
-    script = (
-        "import sys, torch, benchmarking; from codefit.modeling import hardware;"
-        "hardware.compute_dtype = lambda: torch.float32;"
-        "benchmarking.main(sys.argv[1:])"
-    )
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    with subprocess.Popen([sys.executable, "-c", script, *flags], cwd=ROOT, env=environment) as process:
-        while process.poll() is None and len(list(cache.rglob("*.json"))) < 2:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    started = warm.Started("tests.support.benchmark", flags, tmp_path)
+    while started.process.is_alive() and len(list(cache.rglob("*.json"))) < 2:
+        time.sleep(0.005)
+    started.stop(signal.SIGKILL)
+    assert started.ended()[0] == -signal.SIGKILL
     stored = len(list(cache.rglob("*.json")))
     assert stored >= 2
     assert not output.exists()

@@ -37,8 +37,24 @@ def file(tmp_path_factory):
     return path
 
 
+def in_this_process(command, run=subprocess.run, **options):
+    """Do what the conversion's own process would do; run any other command."""
+    if "codefit.modeling.gguf_import" not in command:
+        return run(command, **options)
+    gguf_import.write_folder(*map(Path, command[-2:]))
+    return subprocess.CompletedProcess(command, 0)
+
+
 @pytest.fixture(scope="module")
-def folder(file):
+def here():
+    """Convert in this process, which has imported torch already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gguf_base.subprocess, "run", in_this_process)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(file, here):
     return Path(gguf_base.local_model(str(file)))
 
 
@@ -63,7 +79,7 @@ def test_the_model_computes_what_the_original_computes(folder):
     assert torch.allclose(logits(folder), logits(BASE), atol=2e-2)
 
 
-def test_q8_0_is_close_to_the_original(tmp_path):
+def test_q8_0_is_close_to_the_original(here, tmp_path):
     gguf.write(BASE, tmp_path / "small.gguf", "q8_0", "small")
     ours, original = logits(Path(gguf_base.local_model(str(tmp_path / "small.gguf")))), logits(BASE)
     assert 0 < (ours - original).abs().max() < 1.0
@@ -94,7 +110,7 @@ def test_the_calling_process_does_not_import_torch(file):
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "starcoder2"])
-def test_other_architectures(architecture, tmp_path):
+def test_other_architectures(architecture, here, tmp_path):
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
     kind = {"qwen2": transformers.Qwen2Config, "starcoder2": transformers.Starcoder2Config}[architecture]
     torch.manual_seed(0)
@@ -111,19 +127,19 @@ def test_other_architectures(architecture, tmp_path):
 # ---------------------------------------------------------------------------------------------- what cannot be read
 
 
-def test_a_damaged_file_is_refused(file, tmp_path):
+def test_a_damaged_file_is_refused(file, tmp_path, monkeypatch):
     data = file.read_bytes()
-    for number, harm in enumerate(
-        (data[:1000], data[: len(data) // 2], b"GGUF", b"", b"\0" * 500, b"GGUF" + b"\xff" * 500)
-    ):
+    harms = (data[: len(data) // 2], b"GGUF" + b"\xff" * 500, data[:1000], b"GGUF", b"", b"\0" * 500)
+    for number, harm in enumerate(harms):
         damaged = tmp_path / f"{number}.gguf"
         damaged.write_bytes(harm)
         with pytest.raises(UserError, match=r"is not a complete GGUF file|cannot read .* as a model"):
             gguf_base.local_model(str(damaged))
+        monkeypatch.setattr(gguf_base.subprocess, "run", in_this_process)  # the first has met a process of its own
     assert not [path for path in gguf_base.cache_folder().rglob("*") if path.name.startswith(("0-", "1-"))]
 
 
-def test_an_unknown_pre_tokenizer_is_refused(tmp_path, monkeypatch):
+def test_an_unknown_pre_tokenizer_is_refused(here, tmp_path, monkeypatch):
     monkeypatch.setattr(gguf_tokenizer, "NAMES", dict.fromkeys(pre_tokenizers.NAMES, "somebody-else"))
     gguf.write(BASE, tmp_path / "x.gguf", "f16", "x")
     with pytest.raises(

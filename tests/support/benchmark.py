@@ -3,6 +3,7 @@
 import json
 
 import peft
+import pytest
 import tokenizers
 import torch
 import transformers
@@ -74,6 +75,13 @@ def compute_in_float32(patch):
     """Have models computed on the CPU in float32."""
     patch.setattr(hardware, "compute_dtype", lambda: torch.float32)
     patch.setattr(hardware, "device", lambda: torch.device("cpu"))
+
+
+def main():
+    """Run benchmarking.py with the words of the command line, in float32."""
+    with pytest.MonkeyPatch.context() as patch:
+        compute_in_float32(patch)
+        benchmarking.main()
 
 
 def run(made, output, *flags, model="adapter"):

@@ -1,4 +1,4 @@
-"""Runs train.py under torchrun with its weights sharded over processes of this CPU, as FSDP2 shards them over GPUs.
+"""Runs train.py with its weights sharded over processes of this CPU, as FSDP2 shards them over GPUs.
 
 torch shards on any device, but accelerate 1.15 asks it to only where processes have accelerators, and makes DDP of
 FSDP on a CPU without a word. So it is told that these have; all the rest, gloo's transfers included, is what runs.
@@ -9,12 +9,13 @@ Several commands, with `then` between them, are run in one start of the processe
 import itertools
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
+
+import train
 
 begin = PartialState.__init__
 
@@ -26,20 +27,11 @@ def sharded(self: Any, *words: Any, **options: Any) -> None:
 
 
 def main() -> None:
-    import train
-
-    for is_break, words in itertools.groupby(sys.argv[1:], lambda word: word == "then"):
-        if not is_break:
-            train.main(list(words))
-            print(f"weights: {AcceleratorState().distributed_type.name}")
-
-
-if __name__ == "__main__":
     # what `accelerate launch` sets for the flags in docs/scaling.md
     os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
     os.environ |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}
     PartialState.__init__ = sharded
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    from codefit import cli
-
-    cli.run(main)
+    for is_break, words in itertools.groupby(sys.argv[1:], lambda word: word == "then"):
+        if not is_break:
+            train.main(list(words))
+            print(f"weights: {AcceleratorState().distributed_type.name}")

@@ -8,7 +8,7 @@ from codefit.training import plots
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(drawn, monkeypatch):
     figures = []
     monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure) or figure.savefig(path))
     return figures

@@ -1,9 +1,7 @@
 """Several processes train what one process trains: the same losses, and only the first writes and prints."""
 
 import json
-import os
-import subprocess
-import sys
+import socket
 
 import pytest
 import torch
@@ -12,7 +10,7 @@ from safetensors.torch import load_file
 import train
 from codefit.errors import UserError
 from codefit.modeling import hardware, loading
-from tests.support import sharded
+from tests.support import warm
 from tests.support.training import command
 
 BATCH = ["--max_length", "256", "--max_prompt_tokens", "64", "--max_steps", "3", "--eval_steps", "2"]
@@ -22,13 +20,15 @@ ROUNDING = 5e-3 if NARROW else 1e-3  # other batch shapes change the order of su
 KINDS = {"adapter": [], "whole": ["--full_finetuning"]}
 
 
-def launch(script, words):
-    """Run a script on two processes of this CPU. `accelerate launch --cpu` starts one only, so torchrun does."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    place = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    return subprocess.run(
-        [*launcher, script, *words], capture_output=True, text=True, env=place, timeout=400, check=False
-    )
+def launch(module, words, folder):
+    """Run a script in two processes of this CPU, with what torchrun sets; return what they print."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "ACCELERATE_USE_CPU": "true"}
+    place |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    both = [warm.Started(module, words, folder, **place, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
+    codes, outputs, errors = zip(*(process.ended() for process in both), strict=True)
+    assert codes == (0, 0), "\n".join(errors)[-4000:]
+    return "".join(outputs)
 
 
 def log_of(folder):
@@ -57,9 +57,8 @@ def alone(tiny_base, prepared, tmp_path_factory):
 
 def test_two_processes_have_the_same_losses_as_one(alone, tiny_base, prepared, tmp_path):
     both = tmp_path / "both"
-    done = launch(train.__file__, command(tiny_base, prepared, both, *BATCH, "1"))
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("output:  ") == 1
+    said = launch("train", command(tiny_base, prepared, both, *BATCH, "1"), tmp_path)
+    assert said.count("output:  ") == 1
     assert_same_losses(alone / "adapter", both)
 
 
@@ -67,9 +66,8 @@ def test_sharded_training_has_the_same_losses_and_saves_full_weights(alone, tiny
     adapter, whole = (
         command(tiny_base, prepared, tmp_path / kind, *BATCH, "1", *words) for kind, words in KINDS.items()
     )
-    done = launch(sharded.__file__, [*adapter, "then", *whole])
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("weights: FSDP") == 2
+    said = launch("tests.support.sharded", [*adapter, "then", *whole], tmp_path)
+    assert said.count("weights: FSDP") == 2
     for kind, file in (("adapter", "adapter_model.safetensors"), ("whole", "model.safetensors")):
         assert_same_losses(alone / kind, tmp_path / kind)
         one, both = (load_file(folder / kind / file) for folder in (alone, tmp_path))
