@@ -276,7 +276,7 @@ def describe(
         cut[each.name] = sum(sample.cut > 0 for sample in samples)
         rows = len(batches([sample.start + each.new_tokens for sample in samples], how.tokens_per_batch))
         console.show(
-            f"{each.name:<11} {len(each.pairs)} prompts ({cut[each.name]} cut on the left), "
+            f"{each.name:<11} {console.counted(len(each.pairs), 'prompt')} ({cut[each.name]} cut on the left), "
             f"batches for each model: {rows}"
         )
     return cut
@@ -416,9 +416,12 @@ def gather(request: Request, manifest: Manifest) -> "results.Run | None":
 def show(output: Path, scores: "Scores") -> None:
     """Print the tables of a benchmark, and where its report is."""
     from codefit.evaluation.report import results, terminal
+    from codefit.records import OVERLAP
 
-    for result in scores.benchmarks.values():
-        console.show(f"\n{terminal.table(result, scores.models)}", paint=terminal.coloured)
+    for name, result in scores.benchmarks.items():
+        small = name == OVERLAP and terminal.is_too_small(result)  # nobody asked for it by name
+        text = terminal.brief(result) if small else terminal.table(result, scores.models)
+        console.show(f"\n{text}", paint=terminal.coloured)
     if not any(result.forgetting for result in scores.benchmarks.values()):
         console.show("\nforgetting: not checked; add --forgetting with unrelated code")
     console.show(f"\nreport: {output / 'report.html'}\nplot:   {output / 'scores.png'}")

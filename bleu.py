@@ -56,7 +56,8 @@ def score_lines(answers: Path, predictions: Path) -> dict[str, Any]:
     wanted, found = read_lines(answers), read_lines(predictions)
     if len(wanted) != len(found):
         raise UserError(
-            f"{answers} has {len(wanted)} lines and {predictions} has {len(found)}; give one prediction per reference."
+            f"{answers} has {console.counted(len(wanted), 'line')} and {predictions} has {len(found)}; "
+            "give one prediction per reference."
         )
     return _flat(codexglue.scores(found, wanted))
 

@@ -177,6 +177,8 @@ def refuse_for_web(request: Request) -> None:
     for flag, value in given.items():
         if value:
             raise UserError(f"--web takes the code from its page; omit {flag}.")
+    if request.with_base:
+        raise UserError("--web always shows the base of an adapter next to it; omit --with_base.")
     if request.decoding != Decoding(seed=request.decoding.seed):
         raise UserError("--web decodes greedily, to show probabilities; omit the flags of sampling and beam search.")
 
@@ -206,7 +208,7 @@ def _cursor(source: PromptSource, lines: list[str]) -> int:
     """Return the number of characters before the cursor."""
     line, column = source.line or 1, source.column or 1
     if line > len(lines):
-        raise UserError(f"{source.file} has {len(lines)} lines and no line {line}; lower --line.")
+        raise UserError(f"{source.file} has {console.counted(len(lines), 'line')} and no line {line}; lower --line.")
     if column > len(lines[line - 1]) + 1:
         raise UserError(f"line {line} of {source.file} has no column {column}; lower --column.")
     return sum(len(text) + 1 for text in lines[: line - 1]) + column - 1

@@ -291,7 +291,8 @@ def compare(adapted: ProbeOutputs, merged: ProbeOutputs) -> dict[str, float]:
 
 def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes: int) -> None:
     """Print how close the merged model is to the adapter, for each dtype that was tried."""
-    console.show(f"KL divergence of the adapter from its base: {effect:.2e} nats ({probes} prompts); the merged")
+    asked = console.counted(probes, "prompt")
+    console.show(f"KL divergence of the adapter from its base: {effect:.2e} nats ({asked}); the merged")
     console.show(f"model may diverge from the adapter by {allowed:.2e} nats:\n")
     rows = [
         (

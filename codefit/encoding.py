@@ -341,8 +341,8 @@ def preview(sample: Sample, encoder: Encoder, colour: bool) -> str:
     """
     read, trained = sample.ids[: sample.start], sample.ids[sample.start :]
     ends = len(trained) > 0 and int(trained[-1]) in encoder.eos_ids
-    facts = [f"{len(sample.ids)} tokens", f"{len(trained)} trained"]
-    facts += [f"{sample.cut} tokens cut on the left"] if sample.cut else []
+    facts = [console.counted(len(sample.ids), "token"), f"{len(trained)} trained"]
+    facts += [f"{console.counted(sample.cut, 'token')} cut on the left"] if sample.cut else []
     facts += ["ends with end-of-sequence" if ends else "has no end-of-sequence: its limit cut the completion"]
     header = f"=== {console.printable(sample.source or 'example')}: {', '.join(facts)}"
     if colour:

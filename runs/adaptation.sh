@@ -44,7 +44,7 @@ for context in 0 "$CONTEXT"; do
     python train.py --dataset "$folder/pairs" --model_name_or_path "$BASE" --output_dir "$folder/adapter" \
         --learning_rate 3e-3 --lora_r 32 --per_device_train_batch_size 4 --gradient_accumulation_steps 4 --max_steps 120 \
         --eval_steps 40 --validation_samples 96 --eval_predictions 0 "$@"
-    python benchmarking.py --hf_repository "$folder/adapter" --sample "$SAMPLE" --output_dir "$folder/benchmark"
+    python benchmarking.py "$folder/adapter" --sample "$SAMPLE" --output_dir "$folder/benchmark"
 done
 
 python -m runs.adaptation compare "$OUT" "$CONTEXT"

@@ -108,7 +108,7 @@ def of_data(documents: int, has_sentinels: bool, context: int) -> list[Choice]:
     knows = "has sentinels for the text after the cursor" if has_sentinels else "completes forward only"
     return [
         Choice("TASK", "infill" if has_sentinels else "completion", f"the model {knows}"),
-        Choice("PROMPT", str(prompt), "tokens of a prompt: short ones are fast on a CPU; more help if there is a GPU"),
+        Choice("PROMPT", str(prompt), "tokens before the cursor; more help, and take longer"),
         Choice("TEST_SHARE", f"{share:.2g}", f"about {share * documents:.0f} of {documents:,} files are the test"),
         Choice("VALIDATION_SHARE", f"{validation:.2g}", f"about {validation * documents:.0f} files"),
     ]
@@ -128,14 +128,18 @@ def of_training(minutes: float, per_second: float, hidden_size: int | None, toke
     full = max(1, round(EPOCHS * tokens / (ROW_TOKENS * ROWS)))
     steps = min(full, max(FEWEST_STEPS, afford))
     why = f"{EPOCHS:g} passes over the data" if steps == full else f"{TRAINING:.0%} of {minutes:g} minutes"
+    if afford < steps < full:
+        why = f"fewer teach little, but this takes more than {TRAINING:.0%} of {minutes:g} minutes"
     asked = int(minutes * 60 * BENCHMARK * per_second / TOKENS_OF_A_PROMPT)
     sample = min(prompts, MOST_PROMPTS, max(FEWEST_PROMPTS, asked))
     width = f"hidden states of {hidden_size} numbers" if hidden_size else "hidden states of unknown size"
+    reasons = {prompts: "all", MOST_PROMPTS: "since more show little more", asked: f"{BENCHMARK:.0%} of the time"}
+    enough = reasons.get(sample, "since fewer show little")
     speed = f"at about {per_second:,.0f} tokens a second, {steps / full * EPOCHS:.2g} passes over the data"
     return [
         Choice("LEARNING_RATE", f"{adapter_learning_rate(hidden_size):g}", f"for adapters of models with {width}"),
         Choice("STEPS", str(steps), f"{why}, {speed}"),
-        Choice("SAMPLE", str(sample), f"of {prompts:,} test prompts, {BENCHMARK:.0%} of the time"),
+        Choice("SAMPLE", str(sample), f"of {prompts:,} test prompts, {enough}"),
     ]
 
 

@@ -48,10 +48,10 @@ python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir
     --eval_steps 50 --eval_predictions 0 --logging_steps 10 "$@"
 
 # 4. adapter -> merged model, read back from disk and compared with the adapter
-python merge_lora.py --hf_repository "$OUT/adapter"
+python merge_lora.py "$OUT/adapter"
 
 # 5. base and adapted model on held-out files: scores with intervals, verdicts, a report to open in a browser
-python benchmarking.py --hf_repository "$OUT/adapter" --sample "$SAMPLE" --output_dir "$OUT/benchmark"
+python benchmarking.py "$OUT/adapter" --sample "$SAMPLE" --output_dir "$OUT/benchmark"
 
 # two held-out completions to read
 python -m runs.finish "$OUT" --examples 2

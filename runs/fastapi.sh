@@ -38,7 +38,7 @@ python preprocess_data.py --input "$OUT/raw.jsonl" --output "$OUT/pairs" --verif
 python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/adapter" \
     --lora_r 8 --lora_alpha 32 "$@"
 
-python merge_lora.py --hf_repository "$OUT/adapter"
+python merge_lora.py "$OUT/adapter"
 
-python benchmarking.py --hf_repository "$OUT/adapter" --sample "$SAMPLE" --repository_context "$CONTEXT" \
+python benchmarking.py "$OUT/adapter" --sample "$SAMPLE" --repository_context "$CONTEXT" \
     --output_dir "$OUT/benchmark"

@@ -1,4 +1,4 @@
-"""The end of runs/demo.sh and runs/fit.sh: completions to read, the scores, and how to go on.
+"""The end of runs/demo.sh and runs/fit.sh, after the scores of the benchmark: completions to read, and how to go on.
 
     python -m runs.finish outputs/mine --examples 3
 
@@ -12,9 +12,8 @@ from pathlib import Path
 from shlex import quote
 
 from codefit import cli, console, fim, records
-from codefit.evaluation import result_schema, truncation
-from codefit.evaluation.report import results, wording
-from codefit.evaluation.result_schema import BenchmarkResult
+from codefit.evaluation import truncation
+from codefit.evaluation.report import results
 from codefit.manifest import read_manifest
 from codefit.publishing import editors, folder
 from codefit.records import Pair, Prediction
@@ -78,27 +77,12 @@ def examples(benchmark: Path, number: int) -> str:
     return "\n\n".join(parts)
 
 
-def scores(result: BenchmarkResult) -> str:
-    """Return the scores as a table of at most 80 columns: the report has all intervals."""
-    rows = [
-        (
-            row.label,
-            wording.number(row.scores["base"].value, row),
-            wording.number(row.scores["adapted"].value, row),
-            wording.interval(row.against_base["adapted"], row),
-            row.against_base["adapted"].verdict,
-        )
-        for row in result.metrics
-    ]
-    return console.table(rows, ("metric", "base", "fitted", "difference [95 %]", "verdict"))
-
-
 def next_steps(place: Path) -> str:
     """Return how to try the model, and how to use it in an editor."""
     pairs = records.read_jsonl(place / "pairs" / "test.jsonl", Pair)
     lines = (pair.prompt.rstrip().rpartition("\n")[2].strip() for pair in pairs)
-    prompt = next((line for line in lines if len(line) >= SHORTEST), "def ")
-    text = f"try it:   python complete.py --hf_repository {quote(str(place / 'adapter'))} --prompt {quote(prompt)}"
+    prompt = next((line for line in lines if sum(map(str.isalnum, line)) >= SHORTEST), "def ")
+    text = f"try it:   python complete.py {quote(str(place / 'adapter'))} --prompt {quote(prompt)}"
     gguf = folder.gguf_folder(place / "merged")
     made = read_manifest(gguf) if gguf.is_dir() else {}
     if made:
@@ -114,9 +98,7 @@ def main() -> None:
     parser.add_argument("--examples", type=cli.number(int, 1, 3), default=3, help="how many completions are shown")
     args = parser.parse_args()
     benchmark = args.folder / "benchmark"
-    result = result_schema.read(benchmark).benchmarks["heldout"]
     console.show(f"\n{examples(benchmark, args.examples)}\n")
-    console.show(f"{wording.title(result)}\n\n{scores(result)}\n")
     console.show(f"report:   {benchmark / 'report.html'}\n{next_steps(args.folder)}")
 
 

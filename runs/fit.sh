@@ -49,6 +49,6 @@ python train.py --dataset "$OUT/pairs" --model_name_or_path "$MODEL" --output_di
 
 chosen export --model "$MODEL"
 # shellcheck disable=SC2086  # GGUF is a flag or nothing
-python merge_lora.py --hf_repository "$OUT/adapter" $GGUF
-python benchmarking.py --hf_repository "$OUT/adapter" --sample "$SAMPLE" --output_dir "$OUT/benchmark"
+python merge_lora.py "$OUT/adapter" $GGUF
+python benchmarking.py "$OUT/adapter" --sample "$SAMPLE" --output_dir "$OUT/benchmark"
 python -m runs.finish "$OUT"

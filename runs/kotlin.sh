@@ -37,9 +37,9 @@ python train.py --dataset "$OUT/pairs" --replay "$OUT/python-pairs" --replay_rat
     --model_name_or_path "$BASE" --output_dir "$OUT/adapter" "$@"
 
 if [ -f "$OUT/adapter/adapter_config.json" ]; then # --full_finetuning leaves a complete model: nothing to merge
-    python merge_lora.py --hf_repository "$OUT/adapter"
+    python merge_lora.py "$OUT/adapter"
 fi
 
 # shellcheck disable=SC2086  # several benchmarks are several words
-python benchmarking.py --hf_repository "$OUT/adapter" --model_name_or_path "$BASE" --benchmark $BENCHMARKS \
+python benchmarking.py "$OUT/adapter" --model_name_or_path "$BASE" --benchmark $BENCHMARKS \
     --sample "$SAMPLE" --output_dir "$OUT/benchmark"

@@ -35,8 +35,8 @@ python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir
 python train.py --dataset "$OUT/pairs" --model_name_or_path "$BASE" --output_dir "$OUT/adapters/qlora" \
     --load_in_4bit "$@"
 
-python merge_lora.py --hf_repository "$OUT/adapters/lora" --output_dir "$OUT/lora"
-python merge_lora.py --hf_repository "$OUT/adapters/qlora" --output_dir "$OUT/qlora"
+python merge_lora.py "$OUT/adapters/lora" --output_dir "$OUT/lora"
+python merge_lora.py "$OUT/adapters/qlora" --output_dir "$OUT/qlora"
 
-python benchmarking.py --hf_repository "$OUT/lora" "$OUT/qlora" --sample "$SAMPLE" --max_new_tokens 24 \
+python benchmarking.py "$OUT/lora" "$OUT/qlora" --sample "$SAMPLE" --max_new_tokens 24 \
     --output_dir "$OUT/benchmark"

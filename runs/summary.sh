@@ -42,13 +42,13 @@ for format in plain verbose; do
         --lora_r 16 --lora_dropout 0.05 --lora_target_modules q_proj k_proj v_proj o_proj --per_device_train_batch_size 1 \
         --gradient_accumulation_steps 8 "$@"
 
-    python merge_lora.py --hf_repository "$OUT/$format/adapter"
+    python merge_lora.py "$OUT/$format/adapter"
 
-    python benchmarking.py --hf_repository "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" --sample "$SAMPLE" \
+    python benchmarking.py "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" --sample "$SAMPLE" \
         --output_dir "$OUT/$format/benchmark"
 
     for seed in $SEEDS; do
-        python benchmarking.py --hf_repository "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" --sample "$SAMPLE" \
+        python benchmarking.py "$OUT/$format/adapter" --max_new_tokens "$COMPLETION" --sample "$SAMPLE" \
             --temperature 0.7 --top_p 0.9 --generation_seed "$seed" --output_dir "$OUT/$format/drawn-$seed"
     done
 done

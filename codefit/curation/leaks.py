@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from codefit import records
+from codefit import console, records
 from codefit.curation import later_leaks
 from codefit.curation.curate import CurationOptions, curate_all
 from codefit.curation.decontamination import contaminated, load_benchmarks
@@ -127,7 +127,7 @@ class Prepared:
         overlaps = int(overlapping(self.completions, train).sum())
         collections.deque(train, maxlen=0)  # without completions to search for, the texts of train were not read
         if overlaps:
-            yield f"train contains {overlaps} completions of test"
+            yield f"train contains {console.counted(overlaps, 'completion')} of test"
         if foreign:
             yield f"{len(foreign)} pairs contain text that is not in their document ({foreign[0]})"
 

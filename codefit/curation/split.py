@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from codefit import console
 from codefit.dates import moment
 from codefit.errors import UserError
 
@@ -59,8 +60,8 @@ def assign(units: Sequence[str], splitting: Splitting) -> list[str]:
     places = {unit: position(unit, splitting.seed) for unit in sorted(set(units))}
     if len(places) < asked:
         raise UserError(
-            f"{len(places)} unit(s) cannot make {('one', 'two', 'three')[asked - 1]} splits; give more files, or a "
-            "smaller unit with --split_by."
+            f"{console.counted(len(places), 'unit')} cannot make {('one', 'two', 'three')[asked - 1]} splits; "
+            "give more files, or a smaller unit with --split_by."
         )
     splits = {unit: _split_at(place, test_share, validation_share) for unit, place in places.items()}
     if len(places) < SMALL or len(set(splits.values())) < asked:
@@ -110,8 +111,8 @@ def boundaries(dates: Sequence[str], splitting: Splitting) -> dict[str, str]:
     newest = sorted(counts, reverse=True)
     if len(newest) < MIN_UNITS:
         raise UserError(
-            f"{len(newest)} commit date(s) cannot make three splits; give repositories with more dates, or another "
-            "--split_by."
+            f"{console.counted(len(newest), 'commit date')} cannot make three splits; "
+            "give repositories with more dates, or another --split_by."
         )
     test = _newest(newest[:-2], counts, splitting.test_share * len(dates))
     validation = _newest(newest[test:-1], counts, splitting.validation_share * len(dates))

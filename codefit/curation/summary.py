@@ -22,17 +22,17 @@ def summary(log: RejectionLog, counts: dict[str, Any], splits: dict[str, dict[st
         parts.insert(0, console.table(rejected, ["rejected because", "files", "bytes", "for example"]) + "\n")
     remedy = "choose an earlier date for --history" if "history_changes" in counts else "raise --test_share"
     found = [*remarks(counts, splits), *too_small(splits["test"], remedy)]
-    wrapped = (textwrap.fill(line, 99, break_on_hyphens=False) for line in found)
+    wrapped = (textwrap.fill(line, console.width(), break_on_hyphens=False) for line in found)
     return "\n".join([*parts, *wrapped])
 
 
 def too_small(test: dict[str, Any], remedy: str = "raise --test_share") -> Iterator[str]:
     """Yield a warning if there is a test split and it is too small to measure with."""
-    files = test["documents"] - test["documents_without_pair"]
-    if test["documents"] and (files < FEW_FILES or test["pairs"] < FEW_PAIRS):
+    files, pairs = test["documents"] - test["documents_without_pair"], test["pairs"]
+    if test["documents"] and (files < FEW_FILES or pairs < FEW_PAIRS):
         yield (
-            f"warning: the test split has {files} files with {test['pairs']} pairs, too few to measure small "
-            f"differences; {remedy}, or give more files"
+            f"warning: the test split has {console.counted(files, 'file')} with {console.counted(pairs, 'pair')}, "
+            f"too few to measure small differences; {remedy}, or give more files"
         )
 
 
@@ -48,10 +48,11 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
     if with_context := sum(c.get("pairs_with_context", 0) for c in splits.values()):
         yield f"{with_context} pairs begin with repository context: other files of their repository and split"
     if moved := splits["test"]["pairs_moved_to_test_overlap"]:
-        yield f"{moved} test pairs whose completion is mostly in train are in test_overlap.jsonl"
+        yield f"in test_overlap.jsonl, since the completion is mostly in train: {console.counted(moved, 'test pair')}"
     if changes := counts.get("history_changes"):
         left_out = ", ".join(f"{count} {reason}" for reason, count in counts["history_left_out"].most_common())
-        yield f"the test pairs are of {changes} changed files of later commits; left out: {left_out or 'none'}"
+        changed = console.counted(changes, "changed file")
+        yield f"the test pairs are of {changed} of later commits; left out: {left_out or 'none'}"
     if counts.get("boundaries"):
         flags = " ".join(f"--{name} {since}" for name, since in counts["boundaries"].items())
         yield f"to split later data at the same dates, add {flags}"
@@ -59,7 +60,7 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
         yield f"{len(counts['boilerplate'])} n-grams occur in too many documents to show contamination and were ignored"
     for name, done in (("not_formatted", "formatted"), ("not_stripped", "stripped")):
         if counts.get(name):
-            yield f"{counts[name]} files do not parse and were not {done}"
+            yield f"not {done}, since it does not parse: {console.counted(counts[name], 'file')}"
     if exported := counts.get("codexglue"):
         left = ", ".join(f"{count} {reason}" for reason, count in exported.most_common() if reason != "exported")
         yield f"exported in CodeXGLUE's format: {exported['exported']} methods" + (
@@ -67,5 +68,5 @@ def remarks(counts: dict[str, Any], splits: dict[str, dict[str, Any]]) -> Iterat
         )
     for name in ("redacted", "not_redacted"):
         if kinds := counts.get(name):
-            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common())
             yield f"{name.replace('_', ' ')}: {listed}"

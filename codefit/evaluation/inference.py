@@ -109,7 +109,7 @@ def of_models(
     for key, model in loaded(contenders.models, how.load_in_4bit):
         facts, context = contenders.models[key], loading.context_of(model)
         for each in asked:
-            console.show(f"{facts.label} model, {each.name}: {len(each.pairs)} prompts")
+            console.show(f"{facts.label} model, {each.name}: {console.counted(len(each.pairs), 'prompt')}")
             shown = as_shown(how, facts, each, encoders[key], context, training)
             if facts.role is Role.CONTEXT:
                 shown = dataclasses.replace(shown, pairs=with_files.get(each.name, each.pairs))
@@ -147,7 +147,9 @@ def by_vllm(
         backend = vllm_backend.VllmBackend(name, revision, [adapters[key] for key in keys if key in adapters])
         for key in keys:
             for each in asked:
-                console.show(f"{models[key].label} model with vLLM, {each.name}: {len(each.pairs)} prompts")
+                console.show(
+                    f"{models[key].label} model with vLLM, {each.name}: {console.counted(len(each.pairs), 'prompt')}"
+                )
                 shown = as_shown(contenders.inference, models[key], each, encoders[key], context, training)
                 found[key, each.name] = generate_by_vllm(backend, shown, adapters.get(key))
         backend.close()

@@ -191,7 +191,7 @@ def draw(questions: Questions, sample: int, seed: int) -> Questions:
     """Return a seeded sample in the order of the benchmark, and print its size; 0 means all."""
     total = len(questions.pairs)
     if not 0 < sample < total:
-        console.show(f"{questions.name}: all {total} prompts")
+        console.show(f"{questions.name}: all {console.counted(total, 'prompt')}")
         return questions
     console.show(f"{questions.name}: a sample of {sample} of {total} prompts")
     drawn = sorted(random.Random(seed).sample(range(total), sample))

@@ -135,7 +135,8 @@ def read_model(file: Path, header: Header) -> Any:
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise UserError(
-            f"{file} lacks {len(missing)} tensors of its architecture ({missing[0]}, ...); download it again."
+            f"{file} lacks {console.counted(len(missing), 'tensor')} of its architecture ({missing[0]}, ...); "
+            "download it again."
         )
     config = model.config
     del config.quantization_config  # a model that is marked as quantised cannot be saved

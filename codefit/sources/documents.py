@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from codefit import console
 from codefit.code.languages import language_of
 from codefit.errors import UserError
 from codefit.records import Document, Rejection
@@ -171,8 +172,8 @@ def _notes(name: str, source: Source, members: Sequence[Member], selection: Sele
             changed = uncommitted(root, source.git, members, selection.wants)  # type: ignore[attr-defined]
         if changed:
             yield (
-                f"{len(changed)} files of {name} differ from its last commit, which was read; --uncommitted reads them "
-                "as they are"
+                f"{name} has {console.counted(len(changed), 'file')} with uncommitted changes; "
+                "the last commit was read, and --uncommitted reads the files as they are"
             )
 
 

@@ -281,12 +281,11 @@ def foresee(
     fits = "fits into" if needed < FULL * there else "may not fit into"
     console.show(f"memory      about {console.size(needed)} at the peak, which {fits} {console.size(there)}:")
     listed = ", ".join(f"{name} {console.size(count)}" for name, count in parts.items())
-    console.show(textwrap.indent(textwrap.fill(listed, 88, break_on_hyphens=False), " " * 12))
+    console.show(textwrap.indent(textwrap.fill(listed, console.width() - 12, break_on_hyphens=False), " " * 12))
     took = console.duration(seconds(model, schedule, steps * per_step * settled.max_length / distributed.processes()))
     console.show(f"time        about {took} on this {hardware.device().type}, without validation: estimated from")
-    console.show(
-        f"            {EFFICIENCY:.0%} of the measured speed of a matrix product; half or twice as much is possible"
-    )
+    console.show(f"            {EFFICIENCY:.0%} of the measured speed of a matrix product; half or twice as")
+    console.show("            much is possible")
     console.show(
         f"disk        {console.size(bytes_written(model, settings.lora))} at most for checkpoints and result; ", end=""
     )

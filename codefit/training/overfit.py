@@ -108,11 +108,12 @@ def check(
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     after, steps = trainer.evaluate()["eval_loss"], trainer.state.global_step
-    console.show(f"{len(few)} examples, {steps} steps: loss {before:.4f} -> {after:.4f} nats per token")
+    examples, taken = console.counted(len(few), "example"), console.counted(steps, "step")
+    console.show(f"{examples}, {taken}: loss {before:.4f} -> {after:.4f} nats per token")
     if after > LEARNED:
         raise UserError(
-            f"{len(few)} examples were not learned by heart: their loss is {after:.3f} nats per token after {steps} "
-            "steps; raise --learning_rate, and if that does not help, look at the labels with --preview."
+            f"{examples} could not be learned by heart: the loss is {after:.3f} nats per token after {taken}; "
+            "raise --learning_rate, and if that does not help, look at the labels with --preview."
         )
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).eval()
     with trainer.compute_loss_context_manager():

@@ -167,7 +167,7 @@ def plan_search(settings: TrainSettings, flags: Mapping[str, Any], parser: argpa
 
 def describe(plan: SearchPlan) -> None:
     """Print the plan of the search."""
-    console.show(f"search      {plan.trials} trials, each in a folder in {plan.output}")
+    console.show(f"search      {console.counted(plan.trials, 'trial')}, each in a folder in {plan.output}")
     for dimension in plan.dimensions:
         console.show(f"            {dimension}")
 

@@ -6,6 +6,7 @@ import json
 import pytest
 
 import preprocess_data
+from codefit.console import counted
 from codefit.curation.repeated_prompts import prompt_id
 from codefit.errors import UserError
 from codefit.records import Document, Pair, to_line, write_jsonl
@@ -110,13 +111,11 @@ def test_a_completion_that_occurs_in_train_is_moved_or_reported_as_a_leak(prepar
     test = manifest["splits"]["test"]
     assert test["pairs_moved_to_test_overlap"] == len(moved)
     assert test["pairs"] == len(pairs_of(output)["test"])
-    assert (
-        f"{len(moved)} test pairs whose completion is mostly in train are in test_overlap.jsonl"
-        in capsys.readouterr().out
-    )
+    said = f"in test_overlap.jsonl, since the completion is mostly in train: {counted(len(moved), 'test pair')}\n"
+    assert said in capsys.readouterr().out
     verify(output)
     rewrite(output, "test", lambda lines: [*lines, json.dumps(moved[0]) + "\n"])
-    with pytest.raises(UserError, match="has a leak: train contains 1 completions of test"):
+    with pytest.raises(UserError, match="has a leak: train contains 1 completion of test"):
         verify(output)
 
 

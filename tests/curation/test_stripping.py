@@ -133,8 +133,8 @@ def test_the_stage_formats_and_strips_and_verifies_itself(prepare, tmp_path, cap
         tmp_path / "documents.jsonl", "--format", "--strip_comments", "--strip_docstrings", "--rule", "many_digits=off"
     )
     printed = capsys.readouterr().out
-    assert "1 files do not parse and were not formatted" in printed
-    assert "1 files do not parse and were not stripped" in printed
+    assert "not formatted, since it does not parse: 1 file\n" in printed
+    assert "not stripped, since it does not parse: 1 file\n" in printed
     manifest = manifest_of(output)
     assert (manifest["not_formatted"], manifest["not_stripped"]) == (1, 1)
     text = json.dumps([pair.prompt + pair.completion for pair in pairs_of(output)["train"] if "old" not in pair.path])

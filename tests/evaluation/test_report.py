@@ -268,6 +268,14 @@ def test_the_verdict_comes_first(base, adapted, start):
     )
 
 
+def test_a_benchmark_without_any_verdict_is_one_line():
+    large, small = (compared(BASE[:size], ADAPTED[:size])[0].benchmarks["heldout"] for size in (30, 1))
+    assert [terminal.is_too_small(result) for result in (large, small)] == [False, True]
+    said = "Held-out code: 1 prompt from 1 file: too few to compare the models; the report has the scores"
+    assert terminal.brief(small) == said
+    assert "of 1 prompt (too few)" in " ".join(terminal.table(small, MODELS).split())
+
+
 def test_the_table_fits_100_columns_with_any_numbers():
     result = compared()[0].benchmarks["heldout"]
     full, gap = Score(100.0, 100.0, 100.0), Difference(-100.0, -100.0, -100.0, 1.0, 1.0, "not resolved")

@@ -70,6 +70,7 @@ def test_a_character_of_several_tokens_is_shown_whole(loaded):
     [
         (["--prompt", "x"], "--web takes the code from its page; omit --prompt."),
         (["--file", "x.py"], "--web takes the code from its page; omit --file."),
+        (["--with_base"], "--web always shows the base of an adapter next to it; omit --with_base."),
         (["--temperature", "0.5"], "--web decodes greedily, to show probabilities; omit the flags of sampling"),
     ],
 )

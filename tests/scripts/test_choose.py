@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 
 import pytest
@@ -70,6 +71,20 @@ def test_little_data_is_read_three_times_and_slow_machines_have_a_least_number_o
     assert slow == {"LEARNING_RATE": "0.0001", "STEPS": "20", "SAMPLE": "40"}
 
 
+def test_a_reason_is_the_true_one():
+    of = {
+        name: [each.reason for each in choose.of_training(10, speed, 576, tokens=10**6, prompts=prompts)]
+        for name, speed, prompts in (("quick", 256, 300), ("slow", 1, 500), ("few", 256, 50))
+    }
+    assert of["quick"][1].startswith("40% of 10 minutes, at about 256 tokens a second")
+    assert of["slow"][1].startswith("fewer teach little, but this takes more than 40% of 10 minutes")
+    assert [reasons[2] for reasons in of.values()] == [
+        "of 300 test prompts, 40% of the time",
+        "of 500 test prompts, since fewer show little",
+        "of 50 test prompts, all",
+    ]
+
+
 def test_choices_are_kept_and_the_environment_overrides_them(tmp_path, monkeypatch):
     file = tmp_path / "out" / "chosen-training.sh"
     names = choose.NAMES["training"]
@@ -133,14 +148,14 @@ def test_the_demo_falls_back_to_the_toy_and_says_so(stages, tmp_path, installed)
     assert base in named["preprocess_data.py"]
     assert base in named["train.py"]
     assert named["train.py"][-2:] == ["--seed", "3"]
-    assert named["benchmarking.py"][3:5] == ["--sample", "60" if real else "200"]
+    assert named["benchmarking.py"][2:4] == ["--sample", "60" if real else "200"]
     assert last[:2] == ["-m", "runs.finish"]
 
 
 def test_the_demo_of_the_toy_can_be_asked_for(stages, tmp_path):
     named, _, said = stages("demo.sh", BASE="data/base", SAMPLE="8", INSTALLED="peft", OUT=str(tmp_path / "demo"))
     assert "falls back" not in said
-    assert named["benchmarking.py"][3:5] == ["--sample", "8"]
+    assert named["benchmarking.py"][2:4] == ["--sample", "8"]
 
 
 @pytest.mark.parametrize("model", [[], ["data/base"], ["data/base", "--lora_r", "8"], ["--lora_r", "8"]])
@@ -156,7 +171,7 @@ def test_fit_gives_the_chosen_values_to_every_stage(stages, tmp_path, model):
     assert shlex.join(named["preprocess_data.py"]).count("my model") == 1
     assert named["train.py"][-2:] == (["--lora_r", "8"] if "--lora_r" in model else ["--eval_predictions", "0"])
     assert {"<STEPS>", "<LEARNING_RATE>", "my model"} <= set(named["train.py"])
-    assert named["merge_lora.py"] == ["merge_lora.py", "--hf_repository", f"{out}/adapter"]
+    assert named["merge_lora.py"] == ["merge_lora.py", f"{out}/adapter"]
     assert "<SAMPLE>" in named["benchmarking.py"]
     assert last == ["-m", "runs.finish", str(out)]
 
@@ -164,3 +179,18 @@ def test_fit_gives_the_chosen_values_to_every_stage(stages, tmp_path, model):
 def test_fit_without_a_repository_says_how_it_is_used():
     done = subprocess.run(["sh", str(ROOT / "runs" / "fit.sh")], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "usage: sh runs/fit.sh PATH [MODEL] [FLAGS OF train.py]\n")
+
+
+def test_a_script_that_is_stopped_says_how_to_go_on(tmp_path):
+    stage = "sh -c 'kill -INT 0'"  # Ctrl-C on a terminal reaches the script and its stage
+    (tmp_path / "script.sh").write_text(f". {ROOT}/runs/took.sh\n{stage}\necho next\n")
+    done = subprocess.run(
+        ["sh", tmp_path / "script.sh"],
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest may run where it is ignored
+    )
+    assert done.stdout == "stopped; to continue, run this script again with the same words\n"
+    assert done.returncode == 130

@@ -214,9 +214,9 @@ def test_outputs_need_overwrite_and_other_folders_are_never_replaced(source, pre
 @pytest.mark.parametrize(
     ("files", "words", "message"),
     [
-        (documents(2), [], r"2 unit\(s\) cannot make three splits; give more files, or a smaller unit with --split_by"),
+        (documents(2), [], "2 units cannot make three splits; give more files, or a smaller unit with --split_by"),
         ([], [], r"nothing is left to train on \(there were none\); give more files"),
-        (documents(), ["--split_by", "repository"], r"1 unit\(s\) cannot make three splits"),
+        (documents(), ["--split_by", "repository"], "1 unit cannot make three splits"),
         (
             [Document(f"a{n}\n", f"{n}.kt") for n in range(9)],
             ["--profile", "light"],

@@ -6,6 +6,7 @@ import tarfile
 import pytest
 
 import parse_data
+from codefit.console import counted
 from codefit.errors import UserError
 from tests.support.sources import git, parse, write
 
@@ -40,9 +41,10 @@ def paths(tmp_path, *words):
 def test_files_that_are_not_committed_are_mentioned(repository, tmp_path, capsys, change, count):
     change(repository)
     assert paths(tmp_path, repository) == {"a.py": "a = 1\n", "src/b.py": "b = 1\n"}
-    told = [line for line in capsys.readouterr().out.splitlines() if "differ" in line]
+    told = [line for line in capsys.readouterr().out.splitlines() if "uncommitted" in line]
     sentence = (
-        f"{count} files of project differ from its last commit, which was read; --uncommitted reads them as they are"
+        f"project has {counted(count, 'file')} with uncommitted changes; the last commit was read, and --uncommitted "
+        "reads the files as they are"
     )
     assert told == [sentence] * (count > 0)
 

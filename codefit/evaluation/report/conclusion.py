@@ -7,6 +7,7 @@ generated comes from stopping. It names the strongest floor. Where no conclusion
 
 import math
 
+from codefit.console import counted
 from codefit.evaluation import forgetting, output_checks, prompt_groups
 from codefit.evaluation.report import wording
 from codefit.evaluation.report.wording import Models, interval, number
@@ -44,10 +45,10 @@ def accepted(result: BenchmarkResult, models: Models) -> str:
     counts = {key: round(row.scores[key].value * row.n / 100) for key in models}
     verdicts = {key: gap.verdict for key, gap in row.against_base.items()}
     if len(models) == 2:
-        change = f"{counts['base']} → {counts['adapted']} of {row.n} prompts ({verdicts['adapted']})"
+        change = f"{counts['base']} → {counts['adapted']} of {counted(row.n, 'prompt')} ({verdicts['adapted']})"
     else:
         others = (f"{models[key].label} {counts[key]} ({verdict})" for key, verdict in verdicts.items())
-        change = f"of {row.n} prompts {models['base'].label} {counts['base']}, {', '.join(others)}"
+        change = f"of {counted(row.n, 'prompt')} {models['base'].label} {counts['base']}, {', '.join(others)}"
     return f"{HITS[row.metric]}: {change}."
 
 
@@ -134,7 +135,7 @@ def _below_floor(result: BenchmarkResult, key: str) -> str:
 
 def _unresolved(result: BenchmarkResult, who: str, size: str, key: str) -> str:
     row, gap = result.headline, result.headline.against_base[key]
-    where, files = result.title, wording.count(result.files, "file")
+    where, files = result.title, counted(result.files, "file")
     if _is_same(gap, row):
         content = f"the content of {who}" if row.metric in CUT else who
         same = f"{content} is the same as the base's within {forgetting.MARGIN:.0f} points on {where}: {size}"
@@ -187,7 +188,7 @@ def _too_few(result: BenchmarkResult) -> str:
     per_file = result.n / result.files
     more = max(statistics.FEWEST_FILES - result.files, math.ceil((statistics.FEWEST_ITEMS - result.n) / per_file), 1)
     files = "1 more file is" if more == 1 else f"{more} more files are"
-    return f"Too few prompts ({result.n} from {wording.count(result.files, 'file')}; about {files} needed)"
+    return f"Too few prompts ({result.n} from {counted(result.files, 'file')}; about {files} needed)"
 
 
 def _lead(row: MetricRow) -> str:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from codefit import console
 from codefit.code.languages import language_of
 from codefit.evaluation import prompt_groups, truncation
 from codefit.evaluation.comparison import ByModel
@@ -71,7 +72,7 @@ def shown(predictions: Mapping[str, ByModel]) -> str:
     sizes = [len(by_model["base"]) for by_model in predictions.values()]
     count = sum(min(limit, size) for size in sizes)
     if count == sum(sizes):
-        return f"{count} prompts, with the predictions of all models."
+        return f"{console.counted(count, 'prompt')}, with the predictions of all models."
     return f"The first prompts of each benchmark, {count} of {sum(sizes)}; all are in the predictions files."
 
 

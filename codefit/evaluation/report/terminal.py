@@ -35,6 +35,16 @@ def table(result: BenchmarkResult, models: Models) -> str:
     return "\n".join([*lines, *map(_wrapped, notes)])
 
 
+def brief(result: BenchmarkResult) -> str:
+    """Return that a benchmark is too small, without its numbers."""
+    return f"{wording.title(result)}: too few to compare the models; the report has the scores"
+
+
+def is_too_small(result: BenchmarkResult) -> bool:
+    """Return whether a benchmark has no verdict at all."""
+    return {gap.verdict for row in result.metrics for gap in row.against_base.values()} == {"too few"}
+
+
 def _fitting(result: BenchmarkResult, models: Models) -> str:
     """Return the table of scores; on a narrow terminal without the intervals of single models, then in two lines."""
     header, rows = scores(result, models)
@@ -177,4 +187,4 @@ def _short(label: str) -> str:
 def _endings(result: BenchmarkResult, models: Models) -> str:
     row = next(row for row in result.checks if row.check == STOPS_AT_NATURAL_END)
     shares = ", ".join(f"{model.label} {wording.share(row.counts[key])}" for key, model in models.items())
-    return f"stops by itself at a natural end: {shares} of {row.counts['adapted'].of} prompts"
+    return f"stops by itself at a natural end: {shares} of {console.counted(row.counts['adapted'].of, 'prompt')}"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from codefit.console import counted
 from codefit.evaluation import baselines, prompt_groups, truncation
 from codefit.evaluation.result_schema import BenchmarkResult, Count, Difference, MetricRow, Model, Score
 from codefit.scoring.metric import in_sentence
@@ -15,12 +16,7 @@ Models = Mapping[str, Model]  # by key, the base first
 
 def title(result: BenchmarkResult) -> str:
     """Return a benchmark's title for the start of a line, with its size."""
-    return f"{capital(result.title)}: {count(result.n, 'prompt')} from {count(result.files, 'file')}"
-
-
-def count(number: int, noun: str) -> str:
-    """Return "1 file", "2 files"."""
-    return f"{number} {noun}" + "s" * (number != 1)
+    return f"{capital(result.title)}: {counted(result.n, 'prompt')} from {counted(result.files, 'file')}"
 
 
 def capital(text: str) -> str:
@@ -40,7 +36,7 @@ def name(row: MetricRow) -> str:
 
 def label(row: MetricRow, result: BenchmarkResult) -> str:
     """Return the label of a metric in a table, with the number of prompts if not all have a value."""
-    return row.label if row.n == result.n else f"{row.label} ({count(row.n, 'prompt')})"
+    return row.label if row.n == result.n else f"{row.label} ({counted(row.n, 'prompt')})"
 
 
 def number(value: float, row: MetricRow) -> str:
