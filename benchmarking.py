@@ -6,7 +6,7 @@ The shortest command evaluates 500 held-out prompts from the data set that the a
 
 Held-out prompts and CodeXGLUE in full, adapter and merged model in one table, and a check for forgetting:
 
-    python benchmarking.py --hf_repository outputs/kotlin/adapter outputs/kotlin/merged \\
+    python benchmarking.py outputs/kotlin/adapter outputs/kotlin/merged \\
         --benchmark heldout codexglue --forgetting data/python_pairs --sample 0 --output_dir outputs/kotlin/benchmark
 
 Score stored predictions again without a model; compare two earlier runs, paired by prompt:

@@ -4,7 +4,7 @@ The base model, its revision and its quantisation are read from the files of tra
 
     python merge_lora.py outputs/kotlin/adapter
 
-    python merge_lora.py --hf_repository me/kotlin-phi --output_dir outputs/kotlin/merged --push
+    python merge_lora.py me/kotlin-phi --output_dir outputs/kotlin/merged --push
     python merge_lora.py outputs/kotlin/adapter --gguf q8_0 --scores outputs/kotlin/benchmark --push
 
 A base that was loaded in 4 bits for training is dequantised and merged in float32. The merged model is saved, loaded
@@ -292,8 +292,8 @@ def compare(adapted: ProbeOutputs, merged: ProbeOutputs) -> dict[str, float]:
 def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes: int) -> None:
     """Print how close the merged model is to the adapter, for each dtype that was tried."""
     asked = console.counted(probes, "prompt")
-    console.show(f"KL divergence of the adapter from its base: {effect:.2e} nats ({asked}); the merged")
-    console.show(f"model may diverge from the adapter by {allowed:.2e} nats:\n")
+    console.show(f"KL divergence of the adapter from its base: {effect:.2e} nats ({asked}); the")
+    console.show(f"merged model may diverge from the adapter by {allowed:.2e} nats:\n")
     rows = [
         (
             row["dtype"],
@@ -304,7 +304,7 @@ def report(measured: list[dict[str, Any]], effect: float, allowed: float, probes
         )
         for row in measured
     ]
-    header = ("saved as", "KL to the adapter", "same first choice", "edit similarity of completions", "verdict")
+    header = ("saved as", "KL to the adapter", "same first choice", "edit similarity", "verdict")
     console.show(console.table(rows, header))
 
 

@@ -2,7 +2,7 @@
 
     python -m speed.kotlin_recipe --dataset outputs/kotlin/pairs --model_name_or_path data/base \\
         --seconds 1200 --output_dir outputs/kotlin/recipe
-    python benchmarking.py --hf_repository outputs/kotlin/recipe --dataset outputs/kotlin/pairs \\
+    python benchmarking.py outputs/kotlin/recipe --dataset outputs/kotlin/pairs \\
         --output_dir outputs/kotlin/recipe-benchmark
 
 What it does as the study did: each row is padded to 512 tokens; prompt and completion are one text and both in the
