@@ -62,6 +62,7 @@ def test_the_advice_follows_the_verdicts(right, advice, lead):
     text = terminal.table(result, content.models)
     assert lead in " ".join(text.split())
     assert "They hold 25.0 % of the 12 names" in " ".join(text.split())
+    assert "adapted + files model" not in text  # the grid says it
 
 
 def test_every_two_cells_are_compared_in_all_prompts_and_in_each_kind_of_place():

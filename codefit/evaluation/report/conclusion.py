@@ -11,7 +11,7 @@ from codefit.console import counted
 from codefit.evaluation import forgetting, output_checks, prompt_groups
 from codefit.evaluation.report import wording
 from codefit.evaluation.report.wording import Models, interval, number
-from codefit.evaluation.result_schema import BenchmarkResult, Difference, MetricRow
+from codefit.evaluation.result_schema import BenchmarkResult, Difference, MetricRow, Role
 from codefit.scoring import statistics
 from codefit.scoring.metric import in_sentence
 
@@ -32,7 +32,11 @@ def sentences(result: BenchmarkResult, models: Models) -> list[str]:
     return [
         first,
         *(wording.secondary(result.metrics[1:]) if "adapted" not in result.doubts else []),
-        *(_headline(result, models, key) for key in result.headline.against_base if key != "adapted"),
+        *(
+            _headline(result, models, key)
+            for key in result.headline.against_base
+            if key != "adapted" and models[key].role is not Role.CONTEXT  # those are in the grid
+        ),
     ]
 
 

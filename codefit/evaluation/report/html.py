@@ -114,7 +114,8 @@ def _grid(result: BenchmarkResult, models: Models) -> list[Table]:
         grid_wording.costs: "Tokens: means over all prompts; processor time: of a few, asked one by one",
         grid_wording.comparisons: "Verdicts are corrected for the number of comparisons",
     }
-    return [Table(caption, *make(result, models)) for make, caption in captions.items()]
+    tables = [(caption, *make(result, models)) for make, caption in captions.items()]
+    return [Table(caption, tuple(map(capital, header)), rows) for caption, header, rows in tables]
 
 
 def _scored(row: MetricRow, shown: list[str], key: str) -> tuple[str, ...]:
