@@ -39,7 +39,7 @@ from codefit.curation.summary import summary
 from codefit.dates import moment
 from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
-from codefit.manifest import Manifest, sha256
+from codefit.manifest import Manifest
 from codefit.records import MAX_PROMPT_TOKENS, SPLITS, Rejection
 from codefit.tasks.build import Built, build_additions, build_batch, build_in_repository
 from codefit.tasks.cutting import MIN_PROMPT_TOKENS
@@ -354,13 +354,6 @@ def without_overlap(test: dict[str, Any], folder: Path, corpus: Corpus) -> dict[
     return {**repeated_prompts.shrunk(test, moved), "pairs_moved_to_test_overlap": moved["pairs"]}
 
 
-def export_codexglue(folder: Path) -> Counter[str]:
-    """Write the pairs of a data set in CodeXGLUE's format, and return the count of each outcome."""
-    from codefit.evaluation.benchmarks import codexglue_export
-
-    return codexglue_export.export(folder, folder / "codexglue")
-
-
 # ------------------------------------------------------------------------------------------- messages
 
 
@@ -457,17 +450,18 @@ def prepare(request: Request, manifest: Manifest) -> None:
             refuse_no_test(splits["test"], counts["history_left_out"])
         splits = repeated_prompts.removed(splits, folder)
         splits["test"] = without_overlap(splits["test"], folder, corpus)
-        corpus.write(folder / records.DOCUMENTS, with_dates=request.splitting.by == "time")
+        counts["documents_sha256"] = corpus.write(folder / records.DOCUMENTS, request.splitting.by == "time")
         if request.codexglue:
-            counts["codexglue"] = export_codexglue(folder)
+            from codefit.evaluation.benchmarks import codexglue_export
+
+            counts["codexglue"] = codexglue_export.export(folder, folder / "codexglue")
         assert counts["documents_in"] == kept + log.files.total(), "a document was lost"
         refuse_empty(splits["train"]["pairs"], splits["train"]["skipped"] + log.files)
         if request.describe:
             console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
         for path in filter(Path.is_file, [*map(Path, request.inputs), *histories, *request.decontaminate]):
             manifest.add_input(path)
-        manifest.update(**counts, documents_sha256=sha256(folder / records.DOCUMENTS))
-        manifest.update(documents_kept=kept, rejections=log.files, splits=splits)
+        manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
     console.show(

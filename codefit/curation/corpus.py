@@ -10,6 +10,7 @@ from typing import Any
 
 from codefit import records
 from codefit.curation.dedup import Hashes, shingles
+from codefit.manifest import sha256
 from codefit.records import Document, Rejection
 
 CACHED_BYTES = 4 << 20  # shingle sets cached for comparisons, about 10 kB each
@@ -94,8 +95,11 @@ class Corpus:
         entry = self.entries[number]
         return Document(self.text(number), entry.path, entry.repository, language=entry.language)
 
-    def write(self, path: Path, with_dates: bool) -> None:
-        """Write the documents that are in a split, in the order of their names; dates only if the split is by time."""
+    def write(self, path: Path, with_dates: bool) -> str:
+        """Write the documents that are in a split, in the order of their names, and return the sha256 of the file.
+
+        Dates are written only if the split is by time: no other data set depends on them.
+        """
         kept = sorted(
             (entry.repository, entry.path, number)
             for number, entry in enumerate(self.entries)
@@ -112,6 +116,7 @@ class Corpus:
             for repository, name, number in kept
         )
         records.write_jsonl(path, rows)
+        return sha256(path)
 
     def shingles_of(self, number: int) -> Hashes:
         """Return the shingle set of a document (sorted uint64 hashes, shape (shingles,)); recent ones are cached."""

@@ -30,6 +30,7 @@ from codefit.evaluation.result_schema import (
     AgainstFloor,
     BenchmarkInfo,
     BenchmarkResult,
+    Count,
     Difference,
     GenerationSettings,
     Group,
@@ -44,6 +45,7 @@ from codefit.evaluation.result_schema import (
 )
 from codefit.records import Prediction
 from codefit.scoring import statistics
+from codefit.scoring.internal_names import REFERENCE_NEW, REFERENCE_RIGHT
 from codefit.scoring.metric import Metric, TextMetric
 from codefit.scoring.statistics import Array
 
@@ -151,6 +153,7 @@ def compare(
         doubts={key: found for key, found in doubts.items() if found},
         entropy=mean_entropy(by_model),
         floors=_against_floors(metrics[0], by_model, fitted, stored, seed),
+        reference_names=_reference_names(base),
         grid=grid.of(metrics[0], by_model, info.retrieval, seed),
         findings=_once(
             [
@@ -161,6 +164,12 @@ def compare(
             ]
         ),
     )
+
+
+def _reference_names(items: Sequence[Prediction]) -> Count | None:
+    """Return how many of the names that references bring in exist in other files; None where that is not known."""
+    right, new = (round(sum(item.scores.get(name, 0.0) for item in items)) for name in (REFERENCE_RIGHT, REFERENCE_NEW))
+    return Count(right, new) if new else None
 
 
 def _once(sentences: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from codefit.code.lexer import IDENTIFIER
 from codefit.evaluation import task_metrics, truncation
 from codefit.evaluation.repository_files import RepositoryFiles
 from codefit.records import Prediction
-from codefit.scoring.internal_names import INTERNAL_NAMES, NEW, RIGHT
+from codefit.scoring.internal_names import INTERNAL_NAMES, NEW, REFERENCE_NEW, REFERENCE_RIGHT, RIGHT
 from codefit.sources.timeline import Version
 
 
@@ -49,18 +49,22 @@ class RepositoryNames:
 
 
 def noted(items: Sequence[Prediction], known: RepositoryNames | None) -> list[Prediction]:
-    """Return predictions with how many names they bring in, and how many of these are right, where that is known."""
+    """Return predictions with how many names they and their references bring in, and how many are right, if known."""
     return [_noted(item, known) for item in items] if known else list(items)
 
 
 def _noted(item: Prediction, known: RepositoryNames) -> Prediction:
     if INTERNAL_NAMES not in task_metrics.metrics(item.task) or language_of(item.path, item.language) is None:
         return item
-    new = new_names(item)
-    right = known.right(new, item)
-    if right is None:
-        return item
-    return dataclasses.replace(item, scores={**item.scores, NEW: float(len(new)), RIGHT: float(right)})
+    scores = dict(item.scores)
+    reference = dataclasses.replace(item, prediction=item.reference, finish_reason=item.reference_finish_reason)
+    for each, new, right in ((item, NEW, RIGHT), (reference, REFERENCE_NEW, REFERENCE_RIGHT)):
+        found = new_names(each)
+        count = known.right(found, item)
+        if count is None:
+            return item
+        scores |= {new: float(len(found)), right: float(count)}
+    return dataclasses.replace(item, scores=scores)
 
 
 def new_names(item: Prediction) -> set[str]:

@@ -339,6 +339,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         entropy: by model the mean entropy of the first token after the prompt, in bits; {} where it was not computed.
         forgetting: the verdict of the forgetting check; None for any other benchmark.
         compat: by model the numbers of the benchmark's own code; None where it has none.
+        reference_names: of the names that the references bring in, those that exist in other files; None if unknown.
         grid: the models with and without retrieved files against each other; None where none were retrieved.
     """
 
@@ -358,6 +359,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     entropy: dict[str, Score] = {}
     forgetting: Forgetting | None = None
     compat: dict[str, ProfileScores] | None = None
+    reference_names: Count | None = None
     grid: Grid | None = None
 
     @property

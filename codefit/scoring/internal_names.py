@@ -15,10 +15,9 @@ from codefit.records import Prediction
 from codefit.scoring.metric import Metric
 from codefit.scoring.statistics import Array
 
-NEW, RIGHT = (
-    "new_names",
-    "right_names",
-)  # in the scores of a prediction: how many names it brings in, and the right ones
+# In the scores of a prediction: how many names it brings in and how many are right, and the same of its reference.
+NEW, RIGHT = "new_names", "right_names"
+REFERENCE_NEW, REFERENCE_RIGHT = "reference_new_names", "reference_right_names"
 
 
 class InternalNames(Metric):

@@ -10,7 +10,7 @@ from codefit.evaluation import comparison, repository_files
 from codefit.evaluation.report import terminal
 from codefit.evaluation.repository_names import RepositoryNames, new_names, noted
 from codefit.records import Change, Prediction, write_jsonl
-from codefit.scoring.internal_names import INTERNAL_NAMES, NEW, RIGHT
+from codefit.scoring.internal_names import INTERNAL_NAMES, NEW, REFERENCE_NEW, REFERENCE_RIGHT, RIGHT
 from tests.support.report import HELD_OUT, MODELS, prediction, word
 
 
@@ -110,6 +110,9 @@ def test_predictions_of_other_repositories_tasks_and_languages_have_no_value(tmp
     files, asked = known(tmp_path), item("x = ", "shared + invented")
     [found] = noted([asked], files)
     assert (found.scores[NEW], found.scores[RIGHT]) == (2, 1)
+    assert (found.scores[REFERENCE_NEW], found.scores[REFERENCE_RIGHT]) == (0, 0)
+    [found] = noted([dataclasses.replace(asked, reference="imported(shared, a, b, c)")], files)
+    assert (found.scores[REFERENCE_NEW], found.scores[REFERENCE_RIGHT]) == (5, 2)
     for other in (
         dataclasses.replace(asked, repository="me/three"),
         dataclasses.replace(asked, repository=""),
@@ -137,7 +140,11 @@ def compared(base, adapted):
     """Return the result for models whose predictions have these numbers of names and of right names."""
     by_model = {
         key: [
-            prediction(n, f"value_{word(n)}\n", scores={NEW: float(new), RIGHT: float(good)})
+            prediction(
+                n,
+                f"value_{word(n)}\n",
+                scores={NEW: float(new), RIGHT: float(good), REFERENCE_NEW: 4.0, REFERENCE_RIGHT: 3.0},
+            )
             for n, (new, good) in enumerate(found)
         ]
         for key, found in (("base", base), ("adapted", adapted))
@@ -157,7 +164,9 @@ def test_the_table_compares_the_prompts_with_names_and_says_how_many_they_are():
     assert (row.scores["base"].value, row.scores["adapted"].value) == (50, 100)
     assert row.against_base["adapted"].verdict == "better"
     assert "n:60|" in row.signature
-    assert "Internal names (60 prompts)" in terminal.table(result, MODELS)
+    text = " ".join(terminal.table(result, MODELS).split())
+    assert "Internal names (60 prompts)" in text
+    assert "Internal names of the references: 360 of 480 exist in other files (75.0 %)." in text
 
 
 def test_few_prompts_with_names_allow_no_verdict():

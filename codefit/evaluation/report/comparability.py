@@ -11,13 +11,13 @@ from codefit.errors import UserError
 from codefit.evaluation import comparison, leak_signs, prompt_groups
 from codefit.evaluation.result_schema import GenerationSettings
 from codefit.records import Prediction
-from codefit.scoring.internal_names import NEW, RIGHT
+from codefit.scoring.internal_names import NEW, REFERENCE_NEW, REFERENCE_RIGHT, RIGHT
 from codefit.scoring.pass_rate import CUT_PASS_RATE, PASS_RATE
 
 # Scores that are not computed from texts.
 MEASURED = (
     *("nats", "tokens", comparison.ENTROPY, leak_signs.IN_TRAINING, prompt_groups.NOT_IN_TRAINING),
-    *(PASS_RATE.name, CUT_PASS_RATE.name, NEW, RIGHT),
+    *(PASS_RATE.name, CUT_PASS_RATE.name, NEW, RIGHT, REFERENCE_NEW, REFERENCE_RIGHT),
 )
 FREE = ("by", "device")  # settings of decoding that may differ without a flag; a comparison still says so
 

@@ -32,6 +32,7 @@ def sentences(result: BenchmarkResult, models: Models) -> list[str]:
     return [
         first,
         *(wording.secondary(result.metrics[1:]) if "adapted" not in result.doubts else []),
+        *wording.reference_names(result),
         *(
             _headline(result, models, key)
             for key in result.headline.against_base

@@ -152,6 +152,14 @@ def groups(result: BenchmarkResult, models: Models) -> list[str]:
     return sentences
 
 
+def reference_names(result: BenchmarkResult) -> list[str]:
+    """Return what the references reach in internal names; nothing where that is not known."""
+    found = result.reference_names
+    if found is None:
+        return []
+    return [f"Internal names of the references: {found.count} of {found.of} exist in other files ({share(found)})."]
+
+
 def secondary(rows: Sequence[MetricRow]) -> list[str]:
     """Return "Secondary metrics, … better: …; worse: …." for the metrics that do not carry the verdict."""
     found = []
