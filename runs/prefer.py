@@ -5,8 +5,8 @@
 
 It completes prompts of the training data, keeps the completions that are over-long, repeat themselves or use invented
 names, and trains the adapter by DPO to prefer the reference. The result, `outputs/mine/preferred`, is an adapter like
-that of train.py, for merge_lora.py and benchmarking.py; preferences.jsonl in it lists every pair. docs/training.md says
-what it gained and what it did not.
+that of train.py, for merge_lora.py and benchmarking.py; preferences.jsonl in it lists every pair. docs/toy-results.md
+says what it gained and what it did not.
 """
 
 import dataclasses
@@ -17,9 +17,11 @@ from typing import Any
 from codefit import cli, console, outputs, records
 from codefit.errors import UserError
 from codefit.manifest import Manifest, read_manifest
+from codefit.training.settings import OF_ADAPTERS
 
 # From the manifest of the adapter, for merge_lora.py and benchmarking.py.
 HANDED_ON = ("base_gguf", "load_in_4bit", "dtype", "dataset", "max_prompt_tokens", "replay")
+SHARE = 1 / 6  # of the learning rate of the adapter: see docs/toy-results.md, "Preferences"
 FEWEST = 8  # preferences, below which training would only learn these by heart
 
 
@@ -31,7 +33,7 @@ class Request:
     output_dir: Path
     prompts: int
     max_new_tokens: int
-    learning_rate: float
+    learning_rate: float | None
     beta: float
     per_device_train_batch_size: int
     max_steps: int | None
@@ -48,7 +50,11 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--output_dir", type=Path, help="folder of the new adapter (default: next to it, preferred)")
     parser.add_argument("--prompts", type=cli.number(int, 1), default=512, help="training prompts to complete")
     parser.add_argument("--max_new_tokens", type=cli.number(int, 1), default=64, help="longest completion, in tokens")
-    parser.add_argument("--learning_rate", type=cli.number(float, 0), default=5e-5, help="at the first step")
+    parser.add_argument(
+        "--learning_rate",
+        type=cli.number(float, 0),
+        help="at the first step (default: a sixth of what the adapter was trained with)",
+    )
     parser.add_argument(
         "--beta", type=cli.number(float, 0), default=0.1, help="how strongly it is kept near the adapter"
     )
@@ -76,6 +82,11 @@ def load(adapter: Path, base: str, revision: str | None, made: dict[str, Any]) -
         tokenizer, made.get("max_prompt_tokens") or records.MAX_PROMPT_TOKENS, ends=loading.ends_in(model)
     )
     return model, encoder
+
+
+def trained_with(made: dict[str, Any]) -> float:
+    """Return the learning rate that an adapter was trained with, the default of train.py if it does not say."""
+    return float(made.get("arguments", {}).get("learning_rate") or OF_ADAPTERS["learning_rate"])
 
 
 def completed(model: Any, encoder: Any, pairs: list[records.Pair], max_new_tokens: int) -> list[records.Prediction]:
@@ -109,8 +120,8 @@ def main() -> None:
     """Write the new adapter, and print what was preferred and what to do next."""
     flags = vars(build_parser().parse_args())
     output = flags["output_dir"] or outputs.next_to(str(flags["adapter"]), "preferred")
+    made = read_manifest(flags["adapter"])
     request = Request(**{**flags, "output_dir": output})
-    made = read_manifest(request.adapter)
     if not made.get("dataset"):
         raise UserError(f"{request.adapter} does not say what it was trained on; name a folder that train.py wrote.")
     train = records.dataset_folder(made["dataset"]) / "train.jsonl"
@@ -151,7 +162,7 @@ def write(request: Request, made: dict[str, Any], train: Path, manifest: Manifes
     if len(found) < FEWEST:
         raise UserError(f"{len(found)} wrong completions are too few to learn from; raise --prompts.")
     settings = preference.PreferenceSettings(
-        learning_rate=request.learning_rate,
+        learning_rate=request.learning_rate or SHARE * trained_with(made),
         beta=request.beta,
         per_device_train_batch_size=request.per_device_train_batch_size,
         max_steps=request.max_steps,
@@ -174,6 +185,7 @@ def write(request: Request, made: dict[str, Any], train: Path, manifest: Manifes
             "asked": len(items),
             "preferences": counted,
             "seconds_of": seconds,
+            "learning_rate": settings.learning_rate,
         }
         manifest.update(**{name: made.get(name) for name in HANDED_ON}, **facts)
         manifest.write(work)
