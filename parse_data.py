@@ -292,7 +292,9 @@ def print_dry_run(request: Request) -> None:
     if request.query:
         print_search(request.query, request)
     kind = "code blocks" if request.selection.code_blocks else "files"
-    console.show(f"would write the {' and '.join(request.selection.languages)} {kind} to {request.output}")
+    since = request.selection.since
+    history = f" as they were before {since}, and later changes to {history_of(request.output)}" if since else ""
+    console.show(f"would write the {' and '.join(request.selection.languages)} {kind} to {request.output}{history}")
 
 
 def print_search(query: str, request: Request) -> None:

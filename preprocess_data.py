@@ -366,6 +366,10 @@ def say_what_would_happen(request: Request) -> None:
             raise UserError(f"{source} does not exist; run parse_data.py first, or check --input.")
         else:
             console.show(f"{source}: a Hub data set")
+    histories = later_changes.histories(request.inputs)
+    later_changes.refuse_flags(histories, request.task, request.splitting.by)
+    for history in histories:
+        console.show(f"{history}: {history.stat().st_size / 1e6:.1f} MB of later changes, for the test pairs")
     counted = f", counted with the tokenizer of {request.tokenizer}" if load_task(request.task).NEEDS_TOKENS else ""
     console.show(
         f"would build pairs of the task {request.task}{counted}, split by {request.splitting.by}, "
@@ -382,16 +386,6 @@ def refuse_output(request: Request, is_done: bool) -> None:
         from codefit.publishing import push
 
         push.check_repository(request.hf_repository, "dataset", private=request.private or None)
-
-
-def refuse_for_history(request: Request, histories: Sequence[Path]) -> None:
-    """Raise UserError if the flags do not suit test pairs from later commits."""
-    if histories and request.task != "completion":
-        raise UserError(f"{histories[0]} gives test pairs of the task completion only; use --task completion.")
-    if histories and request.splitting.by == "time":
-        raise UserError(
-            f"{histories[0]} gives the test pairs, so --split_by time has nothing to split; use --split_by file."
-        )
 
 
 def refuse_too_long(request: Request, context: int | None) -> None:
@@ -430,7 +424,7 @@ def prepare(request: Request, manifest: Manifest) -> None:
         refuse_too_long(request, context_of(request.tokenizer))
         manifest.add_model(request.tokenizer)
     histories = later_changes.histories(request.inputs)
-    refuse_for_history(request, histories)
+    later_changes.refuse_flags(histories, request.task, request.splitting.by)
     with (
         outputs.new_directory(request.output, request.overwrite) as folder,
         contextlib.closing(RejectionLog(folder / "rejected.jsonl")) as log,

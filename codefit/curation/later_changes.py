@@ -50,6 +50,16 @@ def histories(inputs: Sequence[str]) -> list[Path]:
     return found
 
 
+def refuse_flags(histories: Sequence[Path], task: str, split_by: str) -> None:
+    """Raise UserError if the flags do not suit test pairs from later commits."""
+    if histories and task != "completion":
+        raise UserError(f"{histories[0]} gives test pairs of the task completion only; use --task completion.")
+    if histories and split_by == "time":
+        raise UserError(
+            f"{histories[0]} gives the test pairs, so --split_by time has nothing to split; use --split_by file."
+        )
+
+
 class CuratedHistory:
     """Writes the curated history of a data set: first the documents, then the changes.
 

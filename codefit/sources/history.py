@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import tempfile
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO
 
 from codefit.code.languages import Language, language_of
@@ -26,7 +26,8 @@ from codefit.sources.source import Member, named
 
 REVERTS = ("-E", "--grep=^This reverts commit [0-9a-f]{7,64}", '--grep=^Revert "')
 SIMILARITY, MOST_RENAMES = "-M50%", "-l400"  # a rename changes at most half of a file; files compared per commit
-CACHED_BYTES = 16 << 20  # texts kept for the next commits, which often change the same files
+AHEAD = 128  # texts asked for at once: their ids fit into the buffer of a pipe
+CACHED_BYTES = 8 << 20  # texts kept for the next commits, which often change the same files
 
 NOTHING = b"000000"  # the mode of a file that does not exist
 
@@ -188,22 +189,30 @@ class Texts:
 
     def read(self, blob: str, path: str) -> bytes | Rejection:
         """Return the content of a blob, or why it is no text; the path is for errors."""
-        if blob in self.cached:
-            self.cached.move_to_end(blob)
-            return self.cached[blob]
+        if blob not in self.cached:
+            self.read_ahead([(blob, path)])
+        self.cached.move_to_end(blob)
+        return self.cached[blob]
+
+    def read_ahead(self, wanted: Sequence[tuple[str, str]]) -> None:
+        """Read blobs at once, with their paths for errors; at most AHEAD, so that git never waits for codefit."""
+        missing = {blob: path for blob, path in wanted if blob and blob not in self.cached}
         with contextlib.suppress(BrokenPipeError):  # then there is no answer, which is an error
-            self.questions.write(f"{blob}\n".encode())
+            self.questions.write("".join(f"{blob}\n" for blob in missing).encode())
             self.questions.flush()
+        for blob, path in missing.items():
+            self._keep(blob, self._answer(path))
+
+    def _answer(self, path: str) -> bytes | Rejection:
         found = self.past.next_blob(self.answers, path, self.limits.max_bytes)
         if isinstance(found, bytes) and isinstance(text := text_of(found, self.limits.min_bytes), Rejection):
             found = text
-        self._keep(blob, found)
         return found
 
     def _keep(self, blob: str, found: bytes | Rejection) -> None:
         self.cached[blob] = found
         self.bytes += _size(found)
-        while self.bytes > CACHED_BYTES:
+        while self.bytes > CACHED_BYTES and len(self.cached) > 1:
             self.bytes -= _size(self.cached.popitem(last=False)[1])
 
 
@@ -261,12 +270,20 @@ class Changes:
             recorded.update(dict.fromkeys(passed, recorded[name]))
             return recorded[name]
 
-        for name, differences in self.past.differences(commits):
-            commit = dataclasses.replace(commits[name], parent=nearest(commits[name].parent))
-            rows = list(self._rows(name, commit, differences))
-            if rows:
-                recorded[name] = name
-            yield from rows
+        for group in _several(self.past.differences(commits)):
+            self._read_ahead(group)
+            for name, differences in group:
+                commit = dataclasses.replace(commits[name], parent=nearest(commits[name].parent))
+                rows = list(self._rows(name, commit, differences))
+                if rows:
+                    recorded[name] = name
+                yield from rows
+
+    def _read_ahead(self, group: Sequence[tuple[str, Sequence[Difference]]]) -> None:
+        """Read the texts of some commits at once: git and codefit take turns less often."""
+        paths = ((self._wanted(it.path), it) for _, differences in group for it in differences[:AHEAD])
+        wanted = [(blob, path) for path, it in paths if path for blob in (it.blob, it.previous)]
+        self.texts.read_ahead(wanted[:AHEAD])
 
     def _copies(self) -> Iterator[Change]:
         """Yield the files at the date that are no documents, since an earlier file has the same text."""
@@ -331,6 +348,20 @@ class Changes:
         if only_layout(before, content, language):
             return "formatting"
         return "" if _lines(content) - _lines(before) else "nothing added"
+
+
+def _several(commits: Iterable[tuple[str, list[Difference]]]) -> Iterator[list[tuple[str, list[Difference]]]]:
+    """Yield commits in lists that differ in about AHEAD / 2 files, each of which has two texts."""
+    group: list[tuple[str, list[Difference]]] = []
+    size = 0
+    for name, differences in commits:
+        group.append((name, differences))
+        size += len(differences)
+        if size >= AHEAD // 2:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _lines(content: bytes) -> Counter[bytes]:

@@ -226,6 +226,11 @@ def test_verify_finds_what_was_planted(prepared, tmp_path):
         (prepared / "history.jsonl").write_text(rows)
 
 
+def test_a_dry_run_says_where_the_test_pairs_come_from(raw, prepare, capsys):
+    prepare(raw[0], "--dry_run")
+    assert re.search(r"d.jsonl.history.jsonl: 0.0 MB of later changes, for the test pairs", capsys.readouterr().out)
+
+
 def test_flags_that_do_not_suit_a_history(raw, prepare, tmp_path):
     with pytest.raises(UserError, match=r"gives test pairs of the task completion only; use --task completion"):
         prepare(raw[0], "--task", "infill")

@@ -2,7 +2,9 @@
 
 import collections
 import json
+import random
 import subprocess
+import time
 
 import pytest
 
@@ -253,6 +255,32 @@ def test_a_history_that_is_not_asked_for_again_does_not_stay(repository, tmp_pat
     parse_data.main(["--repository", str(folder), "--language", "python", "--output", str(output), "--overwrite"])
     assert not (tmp_path / "d.jsonl.history.jsonl").exists()
     assert {document.path for document in read_jsonl(output, Document)} >= {"last.py"}
+
+
+@pytest.mark.slow
+def test_ten_thousand_commits_take_less_than_a_minute(tmp_path):
+    chance = random.Random(0)
+    files = {f"src/p{n % 40}/m{n}.py": [function(chance) for _ in range(60)] for n in range(1000)}
+    made = only(("base", "2025-01-01", {path: b"".join(texts) for path, texts in files.items()}))
+    for number in range(10_000):
+        paths = chance.sample(sorted(files), 3)
+        for path in paths:
+            files[path][chance.randrange(60)] = function(chance)
+        date = f"2026-{1 + number // 900:02}-{1 + number // 36 % 25:02}T{number % 24:02}:00:00"
+        made.commit(f"c{number}", date, {path: b"".join(files[path]) for path in paths})
+    folder, _ = made.build(tmp_path / "r.git")
+    began = time.monotonic()
+    parse_data.main(
+        ["--repository", str(folder), "--language", "python", "--history", SINCE, "--output", f"{folder}.jsonl"]
+    )
+    assert time.monotonic() - began < 60
+    assert json.loads((tmp_path / "r.git.jsonl.manifest.json").read_text())["changes"] > 29_000
+
+
+def function(chance):
+    """Return a function of about a hundred characters."""
+    name, value, other = (chance.randrange(10**6) for _ in range(3))
+    return b"def function_%d(value):\n    return value + %d * other_%d(value)\n\n\n" % (name, value, other)
 
 
 @pytest.mark.parametrize(
