@@ -20,7 +20,7 @@ VERBATIM = 0.5  # a model that reproduces this share of them is a finding
 BY_HEART = 0.05
 SIMILAR = 0.9  # minimum edit similarity (0 to 1) of a reproduced reference: a few characters may differ
 CERTAIN = 0.1  # a reference with fewer nats per token than this counts as memorised
-LIKELY = 0.5  # test nats per token below this share of the validation loss are a finding
+LIKELY = 0.5  # test nats per token below this share of the validation loss, and of the base's, are a finding
 
 
 def findings(
@@ -56,7 +56,8 @@ def findings(
                 f"prompt does not contain ({words[first]} {known[first]}): it has probably seen the test."
             )
         if key in validation:
-            found += _too_likely(predictions, words[key], validation[key])
+            expected = min(validation[key], _nats_per_token(items))
+            found += _too_likely(predictions, words[key], expected)
     return found
 
 
@@ -84,11 +85,25 @@ def _is_memory(known: int, before: int | None, count: int) -> bool:
     return before is not None and statistics.at_least(known, count, before / count + BY_HEART) < SURE
 
 
-def _too_likely(items: Sequence[Prediction], word: str, validation: float) -> list[str]:
+def _nats_per_token(items: Sequence[Prediction]) -> float:
+    """Return the nats per token of all references; infinite where they were not computed."""
     nats, tokens = (sum(item.scores.get(key, 0.0) for item in items) for key in ("nats", "tokens"))
-    if not tokens or nats / tokens >= LIKELY * validation:
+    return nats / tokens if tokens else math.inf
+
+
+def _too_likely(items: Sequence[Prediction], word: str, expected: float) -> list[str]:
+    """Return the finding that a fitted model expects the references too much.
+
+    Args:
+        items: its predictions.
+        word: its name in a sentence.
+        expected: nats per token of its own validation data, or of the references under its base if those are fewer:
+            what the base expects already is no sign of a leak in the fitting.
+    """
+    found = _nats_per_token(items)
+    if found >= LIKELY * expected:
         return []
     return [
-        f"The {word} finds the references much likelier than its own validation data ({nats / tokens:.2f} against "
-        f"{validation:.2f} nats per token): it has probably seen the test."
+        f"The {word} finds the references much likelier than its base and its own validation data ({found:.2f} against "
+        f"{expected:.2f} nats per token): it has probably seen the test."
     ]

@@ -77,6 +77,12 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             ["(1.00 against 3.00 nats per token): it has probably seen the test."],
         ),
         (
+            [dataclasses.replace(item, scores={"nats": 9.9, "tokens": 9}) for item in VAGUE],
+            [dataclasses.replace(item, scores={"nats": 9.0, "tokens": 9}) for item in BETTER],
+            {"models": MODELS_WITH_LOSS},
+            [],
+        ),
+        (
             VAGUE,
             BETTER,
             {"stored": {"nearest": [item.reference for item in VAGUE]}},
@@ -96,7 +102,7 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
         ),
         (VAGUE, BETTER, {"stored": {"references": ["x"] * 30}}, ["The references themselves score"]),
     ],
-    ids=["nothing", "empty", "echo", "stops", "verbatim", "likely", "look-up", "perhaps", "leak", "ceiling"],
+    ids=["nothing", "empty", "echo", "stops", "verbatim", "likely", "easy", "look-up", "perhaps", "leak", "ceiling"],
 )
 def test_planted_models_are_reported_in_every_form(base, adapted, options, sentences):
     content, scored = found(base, adapted, **options)
