@@ -71,7 +71,7 @@ MODELS_WITH_LOSS = {**MODELS, "adapted": msgspec.structs.replace(MODELS["adapted
             ["he adapted model has memorised 30 of 30 long references with names", "probably seen the test"],
         ),
         (
-            VAGUE,
+            [dataclasses.replace(item, scores={"nats": 36.0, "tokens": 9}) for item in VAGUE],
             [dataclasses.replace(item, scores={"nats": 9.0, "tokens": 9}) for item in BETTER],
             {"models": MODELS_WITH_LOSS},
             ["(1.00 against 3.00 nats per token): it has probably seen the test."],
