@@ -89,13 +89,13 @@ def test_the_stage_counts_by_kind_and_prints_no_value(prepare, tmp_path, capfd):
     output = prepare(tmp_path / "documents.jsonl")
     assert manifest_of(output)["redacted"] == {"e-mail address": 60, "GitHub token": 60}
     printed = "".join(capfd.readouterr())
-    assert "redacted: 60 e-mail address, 60 GitHub token" in printed
+    assert "redacted: e-mail address (60), GitHub token (60)" in printed
     written = "".join(path.read_text() for path in output.iterdir())
     for value in (TOKEN, "jane@company.org"):
         assert value not in printed + written
     kept = prepare(tmp_path / "documents.jsonl", "--no_redact", output="kept")
     assert manifest_of(kept)["not_redacted"] == {"e-mail address": 60, "GitHub token": 60}
-    assert "not redacted: 60 e-mail address, 60 GitHub token" in capfd.readouterr().out
+    assert "not redacted: e-mail address (60), GitHub token (60)" in capfd.readouterr().out
     assert TOKEN in "".join(pair.prompt for pair in pairs_of(kept)["train"])
 
 

@@ -108,7 +108,6 @@ def talking(place: Path, xet: str) -> Iterator[tuple[HubServer, Client]]:
         log = client.close()
         if client.errors:  # none where pytest gave all cells of this client to other processes
             assert "Traceback" in log
-            assert "/api/" in log
         written = [path for path in place.rglob("*") if path.is_file()]
         for token in (WRITE_TOKEN, XET_TOKEN):
             assert not [path for path in written if token.encode() in path.read_bytes()]
