@@ -35,7 +35,7 @@ from pathlib import Path
 from codefit import cli, console, outputs, records, temporary
 from codefit.code.languages import BY_SUFFIX, LANGUAGES
 from codefit.errors import UserError
-from codefit.manifest import Manifest, toolkit_commit
+from codefit.manifest import Manifest, read_manifest, toolkit_commit
 from codefit.records import Document, Rejection
 from codefit.sources.documents import OpenSource, Outcome, Selection, opened
 from codefit.sources.history import opened_changes
@@ -364,9 +364,10 @@ def finish(journal: Journal, request: Request, manifest: Manifest) -> None:
         journal.documents.replace(aside)
     manifest.write(outputs.workspace(output))
     history = {history_of(output): journal.changes} if request.selection.since else {}
+    outdated = has_history(output) and not history
     outputs.commit_file(output, {rejected_of(output): journal.rejected, **history})
-    if not history:
-        history_of(output).unlink(missing_ok=True)  # of an earlier output that was replaced
+    if outdated:
+        history_of(output).unlink(missing_ok=True)
     journal.remove()
 
 
@@ -380,12 +381,22 @@ def history_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.{records.HISTORY}")
 
 
-def refuse_output(output: Path, overwrite: bool) -> None:
+def has_history(output: Path) -> bool:
+    """Return whether an earlier run wrote changes next to an output; any other file with their name is the user's."""
+    with contextlib.suppress(UserError):  # a damaged manifest does not say so
+        return bool((read_manifest(output).get("arguments") or {}).get("history"))
+    return False
+
+
+def refuse_output(request: Request) -> None:
     """Raise UserError if the output, its rejections, its history or its manifest may not be written."""
+    output, overwrite = request.output, request.overwrite
     outputs.refuse_existing(output, overwrite, is_file=True)
     written_before = outputs.manifest_of(output).is_file()  # then codefit wrote all three
-    for place in (rejected_of(output), history_of(output), outputs.manifest_of(output)):
+    for place in (rejected_of(output), outputs.manifest_of(output)):
         outputs.refuse_existing(place, overwrite or written_before, is_file=True)
+    if request.selection.since:
+        outputs.refuse_existing(history_of(output), overwrite or has_history(output), is_file=True)
 
 
 def states(places: Sequence[Place], request: Request) -> dict[str, str]:
@@ -430,7 +441,7 @@ def main(argv: list[str] | None = None) -> None:
     outputs.recover(request.output)
     done = request.output.exists() and not request.overwrite and is_done(request, manifest)
     if not done:
-        refuse_output(request.output, request.overwrite)
+        refuse_output(request)
     if request.hf_repository:
         from codefit.publishing import push
 
@@ -449,7 +460,7 @@ def parse(request: Request, manifest: Manifest) -> None:
     output = request.output
     try:
         with outputs.alone(output):
-            refuse_output(output, request.overwrite)
+            refuse_output(request)
             temporary.remove_left()  # reading a source does this too, but finished sources are not read again
             tallies = write_output(request, manifest)
     except OSError as error:  # errors of a source are raised as UserError where it is read

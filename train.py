@@ -91,10 +91,11 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
 
     from codefit.modeling import hardware, loading
 
-    context = sys.maxsize if settings.from_scratch else loading.context_named(*base_of(settings))
+    config = None if settings.from_scratch else loading.config_named(*base_of(settings))
+    context = loading.context_in(config) if config else sys.maxsize
     sources = {"max_length": "model", "load_in_4bit": "machine"}
-    if "learning_rate" not in given and not settings.whole:
-        settings = follow_width(settings, loading.hidden_size_named(*base_of(settings)))
+    if config and "learning_rate" not in given and not settings.whole:
+        settings = follow_width(settings, loading.hidden_size_in(config))
         sources["learning_rate"] = "model"
     on_gpu = hardware.device().type == "cuda"
     flag_checks.refuse_optimizer(settings, on_gpu)

@@ -158,7 +158,7 @@ def data_of(model: str, folder: Path) -> list[Choice]:
     from codefit.modeling import loading
 
     documents = int(read_manifest(folder / "raw.jsonl").get("documents", 0))
-    return of_data(max(1, documents), has_sentinels(model), loading.context_named(model))
+    return of_data(max(1, documents), has_sentinels(model), loading.context_in(loading.config_named(model)))
 
 
 def training_of(model: str, folder: Path) -> list[Choice]:
@@ -176,7 +176,7 @@ def training_of(model: str, folder: Path) -> list[Choice]:
     splits, prompt = pairs["splits"], pairs["arguments"]["max_prompt_tokens"]
     tokens = splits["train"]["pairs"] * (prompt + COMPLETION_TOKENS)
     minutes = float(os.environ.get("MINUTES", MINUTES))
-    width = loading.hidden_size_named(model)
+    width = loading.hidden_size_in(outline.config)
     return of_training(minutes, per_second, width, tokens, splits["test"]["pairs"])
 
 

@@ -21,7 +21,7 @@ from codefit.errors import UserError
 from codefit.manifest import Manifest, read_manifest
 from codefit.records import Pair, Prediction, read_jsonl, write_jsonl
 
-HELD_OUT = ("validation.jsonl", "test.jsonl", "test_overlap.jsonl")
+COPIED = ("validation.jsonl", "test.jsonl", "test_overlap.jsonl", records.DOCUMENTS, records.HISTORY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def main() -> None:
     with outputs.new_directory(request.output, request.overwrite) as work:
         write_jsonl(work / "train.jsonl", kept)
         write_jsonl(work / "rejected.jsonl", rejected)
-        for name in HELD_OUT:
+        for name in COPIED:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, work / name)
                 manifest.add_input(folder / name)

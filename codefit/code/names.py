@@ -1,4 +1,4 @@
-"""The names of code: identifiers outside comments and strings, and the words that every program of a language has."""
+"""The names of code: identifiers outside comments and strings, their parts, and the words that a language provides."""
 
 import builtins
 import functools
@@ -10,6 +10,9 @@ from codefit.code.lexer import mask
 from codefit.code.syntax import keywords
 
 NAME = re.compile(r'\b[^\W\d]\w*\b(?!")')  # in masked code; what touches a quote is the prefix of a string
+
+# What a name consists of: utf8ToUtf16 is utf, 8, To, Utf and 16.
+PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W0-9A-Za-z_]+")
 
 # What a program can use without an import, by language: values, basic types and the usual functions on them. A name
 # that is missing here counts as one that the repository must have.
@@ -59,6 +62,11 @@ def in_code(text: str, language: Language) -> Iterator[tuple[int, int, str]]:
     """Yield start, end and name of every identifier of a text that is in code, keywords included."""
     for found in NAME.finditer(mask(text, language)[0]):
         yield found.start(), found.end(), found[0]
+
+
+def parts(name: str) -> list[str]:
+    """Return the parts of a name in lower case, split at underscores, at capitals and around digits."""
+    return [part.lower() for part in PART.findall(name)]
 
 
 @functools.cache

@@ -40,7 +40,7 @@ def leaks(output: Path, arguments: Mapping[str, Any], pairs: Iterator[Pair]) -> 
         elif (date := moment(dates[pair.repository, str(pair.commit)])) is None or date <= first[pair.repository]:
             found.setdefault("are not of later commits", []).append(pair.id)
     for reason, names in found.items():
-        yield f"{len(names)} test pairs {reason} ({names[0]})"
+        yield f"test pairs that {reason}: {len(names)} ({names[0]})"
 
 
 def _is_same(path: Path, inputs: Sequence[str], options: CurationOptions) -> bool:

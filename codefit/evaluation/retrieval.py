@@ -9,13 +9,13 @@ prompt of an earlier commit.
 import dataclasses
 import functools
 import posixpath
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from codefit import console
+from codefit.code import names
 from codefit.code.languages import language_of
 from codefit.code.lexer import IDENTIFIER
 from codefit.curation.dedup import THRESHOLD, Hashes, jaccard, shingles
@@ -38,7 +38,6 @@ QUERY, AFTER = 600, 100  # characters before and after the cursor that are searc
 IMPORTED, SAME_FOLDER = 1.0, 0.3  # bonus of a chunk, as a share of its score
 MOST = 40  # chunks that are tried for one prompt
 Place = tuple[str, Version]  # path and text of a file
-PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 class Retriever:
@@ -182,9 +181,8 @@ def words(text: str) -> list[str]:
     """Return the names of a text and, in lower case, the parts of names of several parts."""
     found = []
     for name in IDENTIFIER.findall(text):
-        parts = PART.findall(name)
-        found.append(name)
-        found += [part.lower() for part in parts] if len(parts) > 1 else ()
+        parts = names.parts(name)
+        found += [name, *(parts if len(parts) > 1 else ())]
     return found
 
 
@@ -249,9 +247,9 @@ def for_pairs(asked: Questions, encoder: Encoder, how: InferenceSettings) -> Ret
     pairs, found, wanted = [], 0, 0
     for pair in console.progress(asked.pairs, f"retrieve for {asked.name}", unit="prompt"):
         context = retriever.context(pair, encoder.codec.tokenizer, how.repository_context)
-        names = names_of_reference(pair)
-        found += len(names & set(IDENTIFIER.findall(context.text)))
-        wanted += len(names)
+        brought_in = names_of_reference(pair)
+        found += len(brought_in & set(IDENTIFIER.findall(context.text)))
+        wanted += len(brought_in)
         pairs.append(context.before(_cut(pair, encoder, how.max_prompt_tokens)))
     return Retrieved(pairs, how.repository_context, Count(found, wanted))
 

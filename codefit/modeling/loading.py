@@ -386,21 +386,11 @@ def grow(model: Any, rows: int) -> None:
 
 def context_of(model: Any) -> int:
     """Return a model's context window in tokens; sys.maxsize where its architecture sets no limit."""
-    return _context_in(model.config)
+    return context_in(model.config)
 
 
-def context_named(name: str, revision: str | None = None) -> int:
-    """Return the context window for a folder, GGUF file or Hub id; only the configuration is read."""
-    return _context_in(_config_named(name, revision))
-
-
-def hidden_size_named(name: str, revision: str | None = None) -> int | None:
-    """Return the size of the hidden states for a folder, GGUF file or Hub id; None if its configuration names none."""
-    size = getattr(_config_named(name, revision).get_text_config(), "hidden_size", None)
-    return size if isinstance(size, int) and size > 0 else None
-
-
-def _config_named(name: str, revision: str | None) -> Any:
+def config_named(name: str, revision: str | None = None) -> Any:
+    """Return the configuration of a folder, GGUF file or Hub id; no weights are read."""
     from transformers import AutoConfig
 
     name = local_model(name)
@@ -409,7 +399,14 @@ def _config_named(name: str, revision: str | None) -> Any:
         return AutoConfig.from_pretrained(name, revision=revision)
 
 
-def _context_in(model_config: Any) -> int:
+def hidden_size_in(model_config: Any) -> int | None:
+    """Return the size of the hidden states that a configuration names; None if it names none."""
+    size = getattr(model_config.get_text_config(), "hidden_size", None)
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def context_in(model_config: Any) -> int:
+    """Return the context window that a configuration names; sys.maxsize if it names none."""
     config = model_config.get_text_config()
     sizes = (getattr(config, name, None) for name in model_files.CONTEXTS)
     return next((size for size in sizes if isinstance(size, int) and size > 0), sys.maxsize)

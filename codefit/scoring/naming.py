@@ -8,22 +8,21 @@ code2seq (Alon et al., ICLR 2019) sums the counts over all items: that is naming
 """
 
 import functools
-import re
 from collections import Counter
 
 import numpy as np
 import snowballstemmer
 
+from codefit.code import names
 from codefit.scoring.metric import TextMetric, library
 from codefit.scoring.statistics import Array
 
-PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W0-9A-Za-z_]+")
 LIBRARY = library("snowballstemmer")
 
 
 def parts(name: str) -> list[str]:
     """Return the parts of the name in the first line of a prediction, in order."""
-    return [part.lower() for part in PART.findall(name.strip().partition("\n")[0])]
+    return names.parts(name.strip().partition("\n")[0])
 
 
 def counts(prediction: str, reference: str) -> tuple[float, float, float]:

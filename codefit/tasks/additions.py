@@ -19,7 +19,7 @@ from codefit.code.languages import LANGUAGES
 from codefit.code.structure import Structure
 from codefit.code.syntax import Span
 from codefit.records import PLACES, Document, Pair
-from codefit.tasks.completion import GOES_ON, cut_near, pair_at
+from codefit.tasks.completion import GOES_ON, cut_near, pair_at, pair_of
 from codefit.tasks.cutting import MIN_PROMPT_TOKENS, name_of, parsed, thinned
 from codefit.tasks.repository_context import Near
 from codefit.tasks.task import TaskOptions
@@ -76,8 +76,8 @@ def build_pairs(
     chance = random.Random(hashlib.blake2b(f"{options.seed}\0{name}".encode(), digest_size=8).digest())
     structure = Structure(document.content, LANGUAGES[document.language])
     used: set[int] = set()
-    for place, last in thinned(list(_places(addition, starts, options, chance)), options.max_pairs_per_file, skipped):
-        cut = cut_near(structure, place, chance)
+    for near, last in thinned(list(_places(addition, starts, options, chance)), options.max_pairs_per_file, skipped):
+        cut = cut_near(structure, near, chance)
         outcome = pair_at(structure, cut, starts, options, used, last) if cut < last else GOES_ON
         if outcome == GOES_ON and cut < last and (inside := _after_indentation(structure, cut)) > cut:
             cut = inside
@@ -85,20 +85,9 @@ def build_pairs(
         if isinstance(outcome, str):
             skipped[outcome] += 1
             continue
-        prompt, completion, reason = outcome
-        line = structure.line_at(cut)
-        yield Pair(
-            id=f"{name}:{line + 1}:{cut - structure.starts[line] + 1}",
-            task="completion",
-            prompt=prompt,
-            completion=completion,
-            finish_reason=reason,
-            repository=document.repository,
-            path=document.path,
-            language=document.language,
-            commit=document.commit,
-            place=place_of(addition, cut, cut + len(completion)),
-        )
+        pair = pair_of(document, name, structure, cut, outcome)
+        place = place_of(addition, cut, cut + len(pair.completion))
+        yield dataclasses.replace(pair, commit=document.commit, place=place)
 
 
 def _places(

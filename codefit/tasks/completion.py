@@ -49,18 +49,23 @@ def build_pairs(
         if isinstance(outcome, str):
             skipped[outcome] += 1
             continue
-        prompt, completion, reason = outcome
-        line = structure.line_at(cut)
-        yield Pair(
-            id=f"{name}:{line + 1}:{cut - structure.starts[line] + 1}",
-            task="completion",
-            prompt=prompt,
-            completion=completion,
-            finish_reason=reason,
-            repository=document.repository,
-            path=document.path,
-            language=document.language,
-        )
+        yield pair_of(document, name, structure, cut, outcome)
+
+
+def pair_of(document: Document, name: str, structure: Structure, cut: int, outcome: tuple[str, str, str]) -> Pair:
+    """Return the pair of a cut point, from the prompt, completion and finish reason of `pair_at`."""
+    prompt, completion, reason = outcome
+    line = structure.line_at(cut)
+    return Pair(
+        id=f"{name}:{line + 1}:{cut - structure.starts[line] + 1}",
+        task="completion",
+        prompt=prompt,
+        completion=completion,
+        finish_reason=reason,
+        repository=document.repository,
+        path=document.path,
+        language=document.language,
+    )
 
 
 def cut_near(structure: Structure, place: int, chance: random.Random) -> int:

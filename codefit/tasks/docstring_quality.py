@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import snowballstemmer
 
+from codefit.code import names
 from codefit.code.lexer import IDENTIFIER
 
 LEAST_DESCRIPTION = 8  # words before the first parameter, section or example
@@ -43,7 +44,7 @@ def fault(docstring: str, name: str, code: str) -> str:
     words = re.findall(r"\w+", description(docstring))
     if len(words) < LEAST_DESCRIPTION:
         return f"description under {LEAST_DESCRIPTION} words"
-    if len(stems(words) - stems(parts(name)) - stems(COMMON.split())) < LEAST_NEW:
+    if len(stems(words) - stems(names.parts(name)) - stems(COMMON.split())) < LEAST_NEW:
         return "docstring repeats the name"
     if parameters(docstring) - set(IDENTIFIER.findall(code)):
         return "docstring with parameters that do not exist"
@@ -65,11 +66,6 @@ def parameters(docstring: str) -> set[str]:
         first = [line for line in lines if line.strip() and len(line) - len(line.lstrip()) == min(indents)]
         found |= {name[1] for line in first if (name := GOOGLE_NAME.match(line.strip()))}
     return found
-
-
-def parts(name: str) -> list[str]:
-    """Return the words of a name: HTTPClient_v2 is http, client, v2."""
-    return [part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+\d*|\d+", name)]
 
 
 def stems(words: Iterable[str]) -> set[str]:

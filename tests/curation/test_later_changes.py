@@ -208,9 +208,9 @@ def test_verify_finds_what_was_planted(prepared, tmp_path):
     unchanged = dataclasses.replace(first, prompt="import os\n", completion="from pathlib import Path", context=None)
     nowhere = dataclasses.replace(first, commit="0" * 40)
     for pair, sentence in [
-        (later, r"test pairs (have a context that was not there|are not what their commit added)"),
-        (unchanged, "1 test pairs are not what their commit added"),
-        (nowhere, "1 test pairs are of no commit of the history"),
+        (later, r"test pairs that (have a context that was not there|are not what their commit added)"),
+        (unchanged, "test pairs that are not what their commit added: 1 "),
+        (nowhere, "test pairs that are of no commit of the history: 1 "),
     ]:
         try:
             write_jsonl(test, [pair, *pairs[1:]])

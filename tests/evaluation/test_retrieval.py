@@ -114,7 +114,7 @@ def test_a_file_is_cut_into_chunks_of_lines_without_empty_ones():
 
 
 def test_names_are_searched_whole_and_in_parts():
-    assert words("put_away(HTTPServer) + x1") == ["put_away", "put", "away", "HTTPServer", "http", "server", "x1"]
+    assert words("put_away(HTTPServer) + x") == ["put_away", "put", "away", "HTTPServer", "http", "server", "x"]
 
 
 # ------------------------------------------------------------------------------------------- a benchmark

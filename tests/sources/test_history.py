@@ -244,6 +244,22 @@ def test_partial_clones_archives_and_other_flags_are_refused(repository, tmp_pat
         assert sentence in capsys.readouterr().err
 
 
+def test_a_file_of_the_user_with_the_name_of_a_history_stays(repository, tmp_path):
+    folder, _ = repository
+    output, own = tmp_path / "d.jsonl", tmp_path / "d.jsonl.history.jsonl"
+    words = ["--repository", str(folder), "--language", "python", "--output", str(output)]
+    own.write_text("mine")
+    parse_data.main(words)
+    parse_data.main([*words, "--overwrite", "--min_bytes", "2"])
+    output.unlink()
+    parse_data.main(words)
+    assert own.read_text() == "mine"
+    output.unlink()
+    with pytest.raises(UserError, match=r"d.jsonl.history.jsonl already exists"):
+        parse(folder, output)
+    assert own.read_text() == "mine"
+
+
 def test_a_history_that_is_not_asked_for_again_does_not_stay(repository, tmp_path):
     folder, _ = repository
     output = tmp_path / "d.jsonl"

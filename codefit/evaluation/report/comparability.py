@@ -9,7 +9,7 @@ from pathlib import Path
 
 from codefit.errors import UserError
 from codefit.evaluation import comparison, leak_signs, prompt_groups
-from codefit.evaluation.result_schema import GenerationSettings
+from codefit.evaluation.result_schema import WITH_CONTEXT, GenerationSettings, Role
 from codefit.records import Prediction
 from codefit.scoring.internal_names import NEW, REFERENCE_NEW, REFERENCE_RIGHT, RIGHT
 from codefit.scoring.pass_rate import CUT_PASS_RATE, PASS_RATE
@@ -96,7 +96,7 @@ def refuse_different(decoding: Mapping[str, GenerationSettings], where: str, all
     """
     for key in [] if allow else decoding:
         differ = [name for name in comparison.differing_settings(decoding, key) if name not in FREE]
-        if differ and key != "few-shot" and not key.endswith("-context"):
+        if differ and key not in {Role.FEW_SHOT, *WITH_CONTEXT.values()}:
             values = (", ".join(f"{name} {getattr(decoding[each], name)}" for name in differ) for each in ("base", key))
             raise UserError(
                 f"{where} was generated with different settings ({' and '.join(values)}), so part of a difference may "
