@@ -1,18 +1,17 @@
-"""Retrieval for a prompt, as a plug-in of an editor does it: chunks of other files most like the text at the cursor.
+"""Retrieval for a prompt, as a plug-in of an editor does it: chunks of other files that are like the end of it.
 
-A chunk is a few lines of a file. Chunks are ranked by BM25 (package bm25s) over names and their parts, with a bonus for
-files that the prompt's file imports and for files of its folder. The prompt's own file and its near-duplicates are left
-out. Frequencies of words are those of all files that any prompt may see; only they, and no text, could be newer than a
-prompt of an earlier commit.
+Chunks are ranked by `ChunkIndex` (BM25 of package bm25s). Of the best ones, those are chosen that bring in the most of
+what a completion may need: names that the prompt does not have, each weighted by the chunks that hold it, per character
+(greedy, as in the summaries of Lin and Bilmes 2010, "Multi-document Summarization via Budgeted Maximization of
+Submodular Functions"). The prompt's own file and its near-duplicates are left out.
 """
 
+import collections
 import dataclasses
 import functools
-import posixpath
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from codefit import console
 from codefit.code import names
@@ -23,21 +22,21 @@ from codefit.curation.neighbours import IMPORT
 from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation import repository_files, repository_names, task_metrics
+from codefit.evaluation.chunk_index import Chunk, ChunkIndex, Place
 from codefit.evaluation.questions import Questions
 from codefit.evaluation.repository_files import RepositoryFiles
 from codefit.evaluation.result_schema import Cost, Count, Retrieval
 from codefit.evaluation.settings import InferenceSettings
 from codefit.records import Document, Pair, Prediction
 from codefit.scoring.internal_names import INTERNAL_NAMES
-from codefit.scoring.statistics import Array
 from codefit.sources.timeline import Version
 from codefit.tasks.repository_context import Context, lay_out
 
-LINES = 12  # of a chunk
-QUERY, AFTER = 600, 100  # characters before and after the cursor that are searched for
-IMPORTED, SAME_FOLDER = 1.0, 0.3  # bonus of a chunk, as a share of its score
+AFTER = 100  # characters after the cursor that are searched for
+POOL = 100  # chunks among which is chosen
 MOST = 40  # chunks that are tried for one prompt
-Place = tuple[str, Version]  # path and text of a file
+SHARPNESS = 2  # the exponent of a chunk's score in the weight of its names
+HEADER = 40  # characters that the first chunk of a file costs more, for the path of the file
 
 
 class Retriever:
@@ -53,10 +52,10 @@ class Retriever:
         places: dict[str, dict[Place, None]] = {}
         for pair in pairs:
             places.setdefault(pair.repository, {}).update(dict.fromkeys((files.of(pair) or {}).items()))
-        self._indexes = {repository: _Index(files, list(found)) for repository, found in places.items() if found}
+        self._indexes = {repository: ChunkIndex(found, files.text) for repository, found in places.items() if found}
 
     def context(self, pair: Pair, tokenizer: Any, limit: int) -> Context:
-        """Return what is retrieved for a prompt, the best last.
+        """Return what is retrieved for a prompt, the file of the best chunk last.
 
         Args:
             pair: the prompt.
@@ -64,16 +63,20 @@ class Retriever:
             limit: most tokens.
         """
         files = self._files.of(pair)
-        query = words(pair.prompt[-QUERY:]) + words((pair.suffix or "")[:AFTER])
-        if not files or not query:
+        if not files:
             return Context()
         own = self._files.text(files[pair.path]) if pair.path in files else ""
-        found = self._indexes[pair.repository].best(query, files, pair.path, _imported(pair, own))
-        near = [
-            (path, start, self._text(version)[start:end])
-            for (path, version), start, end in found
-            if not self._is_copy(version, own)
-        ]
+        suffix = pair.suffix or ""
+        found = self._indexes[pair.repository].best(
+            pair.prompt, suffix[:AFTER], files, pair.path, _imported(pair, own), POOL
+        )
+        copies = {version for version in {chunk.version for chunk in found} if self._is_copy(version, own)}
+        texts = [(it, self._text(it.version)[it.start : it.end]) for it in found if it.version not in copies]
+        language = language_of(pair.path, pair.language)
+        known = set(IDENTIFIER.findall(f"{pair.prompt} {suffix}")) | (
+            names.provided(language.name) if language else set()
+        )
+        near = [(chunk.path, chunk.start, text) for chunk, text in itertools.islice(_chosen(texts, known), MOST)]
         return lay_out(Document("", pair.path, pair.repository, language=pair.language), near, tokenizer, limit)
 
     def _is_copy(self, version: Version, own: str) -> bool:
@@ -107,83 +110,30 @@ def _imported(pair: Pair, own: str) -> set[str]:
     return {word for line in IMPORT.findall(f"{before}\n{pair.prompt}") for word in IDENTIFIER.findall(line)}
 
 
-class _Index:
-    """The chunks of a repository, of all its files in all states that are asked about."""
+def _chosen(found: Sequence[tuple[Chunk, str]], known: Collection[str]) -> Iterator[tuple[Chunk, str]]:
+    """Yield chunks with their texts, first the one that brings in the most for its length, then the next.
 
-    def __init__(self, files: RepositoryFiles, places: list[Place]) -> None:
-        import bm25s
+    Args:
+        found: chunks with their texts, the best first.
+        known: names that bring nothing in.
+    """
+    left = [(chunk, text, set(IDENTIFIER.findall(text)) - set(known)) for chunk, text in found]
+    weights: dict[str, float] = collections.defaultdict(float)
+    for chunk, _, brought in left:
+        for name in brought:
+            weights[name] += (chunk.score / left[0][0].score) ** SHARPNESS
+    paths: set[str] = set()
 
-        self._places = places
-        self._spans: list[tuple[int, int]] = []
-        self._by_stem: dict[str, list[int]] = {}
-        self._by_folder: dict[str, list[int]] = {}
-        self._by_path: dict[str, list[int]] = {}
-        self._seen: tuple[Mapping[str, Version], Array] | None = None  # the state asked for last, and its files
-        file_of: list[int] = []
-        tokens: list[list[str]] = []
-        for number, (path, version) in enumerate(places):
-            stem = posixpath.splitext(posixpath.basename(path))[0]
-            self._by_stem.setdefault(stem, []).append(number)
-            self._by_folder.setdefault(posixpath.dirname(path), []).append(number)
-            self._by_path.setdefault(path, []).append(number)
-            text = files.text(version)
-            for start, end in chunks(text):
-                file_of.append(number)
-                self._spans.append((start, end))
-                tokens.append(words(text[start:end]))
-        self._file_of = np.array(file_of, np.intp)
-        self._bm25 = bm25s.BM25()
-        if tokens:
-            self._bm25.index(tokens, show_progress=False)
+    def gain(item: tuple[Chunk, str, set[str]]) -> float:
+        chunk, text, brought = item
+        cost = len(text) + (0 if chunk.path in paths else HEADER)
+        return chunk.score * sum(weights[name] for name in sorted(brought)) / cost
 
-    def best(
-        self, query: list[str], files: Mapping[str, Version], own: str, imported: Collection[str]
-    ) -> list[tuple[Place, int, int]]:
-        """Return the places of the best chunks with their first and last characters, the best first.
-
-        Args:
-            query: words.
-            files: the state that the prompt may see.
-            own: path of the prompt's file, which it may not see.
-            imported: words of its imports.
-        """
-        if not self._spans:
-            return []
-        factors = np.ones(len(self._places))
-        for word in imported:
-            factors[self._by_stem.get(word, [])] += IMPORTED
-        factors[self._by_folder.get(posixpath.dirname(own), [])] += SAME_FOLDER
-        factors *= self._visible(files)
-        factors[self._by_path.get(own, [])] = 0
-        scores = self._bm25.get_scores(query) * factors[self._file_of]
-        order = np.argsort(-scores, kind="stable")[:MOST]
-        return [(self._places[self._file_of[at]], *self._spans[at]) for at in order if scores[at] > 0]
-
-    def _visible(self, files: Mapping[str, Version]) -> Array:
-        """Return 1 for each file of the index that is in a state and 0 for others, shape (files,), float64."""
-        if self._seen is None or self._seen[0] is not files:
-            self._seen = files, np.array([float(files.get(path) == version) for path, version in self._places])
-        return self._seen[1]
-
-
-def chunks(text: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each LINES lines of a text that have a word."""
-    lines = text.splitlines(keepends=True)
-    start = 0
-    for at in range(0, len(lines), LINES):
-        piece = "".join(lines[at : at + LINES])
-        if IDENTIFIER.search(piece):
-            yield start, start + len(piece)
-        start += len(piece)
-
-
-def words(text: str) -> list[str]:
-    """Return the names of a text and, in lower case, the parts of names of several parts."""
-    found = []
-    for name in IDENTIFIER.findall(text):
-        parts = names.parts(name)
-        found += [name, *(parts if len(parts) > 1 else ())]
-    return found
+    while left := [item for item in left if item[2]]:
+        best = max(left, key=gain)
+        yield best[:2]
+        paths.add(best[0].path)
+        left = [(chunk, text, brought - best[2]) for chunk, text, brought in left]
 
 
 # ------------------------------------------------------------------------------------------- for a benchmark

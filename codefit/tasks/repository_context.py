@@ -1,8 +1,9 @@
 """Repository context: other files of the repository before a prompt, and their record in the pair.
 
 Every file follows a comment line with its path (as in the training of DeepSeek-Coder, arXiv 2401.14196), the nearest
-one last, and then comes the path of the file that is completed. A file is included whole, or up to a line end. The
-field `context` of a pair records which characters of which files its prompt begins with, so that this can be checked.
+one last, and then comes the path of the file that is completed. A file is included whole, up to a line end, or in
+several parts, which follow one line with its path. The field `context` of a pair records which characters of which
+files its prompt begins with, so that this can be checked.
 """
 
 import dataclasses
@@ -38,26 +39,32 @@ class Context:
 
 
 def lay_out(document: Document, near: Near, tokenizer: Any, limit: int) -> Context:
-    """Return the context of a document: as much of the nearest files as fits into `limit` tokens."""
+    """Return the context of a document: as much of the nearest files as fits into `limit` tokens.
+
+    Parts of one file are shown together, in the order of the file.
+    """
     own = _header(document.path, document.language)
     left = limit - len(token_starts(tokenizer, [own])[0])
-    taken: list[tuple[str, int, str, str]] = []
+    taken: dict[str, list[tuple[int, str]]] = {}
     for path, start, text in near:
-        header = _header(path, document.language)
+        header = "" if path in taken else _header(path, document.language)
         starts = token_starts(tokenizer, [header + _closed(text)])[0]
         if len(starts) > left:
             last = starts[left] if left > 0 else 0
             text = text[: max(text.rfind("\n", 0, max(last - len(header), 0)) + 1, 0)]
             starts = starts[:left]
         if text.strip():
-            taken.append((path, start, header, text))
+            taken.setdefault(path, []).append((start, text))
         left -= len(starts)
         if left <= 0:
             break
     if not taken:
         return Context()
-    files = tuple({"path": path, "start": start, "characters": len(text)} for path, start, _, text in reversed(taken))
-    text = "".join(header + _closed(text) for _, _, header, text in reversed(taken))
+    shown = [(path, sorted(parts)) for path, parts in reversed(taken.items())]
+    files = tuple({"path": path, "start": at, "characters": len(text)} for path, parts in shown for at, text in parts)
+    text = "".join(
+        _header(path, document.language) + "".join(_closed(text) for _, text in parts) for path, parts in shown
+    )
     return Context(text + own, limit - left, files)
 
 
@@ -67,9 +74,10 @@ def pieces(pair: Pair) -> Iterator[tuple[str, int, str]]:
     Raises:
         ValueError: the prompt does not begin with the recorded context.
     """
-    at = 0
+    at, path = 0, None
     for file in pair.context or []:
-        header = _header(file["path"], pair.language)
+        header = "" if file["path"] == path else _header(file["path"], pair.language)
+        path = file["path"]
         if not pair.prompt.startswith(header, at):
             raise ValueError(f"{pair.id} does not begin with {file['path']}")
         at += len(header)
@@ -86,9 +94,10 @@ def own_prompt(pair: Pair) -> str:
     Raises:
         ValueError: the prompt does not begin with the recorded context.
     """
-    at = 0
+    at, last = 0, None
     for path, _, text in pieces(pair):
-        at += len(_header(path, pair.language)) + len(_closed(text))
+        at += len(_closed(text)) + (0 if path == last else len(_header(path, pair.language)))
+        last = path
     return pair.prompt[at + len(_header(pair.path, pair.language)) :] if pair.context else pair.prompt
 
 

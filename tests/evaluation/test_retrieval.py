@@ -6,9 +6,11 @@ import pytest
 
 from codefit.errors import UserError
 from codefit.evaluation import repository_files, retrieval
+from codefit.evaluation.chunk_index import LINES, chunks, words
 from codefit.evaluation.questions import Questions
-from codefit.evaluation.retrieval import LINES, Retriever, chunks, words
+from codefit.evaluation.retrieval import Retriever
 from codefit.records import Change, Pair, write_jsonl
+from codefit.tasks import repository_context
 from codefit.tasks.token_offsets import load_tokenizer
 
 OWN = "from lib.shelf import Shelf\n\n\ndef pack(box):\n    shelf = Shelf(box)\n    shelf.put_away_safely(box)\n"
@@ -67,7 +69,7 @@ def test_an_import_below_the_cursor_is_not_known(tmp_path, tokenizer):
 
 
 def test_the_text_after_the_cursor_is_searched_for_too(tmp_path, tokenizer):
-    path = documents(tmp_path, {"app/own.py": OWN, "far/unrelated.py": "value = 1\n"})
+    path = documents(tmp_path, {"app/own.py": OWN, "far/unrelated.py": "value = other\n"})
     assert retrieved(path, tokenizer).files == ()
     assert retrieved(path, tokenizer, dataclasses.replace(PAIR, suffix="\nvalue")).files
 
@@ -108,9 +110,72 @@ def test_of_a_later_commit_only_the_files_before_it_are_seen(tmp_path, tokenizer
     assert [file["path"] for file in retrieved(tmp_path / "history.jsonl", tokenizer, pair).files] == ["far/other.py"]
 
 
-def test_a_file_is_cut_into_chunks_of_lines_without_empty_ones():
-    text = "a = 1\n" * LINES + "\n" * LINES + "b = 2"
-    assert [text[start:end] for start, end in chunks(text)] == ["a = 1\n" * LINES, "b = 2"]
+def test_chunks_that_bring_in_names_come_before_repetitions(tmp_path, tokenizer):
+    files = {
+        "app/own.py": OWN,
+        "far/again.py": "def pack(box):\n    shelf = Shelf(box)\n    shelf.put()\n",
+        "far/more.py": "def pack(box):\n    shelf = Shelf(box)\n    shelf.close(lock, key)\n",
+        "far/same.py": "def pack(box):\n    shelf = Shelf(box)\n    shelf\n",
+    }
+    context = retrieved(documents(tmp_path, files), tokenizer)
+    assert [file["path"] for file in context.files] == ["far/again.py", "far/more.py"]
+
+
+def test_the_chunk_that_defines_a_name_of_the_last_lines_is_found(tmp_path, tokenizer):
+    uses = "".join(f"def use{n}(shelf):\n    return Shelf(shelf).width{n} + Shelf.depth\n\n\n" for n in range(9))
+    files = {"app/own.py": OWN, "far/uses.py": uses, "lib/wood.py": "class Shelf:\n    def lift(self): ...\n"}
+    assert "def lift" in retrieved(documents(tmp_path, files), tokenizer, limit=60).text
+
+
+def test_what_follows_similar_lines_is_found(tmp_path, tokenizer):
+    before = "shelf = Shelf(box)\n" * LINES
+    files = {"far/z.py": "shelf.lift(brush)\n", "far/other.py": before + "shelf.lift(lever)\n", "app/own.py": OWN}
+    text = retrieved(documents(tmp_path, files), tokenizer).text
+    assert -1 < text.find("brush") < text.find("lever")  # the best is last
+
+
+def test_parts_of_a_file_share_one_line_with_its_path(tmp_path, tokenizer):
+    text = "".join(f"def put_away{n}(shelf):\n    return Shelf(shelf).width{n}\n\n\n" for n in range(9))
+    pair = dataclasses.replace(PAIR, suffix="")
+    path = documents(tmp_path, {"app/own.py": OWN, "far/uses.py": text})
+    context = retrieved(path, tokenizer, pair)
+    asked = context.before(pair)
+    assert len(context.files) > 1
+    assert context.text.count("# far/uses.py\n") == 1
+    assert [part for _, _, part in repository_context.pieces(asked)] == [
+        text[file["start"] : file["start"] + file["characters"]] for file in context.files
+    ]
+    assert repository_context.own_prompt(asked) == PROMPT
+
+
+def test_each_commit_sees_the_state_before_it(tmp_path, tokenizer):
+    names = {"repository": "me/one", "language": "python"}
+    rows = [
+        Change("app/own.py", "one", blob="1", content="from lib.shelf import Shelf\n", **names),
+        Change("lib/shelf.py", "one", blob="2", content="class Shelf:\n    def lift(self): ...\n", **names),
+        Change("lib/shelf.py", "two", "one", blob="3", content=FILES["lib/shelf.py"], **names),
+        Change("app/own.py", "two", "one", blob="4", content=OWN, **names),
+        Change("lib/shelf.py", "three", "two", blob="5", content="class Shelf:\n    def drop(self): ...\n", **names),
+    ]
+    write_jsonl(tmp_path / "history.jsonl", rows)
+    pairs = [dataclasses.replace(PAIR, commit=commit) for commit in ("two", "three")]
+    files = repository_files.opened(tmp_path / "history.jsonl", {"me/one"})
+    found = [Retriever(files, pairs).context(pair, tokenizer, 400).text for pair in pairs]
+    assert "lift" in found[0]
+    assert "put_away_safely" not in found[0]
+    assert "put_away_safely" in found[1]
+    assert not any("drop" in text for text in found)
+
+
+def test_a_file_is_cut_at_blank_lines_and_before_definitions():
+    text = "a = 1\n" * LINES + "\n" * 9 + "b = 2\nb = 3\nb = 4\n\nc = 5\nd = 6\ne = 7\n    def f(): ...\n\n\n# ---\ng"
+    assert [text[start:end] for start, end in chunks(text)] == [
+        "a = 1\n" * LINES,
+        "b = 2\nb = 3\nb = 4\n",
+        "c = 5\nd = 6\ne = 7\n",
+        "    def f(): ...\n",
+        "# ---\ng",
+    ]
 
 
 def test_names_are_searched_whole_and_in_parts():
