@@ -269,14 +269,14 @@ def describe(
     for key, model in models.items():
         quantised = " in 4 bits" if how.load_in_4bit and key == "base" else ""
         kind = f" ({model.kind or model.role})" if key != "base" else ""
-        console.show(f"{model.label:<12}{model.name}{kind}{quantised}")
+        console.show(f"{model.label:<15} {model.name}{kind}{quantised}")
     cut = {}
     for each in asked:
         samples = list(encoder.samples(each.pairs))
         cut[each.name] = sum(sample.cut > 0 for sample in samples)
         rows = len(batches([sample.start + each.new_tokens for sample in samples], how.tokens_per_batch))
         console.show(
-            f"{each.name:<11} {console.counted(len(each.pairs), 'prompt')} ({cut[each.name]} cut on the left), "
+            f"{each.name:<15} {console.counted(len(each.pairs), 'prompt')} ({cut[each.name]} cut on the left), "
             f"batches for each model: {rows}"
         )
     return cut
@@ -341,7 +341,7 @@ def ask_models(settings: BenchmarkSettings, manifest: Manifest, output: Path, dr
     found = dataclasses.replace(found, models=models)
     encoder = encoders["adapted"]
     cut = describe(models, how, asked, encoder)
-    console.show(f"output      {output}")
+    console.show(f"{'output':<15} {output}")
     if dry_run:
         return None
     references = refuse_lossy_tokens(asked, encoder)

@@ -15,12 +15,11 @@ import dataclasses
 import importlib.util
 import os
 import shlex
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from codefit import cli, console, fim, outputs
-from codefit.code.languages import language_of
+from codefit.code.languages import languages_in, main_languages
 from codefit.errors import UserError
 from codefit.manifest import read_manifest
 from codefit.sources.locate import locate, open_source
@@ -38,7 +37,6 @@ TOKENS_OF_A_PROMPT = 800  # training on that many tokens takes as long as a prom
 FEWEST_STEPS, FEWEST_PROMPTS, MOST_PROMPTS = 20, 40, 500
 TEST_FILES = 20  # intervals are over files; with fewer than 6 there is no verdict
 PROMPT_TOKENS, COMPLETION_TOKENS = 128, 20  # the second is what completions had on average in Python
-MINOR = 0.1  # share of the files below which a language is left out
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,18 +69,14 @@ def of_model(given: str | None) -> list[Choice]:
 
 
 def of_languages(paths: Sequence[str]) -> list[Choice]:
-    """Return the languages of a source with these paths: all that have a tenth of its code files.
+    """Return the main languages of a source with these paths.
 
     Raises:
         UserError: there is no code.
     """
-    rows = [row.name for path in paths if (row := language_of(path))]
-    if not rows:
-        raise UserError("there is no code in a known language; give another repository.")
-    counts = Counter(rows).most_common()
-    names = [name for name, count in counts if count >= MINOR * len(rows)]
-    listed = ", ".join(f"{count:,} {name}" for name, count in counts[:5])
-    return [Choice("LANGUAGE", " ".join(names), f"files: {listed}")]
+    counts = languages_in(paths)
+    listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(5))
+    return [Choice("LANGUAGE", " ".join(main_languages(counts)), f"files: {listed}")]
 
 
 def of_source(source: str) -> list[Choice]:

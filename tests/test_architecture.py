@@ -20,7 +20,7 @@ ROOMS = (
     *("disk_errors", "outputs", "temporary", "hub_names"),
     *("manifest", "cli", "gguf_base", "limited_process", "model_files", "tokenization", "chat_template"),
     *("records", "engine", "plotting", "page", "code", "sources", "fim", "tasks", "curation", "encoding", "scoring"),
-    *("modeling", "generation", "playground", "training", "evaluation", "publishing"),
+    *("modeling", "generation", "playground", "training", "evaluation", "publishing", "forecast"),
 )
 # Rooms in which torch may be imported, and the parts of them that must do without it.
 TORCH_ROOMS = {"limited_process", "modeling", "generation", "playground", "training", "evaluation"}
@@ -166,7 +166,16 @@ def test_the_folders_of_the_tests_are_those_of_the_package() -> None:
 
 
 def test_all_scripts_are_known() -> None:
-    assert set(SCRIPTS) == {"parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete"}
+    assert set(SCRIPTS) == {
+        "parse_data",
+        "preprocess_data",
+        "train",
+        "merge_lora",
+        "benchmarking",
+        "bleu",
+        "complete",
+        "forecast",
+    }
 
 
 TYPED_ROOMS = ("scoring", "generation", "evaluation")  # they take settings with types, not the flags of a script

@@ -15,7 +15,7 @@ from codefit import cli, console, private_apis
 from codefit.errors import Interrupted, UserError, first_line
 from codefit.manifest import ROOT
 
-SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete")
+SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete", "forecast")
 
 # ---------------------------------------------------------------------------------------------- parser
 

@@ -17,7 +17,7 @@ from codefit.cli import Parser
 from codefit.manifest import ROOT
 from codefit.records import Document, Pair, Prediction, from_row
 
-SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete")
+SCRIPTS = ("parse_data", "preprocess_data", "train", "merge_lora", "benchmarking", "bleu", "complete", "forecast")
 PAGES = sorted(page for place in (".", "docs", "data", "speed", "runs") for page in (ROOT / place).glob("*.md"))
 RUNS = sorted((ROOT / "runs").glob("*.sh"))
 # What runs/choose.py may choose where 100 is no value.

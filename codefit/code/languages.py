@@ -2,7 +2,13 @@
 
 import dataclasses
 import posixpath
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
+
+from codefit.errors import UserError
+
+MINOR = 0.1  # share of the code files below which a language is not one of the main ones
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -375,3 +381,20 @@ BY_SUFFIX = {suffix: row for row in LANGUAGES.values() for suffix in row.suffixe
 def language_of(path: str, name: str = "") -> Language | None:
     """Return the language by the name in a record, else by the path's suffix; None if the table lacks it."""
     return BY_NAME.get(name.lower()) or BY_SUFFIX.get(posixpath.splitext(path)[1].lower())
+
+
+def languages_in(paths: Iterable[str]) -> Counter[str]:
+    """Return how many files with these paths are of each language.
+
+    Raises:
+        UserError: there is no code.
+    """
+    counts = Counter(row.name for path in paths if (row := language_of(path)))
+    if not counts:
+        raise UserError("there is no code in a known language; give another repository.")
+    return counts
+
+
+def main_languages(counts: Counter[str]) -> list[str]:
+    """Return the languages that have at least MINOR of the code files, the most frequent first."""
+    return [name for name, count in counts.most_common() if count >= MINOR * counts.total()]

@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 
 from codefit.code import names
 from codefit.code.lexer import IDENTIFIER
-from codefit.curation.later_changes import definitions
 from codefit.scoring.statistics import Array
 from codefit.sources.timeline import Version
 
 LINES, LEAST = 8, 3  # of a chunk: at most, and at least where it ends early
 QUERY = 600  # characters before the cursor that are searched for
 LAST = 2  # lines before the cursor that count again
-FOLLOWING = 0.5  # of the score that the chunk before has for these lines
 IMPORTED, SAME_FOLDER = 1.0, 0.3  # bonus of a chunk, as a share of its score
-DEFINES = "="  # before a name: the chunk defines it
 HEAD = re.compile(
     r"[ \t]*(?:[a-z]+[ \t]+)*(?:def|class|fun|func|function|fn|interface|object|struct|enum|trait|type)\b"
 )
@@ -67,7 +64,7 @@ class ChunkIndex:
                 key = path, text[start:end]
                 if key not in numbers:
                     numbers[key] = len(tokens)
-                    tokens.append([*words(key[1]), *(DEFINES + name for name in sorted(definitions(key[1])))])
+                    tokens.append(words(key[1]))
                 rows.append((numbers[key], start, end))
             self._chunks[path, version] = np.array(rows, np.intp).reshape(-1, 3)
         self._size = len(tokens)
@@ -92,13 +89,8 @@ class ChunkIndex:
         if not len(rows):
             return []
         last = "\n".join([line for line in prompt[-QUERY:].splitlines() if line.strip()][-LAST:])
-        near = self._scores(words(last))
-        scores = self._scores(words(prompt[-QUERY:]) + words(suffix)) + near
-        scores += self._scores([DEFINES + name for name in dict.fromkeys(IDENTIFIER.findall(last))])
-        found = scores[rows[:, 0]]
-        before = np.where(file_of[1:] == file_of[:-1], near[rows[:-1, 0]], 0)  # of the chunk before in the same file
-        found[1:] += FOLLOWING * before
-        found *= np.array([_factor(path, own, imported) for path, _ in places])[file_of]
+        scores = self._scores(words(prompt[-QUERY:]) + words(suffix) + words(last))
+        found = scores[rows[:, 0]] * np.array([_factor(path, own, imported) for path, _ in places])[file_of]
         order = np.argsort(-found, kind="stable")[:most]
         return [_chunk(places[file_of[at]], rows[at], float(found[at])) for at in order if found[at] > 0]
 

@@ -121,19 +121,6 @@ def test_chunks_that_bring_in_names_come_before_repetitions(tmp_path, tokenizer)
     assert [file["path"] for file in context.files] == ["far/again.py", "far/more.py"]
 
 
-def test_the_chunk_that_defines_a_name_of_the_last_lines_is_found(tmp_path, tokenizer):
-    uses = "".join(f"def use{n}(shelf):\n    return Shelf(shelf).width{n} + Shelf.depth\n\n\n" for n in range(9))
-    files = {"app/own.py": OWN, "far/uses.py": uses, "lib/wood.py": "class Shelf:\n    def lift(self): ...\n"}
-    assert "def lift" in retrieved(documents(tmp_path, files), tokenizer, limit=60).text
-
-
-def test_what_follows_similar_lines_is_found(tmp_path, tokenizer):
-    before = "shelf = Shelf(box)\n" * LINES
-    files = {"far/z.py": "shelf.lift(brush)\n", "far/other.py": before + "shelf.lift(lever)\n", "app/own.py": OWN}
-    text = retrieved(documents(tmp_path, files), tokenizer).text
-    assert -1 < text.find("brush") < text.find("lever")  # the best is last
-
-
 def test_parts_of_a_file_share_one_line_with_its_path(tmp_path, tokenizer):
     text = "".join(f"def put_away{n}(shelf):\n    return Shelf(shelf).width{n}\n\n\n" for n in range(9))
     pair = dataclasses.replace(PAIR, suffix="")

@@ -1,0 +1,162 @@
+"""The answer of a forecast, as forecast.json holds it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from codefit.errors import UserError
+from codefit.evaluation import result_schema
+from codefit.evaluation.report import results, wording
+from codefit.evaluation.result_schema import CELLS, Advice, BenchmarkResult, Grid
+from codefit.forecast import expectation, learning_curve, signs
+from codefit.forecast.expectation import Cell, Growths
+from codefit.forecast.learning_curve import SHORT, SHORTER, growth, in_points
+from codefit.forecast.signs import Signs
+from codefit.forecast.stages import Plan
+from codefit.manifest import read_manifest
+from codefit.records import Prediction
+
+BASE, FILES, ADAPTED, BOTH = CELLS
+PASSES = 3  # over the training data, after which more steps repeat what is known
+
+
+class Curve(msgspec.Struct, frozen=True):
+    """Bits per byte of later code: without training, after the two short runs, and as expected at the end.
+
+    Attributes:
+        steps: of each point.
+        bits: of the fitted model without files, the last one expected.
+        low: of the last one, if every doubling gained as much as the one before.
+        high: of the last one, if no further doubling gained anything.
+    """
+
+    steps: list[int]
+    bits: list[float]
+    low: float
+    high: float
+
+
+class Forecast(msgspec.Struct, frozen=True):
+    """What a team can expect.
+
+    Attributes:
+        advice: what the verdicts of a later benchmark are expected to say.
+        metric: the name of the primary metric.
+        base: its score.
+        cells: what each of the other three is expected to gain.
+        steps: of the training that the gains are about.
+        later: prompts of the benchmark that they are about.
+        asked: prompts that were asked now.
+        files: that these come from.
+        worth: steps after which a doubling adds little.
+        seconds_per_step: on this machine, by the clock.
+        since: the date that divides past and later changes.
+        curve: the learning curve.
+        signs: what the data look like.
+    """
+
+    advice: Advice
+    metric: str
+    base: float
+    cells: list[Cell]
+    steps: int
+    later: int
+    asked: int
+    files: int
+    worth: int
+    seconds_per_step: float
+    since: str
+    curve: Curve
+    signs: Signs
+
+
+def forecast(plan: Plan, later: int) -> Forecast:
+    """Return the forecast from the finished stages.
+
+    Args:
+        plan: of the stages.
+        later: prompts of the benchmark that it is about.
+
+    Raises:
+        UserError: no files could be retrieved.
+    """
+    result, by_model = _benchmark(plan, SHORT)
+    _, shorter = _benchmark(plan, SHORTER)
+    assert result.grid
+    bits = {key: signs.bits(items) for key, items in by_model.items()}
+    early = {key: signs.bits(items) for key, items in shorter.items()}
+    gains = {
+        start: (early[start] - early[fitted], bits[start] - bits[fitted])
+        for start, fitted in ((BASE, ADAPTED), (FILES, BOTH))
+    }
+    scores = {key: score.value for key, score in result.grid.places[0].scores.items()}
+    growths = Growths(
+        in_points(growth(*gains[BASE]), gains[BASE][1], scores[ADAPTED] - scores[BASE]),
+        in_points(growth(*gains[FILES]), gains[FILES][1], scores[BOTH] - scores[FILES]),
+    )
+    later = min(later, _pairs(plan)["test"]["pairs"])
+    return Forecast(
+        advice=expectation.advice(result.grid, growths, later),
+        metric=wording.name(result.headline),
+        base=scores[BASE],
+        cells=expectation.cells(result.grid, growths, later),
+        steps=plan.steps,
+        later=later,
+        asked=result.n,
+        files=result.files,
+        worth=learning_curve.steps_worth_taking(*gains[BASE], plan.steps, most_steps(plan)),
+        seconds_per_step=_seconds_per_step(plan),
+        since=plan.start.since,
+        curve=_curve(plan, bits[BASE], *gains[BASE]),
+        signs=_signs(plan, result, result.grid, by_model),
+    )
+
+
+def _benchmark(plan: Plan, part: int) -> tuple[BenchmarkResult, Mapping[str, list[Prediction]]]:
+    """Return the scores and the predictions of one of the two benchmarks."""
+    folder = plan.benchmark(part)
+    [result] = result_schema.read(folder).benchmarks.values()
+    if result.grid is None:
+        raise UserError(f"{folder} has no grid; remove {plan.folder} and run the forecast again.")
+    [by_model] = results.read(folder).predictions.values()
+    return result, by_model
+
+
+def _curve(plan: Plan, start: float, eighth: float, quarter: float) -> Curve:
+    grown = growth(eighth, quarter)
+    steps = [0, plan.steps // SHORTER, plan.steps // SHORT, plan.steps]
+    end = start - quarter
+    return Curve(steps, [start, start - eighth, end, end - grown.value], end - grown.high, end - grown.low)
+
+
+def most_steps(plan: Plan) -> int:
+    """Return how many steps PASSES over the training data are."""
+    seen = read_manifest(plan.adapter(SHORT))
+    tokens = seen["tokens"] / seen["samples"]
+    return max(1, int(PASSES * _pairs(plan)["train"]["pairs"] * tokens // plan.row_tokens))
+
+
+def _pairs(plan: Plan) -> dict[str, Any]:
+    """Return what stage 2 counted, by split."""
+    return dict(read_manifest(plan.pairs)["splits"])
+
+
+def _seconds_per_step(plan: Plan) -> float:
+    """Return the time of a step from the two runs, so that what both do once is not counted."""
+    runs = [read_manifest(plan.adapter(part)) for part in (SHORTER, SHORT)]
+    steps, seconds = (runs[1][name] - runs[0][name] for name in ("steps", "train_seconds"))
+    return float(seconds / steps if steps and seconds > 0 else runs[1]["train_seconds"] / runs[1]["steps"])
+
+
+def _signs(plan: Plan, result: BenchmarkResult, grid: Grid, by_model: Mapping[str, list[Prediction]]) -> Signs:
+    pairs = _pairs(plan)
+    return Signs(
+        documents=pairs["train"]["documents"],
+        pairs=pairs["train"]["pairs"],
+        questions=pairs["test"]["pairs"],
+        new_names=signs.new_names(by_model[BASE]),
+        nearest=signs.nearest(result),
+        found=grid.retrieval.found,
+        later_bits=signs.bits(by_model[BASE]),
+    )

@@ -1,0 +1,154 @@
+"""Where a forecast divides the history of a repository: the last changes are its test, all before them its past."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
+
+from codefit.code.languages import language_of, languages_in, main_languages
+from codefit.console import counted
+from codefit.errors import UserError
+from codefit.sources.git import Git, GitRepository
+from codefit.sources.locate import locate, open_source
+
+LATER_CHANGES = 400  # changed files that are asked about: enough for a verdict, and curated in a minute
+FEWEST_CHANGES = 60  # of the whole history; half of them are asked about
+MOST_FILES = 5_000  # files that are read in the time of a forecast
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Start:
+    """How a history is divided.
+
+    Attributes:
+        languages: of the files that are read.
+        since: the date from which on changes are asked about, in ISO 8601.
+        earlier: changes of files before it.
+        later: changes of files since then.
+        files: of these languages, in the newest commit.
+    """
+
+    languages: tuple[str, ...]
+    since: str
+    earlier: int
+    later: int
+    files: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dated:
+    """A commit: its date, and how many files of the wanted languages it adds or changes."""
+
+    date: str
+    files: int
+
+
+def start_of(source: str, languages: Sequence[str] = (), subfolder: str = "") -> Start:
+    """Return how the history of a local repository is divided.
+
+    Args:
+        source: folder, git directory or bundle.
+        languages: of the files; all that have a tenth of the code files if there are none.
+        subfolder: only files in it count; "" for all.
+
+    Raises:
+        UserError: the source has no history on this machine, or is too small or too large for a forecast.
+    """
+    place = locate(source)
+    if place.kind == "url":
+        raise UserError(f"{source} is not on this machine; clone it first, with all its history.")
+    if place.kind not in {"git", "bundle"}:
+        raise UserError(
+            f"{source} has no git history, which a forecast learns from; give a git repository, or make one of "
+            "releases with python -m runs.history_of_releases."
+        )
+    with open_source(place) as repository:
+        assert isinstance(repository, GitRepository)
+        paths = [member.path for member in repository.members() if member.path.startswith(_prefix(subfolder))]
+        if not paths:
+            raise UserError(f"{source} has no folder {subfolder}; check --subfolder.")
+        wanted = tuple(languages) or tuple(main_languages(languages_in(paths)))
+        files = [path for path in paths if is_wanted(path, wanted)]
+        commits = list(changes(repository.git, repository.commit, wanted, subfolder))
+    if len(files) > MOST_FILES:
+        raise UserError(_too_large(source, files, subfolder))
+    since, later = divided(commits, source)
+    return Start(wanted, since, sum(commit.files for commit in commits) - later, later, len(files))
+
+
+def divided(commits: Sequence[Dated], source: str) -> tuple[str, int]:
+    """Return the date of the first commit that is asked about, and how many changed files are.
+
+    Args:
+        commits: those that change files, the newest first.
+        source: the repository, for errors.
+
+    Raises:
+        UserError: there are too few changes.
+    """
+    total = sum(commit.files for commit in commits)
+    if len(commits) < 2 or total < FEWEST_CHANGES:
+        raise UserError(
+            f"the history of {source} is too short for a forecast: "
+            f"{counted(len(commits), 'commit')} (merges aside) with {counted(total, 'changed code file')}, and it "
+            f"needs two and {FEWEST_CHANGES}; a model could not be compared on so few changes, so wait, or give the "
+            "whole history if this is a shallow clone."
+        )
+    later = 0
+    for commit in commits[:-1]:
+        later += commit.files
+        if later >= min(LATER_CHANGES, total // 2):
+            break
+    return commit.date, later
+
+
+def changes(git: Git, tip: str, languages: Sequence[str], subfolder: str = "") -> Iterator[Dated]:
+    """Yield the commits that add or change files of some languages, the newest first, without merges."""
+    words = ("log", "--no-merges", "--no-renames", "--diff-filter=AM", "--name-only", "--format=%x00%cI", tip)
+    with git.stream(*words) as stream:
+        for date, paths in _commits(stream):
+            count = sum(path.startswith(_prefix(subfolder)) and is_wanted(path, languages) for path in paths)
+            if count:
+                yield Dated(date, count)
+
+
+def _commits(stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
+    """Yield date and paths of each commit in the output of `git log`."""
+    date, paths = "", list[str]()
+    for line in stream:
+        text = line.decode("utf-8", "backslashreplace").strip().strip('"')
+        if text.startswith("\0"):
+            if paths:
+                yield date, paths
+            date, paths = text[1:], []
+        elif text:
+            paths.append(text)
+    if paths:
+        yield date, paths
+
+
+def is_wanted(path: str, languages: Sequence[str]) -> bool:
+    """Return whether a file is of one of some languages."""
+    row = language_of(path)
+    return row is not None and row.name in languages
+
+
+def _too_large(source: str, files: Iterable[str], subfolder: str) -> str:
+    """Return the error for a repository with too many files, with the largest folder that could be read instead."""
+    files = list(files)
+    counts: Counter[str] = Counter()
+    for path in files:
+        parts = path.split("/")[:-1]
+        counts.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    fitting = [(count, name) for name, count in counts.items() if count <= MOST_FILES and name != subfolder]
+    if not fitting:
+        return f"{source} has {len(files):,} code files in one folder, and a forecast reads at most {MOST_FILES:,}."
+    count, name = max(fitting)
+    return (
+        f"{source} has {len(files):,} code files, and a forecast reads at most {MOST_FILES:,}; choose a part of it, "
+        f"such as --subfolder {name} with {counted(count, 'file')}."
+    )
+
+
+def _prefix(subfolder: str) -> str:
+    return f"{subfolder}/" if subfolder else ""
