@@ -1,5 +1,6 @@
 """The grid of base and adapted model, with and without files: advice, tables, and a run of tiny models."""
 
+import base64
 import dataclasses
 import json
 
@@ -8,7 +9,7 @@ import pytest
 
 from codefit.errors import UserError
 from codefit.evaluation import comparison, result_schema
-from codefit.evaluation.report import html, terminal
+from codefit.evaluation.report import html, plots, terminal
 from codefit.evaluation.result_schema import CELLS, Cost, Count, Model, Retrieval, Role
 from codefit.records import PLACES, write_jsonl
 from tests.support import benchmark
@@ -179,3 +180,26 @@ def test_a_data_set_without_documents_is_refused(made, tmp_path, same_arithmetic
     with pytest.raises(UserError, match="nothing can be retrieved"):
         run(made, tmp_path / "out", "--repository_context", "60")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_picture_shows_every_cell_in_every_place(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    content, _ = compared((10, 10, 40, 40), PLACES[:2])
+    result = content.benchmarks["heldout"]
+    plots.grid(result, content.models, tmp_path / "grid.png")
+    (axes,) = figures[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "all prompts\n(60)",
+        f"{PLACES[0]}\n(30)",
+        f"{PLACES[1]}\n(30)",
+    ]
+    drawn = [line.get_xdata().tolist() for line in axes.lines if len(line.get_xdata()) == 3]
+    for key, values in zip(CELLS, drawn, strict=False):
+        assert values == [place.scores[key].value for place in result.grid.places]
+
+
+def test_the_picture_is_in_the_page(finished):
+    assert (finished / "grid-heldout.png").is_file()
+    picture = base64.b64encode((finished / "grid-heldout.png").read_bytes()).decode()
+    assert picture in (finished / "report.html").read_text()

@@ -27,7 +27,11 @@ CONTENTS = {
 
 
 def page(
-    scores: Scores, predictions: Mapping[str, ByModel], facts: Mapping[str, str], loss_png: Path | None = None
+    scores: Scores,
+    predictions: Mapping[str, ByModel],
+    facts: Mapping[str, str],
+    loss_png: Path | None = None,
+    grids: Mapping[str, Path] | None = None,
 ) -> str:
     """Return the report.
 
@@ -36,11 +40,13 @@ def page(
         predictions: by benchmark and model, scored per item.
         facts: other facts about the run (command, versions), by label.
         loss_png: the training curve of the adapter, if there is one.
+        grids: the pictures of the grids, by benchmark.
     """
     models = scores.models
     names = {f"{capital(model.label)} model": model.name for model in models.values()}
     content = prediction_browser.content(scores, predictions)
     results = [scores.benchmarks[name] for name in predictions]
+    pictures = [_embedded((grids or {}).get(name)) for name in predictions]
     return render(
         Path(__file__).parent,
         "report.html",
@@ -49,14 +55,19 @@ def page(
         labels=_labels(models),
         contents=CONTENTS.items(),
         benchmarks=[
-            {**_benchmark(result, models), "examples": examples}
-            for result, examples in zip(results, content["examples"], strict=True)
+            {**_benchmark(result, models), "examples": examples, "grid_png": picture}
+            for result, examples, picture in zip(results, content["examples"], pictures, strict=True)
         ],
-        loss_png=base64.b64encode(loss_png.read_bytes()).decode() if loss_png else "",
+        loss_png=_embedded(loss_png),
         facts={**names, **facts},
         shown=prediction_browser.shown(predictions),
         items=script_json(content),
     )
+
+
+def _embedded(picture: Path | None) -> str:
+    """Return a picture in base64; "" for none."""
+    return base64.b64encode(picture.read_bytes()).decode() if picture else ""
 
 
 def _benchmark(result: BenchmarkResult, models: Models) -> dict[str, Any]:

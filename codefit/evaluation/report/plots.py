@@ -1,11 +1,11 @@
-"""The plot of a benchmark: scores with their intervals."""
+"""The plots of a benchmark: scores with their intervals, and the grid of models with and without retrieved files."""
 
 from pathlib import Path
 from typing import Any
 
 from codefit.evaluation.report import wording
 from codefit.evaluation.report.wording import Models
-from codefit.evaluation.result_schema import BenchmarkResult, MetricRow, Scores
+from codefit.evaluation.result_schema import CELLS, BenchmarkResult, MetricRow, Scores
 from codefit.plotting import COLOURS, MARKERS, new_figure, save, style
 
 
@@ -66,3 +66,42 @@ def _draw_group(axes: Any, rows: list[MetricRow], models: Models) -> None:
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
+
+
+def grid(result: BenchmarkResult, models: Models, path: Path) -> None:
+    """Draw the primary metric of the four cells with its 95 % intervals, over all prompts and in each kind of place.
+
+    Args:
+        result: of a benchmark with a grid.
+        models: by key.
+        path: the PNG to write.
+    """
+    assert result.grid
+    places = result.grid.places
+    with style():
+        figure = new_figure(width=8.0, height=1.0 + 0.85 * len(places))
+        axes = figure.add_subplot()
+        for number, key in enumerate(CELLS):
+            cells = [place.scores[key] for place in places]
+            heights = [row + 0.17 * (number - 1.5) for row in range(len(places))]
+            axes.errorbar(
+                [found.value for found in cells],
+                heights,
+                xerr=[[found.value - found.low for found in cells], [found.high - found.value for found in cells]],
+                fmt=MARKERS[number],
+                color=COLOURS[number],
+                elinewidth=2.2,
+                markersize=5,
+                label=models[key].label,
+            )
+            for found, height in zip(cells, heights, strict=True):
+                text = wording.number(found.value, result.headline)
+                axes.annotate(text, (found.high, height), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        labels = [f"{place.place or 'all prompts'}\n({place.n})" for place in places]
+        axes.set(ylim=(len(places) - 0.5, -0.5), yticks=range(len(places)))
+        axes.set_yticklabels(labels)
+        axes.grid(axis="x")
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(f"{wording.name(result.headline)}, with 95 % intervals over files")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(CELLS))
+        save(figure, path)

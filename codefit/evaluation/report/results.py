@@ -57,7 +57,10 @@ def write(folder: Path, scores: Scores, run: Run) -> None:
     loss_png = run.loss_png if run.loss_png.is_file() else None
     if loss_png:
         shutil.copyfile(loss_png, folder / LOSS_CURVE)
-    page = html.page(scores, run.predictions, facts(run.about), loss_png)
+    grids = {name: folder / f"grid-{name}.png" for name, result in scores.benchmarks.items() if result.grid}
+    for name, picture in grids.items():
+        plots.grid(scores.benchmarks[name], scores.models, picture)
+    page = html.page(scores, run.predictions, facts(run.about), loss_png, grids)
     write_whole(folder / "report.html", page)
     write_whole(folder / "report.md", terminal.markdown(scores))
     plots.scores(scores, folder / "scores.png")
