@@ -5,6 +5,8 @@ after the code. "chat" is the verbose instruction as a user message, which codef
 template of the model.
 """
 
+import re
+
 from codefit.code.languages import Language
 
 PROMPT_FORMATS = ("plain", "verbose", "chat")
@@ -25,3 +27,12 @@ def question(code: str, language: Language, prompt_format: str, wanted: str, ins
         return f"{code}\n\n{language.line_comments[0]} {wanted}:\n"
     fenced = f"{instruction}\n\n```{language.name}\n{code}\n```\n"
     return fenced if prompt_format == "chat" else f"{fenced}\n{wanted}:\n"
+
+
+def code_of(prompt: str, language: Language) -> str:
+    """Return the code that a prompt of `question` is about."""
+    head, _, last = prompt.rstrip().rpartition("\n")
+    if last.startswith(language.line_comments[0]):
+        return head.removesuffix("\n")
+    fenced = re.search(r"\n\n```[^\n]*\n(.*)\n```(?:\n|$)", prompt, re.DOTALL)
+    return fenced[1] if fenced else prompt
