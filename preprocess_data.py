@@ -28,10 +28,11 @@ from typing import Any
 
 from codefit import cli, console, outputs, records
 from codefit.code.languages import LANGUAGES
-from codefit.curation import description, later_changes, repeated_prompts
+from codefit.curation import description, hub_inputs, later_changes, repeated_prompts
 from codefit.curation.corpus import Corpus, RejectionLog
 from codefit.curation.curate import CurationOptions, batched, curate_all
 from codefit.curation.curation_flags import add_curation_flags
+from codefit.curation.hub_inputs import HubInputs
 from codefit.curation.later_changes import Additions, CuratedHistory
 from codefit.curation.neighbours import Neighbours
 from codefit.curation.split import UNITS, Splitting
@@ -39,7 +40,7 @@ from codefit.curation.summary import summary
 from codefit.dates import moment
 from codefit.engine import ENGINES, Engine
 from codefit.errors import UserError
-from codefit.manifest import Manifest
+from codefit.manifest import PUSHING, Manifest
 from codefit.records import MAX_PROMPT_TOKENS, SPLITS, Rejection
 from codefit.tasks.build import Built, build_additions, build_batch, build_in_repository
 from codefit.tasks.cutting import MIN_PROMPT_TOKENS
@@ -253,7 +254,7 @@ class Request:
 
 
 def read_and_curate(
-    request: Request, corpus: Corpus, log: RejectionLog, history: CuratedHistory | None
+    request: Request, hub: HubInputs, corpus: Corpus, log: RejectionLog, history: CuratedHistory | None
 ) -> dict[str, Any]:
     """Fill the corpus, and the history if there is one, from the inputs and return the counts."""
     from codefit.curation.dedup import content_id
@@ -261,8 +262,8 @@ def read_and_curate(
     counts = Counter(documents_in=0, licence_headers_removed=0)
     redacted: Counter[str] = Counter()
     names: set[tuple[str, str]] = set()
-    taken: set[str] = set()
-    documents = (document for source in request.inputs for document in records.read_documents(source, taken))
+    documents_of: Counter[str] = Counter()
+    documents = hub_inputs.documents(request.inputs, hub, documents_of)
     reading = console.progress(documents, "curate", unit="file")
     for document, curated in curate_all(reading, request.curation, request.engine):
         outcome = curated.outcome
@@ -279,16 +280,17 @@ def read_and_curate(
             if history:
                 history.add_document(outcome)
             redacted += curated.redacted
-    return {**counts, "redacted" if request.curation.redact else "not_redacted": redacted}
+    kept = "redacted" if request.curation.redact else "not_redacted"
+    return {**counts, "documents_of": documents_of, kept: redacted}
 
 
 def read_with_history(
-    request: Request, corpus: Corpus, log: RejectionLog, histories: Sequence[Path], file: Path
+    request: Request, hub: HubInputs, corpus: Corpus, log: RejectionLog, histories: Sequence[Path], file: Path
 ) -> dict[str, Any]:
     """Fill the corpus, write the curated history of the inputs, and return the counts."""
     with file.open("w", encoding="utf-8", newline="\n") as lines:
         history = CuratedHistory(lines)
-        counts = read_and_curate(request, corpus, log, history)
+        counts = read_and_curate(request, hub, corpus, log, history)
         history.add_histories(histories, request.curation, request.engine)
     return {**counts, "history_changes": history.changes, "history_left_out": history.left_out}
 
@@ -414,7 +416,7 @@ def refuse_empty(count: int, reasons: Counter[str]) -> None:
         raise UserError(f"nothing is left to train on ({listed}); give more files, or try --profile light.")
 
 
-def prepare(request: Request, manifest: Manifest) -> None:
+def prepare(request: Request, hub: HubInputs, manifest: Manifest) -> None:
     """Build the data set, and print what was kept and rejected."""
     tokenizer = None
     if load_task(request.task).NEEDS_TOKENS:
@@ -431,10 +433,10 @@ def prepare(request: Request, manifest: Manifest) -> None:
     ):
         corpus = Corpus(folder)
         if histories:
-            counts = read_with_history(request, corpus, log, histories, folder / records.HISTORY)
+            counts = read_with_history(request, hub, corpus, log, histories, folder / records.HISTORY)
             request = request.without_test()
         else:
-            counts = read_and_curate(request, corpus, log, None)
+            counts = read_and_curate(request, hub, corpus, log, None)
         refuse_empty(len(corpus.entries), log.files)
         counts.update(select(request, corpus, log))
         splits = {name: build_split(request, corpus, name, tokenizer, folder / f"{name}.jsonl") for name in SPLITS}
@@ -455,7 +457,7 @@ def prepare(request: Request, manifest: Manifest) -> None:
             console.show(description.write(folder, corpus, log, splits, tokenizer) + "\n")
         for path in filter(Path.is_file, [*map(Path, request.inputs), *histories, *request.decontaminate]):
             manifest.add_input(path)
-        manifest.update(**counts, documents_kept=kept, rejections=log.files, splits=splits)
+        manifest.update(**counts, hub=hub, documents_kept=kept, rejections=log.files, splits=splits)
         manifest.write(folder)
     console.show(summary(log, counts, splits))
     console.show(
@@ -479,10 +481,11 @@ def main(argv: list[str] | None = None) -> None:
         return
     manifest = Manifest(vars(args))
     outputs.recover(request.output)
-    is_done = not request.overwrite and manifest.repeats(request.output)
+    hub = hub_inputs.found(request.inputs, request.output)
+    is_done = not request.overwrite and manifest.repeats(request.output, PUSHING, **({"hub": hub} if hub else {}))
     refuse_output(request, is_done)
     if not is_done:
-        prepare(request, manifest)
+        prepare(request, hub, manifest)
     if request.hf_repository:
         from codefit.publishing import push
 

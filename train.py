@@ -24,7 +24,7 @@ from typing import Any
 
 from codefit import cli, console, distributed, gguf_base, outputs, records
 from codefit.errors import Interrupted, UserError
-from codefit.manifest import Manifest, command, read_manifest
+from codefit.manifest import PUSHING, Manifest, command, note_repository, read_manifest
 from codefit.records import Pair
 from codefit.training import flag_checks, run_folder, scratch_flags, train_flags
 from codefit.training.settings import (
@@ -108,7 +108,7 @@ def checked(flags: Mapping[str, Any], settings: TrainSettings, parser: cli.Parse
     hidden = parser.group("adapter" if settings.whole else "from scratch") | {"dry_run"}
     every_flag = {**flags, **decided}
     outputs.recover(output.output_dir)
-    again = not (output.overwrite or output.keeps_nothing) and Manifest(every_flag).repeats(output.output_dir)
+    again = not (output.overwrite or output.keeps_nothing) and Manifest(every_flag).repeats(output.output_dir, PUSHING)
     refuse_output(settings, again)
     return Command(every_flag, settings, settled, sources, given, hidden, dataset, replay, again)
 
@@ -288,6 +288,7 @@ def main(argv: Sequence[str] | None = None, watching: Sequence[Any] = ()) -> Non
     if output.hf_repository and not output.only_looks and distributed.is_first_process():
         from codefit.publishing import push
 
+        note_repository(output.output_dir, output.hf_repository)
         push_result = push.push_merged if settings.whole else push.push_adapter
         console.show(f"pushed:  {push_result(output.output_dir, output.hf_repository, private=output.private or None)}")
     return None

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,7 @@ Name = Annotated[str, Meta(pattern=r"^[\w.-]*$")]  # part of a file name
 ROOT = Path(__file__).resolve().parent.parent
 
 OF_ONE_RUN = {"overwrite", "dry_run"}  # arguments that do not change what a finished output contains
+PUSHING = ("hf_repository", "private")  # arguments of a stage that only say where a finished output is pushed to
 LARGE = 64 << 20  # bytes: larger files in a folder count by size and date, since reading them takes long
 
 
@@ -93,6 +94,14 @@ class Benchmark(msgspec.Struct):
     decoding: dict[str, dict[str, str]] = {}
 
 
+class HubInput(msgspec.Struct):
+    """A data set on the Hub that stage 2 read: its commit, the licences of its card, the manifest of stage 1 in it."""
+
+    commit: str = ""
+    licences: list[str] = []
+    made_by: "ManifestFile | None" = None
+
+
 class ManifestFile(msgspec.Struct):
     """The fields of a manifest that later stages read; a manifest of another stage or version may lack them."""
 
@@ -114,6 +123,8 @@ class ManifestFile(msgspec.Struct):
     validation: Validation | None = None
     adapter_sha256: str | None = None
     sources: list[Source] = []
+    hub: dict[str, HubInput] = {}
+    documents_of: dict[str, int] = {}
     rejections: dict[str, int] = {}
     splits: dict[str, Split] = {}
     models: dict[Name, Model] = {}
@@ -152,11 +163,12 @@ class Manifest:
         elif name and path.is_file():
             self.add_input(path)
 
-    def repeats(self, output: Path, **facts: Any) -> bool:
+    def repeats(self, output: Path, besides: Collection[str] = (), **facts: Any) -> bool:
         """Return whether this command has nothing to do: the same one made the output from inputs that did not change.
 
         Args:
             output: the output of this command.
+            besides: names of arguments that may differ.
             facts: further facts that must be as they are recorded in the manifest of the output.
         """
         try:
@@ -166,7 +178,7 @@ class Manifest:
         made = made.get("predicted_by") or made  # scores that were computed again are still those of the first command
         asked = {**self.content, **{key: _plain(value) for key, value in facts.items()}}
         asked = json.loads(json.dumps(asked, default=str))
-        if not made or not _is_same(made, asked, facts):
+        if not made or not _is_same(made, asked, besides, facts):
             return False
         unchanged = _unchanged(made.get("inputs", {}), sha256) and _unchanged(made.get("folders", {}), digest_of_folder)
         if unchanged:
@@ -197,6 +209,17 @@ def read_manifest(output: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def note_repository(folder: Path, repo_id: str) -> None:
+    """Record in the manifest of a finished output where it is pushed to, since later stages read that from it."""
+    content = read_manifest(folder)
+    arguments = content.get("arguments") or {}
+    if content and arguments.get("hf_repository") != repo_id:
+        text = json.dumps(
+            {**content, "arguments": {**arguments, "hf_repository": repo_id}}, indent=2, ensure_ascii=False
+        )
+        write_whole(folder / MANIFEST, text + "\n")
+
+
 def sha256(path: Path) -> str:
     """Return the hex sha256 of a file."""
     digest = hashlib.sha256()
@@ -222,13 +245,13 @@ def digest_of_folder(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _is_same(made: Mapping[str, Any], asked: Mapping[str, Any], facts: Iterable[str]) -> bool:
+def _is_same(made: Mapping[str, Any], asked: Mapping[str, Any], besides: Iterable[str], facts: Iterable[str]) -> bool:
     """Return whether two runs were asked to do the same: their script, their arguments, and further facts.
 
     An argument that one of the two versions of codefit does not know yet must not be used by the other.
     """
     scripts = [[Path(word).name for word in run.get("command", [])[:1]] for run in (made, asked)]
-    one, other = ({**(run.get("arguments") or {}), **dict.fromkeys(OF_ONE_RUN)} for run in (made, asked))
+    one, other = ({**(run.get("arguments") or {}), **dict.fromkeys([*OF_ONE_RUN, *besides])} for run in (made, asked))
     shared = one.keys() & other.keys()
     alone = [value for run in (one, other) for name, value in run.items() if name not in shared]
     return (

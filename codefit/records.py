@@ -312,7 +312,7 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode() if type(value) is str else json.dumps(value, ensure_ascii=False)
 
 
-def read_documents(source: str, taken: set[str] | None = None) -> Iterator[Document]:
+def read_documents(source: str, taken: set[str] | None = None, revision: str | None = None) -> Iterator[Document]:
     """Yield the documents of a JSONL or Parquet file or of a Hub data set; COLUMNS has the column names.
 
     Documents without a repository may share a path: all but the first with a path are put into a folder named after
@@ -321,10 +321,11 @@ def read_documents(source: str, taken: set[str] | None = None) -> Iterator[Docum
     Args:
         source: a local path, or the id of a Hub data set such as `JetBrains/KStack`.
         taken: paths of documents without a repository so far; extended here.
+        revision: the commit of a Hub data set; without it, the newest.
     """
     taken = set() if taken is None else taken
     said = False
-    for number, document in enumerate(_documents(source), 1):
+    for number, document in enumerate(_documents(source, revision), 1):
         if document.repository:
             yield document
             continue
@@ -345,15 +346,21 @@ def _free(path: str, row: int, taken: set[str]) -> str:
     return free
 
 
-def _documents(source: str) -> Iterator[Document]:
+def is_on_hub(source: str) -> bool:
+    """Return whether a source of documents is a data set on the Hub, not a file."""
+    path = Path(source)
+    return not (path.exists() or path.suffix in {".jsonl", ".json", ".parquet"}) and source.count("/") == 1
+
+
+def _documents(source: str, revision: str | None) -> Iterator[Document]:
     path = Path(source)
     if path.suffix == ".parquet" and path.is_file():
         columns = [*itertools.chain(*COLUMNS.values()), OWNER, NAME, FUNCTION, *ADDRESSES]
         yield from _checked(rows_of_parquet(path, columns), f"{path}: row")
-    elif path.exists() or path.suffix in {".jsonl", ".json", ".parquet"} or source.count("/") != 1:
-        yield from read_jsonl(path, Document)
+    elif is_on_hub(source):
+        yield from _checked(_rows_of_hub(source, revision), f"{source}: row")
     else:
-        yield from _checked(_rows_of_hub(source), f"{source}: row")
+        yield from read_jsonl(path, Document)
 
 
 def _checked(rows: Iterable[dict[str, Any]], place: str) -> Iterator[Document]:
@@ -381,16 +388,19 @@ def rows_of_parquet(path: Path, wanted: Sequence[str] = ()) -> Iterator[dict[str
         raise UserError(f"cannot read {path} as Parquet ({first_line(error)}); write it again.") from None
 
 
-def _rows_of_hub(name: str) -> Iterator[dict[str, Any]]:
+def _rows_of_hub(name: str, revision: str | None) -> Iterator[dict[str, Any]]:
     import datasets
 
     try:
-        for row in datasets.load_dataset(name, split="train", streaming=True):
+        for row in datasets.load_dataset(name, split="train", streaming=True, revision=revision):
             yield dict(row)
     except Exception as error:  # the client raises a dozen unrelated types, here or while streaming
-        raise UserError(
-            f"cannot read the data set {name} from the Hub ({first_line(error)}); give a local file instead."
-        ) from None
+        raise unreadable(name, error) from None
+
+
+def unreadable(name: str, error: Exception) -> UserError:
+    """Return the error for documents on the Hub that cannot be read."""
+    return UserError(f"cannot read the data set {name} from the Hub ({first_line(error)}); give a local file instead.")
 
 
 def dataset_folder(name: str) -> Path:

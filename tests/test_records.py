@@ -261,7 +261,7 @@ def test_documents_come_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert list(read_documents("JetBrains/KStack")) == [Document("a", "a.kt"), Document("b", "b.kt", commit="c0ffee")]
-    assert asked == [("JetBrains/KStack", {"split": "train", "streaming": True})]
+    assert asked == [("JetBrains/KStack", {"split": "train", "streaming": True, "revision": None})]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from codefit import console, records
-from codefit.curation import later_leaks
+from codefit.curation import hub_inputs, later_leaks
 from codefit.curation.curate import CurationOptions, curate_all
 from codefit.curation.decontamination import contaminated, load_benchmarks
 from codefit.curation.dedup import Evaluation, Hashes, content_id, shingles
@@ -213,7 +213,9 @@ class Prepared:
         """Yield (split, curated document) for every file that has a pair, read from the input again."""
         missing, taken = dict(self.splits), set[str]()
         for source in self.arguments["input"]:
-            wanted = (document for document in records.read_documents(source, taken) if _name(document) in missing)
+            revision = hub_inputs.commit_of(self.manifest, source)
+            documents = records.read_documents(source, taken, revision)
+            wanted = (document for document in documents if _name(document) in missing)
             for _, curated in curate_all(wanted, CurationOptions.of(self.arguments)):
                 if isinstance(curated.outcome, records.Document) and _name(curated.outcome) in missing:
                     yield missing.pop(_name(curated.outcome)), curated.outcome

@@ -19,6 +19,9 @@ HUB_LICENCES = """
 """
 
 
+HUB = "data set on the Hub"  # the kind of a source that parse_data.py did not read
+
+
 def base_model(folder: Path) -> tuple[str, str]:
     """Return name and revision of the base of an adapter or merged model; ("", "") for a model from scratch."""
     config = folder / model_files.ADAPTER_CONFIG
@@ -48,13 +51,21 @@ def hub_licence(spdx: str) -> str:
 
 
 def parsed(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the manifests of parse_data.py for the inputs of a prepared data set."""
-    return [read_manifest(Path(path)) for path in manifest.get("inputs", {})]
+    """Return the manifests of parse_data.py for the inputs of a prepared data set, in files and on the Hub."""
+    on_hub = [found["made_by"] for found in (manifest.get("hub") or {}).values() if found.get("made_by")]
+    return [*(read_manifest(Path(path)) for path in manifest.get("inputs", {})), *on_hub]
 
 
 def sources(manifest: dict[str, Any]) -> list[Source]:
-    """Return the sources of a prepared data set."""
-    return [source for stage_1 in parsed(manifest) for source in parsed_sources(stage_1)]
+    """Return the sources of a prepared data set; a data set of somebody else on the Hub is one source."""
+    read = [source for stage_1 in parsed(manifest) for source in parsed_sources(stage_1)]
+    counts = manifest.get("documents_of", {})
+    foreign = [
+        Source(name, HUB, found["commit"], " AND ".join(found["licences"]), counts.get(name, 0))
+        for name, found in (manifest.get("hub") or {}).items()
+        if not found.get("made_by")
+    ]
+    return read + foreign
 
 
 def parsed_sources(stage_1: dict[str, Any]) -> list[Source]:
@@ -64,7 +75,8 @@ def parsed_sources(stage_1: dict[str, Any]) -> list[Source]:
 
 def licences(sources: Iterable[Source]) -> list[str]:
     """Return the Hub's identifiers of the licences of sources, sorted."""
-    return sorted({hub_licence(source.license) for source in sources if source.license})
+    stated = [source.license.split(" AND ") if source.kind == HUB else [source.license] for source in sources]
+    return sorted({hub_licence(licence) for each in stated for licence in each if licence})
 
 
 def splits(folder: Path) -> dict[str, int]:

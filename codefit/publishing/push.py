@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from codefit import console, records
 from codefit.curation import secrets
 from codefit.errors import UserError
+from codefit.manifest import note_repository
 from codefit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, GENERATION_CONFIG, INDEX
 from codefit.modeling import hub_files
 from codefit.outputs import MANIFEST, manifest_of, write_whole
@@ -124,6 +125,7 @@ def push_dataset(folder: Path, repo_id: str, *, private: bool | None = None) -> 
             f"{folder / first.path}:{first.line} contains what looks like a {first.kind}{more}, so nothing was pushed; "
             "revoke it, remove it from the source and run the stages again."
         )
+    note_repository(folder, repo_id)
     _write_card(folder, cards.dataset_card(folder, repo_id))
     return push_folder(folder, repo_id, "dataset", message="Data set prepared with codefit", private=private)
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from codefit.records import Document, to_line
 from tests.support.corpus import kotlin_file
 from tests.support.hub_server import Fault, card_rules
 from tests.support.hub_server.process import ROOT, environment, error_of
@@ -111,3 +112,113 @@ def test_where_to_push_is_no_part_of_the_record(server, tmp_path, project):
     assert done.returncode == 0, done.stderr
     assert "is complete" in done.stdout
     assert json.loads(server.files("dataset", REPO)["manifest.json"])["documents"] == 40
+
+
+# ---------------------------------------------------------------------------------------------- the Hub as input
+
+PAIRS = "tester/kotlin-pairs"
+
+
+@pytest.fixture
+def prepare_from_hub(server, tmp_path, vocabulary):
+    """A function that runs stage 2 on the data set on the Hub, and returns the finished process."""
+
+    def run(*flags, output="pairs"):
+        words = ["--input", REPO, "--output", output, "--model_name_or_path", vocabulary, "--max_prompt_tokens", "64"]
+        return stage(server, tmp_path, "preprocess_data.py", *words, "--test_share", "0.2", *flags)
+
+    return run
+
+
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def rows(*numbers, **facts):
+    """Return a file of documents as somebody else would write it."""
+    made = (Document(kotlin_file(number), f"File{number}.kt", "o/r", language="kotlin", **facts) for number in numbers)
+    return "".join(map(to_line, made)).encode()
+
+
+def test_one_commit_of_a_data_set_is_read_and_recorded(server, tmp_path, project, prepare_from_hub):
+    assert parse(server, tmp_path, project, tmp_path / "raw.jsonl").returncode == 0
+    done = prepare_from_hub()
+    assert done.returncode == 0, done.stderr
+    read = server.repository("dataset", REPO).head.oid
+    manifest = manifest_of(tmp_path / "pairs")
+    assert manifest["hub"][REPO]["commit"] == read
+    assert manifest["documents_of"] == {REPO: 40}
+    before = (tmp_path / "pairs" / "train.jsonl").read_bytes()
+    again = prepare_from_hub()
+    assert again.returncode == 0, again.stderr
+    assert "is complete" in again.stdout
+
+    (project / "File0.kt").write_text(kotlin_file(77))
+    assert parse(server, tmp_path, project, tmp_path / "raw.jsonl", "--overwrite").returncode == 0
+    assert server.repository("dataset", REPO).head.oid != read
+    checked = stage(server, tmp_path, "preprocess_data.py", "--output", "pairs", "--verify")
+    assert checked.returncode == 0, checked.stderr  # the documents are read from the recorded commit
+    assert "no leak" in checked.stdout
+    assert error_of(prepare_from_hub()).endswith("already exists and is complete; add --overwrite to replace it.")
+    done = prepare_from_hub("--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert manifest_of(tmp_path / "pairs")["hub"][REPO]["commit"] == server.repository("dataset", REPO).head.oid
+    assert (tmp_path / "pairs" / "train.jsonl").read_bytes() != before
+
+
+def test_a_finished_output_needs_no_hub(server, tmp_path, project, prepare_from_hub):
+    assert parse(server, tmp_path, project, tmp_path / "raw.jsonl").returncode == 0
+    assert prepare_from_hub().returncode == 0
+    server.faults.append(Fault("GET /api/datasets/.*", times=-1, status=404))
+    again = prepare_from_hub()
+    assert again.returncode == 0, again.stderr
+    assert "is complete" in again.stdout
+    error = error_of(prepare_from_hub(output="other"))
+    assert error.startswith(f"error: cannot read the data set {REPO} from the Hub (")
+    assert error.endswith("give a local file instead.")
+
+
+def test_pairs_from_the_hub_keep_sources_and_licences(server, tmp_path, project, prepare_from_hub):
+    assert parse(server, tmp_path, project, tmp_path / "raw.jsonl").returncode == 0
+    done = prepare_from_hub("--hf_repository", PAIRS)
+    assert done.returncode == 0, done.stderr
+    card = server.files("dataset", PAIRS)["README.md"].decode()
+    assert card_rules.problems(card, "dataset") == []
+    assert card_rules.metadata(card)["license"] == ["apache-2.0"]
+    assert "| project | directory |" in card
+    assert "| files, parse_data.py | too small | 1 |" in card
+    assert "python parse_data.py --repository" in card
+
+
+@pytest.mark.parametrize("licences", [["apache-2.0", "mit"], None])
+def test_the_licences_of_somebody_elses_data_set_are_those_of_its_card(licences, server, tmp_path, prepare_from_hub):
+    configs = [{"config_name": "default", "data_files": [{"split": "train", "path": "data.jsonl"}]}]
+    facts = {"configs": configs, **({"license": licences} if licences else {})}
+    card = f"---\n{json.dumps(facts)}\n---\n"
+    files = {"README.md": card.encode(), "data.jsonl": rows(*range(40)), "manifest.json": b"[1]"}
+    server.add_repository("dataset", REPO, private=False, files=files)
+    done = prepare_from_hub("--hf_repository", PAIRS)
+    assert done.returncode == 0, done.stderr
+    card = server.files("dataset", PAIRS)["README.md"].decode()
+    assert card_rules.problems(card, "dataset") == []
+    assert card_rules.metadata(card).get("license") == licences
+    commit = server.repository("dataset", REPO).head.oid
+    shown = " AND ".join(licences or ["unknown"])
+    assert f"| {REPO} | data set on the Hub | {commit[:12]} | {shown} | 40 |" in card
+
+
+def test_finished_pairs_are_pushed_without_being_made_again(server, tmp_path, project, prepare_from_hub):
+    assert parse(server, tmp_path, project, tmp_path / "raw.jsonl").returncode == 0
+    assert prepare_from_hub().returncode == 0
+    made = (tmp_path / "pairs" / "train.jsonl").stat().st_mtime_ns
+    done = prepare_from_hub("--hf_repository", PAIRS, "--private")
+    assert done.returncode == 0, done.stderr
+    assert "is complete" in done.stdout
+    assert f"pushed to {server.endpoint}/datasets/{PAIRS}/commit/" in done.stdout
+    assert server.repository("dataset", PAIRS).private
+    assert (tmp_path / "pairs" / "train.jsonl").stat().st_mtime_ns == made
+    assert manifest_of(tmp_path / "pairs")["arguments"]["hf_repository"] == PAIRS  # for the card of what it trains
+    assert server.files("dataset", PAIRS)["train.jsonl"] == (tmp_path / "pairs" / "train.jsonl").read_bytes()
+    again = prepare_from_hub("--hf_repository", PAIRS, "--private")
+    assert again.returncode == 0, again.stderr
+    assert len(server.repository("dataset", PAIRS).commits) == 2
