@@ -116,8 +116,9 @@ def answer(plan: stages.Plan, later: int, output: Path, manifest: Manifest) -> N
 
     found = outcome.forecast(plan, later)
     adapter = plan.folder / "adapter"
+    pays = found.advice in {"tune", "both"}
     go_on = {
-        "Fit the model": stages.shown(plan.train(adapter, found.worth)),
+        "Fit the model" if pays else "To fit the model all the same": stages.shown(plan.train(adapter, found.worth)),
         "Then measure": stages.shown(plan.grid(adapter, plan.folder / "benchmark", found.later)),
     }
     with outputs.new_directory(output, overwrite=True) as folder:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from codefit import json_files
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.report import results, wording
@@ -16,6 +17,7 @@ from codefit.forecast.signs import Signs
 from codefit.forecast.stages import Plan
 from codefit.manifest import read_manifest
 from codefit.records import Prediction
+from codefit.training.run_folder import STATE
 
 BASE, FILES, ADAPTED, BOTH = CELLS
 PASSES = 3  # over the training data, after which more steps repeat what is known
@@ -158,5 +160,12 @@ def _signs(plan: Plan, result: BenchmarkResult, grid: Grid, by_model: Mapping[st
         new_names=signs.new_names(by_model[BASE]),
         nearest=signs.nearest(result),
         found=grid.retrieval.found,
+        past_bits=_past_bits(plan),
         later_bits=signs.bits(by_model[BASE]),
     )
+
+
+def _past_bits(plan: Plan) -> float:
+    """Return the bits per byte of the validation pairs before the training."""
+    state = json_files.load(plan.adapter(SHORT) / STATE, "run the forecast again in another folder")
+    return float(state["log_history"][0]["eval_bits_per_byte"])

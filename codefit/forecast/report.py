@@ -72,6 +72,8 @@ def training(found: Forecast) -> str:
     """Return how many steps are worth their time, and how long they take here."""
     each = found.seconds_per_step
     text = f"{counted(found.steps, 'step')} take about {console.duration(found.steps * each)} here"
+    if found.curve.bits[2] >= found.curve.bits[0]:
+        return f"{text}. The short runs did not make later code more likely, so more steps are not expected to help."
     if found.worth == found.steps:
         return f"{text}, and a doubling would add little."
     more = "more" if found.worth > found.steps else "fewer"
@@ -89,7 +91,7 @@ def sign_rows(found: Forecast) -> list[tuple[str, str]]:
         (f"later changes, since {found.since[:10]}", f"{counted(signs.questions, 'prompt')}, {found.asked} asked"),
         ("later completions with a name that the past lacks", share(signs.new_names)),
         ("names of completions that retrieved files hold", share(signs.found)),
-        ("bits per byte of later code, base", f"{signs.later_bits:.3f}"),
+        ("bits per byte of the base: past, later code", f"{signs.past_bits:.3f}, {signs.later_bits:.3f}"),
     ]
     if signs.nearest is not None:
         rows.insert(3, (f"{found.metric} of the nearest training example", f"{signs.nearest:.1f}"))

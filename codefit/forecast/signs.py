@@ -21,6 +21,7 @@ class Signs(msgspec.Struct, frozen=True):
         new_names: later completions with a name that the training files do not have, of those asked about.
         nearest: the metric of a look-up of the nearest training example: how much the code repeats itself.
         found: of the names that completions bring in, those in the retrieved files.
+        past_bits: the base's bits per byte of the past, on validation pairs.
         later_bits: the base's bits per byte of later code.
     """
 
@@ -30,6 +31,7 @@ class Signs(msgspec.Struct, frozen=True):
     new_names: Count
     nearest: float | None
     found: Count
+    past_bits: float
     later_bits: float
 
 

@@ -23,7 +23,7 @@ def forecast(advice, gains, half=5.0):
         Cell(key, Expected(gain, gain - half, gain + half), 100, Expected(gain, gain - 9, gain + 9), "better", 0.5, 700)
         for key, gain in zip(CELLS[1:], gains, strict=True)
     ]
-    signs = Signs(10, 100, 200, Count(3, 60), 25.0, Count(5, 20), 1.2)
+    signs = Signs(10, 100, 200, Count(3, 60), 25.0, Count(5, 20), 1.1, 1.2)
     curve = Curve([0, 12, 24, 96], [1.2, 1.1, 1.0, 0.9], 0.8, 1.0)
     return Forecast(advice, "edit similarity", 30.0, cells, 96, 80, 60, 40, 96, 4.0, "2026-01-01", curve, signs)
 

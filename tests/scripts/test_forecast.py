@@ -92,6 +92,7 @@ def test_a_forecast_from_a_history_to_the_page(repository, made, tmp_path, monke
     assert 30 < found.later == found.signs.questions < 500
     assert found.since.startswith("2026-01-08")
     assert found.seconds_per_step > 0
+    assert found.signs.past_bits > 0 < found.signs.later_bits
     page = (folder / "forecast" / "forecast.html").read_text()
     assert "Expected gain in edit similarity over the base" in page
     assert re.search(r'alt="retrieved files [+−0]', page)
