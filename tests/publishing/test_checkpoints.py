@@ -101,3 +101,21 @@ def test_a_run_pushes_its_checkpoints_and_continues_from_there(tiny_base, prepar
 def test_checkpoints_need_a_repository(tiny_base, prepared, tmp_path):
     with pytest.raises(UserError, match="--hub_strategy checkpoint pushes to a repository; name it with --hf_repo"):
         train.main(command(tiny_base, prepared, tmp_path / "adapter", "--hub_strategy", "checkpoint"))
+
+
+def test_a_finished_adapter_is_pushed_without_being_trained_again(tiny_base, prepared, tmp_path, monkeypatch, capsys):
+    pushed = []
+    monkeypatch.setattr("codefit.publishing.push.check_repository", lambda *words, **more: None)
+    monkeypatch.setattr(
+        "codefit.publishing.push.push_adapter", lambda folder, name, private: pushed.append(name) or "url"
+    )
+    output = tmp_path / "adapter"
+    words = command(tiny_base, prepared, output, "--eval_predictions", "0", "--max_steps", "1")
+    train.main(words)
+    made = (output / "adapter_model.safetensors").stat().st_mtime_ns
+    train.main([*words, "--hf_repository", REPO])
+    assert "pushed:  url" in capsys.readouterr().out
+    assert pushed == [REPO]
+    assert (output / "adapter_model.safetensors").stat().st_mtime_ns == made
+    recorded = json.loads((output / "manifest.json").read_text())["arguments"]["hf_repository"]
+    assert recorded == REPO  # where merge_lora.py --push pushes the model
