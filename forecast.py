@@ -135,4 +135,4 @@ def answer(plan: stages.Plan, later: int, output: Path, manifest: Manifest) -> N
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, computes=True)

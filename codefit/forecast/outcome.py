@@ -10,13 +10,13 @@ from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.report import results, wording
 from codefit.evaluation.result_schema import CELLS, Advice, BenchmarkResult, Grid
-from codefit.forecast import expectation, learning_curve, signs
+from codefit.forecast import expectation, learning_curve, likelihoods, signs
 from codefit.forecast.expectation import Cell, Growths
 from codefit.forecast.learning_curve import SHORT, SHORTER, growth, in_points
 from codefit.forecast.signs import Signs
-from codefit.forecast.stages import Plan
+from codefit.forecast.stages import TEST, Plan
 from codefit.manifest import read_manifest
-from codefit.records import Prediction
+from codefit.records import Pair, Prediction, read_jsonl
 from codefit.training.run_folder import STATE
 
 BASE, FILES, ADAPTED, BOTH = CELLS
@@ -83,19 +83,18 @@ def forecast(plan: Plan, later: int) -> Forecast:
     Raises:
         UserError: no files could be retrieved.
     """
-    result, by_model = _benchmark(plan, SHORT)
-    _, shorter = _benchmark(plan, SHORTER)
+    result, by_model = _measured(plan)
     assert result.grid
     bits = {key: signs.bits(items) for key, items in by_model.items()}
-    early = {key: signs.bits(items) for key, items in shorter.items()}
-    gains = {
-        start: (early[start] - early[fitted], bits[start] - bits[fitted])
-        for start, fitted in ((BASE, ADAPTED), (FILES, BOTH))
-    }
+    pairs = {pair.id: pair for pair in read_jsonl(plan.pairs / TEST, Pair)}
+    asked = [pairs[item.id] for item in by_model[BASE]]
+    shorter = likelihoods.bits_after(plan.model, plan.adapter(SHORTER), asked, plan.own_tokens)
+    eighth, quarter = bits[BASE] - shorter, bits[BASE] - bits[ADAPTED]
+    grown = growth(eighth, quarter)
     scores = {key: score.value for key, score in result.grid.places[0].scores.items()}
     growths = Growths(
-        in_points(growth(*gains[BASE]), gains[BASE][1], scores[ADAPTED] - scores[BASE]),
-        in_points(growth(*gains[FILES]), gains[FILES][1], scores[BOTH] - scores[FILES]),
+        in_points(grown, quarter, scores[ADAPTED] - scores[BASE]),
+        in_points(grown, bits[FILES] - bits[BOTH], scores[BOTH] - scores[FILES]),
     )
     later = min(later, _pairs(plan)["test"]["pairs"])
     return Forecast(
@@ -107,21 +106,20 @@ def forecast(plan: Plan, later: int) -> Forecast:
         later=later,
         asked=result.n,
         files=result.files,
-        worth=learning_curve.steps_worth_taking(*gains[BASE], plan.steps, most_steps(plan)),
+        worth=learning_curve.steps_worth_taking(eighth, quarter, plan.steps, most_steps(plan)),
         seconds_per_step=_seconds_per_step(plan),
         since=plan.start.since,
-        curve=_curve(plan, bits[BASE], *gains[BASE]),
+        curve=_curve(plan, bits[BASE], eighth, quarter),
         signs=_signs(plan, result, result.grid, by_model),
     )
 
 
-def _benchmark(plan: Plan, part: int) -> tuple[BenchmarkResult, Mapping[str, list[Prediction]]]:
-    """Return the scores and the predictions of one of the two benchmarks."""
-    folder = plan.benchmark(part)
-    [result] = result_schema.read(folder).benchmarks.values()
+def _measured(plan: Plan) -> tuple[BenchmarkResult, Mapping[str, list[Prediction]]]:
+    """Return the scores and the predictions of the benchmark after a quarter of the steps."""
+    [result] = result_schema.read(plan.measured).benchmarks.values()
     if result.grid is None:
-        raise UserError(f"{folder} has no grid; remove {plan.folder} and run the forecast again.")
-    [by_model] = results.read(folder).predictions.values()
+        raise UserError(f"{plan.measured} has no grid; remove {plan.folder} and run the forecast again.")
+    [by_model] = results.read(plan.measured).predictions.values()
     return result, by_model
 
 

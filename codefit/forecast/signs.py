@@ -1,12 +1,11 @@
 """What the data of a forecast look like: their size, how new the later code is, how much of it is found elsewhere."""
 
 import msgspec
-import numpy as np
 
 from codefit.evaluation import prompt_groups
 from codefit.evaluation.result_schema import CELLS, BenchmarkResult, Count
 from codefit.records import Prediction
-from codefit.scoring.bits_per_byte import BITS_PER_BYTE
+from codefit.scoring.bits_per_byte import BITS_PER_BYTE, bits_per_byte
 
 BASE, FILES, ADAPTED, BOTH = CELLS
 
@@ -37,7 +36,8 @@ class Signs(msgspec.Struct, frozen=True):
 
 def bits(items: list[Prediction]) -> float:
     """Return the bits per byte of the references."""
-    return float(BITS_PER_BYTE.value(np.array([BITS_PER_BYTE.of_item(item) for item in items]).sum(axis=0)))
+    nats, sizes = zip(*map(BITS_PER_BYTE.of_item, items), strict=True)
+    return bits_per_byte(sum(nats), int(sum(sizes)))
 
 
 def new_names(items: list[Prediction]) -> Count:

@@ -14,6 +14,7 @@ from codefit.forecast.start import Start
 from codefit.manifest import ROOT
 
 ROW_TOKENS = 1024  # most tokens of a step
+TEST = "test.jsonl"  # the later changes, in the data set
 NEW_TOKENS = 64  # of a completion, as in benchmarking.py
 VALIDATED = 24  # validation pairs of a short run
 
@@ -62,9 +63,10 @@ class Plan:
         """The adapter after a part of the steps, 1 / `part`."""
         return self.folder / f"adapter-{part}"
 
-    def benchmark(self, part: int) -> Path:
-        """The benchmark of that adapter."""
-        return self.folder / f"benchmark-{part}"
+    @property
+    def measured(self) -> Path:
+        """The benchmark after a quarter of the steps."""
+        return self.folder / "measured"
 
     def commands(self) -> Iterator[list[str]]:
         """Yield the commands of all stages in order."""
@@ -72,7 +74,7 @@ class Plan:
         yield self.preprocess()
         for part in (SHORTER, SHORT):
             yield self.train(self.adapter(part), self.steps // part)
-            yield self.ask(part)
+        yield self.grid(self.adapter(SHORT), self.measured, self.prompts)
 
     def parse(self) -> list[str]:
         """Return the command of stage 1."""
@@ -92,17 +94,9 @@ class Plan:
         watch = ["--validation_samples", str(VALIDATED), "--eval_steps", "100000", "--eval_predictions", "0"]
         return ["train.py", *words, *sizes, *watch]
 
-    def ask(self, part: int) -> list[str]:
-        """Return the command of the benchmark after a part of the steps.
-
-        After the shorter run, only the likelihood of later code is measured: one new token is enough for that.
-        """
-        tokens = ["--max_new_tokens", "1"] if part == SHORTER else []
-        return [*self.grid(self.adapter(part), self.benchmark(part), self.prompts), *tokens]
-
     def grid(self, adapter: Path, output: Path, prompts: int) -> list[str]:
         """Return the command of a benchmark with all four cells."""
-        words = [str(adapter), "--benchmark", str(self.pairs / "test.jsonl"), "--sample", str(prompts)]
+        words = [str(adapter), "--benchmark", str(self.pairs / TEST), "--sample", str(prompts)]
         files = ["--repository_context", str(self.file_tokens), "--seed", str(self.seed)]
         return ["benchmarking.py", *words, *files, "--output_dir", str(output)]
 

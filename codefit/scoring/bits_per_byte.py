@@ -37,4 +37,9 @@ class BitsPerByte(Metric):
         return f"{self.name}|of:references|bytes:utf-8|mean:bytes|round:none|n:{n}"
 
 
+def bits_per_byte(nats: float, size: int) -> float:
+    """Return the bits per byte of a text of `size` bytes that costs so many nats."""
+    return nats / (size * math.log(2))
+
+
 BITS_PER_BYTE = BitsPerByte()
