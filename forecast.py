@@ -32,7 +32,7 @@ def build_parser() -> cli.Parser:
     add("--repository", required=True, help="git repository with its history on this machine: folder or bundle")
     add("--model_name_or_path", type=cli.named, required=True, help="base model: folder, GGUF file or Hub id")
     add("--language", nargs="+", default=[], metavar="NAME", help="languages to read (default: the main ones)")
-    add("--subfolder", default="", help="read only this folder of the repository (default: all of it)")
+    add("--subfolder", help="read only this folder of the repository (default: all of it)")
     add("--output_dir", type=Path, help="folder of all stages (default: outputs/forecast-NAME)")
     add("--max_steps", type=cli.number(int, 2 * SHORTER), default=96, help="steps of the training that is forecast")
     add(
@@ -63,7 +63,7 @@ def plan_of(args: argparse.Namespace) -> stages.Plan:
             f"{args.max_prompt_tokens} tokens, {args.repository_context} of files and {stages.NEW_TOKENS} new ones; "
             f"set --repository_context to at most {max(room, 1)}, or lower --max_prompt_tokens."
         )
-    subfolder = args.subfolder.strip("/")
+    subfolder = (args.subfolder or "").strip("/")
     name = Path(args.repository).resolve().name.removesuffix(".bundle").removesuffix(".git")
     return stages.Plan(
         repository=args.repository,

@@ -23,12 +23,13 @@ ROOMS = (
     *("modeling", "generation", "playground", "training", "evaluation", "publishing", "forecast"),
 )
 # Rooms in which torch may be imported, and the parts of them that must do without it.
-TORCH_ROOMS = {"limited_process", "modeling", "generation", "playground", "training", "evaluation"}
+TORCH_ROOMS = {"limited_process", "modeling", "generation", "playground", "training", "evaluation", "forecast"}
 WITHOUT_TORCH_IN_THEM = {
     "modeling": {"pre_tokenizers"},
     "training": {"flag_checks", "run_folder", "scratch_flags", "train_flags", "settings", "plots"},
     "playground": {"server"},
     "generation": {"stopping", "prediction_cache", "decoding"},
+    "forecast": {"start", "stages", "learning_curve", "expectation", "signs"},
     "evaluation": {"benchmarks", "report", "task_metrics", "comparison", "result_schema", "settings"},
 }
 TORCH = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
