@@ -23,7 +23,7 @@ from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation import repository_files, repository_names, task_metrics
 from codefit.evaluation.chunk_index import Chunk, ChunkIndex, Place
-from codefit.evaluation.questions import Questions
+from codefit.evaluation.questions import FORGETTING, Questions
 from codefit.evaluation.repository_files import RepositoryFiles
 from codefit.evaluation.result_schema import Cost, Count, Retrieval
 from codefit.evaluation.settings import InferenceSettings
@@ -162,10 +162,13 @@ class Retrieved:
 def for_benchmarks(asked: Sequence[Questions], encoder: Encoder, how: InferenceSettings) -> dict[str, Retrieved]:
     """Return what is retrieved for the benchmarks of code whose repositories are known, by benchmark.
 
+    The forgetting check is about the model alone, so it is asked without files.
+
     Raises:
         UserError: there is none, or the prompts already begin with files.
     """
-    found = {each.name: for_pairs(each, encoder, how) for each in asked if each.documents and _is_code(each)}
+    wanted = [each for each in asked if each.documents and _is_code(each) and each.name != FORGETTING]
+    found = {each.name: for_pairs(each, encoder, how) for each in wanted}
     if not any(pair.context for each in found.values() for pair in each.pairs):
         raise UserError(
             "no other files are known of the repositories of these prompts, so nothing can be retrieved; leave out "
