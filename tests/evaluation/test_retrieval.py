@@ -203,6 +203,11 @@ def test_a_benchmark_gets_files_and_the_names_that_they_hold_are_counted(tmp_pat
     assert "heldout: files for 1 of 1 prompts; they hold 1 of 1 names of references" in capsys.readouterr().out
 
 
+def test_the_forgetting_check_is_asked_without_files(tmp_path, tokenizer):
+    both = [asked(documents(tmp_path)), dataclasses.replace(asked(documents(tmp_path)), name="forgetting")]
+    assert list(retrieval.for_benchmarks(both, Encoder(tokenizer), How())) == ["heldout"]
+
+
 def test_a_prompt_is_cut_as_without_files(tmp_path, tokenizer):
     [found] = retrieval.for_benchmarks([asked(documents(tmp_path))], Encoder(tokenizer), How(8)).values()
     own = found.pairs[0].prompt.partition("# app/own.py\n")[2]
