@@ -1,14 +1,15 @@
 """What a benchmark of the four cells will show after the whole training, from one after a quarter of it.
 
-The gain of retrieved files is measured, since the base does not change. The gain of fitting is that of a quarter of the
-training, and what the rest of it adds. An interval holds what the later benchmark will measure
+The gain of retrieved files is measured, since the base does not change. The gain of fitting is estimated twice: as the
+score that was measured and what the rest of the training adds, and from the likelihood of later code, which varies less
+from prompt to prompt; the two are weighted by their certainty. An interval holds what the later benchmark will measure
 in 95 of 100 cases, if later changes are like those that were asked about: it adds up the uncertainty of this
 measurement, of the growth, and of the later measurement with its own prompts.
 """
 
-import dataclasses
 import itertools
 import math
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,6 +19,9 @@ from codefit.evaluation.result_schema import CELLS, Advice, Conclusion, Differen
 from codefit.forecast.learning_curve import Growth
 
 BASE, FILES, ADAPTED, BOTH = CELLS
+# Points of edit similarity (cut) for a gain of one bit per byte, and half the width of the range of this rate: 62 to
+# 120 in the three repositories that it was chosen on (docs/forecast.md).
+POINTS_PER_BIT, SPREAD = 80.0, 50.0
 HOLM = 1.35  # how much wider than 95 % an interval must be to resolve the smallest of six differences (Holm)
 
 
@@ -51,34 +55,66 @@ class Cell(msgspec.Struct, frozen=True):
     tokens: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Growths:
-    """What the rest of the training adds to the gain of fitting, in points, without and with retrieved files."""
+class Gain(NamedTuple):
+    """A gain, and half the width of its 95 % interval."""
 
-    alone: Growth
-    with_files: Growth
+    value: float
+    half: float
 
 
-def cells(found: Grid, growths: Growths, later: int) -> list[Cell]:
+class Fitting(NamedTuple):
+    """The gain of fitting after the whole training, in points, without and with retrieved files."""
+
+    alone: Gain
+    with_files: Gain
+
+
+def fitted(measured: Gain, bits: Gain, grown: Growth) -> Gain:
+    """Return what fitting gains after the whole training, in points.
+
+    Args:
+        measured: gain of the score after a quarter of the training, in points.
+        bits: the same in bits per byte.
+        grown: what the rest of the training adds, in bits per byte.
+    """
+    whole = bits.value + grown.value
+    by_score = Gain(measured.value + POINTS_PER_BIT * grown.value, measured.half)
+    by_bits = Gain(POINTS_PER_BIT * whole, math.hypot(SPREAD * whole, POINTS_PER_BIT * bits.half))
+    both = _weighted(by_score, by_bits)
+    return Gain(both.value, math.hypot(both.half, POINTS_PER_BIT * (grown.high - grown.low) / 2))
+
+
+def _weighted(one: Gain, other: Gain) -> Gain:
+    """Return the mean of two estimates, weighted by the inverse of their variances."""
+    if not (math.isfinite(one.half) and math.isfinite(other.half)):
+        return one if math.isfinite(one.half) else other
+    variances = one.half**2, other.half**2
+    if not all(variances):
+        return one if not variances[0] else other
+    share = variances[1] / sum(variances)
+    return Gain(share * one.value + (1 - share) * other.value, math.sqrt(variances[0] * variances[1] / sum(variances)))
+
+
+def measured(found: Grid, one: str, other: str) -> Gain:
+    """Return the measured difference of two cells in the primary metric."""
+    gap = found.places[0].difference(one, other)
+    return Gain(gap.value, (gap.high - gap.low) / 2)
+
+
+def cells(found: Grid, fitting: Fitting, later: int) -> list[Cell]:
     """Return what each cell but the base is expected to gain in a benchmark of `later` prompts."""
     whole = found.places[0]
+    scores = _scores(whole, fitting)
+    files = measured(found, BASE, FILES).half
+    halves = {FILES: files, ADAPTED: fitting.alone.half, BOTH: math.hypot(files, fitting.with_files.half)}
     made = []
-    for key in CELLS[1:]:
-        gap = whole.difference(BASE, key)
-        gain = _expected(whole, growths, BASE, key, later)
+    for key, half in halves.items():
+        gap, value = whole.difference(BASE, key), scores[key] - scores[BASE]
+        half = math.hypot(half, _later_half(whole, BASE, key, later))
+        gain, now = Expected(value, value - half, value + half), Expected(gap.value, gap.low, gap.high)
         cost = found.retrieval.costs[key]
-        measured = Expected(gap.value, gap.low, gap.high)
-        made.append(
-            Cell(
-                key,
-                gain,
-                prompts_needed(gap, gain.value, whole.n),
-                measured,
-                gap.verdict,
-                cost.seconds,
-                cost.prompt_tokens,
-            )
-        )
+        needed = prompts_needed(gap, value, whole.n)
+        made.append(Cell(key, gain, needed, now, gap.verdict, cost.seconds, cost.prompt_tokens))
     return made
 
 
@@ -89,51 +125,39 @@ def prompts_needed(measured: Difference, gain: float, prompts: int) -> int | Non
     return max(math.ceil(prompts * (measured.smallest / gain) ** 2), 1)
 
 
-def advice(found: Grid, growths: Growths, later: int) -> Advice:
+def advice(found: Grid, fitting: Fitting, later: int) -> Advice:
     """Return what the verdicts of a later benchmark are expected to say."""
     whole = found.places[0]
     if any(gap.verdict == "too few" for *_, gap in whole.differences):
         return "too few"
-    scores = {key: Score(_score(whole, growths, key), 0, 0) for key in CELLS}
+    scores = _scores(whole, fitting)
     gaps = [
-        (one, other, _verdict(whole, growths, one, other, later)) for one, other in itertools.combinations(CELLS, 2)
+        (one, other, _verdict(scores[other] - scores[one], _later_half(whole, one, other, later)))
+        for one, other in itertools.combinations(CELLS, 2)
     ]
-    return grid.advice(GridPlace("", later, whole.files, scores, gaps), CUT_EDIT_SIMILARITY)
+    expected = {key: Score(value, value, value) for key, value in scores.items()}
+    return grid.advice(GridPlace("", later, whole.files, expected, gaps), CUT_EDIT_SIMILARITY)
 
 
-def _score(whole: GridPlace, growths: Growths, key: str) -> float:
-    """Return the score that a cell is expected to have after the whole training."""
-    return whole.scores[key].value + (grown.value if (grown := _growth(growths, key)) else 0.0)
-
-
-def _growth(growths: Growths, key: str) -> Growth | None:
-    """Return the growth of a cell; None for one without a fitted model."""
-    return {ADAPTED: growths.alone, BOTH: growths.with_files}.get(key)
-
-
-def _expected(whole: GridPlace, growths: Growths, one: str, other: str, later: int) -> Expected:
-    """Return the expected difference of two cells, the second minus the first."""
-    value = _score(whole, growths, other) - _score(whole, growths, one)
-    spread = (grown.high - grown.low if (grown := _growth(growths, key)) else 0.0 for key in (one, other))
-    parts = [_half(whole, one, other), _later_half(whole, one, other, later), *(each / 2 for each in spread)]
-    half = math.hypot(*parts)
-    return Expected(value, value - half, value + half)
-
-
-def _half(whole: GridPlace, one: str, other: str) -> float:
-    gap = whole.difference(one, other)
-    return (gap.high - gap.low) / 2
+def _scores(whole: GridPlace, fitting: Fitting) -> dict[str, float]:
+    """Return the score that each cell is expected to have after the whole training."""
+    base, files = whole.scores[BASE].value, whole.scores[FILES].value
+    return {
+        BASE: base,
+        FILES: files,
+        ADAPTED: base + fitting.alone.value,
+        BOTH: files + fitting.with_files.value,
+    }
 
 
 def _later_half(whole: GridPlace, one: str, other: str, later: int) -> float:
     """Return half the interval of a difference in a benchmark of `later` prompts."""
-    return _half(whole, one, other) * math.sqrt(whole.n / later)
+    gap = whole.difference(one, other)
+    return (gap.high - gap.low) / 2 * math.sqrt(whole.n / later)
 
 
-def _verdict(whole: GridPlace, growths: Growths, one: str, other: str, later: int) -> Difference:
-    """Return a difference as the later benchmark is expected to show it."""
-    value = _score(whole, growths, other) - _score(whole, growths, one)
-    half = _later_half(whole, one, other, later)
+def _verdict(value: float, half: float) -> Difference:
+    """Return a difference as the later benchmark is expected to show it; `half` is half its interval."""
     shown = abs(value) > HOLM * half
     verdict: Conclusion = ("better" if value > 0 else "worse") if shown else "not resolved"
     return Difference(value, value - half, value + half, 0.0 if shown else 1.0, half, verdict)

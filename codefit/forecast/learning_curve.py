@@ -11,8 +11,6 @@ import dataclasses
 SHORT, SHORTER = 4, 8  # what a run of a quarter and one of an eighth of the steps divide them by
 DOUBLINGS = 2  # from a quarter to the whole
 DECAY = 0.5  # of the gain from doubling to doubling
-LEAST_BITS = 0.05  # gain in bits per byte from which on a ratio to it is known
-POINTS_PER_BIT, MOST_POINTS_PER_BIT = 25.0, 50.0  # of edit similarity, as measured in docs/forecast.md
 ENOUGH = 0.05  # share of the gain below which a further doubling is not worth its time
 
 
@@ -34,22 +32,6 @@ def growth(eighth: float, quarter: float) -> Growth:
     """
     step = max(quarter - eighth, 0.0)
     return Growth(step * sum(DECAY**doubling for doubling in range(1, DOUBLINGS + 1)), 0.0, step * DOUBLINGS)
-
-
-def in_points(grown: Growth, bits: float, points: float) -> Growth:
-    """Return the growth of a score.
-
-    A score grows with the gain in bits per byte as it did so far; POINTS_PER_BIT takes the place of a ratio that a
-    small gain leaves unknown, and most ratios are below MOST_POINTS_PER_BIT.
-
-    Args:
-        grown: growth in bits per byte.
-        bits: the gain so far in bits per byte.
-        points: the gain so far of the score.
-    """
-    ratio = points / bits if bits > LEAST_BITS else POINTS_PER_BIT
-    ratio = min(max(ratio, 0.0), MOST_POINTS_PER_BIT)
-    return Growth(ratio * grown.value, ratio * grown.low, ratio * grown.high)
 
 
 def steps_worth_taking(eighth: float, quarter: float, steps: int, most: int) -> int:

@@ -11,12 +11,13 @@ from codefit.evaluation import result_schema
 from codefit.evaluation.report import results, wording
 from codefit.evaluation.result_schema import CELLS, Advice, BenchmarkResult, Grid
 from codefit.forecast import expectation, learning_curve, likelihoods, signs
-from codefit.forecast.expectation import Cell, Growths
-from codefit.forecast.learning_curve import SHORT, SHORTER, growth, in_points
+from codefit.forecast.expectation import Cell, Fitting, Gain, measured
+from codefit.forecast.learning_curve import SHORT, SHORTER, growth
 from codefit.forecast.signs import Signs
 from codefit.forecast.stages import TEST, Plan
 from codefit.manifest import read_manifest
 from codefit.records import Pair, Prediction, read_jsonl
+from codefit.scoring.bits_per_byte import BITS_PER_BYTE
 from codefit.training.run_folder import STATE
 
 BASE, FILES, ADAPTED, BOTH = CELLS
@@ -91,17 +92,17 @@ def forecast(plan: Plan, later: int) -> Forecast:
     shorter = likelihoods.bits_after(plan.model, plan.adapter(SHORTER), asked, plan.own_tokens)
     eighth, quarter = bits[BASE] - shorter, bits[BASE] - bits[ADAPTED]
     grown = growth(eighth, quarter)
-    scores = {key: score.value for key, score in result.grid.places[0].scores.items()}
-    growths = Growths(
-        in_points(grown, quarter, scores[ADAPTED] - scores[BASE]),
-        in_points(grown, bits[FILES] - bits[BOTH], scores[BOTH] - scores[FILES]),
+    spread = _bits_half(result)
+    fitting = Fitting(
+        expectation.fitted(measured(result.grid, BASE, ADAPTED), Gain(quarter, spread), grown),
+        expectation.fitted(measured(result.grid, FILES, BOTH), Gain(bits[FILES] - bits[BOTH], spread), grown),
     )
     later = min(later, _pairs(plan)["test"]["pairs"])
     return Forecast(
-        advice=expectation.advice(result.grid, growths, later),
+        advice=expectation.advice(result.grid, fitting, later),
         metric=wording.name(result.headline),
-        base=scores[BASE],
-        cells=expectation.cells(result.grid, growths, later),
+        base=result.grid.places[0].scores[BASE].value,
+        cells=expectation.cells(result.grid, fitting, later),
         steps=plan.steps,
         later=later,
         asked=result.n,
@@ -121,6 +122,13 @@ def _measured(plan: Plan) -> tuple[BenchmarkResult, Mapping[str, list[Prediction
         raise UserError(f"{plan.measured} has no grid; remove {plan.folder} and run the forecast again.")
     [by_model] = results.read(plan.measured).predictions.values()
     return result, by_model
+
+
+def _bits_half(result: BenchmarkResult) -> float:
+    """Return half the interval of what fitting gained in bits per byte."""
+    row = next(row for row in result.metrics if row.metric == BITS_PER_BYTE.name)
+    gap = row.against_base[ADAPTED]
+    return (gap.high - gap.low) / 2
 
 
 def _curve(plan: Plan, start: float, eighth: float, quarter: float) -> Curve:

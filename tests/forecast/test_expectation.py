@@ -8,8 +8,8 @@ import pytest
 
 from codefit.evaluation.result_schema import CELLS, Cost, Count, Difference, Grid, GridPlace, Retrieval, Score
 from codefit.forecast import expectation
-from codefit.forecast.expectation import Growths
-from codefit.forecast.learning_curve import Growth, growth, in_points, steps_worth_taking
+from codefit.forecast.expectation import POINTS_PER_BIT, SPREAD, Fitting, Gain, fitted
+from codefit.forecast.learning_curve import Growth, growth, steps_worth_taking
 
 SAME = Growth(0.0, 0.0, 0.0)
 
@@ -45,22 +45,6 @@ def test_a_curve_that_recovers_from_a_loss_grows():
 
 
 @pytest.mark.parametrize(
-    ("bits", "points", "value"),
-    [
-        (0.2, 4.0, 2.0),  # 20 points a bit
-        (0.2, -4.0, 0.0),  # a score that fell while bits fell is not made to fall further
-        (0.1, 20.0, 5.0),  # at most 50 points a bit
-        (0.01, 4.0, 2.5),  # a ratio to nearly nothing is not known: 25 points a bit
-        (-0.1, -4.0, 2.5),
-    ],
-)
-def test_a_score_grows_as_it_did_so_far(bits, points, value):
-    grown = in_points(Growth(0.1, 0.0, 0.2), bits, points)
-    assert grown.value == pytest.approx(value)
-    assert (grown.low, grown.high) == (0.0, pytest.approx(2 * value))
-
-
-@pytest.mark.parametrize(
     ("eighth", "quarter", "most", "steps"),
     [
         (0.1, 0.2, 1000, 96),  # doublings add 0.05, 0.025 and 0.0125, the last less than a twentieth of 0.275
@@ -78,21 +62,58 @@ def test_steps_are_doubled_as_long_as_it_pays(eighth, quarter, most, steps):
 # ---------------------------------------------------------------------------------------------- gains
 
 
+def test_two_equally_certain_estimates_are_averaged():
+    bits = Gain(0.1, 0.0)
+    half = SPREAD * 0.1
+    found = fitted(Gain(4.0, half), bits, SAME)
+    assert found.value == pytest.approx((4.0 + POINTS_PER_BIT * 0.1) / 2)
+    assert found.half == pytest.approx(half / 2**0.5)
+
+
+def test_the_more_certain_estimate_counts_more():
+    assert fitted(Gain(4.0, 100.0), Gain(0.1, 0.0), SAME).value == pytest.approx(8.0, abs=0.1)
+    assert fitted(Gain(4.0, 0.1), Gain(0.1, 0.2), SAME).value == pytest.approx(4.0, abs=0.1)
+
+
+def test_growth_raises_both_estimates_and_widens_the_interval():
+    found = fitted(Gain(4.0, 5.0), Gain(0.05, 0.0), Growth(0.05, 0.0, 0.1))
+    score, likelihood = 4.0 + POINTS_PER_BIT * 0.05, POINTS_PER_BIT * 0.1
+    assert score == likelihood == found.value == pytest.approx(8.0)
+    assert found.half == pytest.approx(np.hypot(5.0 / 2**0.5, POINTS_PER_BIT * 0.05))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "value"),
+    [
+        (Gain(4.0, float("inf")), Gain(0.1, 0.1), 8.0),  # one file: its score has no interval
+        (Gain(4.0, 2.0), Gain(0.1, float("inf")), 4.0),
+        (Gain(0.0, 0.0), Gain(0.1, 0.1), 0.0),  # no completion changed at all
+    ],
+)
+def test_an_estimate_without_an_interval_does_not_count(one, other, value):
+    assert fitted(one, other, SAME).value == pytest.approx(value)
+
+
+def fitting(alone, with_files, half=4.0):
+    return Fitting(Gain(alone, half), Gain(with_files, half))
+
+
 def test_the_gain_of_files_is_what_was_measured():
-    [files, fitted, both] = expectation.cells(grid((30, 33, 38, 44)), Growths(Growth(4, 0, 8), Growth(11, 0, 22)), 60)
+    [files, alone, both] = expectation.cells(grid((30, 33, 38, 44)), fitting(12, 22), 60)
     assert files.gain.value == pytest.approx(3)
-    assert fitted.gain.value == pytest.approx(8 + 4)
-    assert both.gain.value == pytest.approx(14 + 11)
+    assert alone.gain.value == pytest.approx(12)
+    assert both.gain.value == pytest.approx(3 + 22)
     assert files.measured.value == 3
     assert (files.measured.low, files.measured.high) == (-1, 7)
-    assert (fitted.tokens, fitted.seconds) == (700, 0.5)
+    assert (alone.tokens, alone.seconds) == (700, 0.5)
 
 
-def test_an_interval_adds_up_both_measurements_and_the_growth():
-    [files, fitted, _] = expectation.cells(grid((30, 33, 38, 44)), Growths(Growth(4, 0, 8), SAME), 60)
+def test_an_interval_adds_up_both_measurements():
+    [files, alone, both] = expectation.cells(grid((30, 33, 38, 44)), fitting(12, 22, half=3.0), 60)
     assert files.gain.high - files.gain.value == pytest.approx(np.hypot(4, 4))
-    assert fitted.gain.high - fitted.gain.value == pytest.approx(np.sqrt(4**2 + 4**2 + 4**2))
-    [files, *_] = expectation.cells(grid((30, 33, 38, 44)), Growths(SAME, SAME), 240)
+    assert alone.gain.high - alone.gain.value == pytest.approx(np.hypot(3, 4))
+    assert both.gain.high - both.gain.value == pytest.approx(np.sqrt(4**2 + 3**2 + 4**2))
+    [files, *_] = expectation.cells(grid((30, 33, 38, 44)), fitting(12, 22), 240)
     assert files.gain.high - files.gain.value == pytest.approx(np.hypot(4, 2))
 
 
@@ -102,15 +123,15 @@ def test_intervals_hold_what_a_later_benchmark_measures():
     held = []
     for _ in range(400):
         truth = random.normal(5, 5)
-        measured, later = truth + random.normal(0, 2, 2)
-        [files, *_] = expectation.cells(grid((30, 30 + measured, 30, 30), half=1.96 * 2), Growths(SAME, SAME), 60)
+        now, later = truth + random.normal(0, 2, 2)
+        [files, *_] = expectation.cells(grid((30, 30 + now, 30, 30), half=1.96 * 2), fitting(0, 0), 60)
         held.append(files.gain.low <= later <= files.gain.high)
     assert np.mean(held) > 0.93
 
 
 @pytest.mark.parametrize(("gain", "prompts"), [(6, 60), (3, 240), (12, 15), (0, None), (-3, None)])
 def test_prompts_for_a_verdict(gain, prompts):
-    [files, *_] = expectation.cells(grid((30, 30 + gain, 30, 30)), Growths(SAME, SAME), 60)
+    [files, *_] = expectation.cells(grid((30, 30 + gain, 30, 30)), fitting(0, 0), 60)
     assert files.prompts == prompts
 
 
@@ -118,36 +139,31 @@ def test_prompts_for_a_verdict(gain, prompts):
 
 
 @pytest.mark.parametrize(
-    ("scores", "advice"),
+    ("files", "alone", "with_files", "advice"),
     [
-        ((30, 30, 40, 41), "tune"),
-        ((30, 40, 31, 41), "retrieve"),
-        ((30, 38, 40, 50), "both"),
-        ((30, 31, 32, 39), "both"),
-        ((30, 31, 32, 33), "neither"),
-        ((30, 20, 25, 18), "neither"),
+        (0, 10, 11, "tune"),
+        (10, 1, 1, "retrieve"),
+        (8, 10, 12, "both"),
+        (1, 2, 8, "both"),
+        (1, 2, 2, "neither"),
+        (-10, -5, -2, "neither"),
     ],
 )
-def test_the_advice_is_what_the_later_verdicts_would_say(scores, advice):
-    assert expectation.advice(grid(scores), Growths(SAME, SAME), 60) == advice
+def test_the_advice_is_what_the_later_verdicts_would_say(files, alone, with_files, advice):
+    found = grid((30, 30 + files, 30, 30 + files))
+    assert expectation.advice(found, fitting(alone, with_files), 60) == advice
 
 
 def test_more_prompts_show_smaller_gains():
-    found = grid((30, 31, 34, 35))
-    assert expectation.advice(found, Growths(SAME, SAME), 60) == "neither"
-    assert expectation.advice(found, Growths(SAME, SAME), 240) == "tune"
-
-
-def test_a_growing_gain_can_change_the_advice():
-    found = grid((30, 30, 34, 34))
-    assert expectation.advice(found, Growths(SAME, SAME), 60) == "neither"
-    assert expectation.advice(found, Growths(Growth(2, 0, 4), SAME), 60) == "tune"
+    found = grid((30, 31, 30, 31))
+    assert expectation.advice(found, fitting(4, 4), 60) == "neither"
+    assert expectation.advice(found, fitting(4, 4), 240) == "tune"
 
 
 def test_too_few_prompts_leave_no_advice():
-    assert expectation.advice(grid((30, 31, 44, 45), verdict="too few"), Growths(SAME, SAME), 60) == "too few"
+    assert expectation.advice(grid((30, 31, 44, 45), verdict="too few"), fitting(14, 14), 60) == "too few"
 
 
-def test_a_cell_can_be_stored_and_read(tmp_path):
-    cells = expectation.cells(grid((30, 33, 38, 44)), Growths(SAME, SAME), 60)
+def test_a_cell_can_be_stored_and_read():
+    cells = expectation.cells(grid((30, 33, 38, 44)), fitting(8, 11), 60)
     assert msgspec.json.decode(msgspec.json.encode(cells), type=list[expectation.Cell]) == cells
