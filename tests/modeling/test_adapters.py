@@ -146,6 +146,6 @@ def test_the_other_stages_accept_a_fully_finetuned_model(tiny_base, prepared, tm
     assert f"next:    python benchmarking.py {whole}" in capsys.readouterr().out
     complete.main(["--hf_repository", str(whole), "--prompt", "def f(", "--max_new_tokens", "2"])
     benchmarking.main(["--hf_repository", str(whole), "--output_dir", str(tmp_path / "benchmark"), "--dry_run"])
-    assert f"base        {tiny_base}" in capsys.readouterr().out
+    assert f"{'base':<15} {tiny_base}" in capsys.readouterr().out
     with pytest.raises(UserError, match="is a full model, not an adapter, so there is nothing to merge"):
         merge_lora.main(["--hf_repository", str(whole)])
