@@ -44,7 +44,7 @@ def steps_worth_taking(eighth: float, quarter: float, steps: int, most: int) -> 
         most: as many as the data are worth.
     """
     taken, gain, added = max(steps // SHORT, 1), quarter, quarter - eighth
-    while added * DECAY > ENOUGH * gain > 0 and 2 * taken <= most:
+    while added * DECAY > ENOUGH * max(gain, 0.0) and 2 * taken <= most:
         added *= DECAY
         gain += added
         taken *= 2

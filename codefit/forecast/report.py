@@ -72,8 +72,10 @@ def training(found: Forecast) -> str:
     """Return how many steps are worth their time, and how long they take here."""
     each = found.seconds_per_step
     text = f"{counted(found.steps, 'step')} take about {console.duration(found.steps * each)} here"
-    if found.curve.bits[2] >= found.curve.bits[0]:
-        return f"{text}. The short runs did not make later code more likely, so more steps are not expected to help."
+    if found.curve.bits[-1] >= found.curve.bits[0]:
+        return (
+            f"{text}. After the short runs, later code is not expected to become more likely, so more would not help."
+        )
     if found.worth == found.steps:
         return f"{text}, and a doubling would add little."
     more = "more" if found.worth > found.steps else "fewer"

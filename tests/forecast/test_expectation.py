@@ -48,6 +48,7 @@ def test_a_curve_that_recovers_from_a_loss_grows():
     ("eighth", "quarter", "most", "steps"),
     [
         (0.1, 0.2, 1000, 96),  # doublings add 0.05, 0.025 and 0.0125, the last less than a twentieth of 0.275
+        (-0.2, 0.0, 1000, 384),  # a first loss is made up for
         (0.1, 0.2, 60, 48),  # the data are not worth more
         (0.2, 0.2, 1000, 24),
         (0.2, 0.1, 1000, 24),  # it gets worse
