@@ -38,7 +38,7 @@ def build_parser() -> cli.Parser:
     add(
         "--sample",
         type=cli.number(int, FEWEST_PROMPTS),
-        default=60,
+        default=40,
         metavar="N",
         help="later changes that are asked about now",
     )
