@@ -5,8 +5,7 @@
 The history of the repository is the test: what its last commits added is asked about, with what their authors had.
 Base and model are asked with and without retrieved files, after two short runs of an eighth and a quarter of
 --max_steps. The answer is: fit the model, show it other files, both or neither, with the expected gain of each and its
-interval, how many steps are worth it and how long they take here. With 135 M parameters on two cores it takes up to ten
-minutes.
+interval, how many steps are worth it and how long they take here.
 
 docs/forecast.md says how it is computed, and how often it was right.
 """
@@ -18,10 +17,10 @@ from codefit import cli, console, outputs
 from codefit.errors import UserError
 from codefit.forecast import stages, start
 from codefit.forecast.learning_curve import SHORTER
+from codefit.forecast.stages import FOLDER
 from codefit.manifest import Manifest, command
 from codefit.tasks.token_offsets import context_of
 
-FOLDER = "forecast"  # of the answer, in the folder of all stages
 FEWEST_PROMPTS = 30  # without which no benchmark gives a verdict
 
 
@@ -32,7 +31,7 @@ def build_parser() -> cli.Parser:
     add("--repository", required=True, help="git repository with its history on this machine: folder or bundle")
     add("--model_name_or_path", type=cli.named, required=True, help="base model: folder, GGUF file or Hub id")
     add("--language", nargs="+", default=[], metavar="NAME", help="languages to read (default: the main ones)")
-    add("--subfolder", help="read only this folder of the repository (default: all of it)")
+    add("--subfolder", type=cli.subfolder, metavar="FOLDER", help="read only this folder (default: all of it)")
     add("--output_dir", type=Path, help="folder of all stages (default: outputs/forecast-NAME)")
     add("--max_steps", type=cli.number(int, 2 * SHORTER), default=96, help="steps of the training that is forecast")
     add(
@@ -63,7 +62,7 @@ def plan_of(args: argparse.Namespace) -> stages.Plan:
             f"{args.max_prompt_tokens} tokens, {args.repository_context} of files and {stages.NEW_TOKENS} new ones; "
             f"set --repository_context to at most {max(room, 1)}, or lower --max_prompt_tokens."
         )
-    subfolder = (args.subfolder or "").strip("/")
+    subfolder = args.subfolder or ""
     name = Path(args.repository).resolve().name.removesuffix(".bundle").removesuffix(".git")
     return stages.Plan(
         repository=args.repository,
@@ -96,40 +95,48 @@ def main() -> None:
     plan = plan_of(args)
     output = plan.folder / FOLDER
     manifest = Manifest({**vars(args), "output_dir": plan.folder})
-    outputs.recover(output)
-    outputs.refuse_existing(output, overwrite=True)
+    manifest.add_model(plan.model)
+    manifest.update(commit=plan.start.commit)
     describe(plan)
     if args.dry_run:
         for words in plan.commands():
             console.show(f"$ {stages.shown(words)}")
         return
-    for words in plan.commands():
-        stages.run([*words, *(["--overwrite"] if args.overwrite else [])])
-    answer(plan, args.benchmark_sample, output, manifest)
+    outputs.recover(output)
+    if args.overwrite or not manifest.repeats(output, commit=plan.start.commit):
+        outputs.refuse_existing(output, args.overwrite)
+        for words in plan.commands():
+            stages.run([*words, *(["--overwrite"] if args.overwrite else [])])
+        write(plan, args.benchmark_sample, args.overwrite, manifest)
+    show(plan)
 
 
-def answer(plan: stages.Plan, later: int, output: Path, manifest: Manifest) -> None:
-    """Compute the forecast from the finished stages; write and show it."""
+def write(plan: stages.Plan, later: int, overwrite: bool, manifest: Manifest) -> None:
+    """Compute the forecast from the finished stages, and write it with picture and page."""
     import msgspec
 
     from codefit.forecast import outcome, report
 
     found = outcome.forecast(plan, later)
-    adapter = plan.folder / "adapter"
-    pays = found.advice in {"tune", "both"}
-    go_on = {
-        "Fit the model" if pays else "To fit the model all the same": stages.shown(plan.train(adapter, found.worth)),
-        "Then measure": stages.shown(plan.grid(adapter, plan.folder / "benchmark", found.later)),
-    }
-    with outputs.new_directory(output, overwrite=True) as folder:
+    for path in (plan.measured / "scores.json", plan.pairs / stages.TEST):
+        manifest.add_input(path)
+    with outputs.new_directory(plan.folder / FOLDER, overwrite) as folder:
         text = msgspec.json.format(msgspec.json.encode(found)).decode()
-        outputs.write_whole(folder / "forecast.json", text + "\n")
-        report.draw(found, folder / "forecast.png")
-        page = report.page(found, folder / "forecast.png", go_on, {"Command": command()})
+        outputs.write_whole(folder / outcome.FILE, text + "\n")
+        picture = folder / "forecast.png"
+        report.draw(found, picture)
+        page = report.page(found, picture, report.next_commands(found, plan), {"Command": command()})
         outputs.write_whole(folder / "forecast.html", page)
         manifest.write(folder)
+
+
+def show(plan: stages.Plan) -> None:
+    """Print a finished forecast, how to go on, and where its page is."""
+    from codefit.forecast import outcome, report
+
+    found, output = outcome.read(plan.folder), plan.folder / FOLDER
     console.show(f"\n{report.text(found)}\n")
-    for label, words in go_on.items():
+    for label, words in report.next_commands(found, plan).items():
         console.show(f"{label}:\n  {words}")
     console.show(f"\nreport: {output / 'forecast.html'}\nplot:   {output / 'forecast.png'}")
 

@@ -106,14 +106,6 @@ def default_output(sources: Sequence[str], query: str | None, languages: Sequenc
     return Path("data", "_".join([first, *more, *languages, "blocks" if code_blocks else "raw"]) + ".jsonl")
 
 
-def subfolder(text: str) -> str:
-    """Argparse type: a folder inside a source, without slashes around it; "" for the whole source."""
-    parts = [part for part in text.replace("\\", "/").split("/") if part not in {"", "."}]
-    if ".." in parts:
-        raise argparse.ArgumentTypeError(f"{text!r} leaves the source")
-    return "/".join(parts)
-
-
 def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     parser.add_argument(
@@ -126,7 +118,7 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--revision", help="branch, tag or commit of a git source (default: its HEAD)")
     parser.add_argument(
         "--subfolder",
-        type=subfolder,
+        type=cli.subfolder,
         default="",
         metavar="FOLDER",
         help="read only this folder of every source; paths stay relative to the source",

@@ -202,6 +202,14 @@ def date(text: str) -> str:
     return text
 
 
+def subfolder(text: str) -> str:
+    """Argparse type: a folder inside a source, without slashes around it; "" for the whole source."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise argparse.ArgumentTypeError(f"{text!r} leaves the source")
+    return "/".join(parts)
+
+
 def named(text: str) -> str:
     """Argparse type: a folder or Hub id that is not empty, since an empty path would be the current folder."""
     if not text.strip():

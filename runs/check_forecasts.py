@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codefit import cli, console, json_files
+from codefit import cli, console
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
+from codefit.evaluation.report.wording import points
 from codefit.evaluation.result_schema import CELLS, Grid
-from codefit.forecast import expectation
+from codefit.forecast import expectation, outcome
 from codefit.forecast.outcome import Forecast
-from codefit.forecast.report import LABELS, gain
+from codefit.forecast.report import LABELS
 from codefit.plotting import BLUE, GREY, new_figure, save, style
 
 BASE, FILES, ADAPTED, BOTH = CELLS
@@ -56,10 +57,7 @@ def read(forecast: Path, benchmark: Path) -> Checked:
     Raises:
         UserError: one is missing, or the benchmark has no grid.
     """
-    path = forecast / "forecast" / "forecast.json"
-    if not path.is_file():
-        raise UserError(f"{forecast} holds no finished forecast; run forecast.py with this --output_dir first.")
-    found = json_files.checked(json_files.load(path, "run it again"), Forecast, str(path), "run the forecast again")
+    found = outcome.read(forecast)
     grids = [result.grid for result in result_schema.read(benchmark).benchmarks.values() if result.grid]
     if not grids:
         raise UserError(f"{benchmark} was run without --repository_context, so there is nothing to compare with.")
@@ -72,7 +70,7 @@ def rows(checked: Sequence[Checked]) -> list[tuple[str, ...]]:
         (
             each.name,
             LABELS[cell.key],
-            gain(cell.gain),
+            points(cell.gain),
             f"{each.measured(cell.key):+.1f}",
             "yes" if each.held[cell.key] else "no",
         )

@@ -10,18 +10,16 @@ so that the same benchmark can tell whether the teacher's completions are better
 
 import dataclasses
 import random
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli, console, outputs, records
+from codefit.curation import derived
 from codefit.errors import UserError
-from codefit.manifest import Manifest, read_manifest
+from codefit.manifest import Manifest
 from codefit.records import Pair, Prediction, read_jsonl, write_jsonl
-
-COPIED = ("validation.jsonl", "test.jsonl", "test_overlap.jsonl", records.DOCUMENTS, records.HISTORY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,13 +117,12 @@ def main() -> None:
     """Write the new data set, and print what was kept."""
     request = Request(**vars(build_parser().parse_args()))
     folder = records.dataset_folder(request.dataset)
-    prepared = read_manifest(folder).get("arguments", {})
     if request.dry_run:
         console.show(
             f"would complete {request.prompts} prompts of {folder} with {request.teacher}, and write {request.output}"
         )
         return
-    carried = {name: prepared[name] for name in ("max_prompt_tokens", "language") if name in prepared}
+    carried = derived.carried_arguments(folder)
     manifest = Manifest({**dataclasses.asdict(request), **carried})
     outputs.recover(request.output)
     if not request.overwrite and manifest.repeats(request.output):
@@ -144,11 +141,7 @@ def main() -> None:
     with outputs.new_directory(request.output, request.overwrite) as work:
         write_jsonl(work / "train.jsonl", kept)
         write_jsonl(work / "rejected.jsonl", rejected)
-        for name in COPIED:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, work / name)
-                manifest.add_input(folder / name)
-        manifest.add_input(folder / "train.jsonl")
+        derived.copy_others(folder, work, manifest)
         manifest.add_model(request.teacher)
         facts = {"teacher": request.teacher, "asked": len(pairs), "kept": len(kept), "as_the_author": same}
         manifest.update(**facts, rejections=reasons)

@@ -12,18 +12,17 @@ Validation and test stay as they are, so that the same benchmark can tell what w
 
 import dataclasses
 import random
-import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from codefit import cli, console, outputs, records
+from codefit.curation import derived
 from codefit.errors import UserError
-from codefit.manifest import Manifest, read_manifest
+from codefit.manifest import Manifest
 from codefit.records import Pair, read_jsonl, write_jsonl
 
-COPIED = ("validation.jsonl", "test.jsonl", "test_overlap.jsonl", records.DOCUMENTS, records.HISTORY)
 FEWEST = 8  # pairs, below which a share of them is no data set
 CHANCE = "not drawn"
 
@@ -131,14 +130,13 @@ def main() -> None:
     """Write the new data set, and print what was kept and whether the judge can tell docstrings apart."""
     request = Request(**vars(build_parser().parse_args()))
     folder = records.dataset_folder(request.dataset)
-    prepared = read_manifest(folder).get("arguments", {})
     pairs = training_pairs(folder / "train.jsonl")
     count = max(1, round(request.keep * len(pairs)))
     if request.dry_run:
         how = f"rate {len(pairs)} docstrings of {folder} with {request.judge}" if request.judge else "draw"
         console.show(f"would {how}, keep {count} of {len(pairs)}, and write {request.output}")
         return
-    carried = {name: prepared[name] for name in ("max_prompt_tokens", "language") if name in prepared}
+    carried = derived.carried_arguments(folder)
     manifest = Manifest({**dataclasses.asdict(request), **carried})
     outputs.recover(request.output)
     if not request.overwrite and manifest.repeats(request.output):
@@ -170,11 +168,7 @@ def write(
         write_jsonl(work / "train.jsonl", (pair for pair, row in zip(pairs, judged, strict=True) if row["kept"]))
         write_jsonl(work / "judged.jsonl", judged)
         write_jsonl(work / "rejected.jsonl", rejected)
-        for name in COPIED:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, work / name)
-                manifest.add_input(folder / name)
-        manifest.add_input(folder / "train.jsonl")
+        derived.copy_others(folder, work, manifest)
         manifest.add_model(request.judge)
         manifest.update(asked=len(pairs), kept=len(pairs) - len(rejected), **facts)
         manifest.write(work)

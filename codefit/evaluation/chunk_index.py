@@ -54,9 +54,8 @@ class ChunkIndex:
         numbers: dict[tuple[str, str], int] = {}
         tokens: list[list[str]] = []
         self._chunks: dict[Place, Numbers] = {}
-        self._state: tuple[Mapping[str, Version], tuple[list[Place], Numbers, Numbers]] | None = (
-            None  # what was asked for last
-        )
+        # The state that was asked for last, with what it shows.
+        self._state: tuple[Mapping[str, Version], tuple[list[Place], Numbers, Numbers]] | None = None
         for path, version in places:
             text = text_of(version)
             rows = []

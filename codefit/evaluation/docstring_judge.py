@@ -23,10 +23,10 @@ from codefit.errors import UserError
 from codefit.generation import kv_cache
 from codefit.generation.batched import batches
 from codefit.records import Pair
+from codefit.scoring.statistics import Z
 from codefit.tasks.instructions import code_of
 
 RATINGS = (1, 2, 3, 4, 5)
-NORMAL = 1.96  # standard errors on each side of a 95 % interval
 QUESTION = """Here is a {language} class without its docstring:
 
 ```{language}
@@ -122,4 +122,4 @@ def auc(own: Sequence[float], other: Sequence[float]) -> Separation:
     above = np.sign(np.subtract.outer(np.asarray(own), np.asarray(other))) / 2 + 0.5
     parts: NDArray[np.float64] = above.mean(1) + above.mean(0)
     value, error = float(above.mean()), float(parts.std(ddof=1)) / math.sqrt(len(parts))
-    return Separation(value, max(0.0, value - NORMAL * error), min(1.0, value + NORMAL * error))
+    return Separation(value, max(0.0, value - Z * error), min(1.0, value + Z * error))

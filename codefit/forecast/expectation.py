@@ -19,18 +19,10 @@ from codefit.evaluation.result_schema import CELLS, Advice, Conclusion, Differen
 from codefit.forecast.learning_curve import Growth
 
 BASE, FILES, ADAPTED, BOTH = CELLS
-# Points of edit similarity (cut) for a gain of one bit per byte, and half the width of the range of this rate: 62 to
-# 120 in the three repositories that it was chosen on (docs/forecast.md).
+# Points of edit similarity (cut) for a gain of one bit per byte, and half the width of the range of this rate: 61 to
+# 130 in the three repositories that it was chosen on (docs/forecast.md).
 POINTS_PER_BIT, SPREAD = 80.0, 50.0
 HOLM = 1.35  # how much wider than 95 % an interval must be to resolve the smallest of six differences (Holm)
-
-
-class Expected(msgspec.Struct, frozen=True):
-    """A gain that a later benchmark is expected to measure, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -38,7 +30,7 @@ class Cell(msgspec.Struct, frozen=True):
 
     Attributes:
         key: of the cell.
-        gain: over the base, in the unit of the metric.
+        gain: over the base that a later benchmark is expected to measure, in the unit of the metric.
         prompts: how many prompts a verdict about a gain of this size needs; None if no number would do.
         measured: the same gain after a quarter of the training.
         verdict: of that measurement.
@@ -47,9 +39,9 @@ class Cell(msgspec.Struct, frozen=True):
     """
 
     key: str
-    gain: Expected
+    gain: Score
     prompts: int | None
-    measured: Expected
+    measured: Score
     verdict: Conclusion
     seconds: float
     tokens: float
@@ -111,7 +103,7 @@ def cells(found: Grid, fitting: Fitting, later: int) -> list[Cell]:
     for key, half in halves.items():
         gap, value = whole.difference(BASE, key), scores[key] - scores[BASE]
         half = math.hypot(half, _later_half(whole, BASE, key, later))
-        gain, now = Expected(value, value - half, value + half), Expected(gap.value, gap.low, gap.high)
+        gain, now = Score(value, value - half, value + half), Score(gap.value, gap.low, gap.high)
         cost = found.retrieval.costs[key]
         needed = prompts_needed(gap, value, whole.n)
         made.append(Cell(key, gain, needed, now, gap.verdict, cost.seconds, cost.prompt_tokens))

@@ -1,6 +1,7 @@
 """The answer of a forecast, as forecast.json holds it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,13 +15,14 @@ from codefit.forecast import expectation, learning_curve, likelihoods, signs
 from codefit.forecast.expectation import Cell, Fitting, Gain, measured
 from codefit.forecast.learning_curve import SHORT, SHORTER, growth
 from codefit.forecast.signs import Signs
-from codefit.forecast.stages import TEST, Plan
+from codefit.forecast.stages import FOLDER, TEST, Plan
 from codefit.manifest import read_manifest
 from codefit.records import Pair, Prediction, read_jsonl
 from codefit.scoring.bits_per_byte import BITS_PER_BYTE
 from codefit.training.run_folder import STATE
 
 BASE, FILES, ADAPTED, BOTH = CELLS
+FILE = "forecast.json"
 PASSES = 3  # over the training data, after which more steps repeat what is known
 
 
@@ -72,6 +74,19 @@ class Forecast(msgspec.Struct, frozen=True):
     since: str
     curve: Curve
     signs: Signs
+
+
+def read(folder: Path) -> Forecast:
+    """Return the forecast in the folder of forecast.py.
+
+    Raises:
+        UserError: there is none, or it was changed by hand.
+    """
+    path = folder / FOLDER / FILE
+    if not path.is_file():
+        raise UserError(f"{folder} holds no finished forecast; run forecast.py with this --output_dir first.")
+    remedy = "run the forecast again, with --overwrite"
+    return json_files.checked(json_files.load(path, remedy), Forecast, str(path), remedy)
 
 
 def forecast(plan: Plan, later: int) -> Forecast:

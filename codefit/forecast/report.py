@@ -1,6 +1,5 @@
 """What a forecast says: a headline, a picture, then the details, on the terminal and as one HTML page."""
 
-import base64
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +7,14 @@ from typing import Any
 
 from codefit import console
 from codefit.console import counted
+from codefit.evaluation.report import wording
+from codefit.evaluation.report.wording import points
 from codefit.evaluation.result_schema import CELLS, Advice, Count
-from codefit.forecast.expectation import Cell, Expected
+from codefit.forecast.expectation import Cell
 from codefit.forecast.learning_curve import SHORT, SHORTER
 from codefit.forecast.outcome import Forecast
-from codefit.page.rendering import Table, render
+from codefit.forecast.stages import Plan, shown
+from codefit.page.rendering import Table, embedded, render
 from codefit.plotting import BLUE, GREY, new_figure, save, style
 
 BASE, FILES, ADAPTED, BOTH = CELLS
@@ -20,26 +22,15 @@ LABELS = {BASE: "base", FILES: "retrieved files", ADAPTED: "fitted", BOTH: "fitt
 HEADLINES: dict[Advice, str] = {
     "tune": "Fit the model. Retrieved files are not expected to add enough to show",
     "retrieve": "Show the model other files. Fitting it is not expected to add enough to show",
-    "both": "Fit the model, and show it other files: each adds to the other",
+    "both": "Fit the model, and show it other files: together they are expected to help most",
     "neither": "Neither: no gain is expected that the benchmark would show",
     "too few": "There are too few later changes for a forecast",
-    "no conclusion": "No conclusion",
 }
 
 
 def headline(found: Forecast) -> str:
     """Return the advice in one sentence."""
     return f"{HEADLINES[found.advice]}."
-
-
-def gain(expected: Expected) -> str:
-    """Return a gain with its interval: "+8.2 [+6.0, +10.4]"."""
-    return f"{_signed(expected.value)} [{_signed(expected.low)}, {_signed(expected.high)}]"
-
-
-def _signed(value: float) -> str:
-    text = f"{abs(value):.1f}"
-    return text if text == "0.0" else f"{'+' if value > 0 else '−'}{text}"
 
 
 def about(found: Forecast) -> str:
@@ -55,8 +46,8 @@ def cell_rows(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
     return [
         (
             LABELS[cell.key],
-            gain(cell.gain),
-            gain(cell.measured),
+            points(cell.gain),
+            points(cell.measured),
             f"{cell.prompts:,}" if cell.prompts else "–",
             f"{cell.tokens:.0f}",
             f"{cell.seconds:.2f}",
@@ -91,8 +82,8 @@ def sign_rows(found: Forecast) -> list[tuple[str, str]]:
     rows = [
         ("past, to train on", f"{counted(signs.documents, 'file')}, {counted(signs.pairs, 'pair')}"),
         (f"later changes, since {found.since[:10]}", f"{counted(signs.questions, 'prompt')}, {found.asked} asked"),
-        ("later completions with a name that the past lacks", share(signs.new_names)),
-        ("names of completions that retrieved files hold", share(signs.found)),
+        ("later completions with a name that the past lacks", _share(signs.new_names)),
+        ("names of completions that retrieved files hold", _share(signs.found)),
         ("bits per byte of the base: past, later code", f"{signs.past_bits:.3f}, {signs.later_bits:.3f}"),
     ]
     if signs.nearest is not None:
@@ -100,9 +91,19 @@ def sign_rows(found: Forecast) -> list[tuple[str, str]]:
     return rows
 
 
-def share(count: Count) -> str:
-    """Return a share in percent, with the counts."""
-    return f"{100 * count.count / count.of:.0f} % ({count.count} of {count.of})" if count.of else "–"
+def _share(count: Count) -> str:
+    """Return a share with its counts."""
+    return f"{wording.share(count)} ({count.count} of {count.of})"
+
+
+def next_commands(found: Forecast, plan: Plan) -> dict[str, str]:
+    """Return the commands to go on with, by what they are for."""
+    adapter = plan.folder / "adapter"
+    fit = "Fit the model" if found.advice in {"tune", "both"} else "To fit the model all the same"
+    return {
+        fit: shown(plan.train(adapter, found.worth)),
+        "Then measure": shown(plan.grid(adapter, plan.folder / "benchmark", found.later)),
+    }
 
 
 def text(found: Forecast) -> str:
@@ -148,7 +149,12 @@ def _draw_cells(axes: Any, found: Forecast) -> None:
         spread = [[expected.value - expected.low], [expected.high - expected.value]]
         axes.errorbar([expected.value], [height], xerr=spread, fmt="o", color=BLUE, elinewidth=2.2, markersize=6)
         axes.annotate(
-            gain(expected), (expected.value, height), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8
+            points(expected),
+            (expected.value, height),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
         )
     axes.set_yticks(range(len(found.cells)), [LABELS[cell.key] for cell in reversed(found.cells)])
     axes.set_ylim(-0.5, len(found.cells) - 0.3)
@@ -184,8 +190,8 @@ def page(found: Forecast, picture: Path, go_on: Mapping[str, str], facts: Mappin
         title="Will it pay? – codefit forecast",
         headline=headline(found),
         about=f"Expected gain in {about(found)}; with 95 % intervals.",
-        picture=base64.b64encode(picture.read_bytes()).decode(),
-        alt="; ".join(f"{LABELS[cell.key]} {gain(cell.gain)}" for cell in found.cells),
+        picture=embedded(picture),
+        alt="; ".join(f"{LABELS[cell.key]} {points(cell.gain)}" for cell in found.cells),
         training=training(found),
         cells=Table(
             f"Measured now: {found.asked} prompts from {found.files} files, after {found.steps // SHORT} steps. "

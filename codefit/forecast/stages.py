@@ -14,8 +14,9 @@ from codefit.forecast.start import Start
 from codefit.manifest import ROOT
 
 ROW_TOKENS = 1024  # most tokens of a step
+FOLDER = "forecast"  # of the answer, in the folder of all stages
 TEST = "test.jsonl"  # the later changes, in the data set
-NEW_TOKENS = 64  # of a completion, as in benchmarking.py
+NEW_TOKENS = 64  # of a completion
 VALIDATED = 24  # validation pairs of a short run
 
 
@@ -97,8 +98,8 @@ class Plan:
     def grid(self, adapter: Path, output: Path, prompts: int) -> list[str]:
         """Return the command of a benchmark with all four cells."""
         words = [str(adapter), "--benchmark", str(self.pairs / TEST), "--sample", str(prompts)]
-        files = ["--repository_context", str(self.file_tokens), "--seed", str(self.seed)]
-        return ["benchmarking.py", *words, *files, "--output_dir", str(output)]
+        tokens = ["--max_new_tokens", str(NEW_TOKENS), "--repository_context", str(self.file_tokens)]
+        return ["benchmarking.py", *words, *tokens, "--seed", str(self.seed), "--output_dir", str(output)]
 
 
 def run(command: Sequence[str]) -> None:

@@ -2,18 +2,19 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO
 
-from codefit.code.languages import language_of, languages_in, main_languages
+from codefit.code.languages import languages_in, main_languages
 from codefit.console import counted
 from codefit.errors import UserError
+from codefit.sources.documents import Selection
 from codefit.sources.git import Git, GitRepository
 from codefit.sources.locate import locate, open_source
 
 LATER_CHANGES = 400  # changed files that are asked about: enough for a verdict, and curated in a minute
 FEWEST_CHANGES = 60  # of the whole history; half of them are asked about
-MOST_FILES = 5_000  # files that are read in the time of a forecast
+MOST_FILES = 5_000  # of more, stage 2 alone would take longer than a forecast should
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Start:
         earlier: changes of files before it.
         later: changes of files since then.
         files: of these languages, in the newest commit.
+        commit: that commit.
     """
 
     languages: tuple[str, ...]
@@ -33,6 +35,7 @@ class Start:
     earlier: int
     later: int
     files: int
+    commit: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,16 +67,20 @@ def start_of(source: str, languages: Sequence[str] = (), subfolder: str = "") ->
         )
     with open_source(place) as repository:
         assert isinstance(repository, GitRepository)
-        paths = [member.path for member in repository.members() if member.path.startswith(_prefix(subfolder))]
+        paths = [
+            member.path for member in repository.members() if Selection((), subfolder=subfolder).covers(member.path)
+        ]
         if not paths:
             raise UserError(f"{source} has no folder {subfolder}; check --subfolder.")
         wanted = tuple(languages) or tuple(main_languages(languages_in(paths)))
-        files = [path for path in paths if is_wanted(path, wanted)]
-        commits = list(changes(repository.git, repository.commit, wanted, subfolder))
+        selection = Selection(wanted, subfolder=subfolder)
+        files = [path for path in paths if selection.wants(path)]
+        commits = list(changes(repository.git, repository.commit, selection))
+        commit = repository.commit
     if len(files) > MOST_FILES:
         raise UserError(_too_large(source, files, subfolder))
     since, later = divided(commits, source)
-    return Start(wanted, since, sum(commit.files for commit in commits) - later, later, len(files))
+    return Start(wanted, since, sum(each.files for each in commits) - later, later, len(files), commit)
 
 
 def divided(commits: Sequence[Dated], source: str) -> tuple[str, int]:
@@ -102,12 +109,12 @@ def divided(commits: Sequence[Dated], source: str) -> tuple[str, int]:
     return commit.date, later
 
 
-def changes(git: Git, tip: str, languages: Sequence[str], subfolder: str = "") -> Iterator[Dated]:
-    """Yield the commits that add or change files of some languages, the newest first, without merges."""
+def changes(git: Git, tip: str, selection: Selection) -> Iterator[Dated]:
+    """Yield the commits that add or change wanted files, the newest first, without merges."""
     words = ("log", "--no-merges", "--no-renames", "--diff-filter=AM", "--name-only", "--format=%x00%cI", tip)
     with git.stream(*words) as stream:
         for date, paths in _commits(stream):
-            count = sum(path.startswith(_prefix(subfolder)) and is_wanted(path, languages) for path in paths)
+            count = sum(map(selection.wants, paths))
             if count:
                 yield Dated(date, count)
 
@@ -127,15 +134,8 @@ def _commits(stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
         yield date, paths
 
 
-def is_wanted(path: str, languages: Sequence[str]) -> bool:
-    """Return whether a file is of one of some languages."""
-    row = language_of(path)
-    return row is not None and row.name in languages
-
-
-def _too_large(source: str, files: Iterable[str], subfolder: str) -> str:
+def _too_large(source: str, files: Sequence[str], subfolder: str) -> str:
     """Return the error for a repository with too many files, with the largest folder that could be read instead."""
-    files = list(files)
     counts: Counter[str] = Counter()
     for path in files:
         parts = path.split("/")[:-1]
@@ -148,7 +148,3 @@ def _too_large(source: str, files: Iterable[str], subfolder: str) -> str:
         f"{source} has {len(files):,} code files, and a forecast reads at most {MOST_FILES:,}; choose a part of it, "
         f"such as --subfolder {name} with {counted(count, 'file')}."
     )
-
-
-def _prefix(subfolder: str) -> str:
-    return f"{subfolder}/" if subfolder else ""

@@ -4,6 +4,7 @@
 `highlight.js` the syntax colours.
 """
 
+import base64
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -43,6 +44,11 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     name: str = ""  # a heading above it
+
+
+def embedded(picture: Path | None) -> str:
+    """Return a picture in base64, for a `data:` URL; "" for none."""
+    return base64.b64encode(picture.read_bytes()).decode() if picture else ""
 
 
 def render(folder: Path, template: str, **content: Any) -> str:

@@ -10,7 +10,7 @@ import pytest
 from codefit.errors import UserError
 from codefit.evaluation import result_schema
 from codefit.evaluation.result_schema import CELLS, Count, Difference, Grid, GridPlace, Score
-from codefit.forecast.expectation import Cell, Expected
+from codefit.forecast.expectation import Cell
 from codefit.forecast.outcome import Curve, Forecast
 from codefit.forecast.signs import Signs
 from runs import check_forecasts
@@ -20,7 +20,7 @@ from tests.support.report import compared
 
 def forecast(advice, gains, half=5.0):
     cells = [
-        Cell(key, Expected(gain, gain - half, gain + half), 100, Expected(gain, gain - 9, gain + 9), "better", 0.5, 700)
+        Cell(key, Score(gain, gain - half, gain + half), 100, Score(gain, gain - 9, gain + 9), "better", 0.5, 700)
         for key, gain in zip(CELLS[1:], gains, strict=True)
     ]
     signs = Signs(10, 100, 200, Count(3, 60), 25.0, Count(5, 20), 1.1, 1.2)

@@ -16,6 +16,7 @@ from codefit.json_files import checked
 from codefit.manifest import ROOT
 from tests.support import warm
 from tests.support.history import History
+from tests.support.sources import git
 
 WORDS = [a + b for a in ("al", "be", "ga", "de", "om", "si", "ka", "th") for b in ("pha", "ta", "mma", "gma")]
 SMALL = ["--max_prompt_tokens", 48, "--repository_context", 120, "--sample", 30, "--max_steps", 16]
@@ -37,14 +38,14 @@ def source(name, more):
     return "\n".join(lines).encode()
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory):
+@pytest.fixture
+def repository(tmp_path):
     """A project of ten files, all of which change in each of fifteen commits."""
     history = History()
     for number in range(15):
         files = {f"src/{name}.py": source(name, number) for name in WORDS[:10]}
         history.commit(f"c{number}", f"2026-01-{1 + number:02}", files)
-    return history.build(tmp_path_factory.mktemp("repository") / "project.git")[0]
+    return history.build(tmp_path / "project.git")[0]
 
 
 @pytest.fixture
@@ -99,8 +100,18 @@ def test_a_forecast_from_a_history_to_the_page(repository, made, tmp_path, monke
     assert max(map(len, said.partition("\n\n")[2].partition("Fit the model:")[0].splitlines())) <= 99
 
     run(monkeypatch, *words)
-    assert all("is complete: the same command made it" in command[-1] for command in started[5:])
+    again = capsys.readouterr().out
+    assert f"{folder}/forecast is complete: the same command made it from the same inputs" in again
+    assert again.endswith(said[said.index("\nExpected gain in") :])
+    assert len(started) == 5
+    with pytest.raises(UserError, match="already exists and is complete; add --overwrite to replace it"):
+        run(monkeypatch, *words, "--benchmark_sample", 50)
     assert json.loads((folder / "forecast" / "forecast.json").read_text()) == content
+
+    git(repository, "update-ref", "refs/heads/main", "main~1")
+    with pytest.raises(UserError, match="already exists and is complete"):
+        run(monkeypatch, *words)  # the history is another one
+    assert len(started) == 5
 
 
 def test_a_dry_run_shows_the_commands_and_writes_nothing(repository, made, tmp_path, monkeypatch, capsys, started):

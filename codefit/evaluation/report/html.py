@@ -3,7 +3,6 @@
 This module prepares the content; `report.html`, `charts.html` and `report.js` show it in the frame of `codefit/page`.
 """
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from codefit.evaluation.comparison import ByModel
 from codefit.evaluation.report import conclusion, forest_plot, grid_wording, prediction_browser, wording
 from codefit.evaluation.report.wording import Models, capital
 from codefit.evaluation.result_schema import BenchmarkResult, Difference, Group, MetricRow, Scores
-from codefit.page.rendering import Cell, Link, Table, render, script_json
+from codefit.page.rendering import Cell, Link, Table, embedded, render, script_json
 
 CONTENTS = {
     "examples": "Examples",
@@ -46,7 +45,7 @@ def page(
     names = {f"{capital(model.label)} model": model.name for model in models.values()}
     content = prediction_browser.content(scores, predictions)
     results = [scores.benchmarks[name] for name in predictions]
-    pictures = [_embedded((grids or {}).get(name)) for name in predictions]
+    pictures = [embedded((grids or {}).get(name)) for name in predictions]
     return render(
         Path(__file__).parent,
         "report.html",
@@ -58,16 +57,11 @@ def page(
             {**_benchmark(result, models), "examples": examples, "grid_png": picture}
             for result, examples, picture in zip(results, content["examples"], pictures, strict=True)
         ],
-        loss_png=_embedded(loss_png),
+        loss_png=embedded(loss_png),
         facts={**names, **facts},
         shown=prediction_browser.shown(predictions),
         items=script_json(content),
     )
-
-
-def _embedded(picture: Path | None) -> str:
-    """Return a picture in base64; "" for none."""
-    return base64.b64encode(picture.read_bytes()).decode() if picture else ""
 
 
 def _benchmark(result: BenchmarkResult, models: Models) -> dict[str, Any]:

@@ -41,16 +41,29 @@ def label(row: MetricRow, result: BenchmarkResult) -> str:
 
 def number(value: float, row: MetricRow) -> str:
     """Return a value of a metric: one decimal on the scale to 100, two below 100 otherwise."""
+    return decimal(value, 1 if row.higher_is_better else 2 if abs(value) < 100 else 0)
+
+
+def decimal(value: float, decimals: int) -> str:
+    """Return a number with so many decimals; one that rounds to zero has no sign."""
     if math.isnan(value):
         return "–"
-    decimals = 1 if row.higher_is_better else 2 if abs(value) < 100 else 0
     text = f"{abs(value):.{decimals}f}"
     return f"−{text}" if value < 0 and text.strip("0.") else text
 
 
 def signed(value: float, row: MetricRow) -> str:
     """Return a difference with its sign; one that rounds to zero has none."""
-    text = number(value, row)
+    return _with_plus(value, number(value, row))
+
+
+def points(found: Difference | Score) -> str:
+    """Return "+8.2 [+6.0, +10.4]", a difference on the scale to 100 with its interval."""
+    value, low, high = (_with_plus(each, decimal(each, 1)) for each in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _with_plus(value: float, text: str) -> str:
     return f"+{text}" if value > 0 and text.strip("0.") else text
 
 
