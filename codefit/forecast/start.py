@@ -15,6 +15,7 @@ from codefit.sources.locate import locate, open_source
 LATER_CHANGES = 400  # changed files that are asked about: enough for a verdict, and curated in a minute
 FEWEST_CHANGES = 60  # of the whole history; half of them are asked about
 MOST_FILES = 5_000  # of more, stage 2 alone would take longer than a forecast should
+RECENT = 4_000  # newest changed files, which say where a large repository is worked on
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ class Start:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dated:
-    """A commit: its date, and how many files of the wanted languages it adds or changes."""
+    """A commit: its date, and the files of the wanted languages that it adds or changes."""
 
     date: str
-    files: int
+    paths: tuple[str, ...]
 
 
 def start_of(source: str, languages: Sequence[str] = (), subfolder: str = "") -> Start:
@@ -78,9 +79,9 @@ def start_of(source: str, languages: Sequence[str] = (), subfolder: str = "") ->
         commits = list(changes(repository.git, repository.commit, selection))
         commit = repository.commit
     if len(files) > MOST_FILES:
-        raise UserError(_too_large(source, files, subfolder))
+        raise UserError(_too_large(source, files, [path for each in commits for path in each.paths], subfolder))
     since, later = divided(commits, source)
-    return Start(wanted, since, sum(each.files for each in commits) - later, later, len(files), commit)
+    return Start(wanted, since, sum(len(each.paths) for each in commits) - later, later, len(files), commit)
 
 
 def divided(commits: Sequence[Dated], source: str) -> tuple[str, int]:
@@ -93,7 +94,7 @@ def divided(commits: Sequence[Dated], source: str) -> tuple[str, int]:
     Raises:
         UserError: there are too few changes.
     """
-    total = sum(commit.files for commit in commits)
+    total = sum(len(commit.paths) for commit in commits)
     if len(commits) < 2 or total < FEWEST_CHANGES:
         raise UserError(
             f"the history of {source} is too short for a forecast: "
@@ -103,7 +104,7 @@ def divided(commits: Sequence[Dated], source: str) -> tuple[str, int]:
         )
     later = 0
     for commit in commits[:-1]:
-        later += commit.files
+        later += len(commit.paths)
         if later >= min(LATER_CHANGES, total // 2):
             break
     return commit.date, later
@@ -114,9 +115,8 @@ def changes(git: Git, tip: str, selection: Selection) -> Iterator[Dated]:
     words = ("log", "--no-merges", "--no-renames", "--diff-filter=AM", "--name-only", "--format=%x00%cI", tip)
     with git.stream(*words) as stream:
         for date, paths in _commits(stream):
-            count = sum(map(selection.wants, paths))
-            if count:
-                yield Dated(date, count)
+            if wanted := tuple(filter(selection.wants, paths)):
+                yield Dated(date, wanted)
 
 
 def _commits(stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
@@ -134,17 +134,28 @@ def _commits(stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
         yield date, paths
 
 
-def _too_large(source: str, files: Sequence[str], subfolder: str) -> str:
-    """Return the error for a repository with too many files, with the largest folder that could be read instead."""
-    counts: Counter[str] = Counter()
-    for path in files:
-        parts = path.split("/")[:-1]
-        counts.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-    fitting = [(count, name) for name, count in counts.items() if count <= MOST_FILES and name != subfolder]
+def _too_large(source: str, files: Sequence[str], changed: Sequence[str], subfolder: str) -> str:
+    """Return the error for a repository with too many files, with a folder that could be read instead.
+
+    Args:
+        source: the repository.
+        files: the paths of its code files.
+        changed: the path of each change of a file, the newest first.
+        subfolder: that was asked for.
+    """
+    counts = Counter(folder for path in files for folder in _folders(path))
+    recent = Counter(folder for path in changed[:RECENT] for folder in _folders(path))
+    fitting = [name for name, count in counts.items() if count <= MOST_FILES and name != subfolder]
     if not fitting:
         return f"{source} has {len(files):,} code files in one folder, and a forecast reads at most {MOST_FILES:,}."
-    count, name = max(fitting)
+    name = max(fitting, key=lambda folder: (recent[folder], counts[folder], folder))
     return (
         f"{source} has {len(files):,} code files, and a forecast reads at most {MOST_FILES:,}; choose a part of it, "
-        f"such as --subfolder {name} with {counted(count, 'file')}."
+        f"such as --subfolder {name} with {counted(counts[name], 'file')}, the folder of this size that changed most."
     )
+
+
+def _folders(path: str) -> list[str]:
+    """Return every folder that a file is in, the outermost first."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]

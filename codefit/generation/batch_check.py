@@ -18,12 +18,15 @@ from codefit.generation.nucleus import Nucleus
 from codefit.generation.prediction_cache import PredictionCache
 from codefit.generation.stopping import StopRule
 
-SAMPLE, ROWS = 32, 4  # number of prompts that are checked, and rows per batch
+ROWS = 4  # per batch
+# A check costs as much as a prefill, so a quarter of the prompts are checked, within these limits.
+FEWEST, MOST = 8, 32
 
 
 def sample(count: int) -> list[int]:
-    """Return the indices of the prompts that are checked: SAMPLE of `count`, evenly spread."""
-    return sorted({at * count // SAMPLE for at in range(SAMPLE)}) if count else []
+    """Return the indices of the prompts that are checked, evenly spread over `count`."""
+    size = min(count, max(FEWEST, min(count // 4, MOST)))
+    return [at * count // size for at in range(size)]
 
 
 def flips(

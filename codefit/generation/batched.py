@@ -68,11 +68,12 @@ def generate(
         max_new_tokens: limit of new tokens.
         eos_ids: tokens that end a completion; they are not part of it.
         pad_id: any valid token id; it does not change the result.
-        tokens_per_batch: rows times (longest prompt + max_new_tokens) stays within this, but a batch has at least one.
+        tokens_per_batch: rows times (longest prompt + what follows it) stays within this, but a batch has at least one
+            row; what follows is max_new_tokens, or the longest reference if that is longer.
         stop: a stop condition in addition to end-of-sequence; the token that meets it is part of the completion.
         nucleus: how tokens are sampled; decoding is greedy when None.
         references: the reference of each prompt, as token ids; their nats are computed too, for models with plain
-            layers (`is_plain`) and batches in which no reference is longer than max_new_tokens.
+            layers (`is_plain`).
         cache: earlier results of this model; batches found in it are not computed again, others are added.
         do_progress: show a progress bar.
 
@@ -82,9 +83,15 @@ def generate(
     if not all(prompts):
         raise ValueError("a prompt without tokens cannot be continued")
 
+    scored = references if references is not None and is_plain(model) else None
+    room = max([max_new_tokens, *map(len, scored or ())])
+
     def done() -> Iterator[tuple[int, Completion]]:
-        for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model)):
-            wanted = _scorable(references, batch, max_new_tokens) if is_plain(model) else None
+        for shared, batch in plan(prompts, room, tokens_per_batch, is_plain(model)):
+            wanted = None
+            if scored is not None:
+                batch.sort(key=lambda index: len(scored[index]))  # little padding of references
+                wanted = [scored[index] for index in batch]
             rows = [prompts[index] for index in batch]
             settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
             request = {"kind": "completions", **settings, "shared": shared, "rows": rows}
@@ -105,15 +112,6 @@ def generate(
     counted = console.progress(done(), "generating", len(prompts), "prompt") if do_progress else done()
     completions = dict(counted)
     return [completions[index] for index in range(len(prompts))]
-
-
-def _scorable(references: Sequence[list[int]] | None, batch: list[int], room: int) -> list[list[int]] | None:
-    """Return the references of a batch, which is sorted by their length; None where the KV cache has no room."""
-    if references is None:
-        return None
-    batch.sort(key=lambda index: len(references[index]))  # little padding of references
-    wanted = [references[index] for index in batch]
-    return None if any(len(reference) > room for reference in wanted) else wanted
 
 
 # ---------------------------------------------------------------------------------------------- batches
@@ -197,7 +195,8 @@ def _batch(
     references: Sequence[list[int]] | None,
 ) -> Iterator[tuple[int, Completion]]:
     """Yield (row, completion) of one batch as the rows finish."""
-    cache = new_cache(model, len(prompts), max(map(len, prompts)) + max_new_tokens)
+    room = max([max_new_tokens, *map(len, references or ())])
+    cache = new_cache(model, len(prompts), max(map(len, prompts)) + room)
     state = left_padded(prompts, pad_id, model.device, shared)
     written: dict[int, list[int]] = {row: [] for row in range(len(prompts))}
     rows = list(written)  # the row of the batch for each row of the tensors

@@ -24,6 +24,11 @@ def repository(tmp_path, commits=40, files_each=3, suffix="py"):
     return str(history.build(tmp_path / "project.git")[0])
 
 
+def dated(date, count):
+    """Return a commit of so many changed files."""
+    return Dated(date, ("a.py",) * count)
+
+
 def test_half_of_a_short_history_is_the_test(tmp_path):
     found = start_of(repository(tmp_path))
     assert found.languages == ("python",)
@@ -32,14 +37,14 @@ def test_half_of_a_short_history_is_the_test(tmp_path):
 
 
 def test_of_a_long_history_the_last_changes_are_the_test():
-    commits = [Dated(f"day {number}", 7) for number in range(1000, 0, -1)]
+    commits = [dated(f"day {number}", 7) for number in range(1000, 0, -1)]
     since, later = divided(commits, "project")
     assert later == 406
     assert since == "day 943"  # the 58th from the end
 
 
 def test_one_commit_with_everything_stays_in_the_past():
-    since, later = divided([Dated("day 3", 10), Dated("day 2", 20), Dated("day 1", 5000)], "project")
+    since, later = divided([dated("day 3", 10), dated("day 2", 20), dated("day 1", 5000)], "project")
     assert (since, later) == ("day 2", 30)
 
 
@@ -47,8 +52,8 @@ def test_one_commit_with_everything_stays_in_the_past():
     ("commits", "said"),
     [
         ([], "0 commits (merges aside) with 0 changed code files"),
-        ([Dated("day 1", 900)], "1 commit (merges aside) with 900 changed code files"),
-        ([Dated("day 2", 3), Dated("day 1", 4)], "2 commits (merges aside) with 7 changed code files"),
+        ([dated("day 1", 900)], "1 commit (merges aside) with 900 changed code files"),
+        ([dated("day 2", 3), dated("day 1", 4)], "2 commits (merges aside) with 7 changed code files"),
     ],
 )
 def test_too_little_history_is_one_sentence(commits, said):
@@ -86,15 +91,16 @@ def test_a_bundle_and_a_work_tree_are_read_like_a_bare_clone(tmp_path):
     assert start_of(str(bundle)) == start_of(place) == start_of(str(tmp_path / "tree"))
 
 
-def test_a_large_repository_names_a_part_of_itself(tmp_path, monkeypatch):
+def test_a_large_repository_names_the_part_that_changes_most(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "MOST_FILES", 2)
     history = History()
     for number in range(70):
-        history.commit(f"c{number}", day(number), {"a/x.py": b"%d" % number, "a/y.py": b"1", "b/z.py": b"2"})
+        still = {"a/x.py": b"1", "a/y.py": b"2"}
+        history.commit(f"c{number}", day(number), {**still, "b/c/z.py": b"%d" % number})
     place = str(history.build(tmp_path / "large.git")[0])
-    with pytest.raises(UserError, match=r"has 3 code files, and .* at most 2; .*--subfolder a with 2 files\."):
+    with pytest.raises(UserError, match=r"has 3 code files, and .* at most 2; .*--subfolder b/c with 1 file, the"):
         start_of(place)
-    assert start_of(place, subfolder="a").files == 2
+    assert start_of(place, subfolder="b/c").files == 1
 
 
 @pytest.mark.parametrize(

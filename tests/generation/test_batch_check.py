@@ -9,7 +9,7 @@ from codefit.generation.prediction_cache import PredictionCache
 from codefit.generation.stopping import StopRule
 from tests.support.decoding import EOS, NEW, prompts_of, run
 
-PROMPTS = prompts_of([7, 1, 30, 12, 12, 3, 25, 18, 2, 40])
+PROMPTS = prompts_of([7, 1, 30, 12, 3, 18, 2, 40])
 ENDING = StopRule("even", lambda ids: ids[-1] % 4 == 0)
 
 

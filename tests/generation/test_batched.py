@@ -1,5 +1,7 @@
 """Generation equals Transformers' greedy search row by row; the likelihood does not depend on the padding."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -123,6 +125,12 @@ def test_generation_gives_the_nats_of_the_references_too(model, tokens, monkeypa
         assert [row.nats for row in found] == [None] * len(PAIRS)
 
 
-def test_references_longer_than_a_completion_may_be_are_left_to_the_likelihood(model):
-    found = run(model, prompts_of([4, 9]), references=[[1] * (NEW + 1), [2]])
-    assert [row.nats for row in found] == [None, None]
+@torch.no_grad()
+def test_a_reference_longer_than_a_completion_may_be_shares_the_prefill_too(model):
+    pairs = [dataclasses.replace(PAIRS[0], completion="ABCD" * NEW), *PAIRS[1:]]
+    encoder = Letters()
+    prompts, references = [encoder.pair_ids(pair) for pair in pairs], encoder.ids([pair.completion for pair in pairs])
+    found = run(model, prompts, references=references)
+    assert [row.ids for row in found] == [row.ids for row in run(model, prompts)]
+    if kv_cache.is_plain(model):
+        assert [row.nats for row in found] == pytest.approx([direct_nats(model, pair) for pair in pairs], rel=1e-4)
