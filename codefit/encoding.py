@@ -23,6 +23,7 @@ from codefit.errors import UserError, first_line
 from codefit.records import Pair
 
 IGNORE = -100  # the label that the loss ignores
+UNWEIGHTED = 0.0, 1.0  # only completions are trained
 
 # Tokens that end a completion besides end-of-sequence: infill in CodeLlama, and turns in chat models.
 ENDS = (
@@ -37,10 +38,11 @@ class Sample:
 
     Attributes:
         ids: shape (length,), int32: prompt, completion and, at a natural end, end-of-sequence.
-        start: index of the first token with a label.
+        start: index of the first token of the completion; 0 for a whole document.
         cut: number of prompt tokens cut on the left.
         nbytes: UTF-8 bytes of the completion, for bits per byte.
         source: the file that it was made of, "" if it is not known.
+        weights: of the loss of a prompt token and of a completion token; a prompt of weight 0 has no labels.
     """
 
     ids: np.ndarray
@@ -48,6 +50,12 @@ class Sample:
     cut: int = 0
     nbytes: int = 0
     source: str = ""
+    weights: tuple[float, float] = UNWEIGHTED
+
+    @property
+    def first_label(self) -> int:
+        """Index of the first token with a label; the first token of a text is never predicted."""
+        return max(0 if self.weights[0] else self.start, 1)
 
 
 class Encoder:
@@ -316,17 +324,21 @@ def lay_out(samples: Sequence[Sample], capacity: int, pad_id: int) -> dict[str, 
     Returns:
         Arrays of shape (capacity,), int64: `input_ids`; `labels`, already shifted (labels[i] is the token to predict
         at position i, IGNORE where none is); `position_ids`, which restart in every sample and in the padding.
+        And `weights` of the labels, float32.
     """
-    row = {
+    row: dict[str, np.ndarray] = {
         "input_ids": np.full(capacity, pad_id, np.int64),
         "labels": np.full(capacity, IGNORE, np.int64),
         "position_ids": np.zeros(capacity, np.int64),
+        "weights": np.ones(capacity, np.float32),
     }
     at = 0
     for sample in samples:
-        end, start = at + len(sample.ids), max(sample.start, 1)
+        end, first = at + len(sample.ids), sample.first_label
+        middle = at + max(sample.start, 1) - 1
         row["input_ids"][at:end] = sample.ids
-        row["labels"][at + start - 1 : end - 1] = sample.ids[start:]
+        row["labels"][at + first - 1 : end - 1] = sample.ids[first:]
+        row["weights"][at:middle], row["weights"][middle:end] = sample.weights
         row["position_ids"][at:end] = np.arange(end - at)
         at = end
     row["position_ids"][at:] = np.arange(capacity - at)
@@ -341,7 +353,8 @@ def preview(sample: Sample, encoder: Encoder, colour: bool) -> str:
     """
     read, trained = sample.ids[: sample.start], sample.ids[sample.start :]
     ends = len(trained) > 0 and int(trained[-1]) in encoder.eos_ids
-    facts = [console.counted(len(sample.ids), "token"), f"{len(trained)} trained"]
+    part = f", and of the prompt {len(read)} with a weight of {sample.weights[0]:.2g}" if sample.weights[0] else ""
+    facts = [console.counted(len(sample.ids), "token"), f"{len(trained)} trained{part}"]
     facts += [f"{console.counted(sample.cut, 'token')} cut on the left"] if sample.cut else []
     facts += ["ends with end-of-sequence" if ends else "has no end-of-sequence: its limit cut the completion"]
     header = f"=== {console.printable(sample.source or 'example')}: {', '.join(facts)}"
@@ -374,5 +387,5 @@ def counts(samples: Sequence[Sample]) -> dict[str, int]:
     """Return the numbers of samples, tokens and labels."""
     total: collections.Counter[str] = collections.Counter()
     for sample in samples:
-        total.update(samples=1, tokens=len(sample.ids), label_tokens=len(sample.ids) - max(sample.start, 1))
+        total.update(samples=1, tokens=len(sample.ids), label_tokens=len(sample.ids) - sample.first_label)
     return dict(total)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import random
 import resource
 import shutil
 import sys
@@ -26,7 +27,7 @@ CHECKPOINTS = 3  # two are kept while a third is written
 EFFICIENCY = 0.5  # speed of a training, as a share of that of a plain matrix product
 FULL = 0.9  # share of the memory that can be used: the system and the libraries need the rest
 ARITHMETIC_SECONDS = 0.3  # how long the speed is measured
-LOOKED_AT = 8  # number of batches of which the largest counts for the peak
+LOOKED_AT = 32  # random batches of which the largest counts for the peak
 FRAGMENTED = 2.0  # on a CPU: memory that a process holds for activations, over their size; measured: docs/training.md
 
 
@@ -54,7 +55,7 @@ def memory(model: Any, schedule: ScheduleSettings, load_in_4bit: bool, data: Pac
     """Return the peak memory of a training in bytes, by purpose. The model may be on the meta device.
 
     Activations are counted: a forward pass with fake tensors tells which tensors the backward pass needs, for the
-    largest of the first batches.
+    largest of some random batches.
 
     Args:
         model: the model with its trainable parts.
@@ -88,11 +89,12 @@ def logit_bytes() -> int:
 
 
 def largest_batch(data: PackedRows, schedule: ScheduleSettings, hidden_size: int) -> tuple[tuple[int, int], int]:
-    """Return (rows, width) of the largest of the first batches, and at how many positions it needs logits."""
+    """Return (rows, width) of the largest of some batches, and at how many positions it needs logits."""
     collate = Collator(data, hidden_size, fixed=schedule.torch_compile)
-    size, found = schedule.per_device_train_batch_size, []
-    for start in range(0, min(len(data.rows), LOOKED_AT * size), size):
-        labels = collate([[data.samples[i] for i in row] for row in data.rows[start : start + size]])["labels"]
+    chance, found = random.Random(0), []
+    size = min(schedule.per_device_train_batch_size, len(data.rows))
+    for _ in range(LOOKED_AT):
+        labels = collate([[data.samples[i] for i in row] for row in chance.sample(data.rows, size)])["labels"]
         positions = labels.numel() if schedule.torch_compile else int((labels != IGNORE).sum())
         found.append(((labels.shape[0], labels.shape[1]), positions))
     return max(found, key=lambda batch: batch[0][0] * batch[0][1] * (6 * hidden_size + batch[0][1]))

@@ -31,6 +31,7 @@ class PackedRows(torch.utils.data.Dataset[list[Sample]]):
         self.row_tokens = row_tokens
         self.pad_id = pad_id
         self.isolates = isolates
+        self.weighted = any(sample.weights != encoding.UNWEIGHTED for sample in samples)
         lengths = [len(sample.ids) if isolates else row_tokens for sample in samples]
         self.visits: list[int] | None = None
         if plan:
@@ -84,11 +85,15 @@ class Collator:
     def __init__(self, dataset: PackedRows, hidden_size: int, fixed: bool = False) -> None:
         self.row_tokens, self.pad_id = dataset.row_tokens, dataset.pad_id
         self.isolates = dataset.isolates
+        self.weighted = dataset.weighted
         self.hidden_size = hidden_size
         self.fixed = fixed
 
     def __call__(self, rows: list[list[Sample]]) -> dict[str, torch.Tensor]:
-        """Return int64 tensors of shape (rows, width): input_ids, position_ids, and labels that are already shifted."""
+        """Return int64 tensors of shape (rows, width): input_ids, position_ids, and labels that are already shifted.
+
+        Where samples have weights of their own, there are also `weights` of the labels, float32.
+        """
         width = self.row_tokens
         if not self.fixed:
             samples = [sample for row in rows for sample in row]
@@ -101,4 +106,6 @@ class Collator:
         arrays = [encoding.lay_out(row, width, self.pad_id) for row in rows]
         batch = {name: torch.from_numpy(np.stack([array[name] for array in arrays])) for name in arrays[0]}
         batch["shift_labels"] = batch["labels"]
+        if not self.weighted:
+            del batch["weights"]
         return batch

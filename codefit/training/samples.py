@@ -90,16 +90,25 @@ def _read_own(
         raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
     reading = console.progress(train, "encode", unit="pair")
     samples, ledger = encoding.encode(reading, encoder, max_length, needed, both_orders=True)
-    samples = with_prompts(samples, settings.data.train_on_prompt, settings.seed)
+    samples = with_prompts(samples, settings.data.train_on_prompt)
     fixed = validation[: settings.data.validation_samples]
     held_out, _ = encoding.encode(fixed, encoder, max_length)
     return samples, held_out, [pair for pair in fixed if pair.completion], ledger
 
 
-def with_prompts(samples: list[Sample], share: float, seed: int) -> list[Sample]:
-    """Return the samples; in a random share of them the prompt has labels too."""
-    chance = random.Random(seed)
-    return [dataclasses.replace(sample, start=0) if chance.random() < share else sample for sample in samples]
+def with_prompts(samples: list[Sample], share: float) -> list[Sample]:
+    """Return the samples with weights that give their prompts a share of the loss.
+
+    The weights are those of all samples together, so that a long prompt weighs more than a short one. Their mean over
+    all labels is 1.
+    """
+    prompts = sum(max(0, sample.start - 1) for sample in samples)
+    completions = sum(len(sample.ids) - max(1, sample.start) for sample in samples)
+    if not share or not prompts or not completions:
+        return samples
+    total = prompts + completions
+    weights = share * total / prompts, (1 - share) * total / completions
+    return [dataclasses.replace(sample, weights=weights) for sample in samples]
 
 
 def document_prompts(documents: Iterable[Pair]) -> list[Pair]:

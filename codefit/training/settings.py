@@ -67,7 +67,7 @@ class DataSettings:
     replay_ratio: float
     validation_samples: int
     fim_rate: float  # only for a model from scratch
-    train_on_prompt: float  # only for pairs: share of the examples whose prompt is trained too
+    train_on_prompt: float  # only for pairs: share of the loss that is of the tokens of prompts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -118,10 +118,10 @@ def _add_rare_schedule(group: Any) -> None:
     )
     flag(
         "--train_on_prompt",
-        type=cli.number(float, 0, 1),
+        type=cli.number(float, 0, 0.9),
         default=0.0,
         metavar="SHARE",
-        help="share of the examples whose prompt is trained like their completion",
+        help="share of the loss that the tokens of prompts have; the rest is of completions",
     )
     flag("--torch_compile", action="store_true", help="compile the model; pays off in long runs with rows of one shape")
 

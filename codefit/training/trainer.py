@@ -257,7 +257,9 @@ class CodeTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the loss: the sum over the labels, divided by the number of labels of the whole optimizer step."""
+        """Return the loss: the sum over the labels, weighted where samples have weights of their own, divided by the
+        number of labels of the whole optimizer step.
+        """
         outputs = self._forward(model, inputs, num_items_in_batch, self.args.label_smoothing_factor)
         loss = outputs.loss
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
@@ -267,18 +269,19 @@ class CodeTrainer(Trainer):
     def _forward(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any, smoothing: float = 0.0) -> Any:
         if self.end_to_end:
             inputs = {name: tensor.reshape(1, -1) for name, tensor in inputs.items()}
-        labels = inputs["shift_labels"]
+        labels, weights = inputs["shift_labels"], inputs.get("weights")
         chosen: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self.head is not None:
             positions = (labels.flatten() != IGNORE).nonzero().squeeze(1)
             labels = labels.flatten()[positions]
+            weights = None if weights is None else weights.flatten()[positions]
             chosen = self.head.only(positions)
         given = {"input_ids": inputs["input_ids"], "position_ids": inputs["position_ids"], "use_cache": False}
         with chosen:
-            if not smoothing:
+            if not smoothing and weights is None:
                 return model(**given, labels=labels, shift_labels=labels, num_items_in_batch=num_items_in_batch)
             outputs = model(**given)
-        outputs.loss = smoothed_loss(outputs.logits, labels, smoothing, num_items_in_batch)
+        outputs.loss = token_loss(outputs.logits, labels, weights, smoothing, num_items_in_batch)
         return outputs
 
     @torch.no_grad()
@@ -378,21 +381,27 @@ class CodeTrainer(Trainer):
         return torch.tensor(counted, dtype=torch.float64)
 
 
-def smoothed_loss(
-    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, count: torch.Tensor | int | None
+def token_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor | None,
+    smoothing: float,
+    count: torch.Tensor | int | None,
 ) -> torch.Tensor:
-    """Return the cross entropy with smoothed labels in nats, shape (): a sum over labels, divided by `count`.
+    """Return the cross entropy with weighted and smoothed labels in nats, shape (): their sum, divided by `count`.
 
     Args:
         logits: shape (..., vocabulary).
         labels: int64, shape (...); IGNORE has no loss.
+        weights: of the labels, float32, shape (...); None: all 1.
         smoothing: share of the target probability that is spread evenly over the vocabulary.
         count: labels of the whole optimizer step; None: those of this batch.
     """
     flat = labels.flatten().to(logits.device)
-    total = torch.nn.functional.cross_entropy(
-        logits.flatten(0, -2).float(), flat, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, -2).float(), flat, ignore_index=IGNORE, reduction="none", label_smoothing=smoothing
     )
+    total = losses.sum() if weights is None else losses @ weights.flatten().to(losses)
     return total / ((flat != IGNORE).sum() if count is None else count)
 
 

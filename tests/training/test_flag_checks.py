@@ -41,7 +41,7 @@ WRONG_ARGUMENTS = [
     ("--lr_scheduler_type spiral", "invalid choice: 'spiral'"),
     ("--replay_ratio 1", "1 must be between 0 and 0.9"),
     ("--eval_predictions -1", "-1 must be at least 0"),
-    ("--train_on_prompt 1.5", "1.5 must be between 0 and 1"),
+    ("--train_on_prompt 1.5", "1.5 must be between 0 and 0.9"),
     ("--label_smoothing_factor 1", "1 must be between 0 and 0.9"),
     ("--metric_for_best_model beauty", "invalid choice: 'beauty'"),
     ("--early_stopping_patience 0", "0 must be at least 1"),

@@ -240,13 +240,33 @@ def test_a_step_that_is_not_finite_names_its_samples(tmp_path, broken, word):
         trainer.train()
 
 
-def test_a_share_of_the_prompts_is_trained():
-    plain = samples_of([20] * 400)
-    found = samples.with_prompts(plain, 0.25, seed=3)
-    assert 70 < sum(sample.start == 0 for sample in found) < 130
-    assert samples.with_prompts(plain, 0.0, seed=3) == plain
-    assert {sample.start for sample in samples.with_prompts(plain, 1.0, seed=3)} == {0}
-    assert (collate(rows_of(found[:1] + samples.with_prompts(plain[:1], 1.0, 0)))["labels"] != IGNORE).sum() >= 19
+def test_prompts_get_a_share_of_the_loss(tmp_path):
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(CONFIGS["llama"])
+    plain = samples_of([20, 13, 28])
+    assert samples.with_prompts(plain, 0.0) == plain
+    found = samples.with_prompts(plain, 0.25)
+    batch = collate(rows_of(found))
+    trained = batch["labels"] != IGNORE
+    assert trained.sum() == sum(len(sample.ids) - 1 for sample in plain)
+    assert "weights" not in collate(rows_of(plain))
+    total = trained.sum()
+    assert batch["weights"][trained].sum() == pytest.approx(float(total), rel=1e-5)
+
+    nats = {"prompt": 0.0, "completion": 0.0}
+    numbers = {"prompt": 0, "completion": 0}
+    for sample in plain:
+        ids = torch.tensor(sample.ids[None].astype("int64"))
+        with torch.no_grad():
+            losses = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none")
+        for part, of in (("prompt", losses[: sample.start - 1]), ("completion", losses[sample.start - 1 :])):
+            nats[part] += float(of.sum())
+            numbers[part] += len(of)
+    expected = 0.25 * nats["prompt"] / numbers["prompt"] + 0.75 * nats["completion"] / numbers["completion"]
+    trainer = trainer_of(model, found, tmp_path)
+    with torch.no_grad():
+        loss = trainer.compute_loss(model, batch, num_items_in_batch=int(total))
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------- the script
