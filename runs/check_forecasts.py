@@ -46,6 +46,21 @@ class Checked:
         return max(map(self.measured, CELLS)) - self.measured(cell)
 
     @property
+    def paid(self) -> bool:
+        """Whether the advised way is shown to be better than the base, and no way to be better than it.
+
+        The grid advises both only where it is shown to be better than each alone. So an advice that is not the grid's
+        can pay as well, as far as the benchmark can tell.
+        """
+        advised = expectation.cell_of(self.forecast.advice)
+        place = self.grid.places[0]
+        above = [cell for cell in CELLS if self.measured(cell) > self.measured(advised)]
+        beaten = any(
+            place.difference(*sorted((cell, advised), key=CELLS.index)).verdict in {"better", "worse"} for cell in above
+        )
+        return not beaten and (advised == BASE or place.difference(BASE, advised).verdict == "better")
+
+    @property
     def held(self) -> dict[str, bool]:
         """Whether the interval of each cell holds what was measured."""
         return {cell.key: cell.gain.low <= self.measured(cell.key) <= cell.gain.high for cell in self.forecast.cells}
@@ -86,6 +101,7 @@ def advice_rows(checked: Sequence[Checked]) -> list[tuple[str, ...]]:
             each.name,
             each.forecast.advice,
             each.grid.advice,
+            "yes" if each.paid else "no",
             *(f"{each.regret(cell):.1f}" for cell in (expectation.cell_of(each.forecast.advice), ADAPTED, FILES, BOTH)),
         )
         for each in checked
@@ -96,15 +112,17 @@ def summary(checked: Sequence[Checked]) -> str:
     """Return coverage, right advice and mean regrets in a sentence."""
     held = [value for each in checked for value in each.held.values()]
     right = sum(each.forecast.advice == each.grid.advice for each in checked)
+    paid = sum(each.paid for each in checked)
     regrets = {
         "the advice": [each.regret(expectation.cell_of(each.forecast.advice)) for each in checked],
         "always fitting": [each.regret(ADAPTED) for each in checked],
         "always retrieving": [each.regret(FILES) for each in checked],
+        "always both": [each.regret(BOTH) for each in checked],
     }
     means = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in regrets.items())
     return (
         f"{sum(held)} of {len(held)} intervals hold the measured gain; the advice was that of the grid for {right} of "
-        f"{len(checked)}; mean regret in points: {means}"
+        f"{len(checked)}, and for {paid} it paid and nothing was shown to pay more; mean regret in points: {means}"
     )
 
 
@@ -156,7 +174,16 @@ def main() -> None:
     args = parse()
     checked = [read(*both) for both in zip(args.forecasts, args.benchmarks, strict=True)]
     console.show(console.table(rows(checked), ("repository", "", "expected gain", "measured", "held")))
-    header = ("repository", "forecast", "grid", "regret: advice", "always fit", "always retrieve", "always both")
+    header = (
+        "repository",
+        "forecast",
+        "grid",
+        "paid",
+        "regret: advice",
+        "always fit",
+        "always retrieve",
+        "always both",
+    )
     console.show(f"\n{console.table(advice_rows(checked), header)}\n\n{summary(checked)}")
     if args.plot:
         draw(checked, args.plot)

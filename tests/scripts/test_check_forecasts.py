@@ -28,17 +28,24 @@ def forecast(advice, gains, half=5.0):
     return Forecast(advice, "edit similarity", 30.0, cells, 96, 80, 60, 40, 96, 4.0, "2026-01-01", curve, signs)
 
 
-def grid(advice, scores):
+def grid(advice, scores, shown=()):
     values = dict(zip(CELLS, scores, strict=True))
     gaps = [
-        (one, other, Difference(values[other] - values[one], -1, 1, 0.5, 3, "not resolved"))
+        (one, other, Difference(values[other] - values[one], -1, 1, 0.5, 3, shown_by(values, one, other, shown)))
         for one, other in itertools.combinations(CELLS, 2)
     ]
     whole = GridPlace("", 80, 40, {key: Score(value, value - 5, value + 5) for key, value in values.items()}, gaps)
     return Grid(advice, [whole], result_schema.Retrieval(tokens=512, prompts=80, found=Count(5, 20), costs={}))
 
 
-A = Checked("a", forecast("tune", (2, 8, 9)), grid("tune", (30, 33, 39, 38)))
+def shown_by(values, one, other, shown):
+    if (one, other) not in shown:
+        return "not resolved"
+    return "better" if values[other] > values[one] else "worse"
+
+
+FITTED = [("base", "adapted")]
+A = Checked("a", forecast("tune", (2, 8, 9)), grid("tune", (30, 33, 39, 38), FITTED))
 B = Checked("b", forecast("neither", (1, 1, 1)), grid("both", (30, 32, 31, 44)))
 
 
@@ -50,8 +57,8 @@ def test_an_interval_holds_what_was_measured():
 
 def test_regret_is_what_the_best_way_scored_more():
     assert check_forecasts.advice_rows([A, B]) == [
-        ("a", "tune", "tune", "0.0", "0.0", "6.0", "1.0"),
-        ("b", "neither", "both", "14.0", "13.0", "12.0", "0.0"),
+        ("a", "tune", "tune", "yes", "0.0", "0.0", "6.0", "1.0"),
+        ("b", "neither", "both", "yes", "14.0", "13.0", "12.0", "0.0"),
     ]
 
 
@@ -61,10 +68,27 @@ def test_where_nothing_helps_the_base_is_best():
     assert worse.regret("adapted-context") == 10.0
 
 
+@pytest.mark.parametrize(
+    ("advice", "scores", "shown", "paid"),
+    [
+        ("tune", (30, 33, 39, 42), FITTED, True),
+        ("tune", (30, 33, 39, 42), [*FITTED, ("adapted", "adapted-context")], False),
+        ("tune", (30, 44, 39, 42), [*FITTED, ("base-context", "adapted")], False),
+        ("tune", (30, 33, 39, 42), [("base", "adapted-context")], False),
+        ("neither", (30, 33, 39, 42), [], True),
+        ("neither", (30, 33, 39, 42), FITTED, False),
+        ("both", (30, 33, 39, 42), [("base", "adapted-context"), ("base", "adapted")], True),
+    ],
+)
+def test_an_advice_pays_if_it_is_better_than_the_base_and_nothing_is_better_than_it(advice, scores, shown, paid):
+    assert Checked("d", forecast(advice, (1, 1, 1)), grid("tune", scores, shown)).paid is paid
+
+
 def test_the_summary_counts():
     assert check_forecasts.summary([A, B]) == (
-        "5 of 6 intervals hold the measured gain; the advice was that of the grid for 1 of 2; mean regret in points: "
-        "the advice 7.0, always fitting 6.5, always retrieving 9.0"
+        "5 of 6 intervals hold the measured gain; the advice was that of the grid for 1 of 2, and for 2 it paid "
+        "and nothing was shown to pay more; mean regret in points: the advice 7.0, always fitting 6.5, always "
+        "retrieving 9.0, always both 0.5"
     )
 
 
