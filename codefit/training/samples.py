@@ -90,6 +90,7 @@ def _read_own(
         raise UserError(f"{dataset} holds whole documents, not pairs; prepare it without --task document.")
     reading = console.progress(train, "encode", unit="pair")
     samples, ledger = encoding.encode(reading, encoder, max_length, needed, both_orders=True)
+    samples, ledger = _no_more_than(needed, samples, ledger)
     samples = with_prompts(samples, settings.data.train_on_prompt)
     fixed = validation[: settings.data.validation_samples]
     held_out, _ = encoding.encode(fixed, encoder, max_length)
