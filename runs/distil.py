@@ -61,13 +61,13 @@ def fault(item: Prediction, text: str) -> str:
     from codefit.scoring.parse_rate import PARSE_RATE
 
     if item.finish_reason == "length" and text == item.prediction:
-        return "has no end"
+        return "no end"
     for reason, holds in output_checks.TEXT_CHECKS.values():
         if holds(text, item.prompt):
             return reason
     shown = dataclasses.replace(item, prediction=text)
     if PARSE_RATE.applies([shown]) and not PARSE_RATE.of_item(shown)[0]:
-        return "has syntax errors"
+        return "syntax errors"
     return ""
 
 
@@ -103,7 +103,7 @@ def distilled(
     kept = []
     for pair, (value, tokens) in zip(good, nats, strict=True):
         if value > request.max_nats * tokens:
-            rejected.append(_row(pair, "is unlikely", round(value / tokens, 3)))
+            rejected.append(_row(pair, "unlikely", round(value / tokens, 3)))
         else:
             kept.append(pair)
     return kept, rejected
@@ -146,8 +146,9 @@ def main() -> None:
         facts = {"teacher": request.teacher, "asked": len(pairs), "kept": len(kept), "as_the_author": same}
         manifest.update(**facts, rejections=reasons)
         manifest.write(work)
-    listed = "".join(f", {count} {rule}" for rule, count in reasons.most_common())
-    console.show(f"{len(kept)} of {len(pairs)} completions are kept ({same} as the author wrote them){listed}")
+    listed = ", ".join(f"{rule} ({count})" for rule, count in reasons.most_common())
+    others = f"; left out: {listed}" if listed else ""
+    console.show(f"{len(kept)} of {len(pairs)} completions are kept ({same} as the author wrote them){others}")
     console.show(f"output:  {request.output}\nnext:    python train.py --dataset {request.output}")
 
 

@@ -157,7 +157,7 @@ def write(request: Request, made: dict[str, Any], train: Path, manifest: Manifes
     items = completed(model, encoder, pairs, request.max_new_tokens)
     found = preferences.found(items, TrainingData(train).identifiers)
     counted = preferences.counts(found)
-    listed = ", ".join(f"{count} {why}" for why, count in counted.items())
+    listed = ", ".join(f"{why} ({count})" for why, count in counted.items() if count)
     console.show(f"{len(found)} of {len(items)} completions are wrong: {listed}")
     if len(found) < FEWEST:
         raise UserError(f"{len(found)} wrong completions are too few to learn from; raise --prompts.")

@@ -17,7 +17,7 @@ ROW_TOKENS = 1024  # most tokens of a step
 FOLDER = "forecast"  # of the answer, in the folder of all stages
 TEST = "test.jsonl"  # the later changes, in the data set
 NEW_TOKENS = 64  # of a completion
-VALIDATED = 24  # validation pairs of a short run
+VALIDATED = 8  # validation pairs of a short run; what they cost is not training
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ def item(text, finish_reason="stop"):
     [
         (item("a\n"), "a\n", ""),
         (item("a\nmore", "length"), "a\n", ""),  # an editor finds its end
-        (item("(a +", "length"), "(a +", "has no end"),
+        (item("(a +", "length"), "(a +", "no end"),
         (item(" "), " ", "empty"),
         (item("a b a b"), "(a, b, a, b, a, b, a, b, a, b, a, b)", "repeats itself"),
-        (item("a +) b"), "a +) b", "has syntax errors"),
+        (item("a +) b"), "a +) b", "syntax errors"),
     ],
 )
 def test_what_is_wrong_with_a_completion(prediction, text, why):
@@ -42,7 +42,7 @@ def test_the_new_data_set(made, tmp_path, monkeypatch, capsys, same_arithmetic):
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(distil, "fault", lambda item, text: "" if item.id != "t1" else "empty")
     run(monkeypatch, *words, "--max_nats", 100)
-    assert "7 of 8 completions are kept (0 as the author wrote them), 1 empty" in capsys.readouterr().out
+    assert "7 of 8 completions are kept (0 as the author wrote them); left out: empty (1)" in capsys.readouterr().out
     asked = {pair.id: pair for pair in read_jsonl(made / "data" / "train.jsonl", Pair)}
     kept = list(read_jsonl(output / "train.jsonl", Pair))
     assert [pair.id for pair in kept] == [name for name in asked if name != "t1"]
