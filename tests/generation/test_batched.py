@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+import transformers
 
 from codefit.generation import batched, kv_cache, likelihood, reference_nats
 from codefit.records import Pair
-from tests.support.decoding import EOS, NEW, PAIRS, Letters, direct_nats, prompts_of, reference, run
+from tests.support.decoding import EOS, NEW, PAIRS, SHAPE, Letters, direct_nats, prompts_of, reference, run
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 120, 10_000])
@@ -134,3 +135,14 @@ def test_a_reference_longer_than_a_completion_may_be_shares_the_prefill_too(mode
     assert [row.ids for row in found] == [row.ids for row in run(model, prompts)]
     if kv_cache.is_plain(model):
         assert [row.nats for row in found] == pytest.approx([direct_nats(model, pair) for pair in pairs], rel=1e-4)
+
+
+@torch.no_grad()
+def test_padding_of_references_has_no_positions_past_the_context_window():
+    config = transformers.GPT2Config(**SHAPE, n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    pairs = [Pair("1", "completion", "A" * 40, "BCD"), Pair("2", "completion", "E" * 5, "F" * 55)]
+    encoder = Letters()
+    prompts, references = [encoder.pair_ids(pair) for pair in pairs], encoder.ids([pair.completion for pair in pairs])
+    found = run(model, prompts, references=references)
+    assert [row.nats for row in found] == pytest.approx([direct_nats(model, pair) for pair in pairs], rel=1e-4)
