@@ -71,7 +71,7 @@ def start_of(source: str, languages: Sequence[str] = (), subfolder: str = "") ->
         paths = [
             member.path for member in repository.members() if Selection((), subfolder=subfolder).covers(member.path)
         ]
-        if not paths:
+        if subfolder and not paths:
             raise UserError(f"{source} has no folder {subfolder}; check --subfolder.")
         wanted = tuple(languages) or tuple(main_languages(languages_in(paths)))
         selection = Selection(wanted, subfolder=subfolder)
