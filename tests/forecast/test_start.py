@@ -84,6 +84,15 @@ def test_a_commit_without_files_has_no_code(tmp_path):
         start_of(place)
 
 
+@pytest.mark.parametrize("date", [lambda number: day(0), lambda number: day(70 - number)], ids=["one", "decreasing"])
+def test_dates_that_do_not_divide_a_history_are_refused(tmp_path, date):
+    history = History()
+    for number in range(70):
+        history.commit(f"c{number}", date(number), {"a.py": b"a = %d\n" % number})
+    with pytest.raises(UserError, match="cannot be divided into past and later changes: many commits have the same"):
+        start_of(str(history.build(tmp_path / "imported.git")[0]))
+
+
 def test_only_files_of_the_wanted_languages_and_folder_count(tmp_path):
     history = History()
     for number in range(70):
