@@ -7,7 +7,7 @@ from typing import Any
 from codefit import records
 from codefit.manifest import Manifest, read_manifest
 
-KEPT = ("validation.jsonl", "test.jsonl", "test_overlap.jsonl", records.DOCUMENTS, records.HISTORY)
+KEPT = ("validation.jsonl", "test.jsonl", "test_overlap.jsonl", "forgetting.jsonl", records.DOCUMENTS, records.HISTORY)
 
 
 def carried_arguments(folder: Path) -> dict[str, Any]:

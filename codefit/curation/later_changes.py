@@ -70,6 +70,7 @@ class CuratedHistory:
     def __init__(self, file: IO[str]) -> None:
         self.file = file
         self.known: set[Name] = set()
+        self.commits: set[tuple[str, str]] = set()  # repository and commit
         self.left_out: Counter[str] = Counter()
         self.changes = 0
 
@@ -118,9 +119,11 @@ class CuratedHistory:
             self._add(waiting.popleft())
 
     def _add(self, change: Change) -> None:
-        """Write a change; a text that was rejected is absent."""
+        """Write a change; a text that was rejected is absent, and so is a parent of which no file is left."""
+        if (change.repository, change.parent) not in self.commits:
+            change = dataclasses.replace(change, parent="")
         if change.content is None and _name(change, change.blob) not in self.known:
-            if not change.parent:
+            if change.left_out == STATE and not change.parent:
                 return
             change = dataclasses.replace(change, blob="", left_out=change.left_out or "rejected text")
         if not change.left_out and change.previous and _name(change, change.previous) not in self.known:
@@ -134,6 +137,7 @@ class CuratedHistory:
     def _write(self, change: Change) -> None:
         if change.blob:
             self.known.add(_name(change, change.blob))
+        self.commits.add((change.repository, change.commit))
         self.file.write(records.to_line(change))
 
 

@@ -6,6 +6,7 @@ commit up to the cursor, in lines that the commit added, and its context must be
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from codefit import records
 from codefit.curation.curate import LOCAL, CurationOptions, curate_all
 from codefit.curation.later_changes import CuratedHistory, histories
 from codefit.dates import moment
-from codefit.records import Change, Document, Pair
+from codefit.records import STATE, Change, Document, Pair
 from codefit.sources.timeline import Timeline
 from codefit.tasks.additions import added_lines
 from codefit.tasks.repository_context import own_prompt, pieces
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 def leaks(output: Path, arguments: Mapping[str, Any], pairs: Iterator[Pair]) -> Iterator[str]:
@@ -37,7 +40,9 @@ def leaks(output: Path, arguments: Mapping[str, Any], pairs: Iterator[Pair]) -> 
     for pair in pairs:
         if reason := _leak(pair, timeline):
             found.setdefault(reason, []).append(pair.id)
-        elif (date := moment(dates[pair.repository, str(pair.commit)])) is None or date <= first[pair.repository]:
+        elif (date := moment(dates[pair.repository, str(pair.commit)])) is None or date <= first.get(
+            pair.repository, EARLIEST
+        ):
             found.setdefault("are not of later commits", []).append(pair.id)
     for reason, names in found.items():
         yield f"test pairs that {reason}: {len(names)} ({names[0]})"
@@ -66,12 +71,16 @@ def _is_same(path: Path, inputs: Sequence[str], options: CurationOptions) -> boo
 
 
 def _dates(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, Any]]:
-    """Return the date of each commit by repository and id, and the date of the first one of each repository."""
+    """Return the date of each commit by repository and id, and that of the commit that each repository was read at.
+
+    A repository of which no file was kept at that commit has none.
+    """
     dates: dict[tuple[str, str], str] = {}
     first: dict[str, Any] = {}
     for change in records.read_jsonl(path, Change):
         dates[change.repository, change.commit] = change.committed_at
-        first.setdefault(change.repository, moment(change.committed_at))
+        if not change.parent and change.left_out == STATE:
+            first.setdefault(change.repository, moment(change.committed_at))
     return dates, first
 
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from codefit import console
 from codefit.code.languages import LANGUAGES
@@ -23,7 +22,7 @@ from codefit.errors import UserError
 from codefit.generation import kv_cache
 from codefit.generation.batched import batches
 from codefit.records import Pair
-from codefit.scoring.statistics import Z
+from codefit.scoring.statistics import Array, Z
 from codefit.tasks.instructions import code_of
 
 RATINGS = (1, 2, 3, 4, 5)
@@ -119,7 +118,18 @@ def auc(own: Sequence[float], other: Sequence[float]) -> Separation:
         own: ratings of the authors' docstrings, two at least.
         other: ratings of the swapped ones, in the order of the classes.
     """
-    above = np.sign(np.subtract.outer(np.asarray(own), np.asarray(other))) / 2 + 0.5
-    parts: NDArray[np.float64] = above.mean(1) + above.mean(0)
+    firsts, others = np.asarray(own, np.float64), np.asarray(other, np.float64)
+    above = _share_below(firsts, others)
+    parts = above + 1 - _share_below(others, firsts)
     value, error = float(above.mean()), float(parts.std(ddof=1)) / math.sqrt(len(parts))
     return Separation(value, max(0.0, value - Z * error), min(1.0, value + Z * error))
+
+
+def _share_below(values: Array, of: Array) -> Array:
+    """Return for each value the share of some others that are below it, shape (values,); equal ones count half.
+
+    They are sorted, since a table of all comparisons would not fit into memory.
+    """
+    ranked = np.sort(of)
+    found: Array = (np.searchsorted(ranked, values, "left") + np.searchsorted(ranked, values, "right")) / 2 / len(of)
+    return found

@@ -6,11 +6,13 @@ file is for the caller to leave out: what is below its cursor is the answer.
 """
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 import orjson
 
+from codefit.dates import moment
 from codefit.records import DOCUMENTS, HISTORY, Document, Pair, Prediction, read_jsonl
 from codefit.sources.timeline import Timeline, Version
 
@@ -66,24 +68,26 @@ class _Documents:
     def __init__(self, path: Path, repositories: Collection[str]) -> None:
         self._texts = path.open("rb")  # closed with the object
         self._versions: dict[str, dict[str, Version]] = {}
-        self._dates: dict[tuple[str, str], str] = {}
-        self._last: tuple[tuple[str, str], Mapping[str, Version]] | None = None
+        self._dates: dict[tuple[str, str], datetime | None] = {}
+        self._last: tuple[tuple[str, datetime], Mapping[str, Version]] | None = None
         for document in read_jsonl(path, Document):
             offset = self._texts.tell()
             self._texts.readline()
             if document.repository and document.repository in repositories:
                 version = Version(offset, document.language)
                 self._versions.setdefault(document.repository, {})[document.path] = version
-                self._dates[document.repository, document.path] = document.committed_at
+                self._dates[document.repository, document.path] = moment(document.committed_at)
 
     def of(self, asked: Asked) -> Mapping[str, Version] | None:
         files = self._versions.get(asked.repository)
-        date = self._dates.get((asked.repository, asked.path), "")
+        date = self._dates.get((asked.repository, asked.path))
         if files is None or not date:
             return files
         key = asked.repository, date
         if self._last is None or self._last[0] != key:
-            self._last = key, {path: it for path, it in files.items() if self._dates[asked.repository, path] < date}
+            dates = {path: self._dates[asked.repository, path] for path in files}
+            older = {path: it for path, it in files.items() if (when := dates[path]) and when < date}
+            self._last = key, older
         return self._last[1]
 
     def text(self, version: Version) -> str:

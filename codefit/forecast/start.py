@@ -10,6 +10,7 @@ from codefit.console import counted
 from codefit.errors import UserError
 from codefit.sources.documents import Selection
 from codefit.sources.git import Git, GitRepository
+from codefit.sources.history import Past
 from codefit.sources.locate import locate, open_source
 
 LATER_CHANGES = 400  # changed files that are asked about: enough for a verdict, and curated in a minute
@@ -71,17 +72,18 @@ def start_of(source: str, languages: Sequence[str] = (), subfolder: str = "") ->
         paths = [
             member.path for member in repository.members() if Selection((), subfolder=subfolder).covers(member.path)
         ]
-        if not paths:
+        if subfolder and not paths:
             raise UserError(f"{source} has no folder {subfolder}; check --subfolder.")
         wanted = tuple(languages) or tuple(main_languages(languages_in(paths)))
         selection = Selection(wanted, subfolder=subfolder)
         files = [path for path in paths if selection.wants(path)]
         commits = list(changes(repository.git, repository.commit, selection))
-        commit = repository.commit
-    if len(files) > MOST_FILES:
-        raise UserError(_too_large(source, files, [path for each in commits for path in each.paths], subfolder))
-    since, later = divided(commits, source)
-    return Start(wanted, since, sum(len(each.paths) for each in commits) - later, later, len(files), commit)
+        if len(files) > MOST_FILES:
+            raise UserError(_too_large(source, files, [path for each in commits for path in each.paths], subfolder))
+        since, later = divided(commits, source)
+        _refuse_disorder(repository, since)
+        earlier = sum(len(each.paths) for each in commits) - later
+        return Start(wanted, since, earlier, later, len(files), repository.commit)
 
 
 def divided(commits: Sequence[Dated], source: str) -> tuple[str, int]:
@@ -108,6 +110,20 @@ def divided(commits: Sequence[Dated], source: str) -> tuple[str, int]:
         if later >= min(LATER_CHANGES, total // 2):
             break
     return commit.date, later
+
+
+def _refuse_disorder(repository: GitRepository, since: str) -> None:
+    """Raise UserError if stage 1 could not divide the history at a date, as in an import that gave all commits one."""
+    try:
+        Past(repository, since)
+    except UserError:
+        if repository.may_lack:
+            raise
+        raise UserError(
+            f"the history of {repository.git.where} cannot be divided into past and later changes: many commits have "
+            f"the same date, or an earlier one than those before them, around {since[:10]}; give a repository with the "
+            "original dates."
+        ) from None
 
 
 def changes(git: Git, tip: str, selection: Selection) -> Iterator[Dated]:

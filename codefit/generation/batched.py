@@ -82,21 +82,15 @@ def generate(
     """
     if not all(prompts):
         raise ValueError("a prompt without tokens cannot be continued")
-
     scored = references if references is not None and is_plain(model) else None
-    room = max([max_new_tokens, *map(len, scored or ())])
 
     def done() -> Iterator[tuple[int, Completion]]:
-        for shared, batch in plan(prompts, room, tokens_per_batch, is_plain(model)):
-            wanted = None
-            if scored is not None:
-                batch.sort(key=lambda index: len(scored[index]))  # little padding of references
-                wanted = [scored[index] for index in batch]
+        for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model), scored):
+            wanted = [scored[index] for index in batch] if scored is not None else None
             rows = [prompts[index] for index in batch]
             settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
             request = {"kind": "completions", **settings, "shared": shared, "rows": rows}
-            request |= {"nucleus": nucleus.name} if nucleus else {}
-            request |= {"references": wanted} if wanted else {}
+            request |= ({"nucleus": nucleus.name} if nucleus else {}) | ({"references": wanted} if wanted else {})
             stored = cache.get(request) if cache else None
             if stored is not None:
                 yield from ((index, Completion(*entry)) for index, entry in zip(batch, stored, strict=True))
@@ -140,7 +134,11 @@ def batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
 
 
 def plan(
-    prompts: Sequence[list[int]], new_tokens: int, tokens_per_batch: int, may_share: bool = True
+    prompts: Sequence[list[int]],
+    new_tokens: int,
+    tokens_per_batch: int,
+    may_share: bool = True,
+    references: Sequence[list[int]] | None = None,
 ) -> list[tuple[int, list[int]]]:
     """Return batches of prompt indices, each with the length in tokens of the prefix that its prompts share.
 
@@ -149,13 +147,39 @@ def plan(
         new_tokens: limit of new tokens per prompt.
         tokens_per_batch: as for `batches`.
         may_share: whether to look for shared prefixes.
+        references: token ids that are scored after each prompt, and that a batch needs room for.
     """
     groups = _groups(prompts, TOKENS_PER_STEP * new_tokens) if may_share else [(0, list(range(len(prompts))))]
     found = []
     for shared, group in groups:
         parts = batches([len(prompts[index]) + new_tokens for index in group], tokens_per_batch)
         found += [(shared, [group[at] for at in part]) for part in parts]
-    return sorted(found, key=lambda batch: -len(prompts[batch[1][0]]))
+    found.sort(key=lambda batch: -len(prompts[batch[1][0]]))
+    if references is None:
+        return found
+    return [
+        (shared, part)
+        for shared, batch in found
+        for part in _parts(batch, prompts, references, new_tokens, tokens_per_batch)
+    ]
+
+
+def _parts(
+    batch: Sequence[int],
+    prompts: Sequence[list[int]],
+    references: Sequence[list[int]],
+    new_tokens: int,
+    tokens_per_batch: int,
+) -> list[list[int]]:
+    """Return the parts of a batch, sorted by their references, so that a long one makes only its own part smaller."""
+    longest = max(len(prompts[index]) for index in batch)
+    parts: list[list[int]] = []
+    for index in sorted(batch, key=lambda index: len(references[index])):  # little padding of references
+        width = longest + max(new_tokens, len(references[index]))
+        if not parts or (len(parts[-1]) + 1) * width > tokens_per_batch:
+            parts.append([])
+        parts[-1].append(index)
+    return parts
 
 
 def _groups(prompts: Sequence[list[int]], worth: int) -> list[tuple[int, list[int]]]:

@@ -54,10 +54,15 @@ def entropies(logits: torch.Tensor) -> list[float]:
 
 
 def _continued(prompts: PaddedPrompts, references: Sequence[list[int]]) -> PaddedPrompts:
-    """Return the references without their last tokens, padded on the right, as continuations of the prompts."""
+    """Return the references without their last tokens, padded on the right, as continuations of the prompts.
+
+    Padding has the position of the last token before it: a model with an embedding for each position has no more of
+    them than its context window.
+    """
     width = max(0, max(map(len, references)) - 1)
     ids = [[*reference[:width], *[0] * (width - len(reference))] for reference in references]
-    places = torch.arange(1, width + 1, device=prompts.positions.device)
+    lengths = prompts.positions.new_tensor([[len(reference)] for reference in references])
+    places = torch.arange(1, width + 1, device=lengths.device).minimum((lengths - 1).clamp(min=0))
     mask = torch.cat([prompts.mask, prompts.mask.new_ones(len(references), width)], dim=1)
     return PaddedPrompts(
         prompts.ids.new_tensor(ids).reshape(len(references), width), mask, prompts.positions[:, -1:] + places

@@ -26,6 +26,7 @@ MAX_LISTING = 256 << 20  # bytes of all paths and ids of one commit
 SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
+    "core.quotePath": "false",  # else git writes letters that are not ASCII as numbers
     "gc.auto": "0",
     "maintenance.auto": "false",
     "fetch.negotiationAlgorithm": "noop",  # as in git's own fetches of single blobs; without it, git misses them later

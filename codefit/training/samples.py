@@ -48,14 +48,15 @@ def read(settings: TrainSettings, max_length: int, dataset: Path, replay: Path |
     refuse_losses(ledger)
     if not train or not validation:
         raise UserError(f"{dataset} has no usable rows for training or validation; prepare it from more files.")
+    of_prompts = settings.data.train_on_prompt
     if replay is None:
-        return RunSamples(train, validation, [], asked, ledger)
+        return RunSamples(with_prompts(train, of_prompts), validation, [], asked, ledger)
     wanted = share / (1 - share) * sum(len(sample.ids) for sample in train)
     mixed_in, held_out, counts = _read_replay(settings, max_length, replay, encoder, wanted)
     ledger |= {f"replay {reason}": count for reason, count in counts.items()}
     train += mixed_in
     random.Random(settings.seed).shuffle(train)
-    return RunSamples(train, validation, held_out, asked, ledger)
+    return RunSamples(with_prompts(train, of_prompts), validation, held_out, asked, ledger)
 
 
 def _shuffled(dataset: Path, seed: int) -> tuple[random.Random, list[Pair], list[Pair]]:
@@ -91,7 +92,6 @@ def _read_own(
     reading = console.progress(train, "encode", unit="pair")
     samples, ledger = encoding.encode(reading, encoder, max_length, needed, both_orders=True)
     samples, ledger = _no_more_than(needed, samples, ledger)
-    samples = with_prompts(samples, settings.data.train_on_prompt)
     fixed = validation[: settings.data.validation_samples]
     held_out, _ = encoding.encode(fixed, encoder, max_length)
     return samples, held_out, [pair for pair in fixed if pair.completion], ledger
@@ -100,8 +100,8 @@ def _read_own(
 def with_prompts(samples: list[Sample], share: float) -> list[Sample]:
     """Return the samples with weights that give their prompts a share of the loss.
 
-    The weights are those of all samples together, so that a long prompt weighs more than a short one. Their mean over
-    all labels is 1.
+    The weights are those of all samples together, so that a long prompt weighs more than a short one, and replay keeps
+    its share. Their mean over all labels is 1.
     """
     prompts = sum(max(0, sample.start - 1) for sample in samples)
     completions = sum(len(sample.ids) - max(1, sample.start) for sample in samples)

@@ -294,3 +294,29 @@ func (s *Server) four() {}
 pub fn seven() {}
 """
     assert definitions(text) == {"one", "Two", "three", "four", "five", "seven"}
+
+
+def test_a_repository_without_a_kept_file_at_the_date(vocabulary, tmp_path):
+    """Its later files were written by authors who had none."""
+    import preprocess_data
+
+    kept = History().commit("a0", "2025-01-01", {f"{n}.py": module(n) for n in range(4)})
+    kept.commit("a1", "2026-02-01", {"4.py": module(4)}).build(tmp_path / "kept.git")
+    empty = History().commit("b0", "2025-01-01", {"README.md": b"later\n"})
+    empty.commit("b1", "2026-02-01", {"5.py": module(5)}).commit("b2", "2026-03-01", {"6.py": module(6)})
+    empty.build(tmp_path / "empty.git")
+    raw, folder = tmp_path / "raw.jsonl", tmp_path / "pairs"
+    words = ["--repository", tmp_path / "kept.git", tmp_path / "empty.git", "--language", "python"]
+    parse_data.main([*map(str, [*words, "--history", "2026-01-01", "--output", raw])])
+    preprocess_data.main([*map(str, ["--input", raw, "--output", folder, "--model_name_or_path", vocabulary])])
+    assert {(pair.repository, pair.path) for pair in pairs_of(folder)} == {
+        ("kept", "4.py"),
+        ("empty", "5.py"),
+        ("empty", "6.py"),
+    }
+    timeline = Timeline(folder / "history.jsonl")
+    later = {
+        pair.path: timeline.before("empty", pair.commit) for pair in pairs_of(folder) if pair.repository == "empty"
+    }
+    assert {path: sorted(files) for path, files in later.items()} == {"5.py": [], "6.py": ["5.py"]}
+    assert verify(folder).startswith("no leak")

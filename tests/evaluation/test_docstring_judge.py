@@ -86,6 +86,13 @@ def test_the_area_under_the_curve():
     assert docstring_judge.auc([1, 3, 5], [2, 3, 4]).value == pytest.approx((0 + 0 + 0 + 1 + 0.5 + 0 + 1 + 1 + 1) / 9)
 
 
+def test_the_area_of_many_ratings_needs_little_memory():
+    many = [at / 300_000 for at in range(300_000)]
+    found = docstring_judge.auc([value + 0.5 for value in many], many)
+    assert found.value == pytest.approx(0.875, abs=1e-4)
+    assert found.low < found.value < found.high
+
+
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     """Two ratings of a class share what the judge thinks of the class; the true area of a shift of 1 is 0.714."""
     drawn, hits, runs = random.Random(0), 0, 400

@@ -90,6 +90,15 @@ def test_in_a_split_by_time_only_older_files_count(tmp_path):
     assert right(files, item("", "")) == {"shared", "imported", "lib"}
 
 
+def test_dates_of_two_time_zones_are_compared_by_their_moment(tmp_path):
+    dates = {
+        "own.py": "2024-03-01T00:30:00+02:00",  # 22:30 in UTC
+        "a.py": "2024-02-29T23:00:00+00:00",
+        "b.kt": "2024-03-01T01:00:00+09:00",  # 16:00 in UTC
+    }
+    assert right(known(tmp_path, dates=dates), item("", "")) == {"inKotlin"}
+
+
 def test_of_a_later_commit_the_files_before_it_count(tmp_path):
     base = [Change(path, "one", repository="me/one", blob=path, content=text) for path, text in FILES.items()]
     later = [

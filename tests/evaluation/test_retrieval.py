@@ -90,7 +90,7 @@ def test_in_a_split_by_time_newer_files_are_not_seen(tmp_path, tokenizer):
     rows = [
         {"repository": "me/one", "path": path, "content": text, "language": "python", "committed_at": date}
         for (path, text), date in zip(
-            FILES.items(), ("2024-02", "2024-02", "2024-01", "2024-01", "2024-03"), strict=True
+            FILES.items(), ("2024-02-01", "2024-02-01", "2024-01-01", "2024-01-01", "2024-03-01"), strict=True
         )
     ]
     write_jsonl(tmp_path / "documents.jsonl", rows)

@@ -70,6 +70,29 @@ def test_merges_are_no_changes(tmp_path):
         start_of(str(history.build(tmp_path / "merges.git")[0]))
 
 
+def test_a_folder_whose_name_is_not_ascii(tmp_path):
+    history = History()
+    for number in range(70):
+        history.commit(f"c{number}", day(number), {"größe/a.py": b"a = %d\n" % number})
+    found = start_of(str(history.build(tmp_path / "letters.git")[0]), (), "größe")
+    assert (found.earlier, found.later, found.files) == (35, 35, 1)
+
+
+def test_a_commit_without_files_has_no_code(tmp_path):
+    place = str(History().commit("only", day(0), {}).build(tmp_path / "bare.git")[0])
+    with pytest.raises(UserError, match="there is no code in a known language"):
+        start_of(place)
+
+
+@pytest.mark.parametrize("date", [lambda number: day(0), lambda number: day(70 - number)], ids=["one", "decreasing"])
+def test_dates_that_do_not_divide_a_history_are_refused(tmp_path, date):
+    history = History()
+    for number in range(70):
+        history.commit(f"c{number}", date(number), {"a.py": b"a = %d\n" % number})
+    with pytest.raises(UserError, match="cannot be divided into past and later changes: many commits have the same"):
+        start_of(str(history.build(tmp_path / "imported.git")[0]))
+
+
 def test_only_files_of_the_wanted_languages_and_folder_count(tmp_path):
     history = History()
     for number in range(70):

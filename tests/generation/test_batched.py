@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+import transformers
 
 from codefit.generation import batched, kv_cache, likelihood, reference_nats
 from codefit.records import Pair
-from tests.support.decoding import EOS, NEW, PAIRS, Letters, direct_nats, prompts_of, reference, run
+from tests.support.decoding import EOS, NEW, PAIRS, SHAPE, Letters, direct_nats, prompts_of, reference, run
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 120, 10_000])
@@ -134,3 +135,29 @@ def test_a_reference_longer_than_a_completion_may_be_shares_the_prefill_too(mode
     assert [row.ids for row in found] == [row.ids for row in run(model, prompts)]
     if kv_cache.is_plain(model):
         assert [row.nats for row in found] == pytest.approx([direct_nats(model, pair) for pair in pairs], rel=1e-4)
+
+
+def test_a_long_reference_makes_only_its_own_batch_smaller(model, monkeypatch):
+    if not kv_cache.is_plain(model):
+        pytest.skip("references are scored by themselves")
+    made, new_cache = [], kv_cache.new_cache
+
+    def noting(model, rows, length):
+        made.append((rows, length))
+        return new_cache(model, rows, length)
+
+    monkeypatch.setattr(batched, "new_cache", noting)
+    prompts = prompts_of([6] * 40)
+    run(model, prompts, references=[[1] * 60, *[[1] * NEW] * 39], tokens_per_batch=20 * (6 + NEW))
+    assert sorted(made) == [(1, 66), (19, 30), (20, 30)]
+
+
+@torch.no_grad()
+def test_padding_of_references_has_no_positions_past_the_context_window():
+    config = transformers.GPT2Config(**SHAPE, n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    pairs = [Pair("1", "completion", "A" * 40, "BCD"), Pair("2", "completion", "E" * 5, "F" * 55)]
+    encoder = Letters()
+    prompts, references = [encoder.pair_ids(pair) for pair in pairs], encoder.ids([pair.completion for pair in pairs])
+    found = run(model, prompts, references=references)
+    assert [row.nats for row in found] == pytest.approx([direct_nats(model, pair) for pair in pairs], rel=1e-4)

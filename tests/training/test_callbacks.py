@@ -20,8 +20,8 @@ from codefit.generation import batched, stopping
 from codefit.modeling import hardware, loading
 from codefit.records import Pair, write_jsonl
 from codefit.scoring import at_validation
-from codefit.training import callbacks, heldout_eval
-from tests.support.training import command
+from codefit.training import callbacks, heldout_eval, samples
+from tests.support.training import command, settings_of
 
 SMALL = ["--max_length", "256", "--max_prompt_tokens", "64"]
 
@@ -88,6 +88,17 @@ def test_the_best_checkpoint_is_kept(watched):
     best = min(rows[:3], key=lambda row: row["eval_replay_loss"])  # the fourth validation is that of the kept model
     assert (state["best_global_step"], state["best_metric"]) == (best["step"], best["eval_replay_loss"])
     assert rows[3]["eval_loss"] == pytest.approx(best["eval_loss"], rel=1e-5)
+
+
+def test_trained_prompts_leave_replay_its_share_of_the_loss(tiny_tokenizer, prepared, general, tmp_path):
+    words = ["--replay", general, "--replay_ratio", "0.25", "--dataset", prepared, "--train_on_prompt", "0.5"]
+    settings = settings_of(*words, "--model_name_or_path", "base", "--output_dir", tmp_path / "adapter")
+    encoder = Encoder(tiny_tokenizer, 64)
+    found = samples.read(settings, 256, prepared, general, encoder).train
+    assert len({sample.weights for sample in found}) == 1
+    labels = sum(len(sample.ids) - 1 for sample in found)
+    prompts = sum(sample.weights[0] * (sample.start - 1) for sample in found)
+    assert prompts / labels == pytest.approx(0.5)
 
 
 def test_replay_is_in_the_ledger_and_has_the_requested_share(watched):
