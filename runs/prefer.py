@@ -162,7 +162,7 @@ def write(request: Request, made: dict[str, Any], train: Path, manifest: Manifes
     if len(found) < FEWEST:
         raise UserError(f"{len(found)} wrong completions are too few to learn from; raise --prompts.")
     settings = preference.PreferenceSettings(
-        learning_rate=request.learning_rate or SHARE * trained_with(made),
+        learning_rate=SHARE * trained_with(made) if request.learning_rate is None else request.learning_rate,
         beta=request.beta,
         per_device_train_batch_size=request.per_device_train_batch_size,
         max_steps=request.max_steps,

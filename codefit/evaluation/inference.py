@@ -219,7 +219,11 @@ def predict(
 
     Batches in the cache are not computed again. Completions that another backend has `generated` are used unchanged;
     the nats are always those of this model.
+
+    Raises:
+        UserError: a prompt with its completion is longer than the context window of the model.
     """
+    refuse_what_does_not_fit(asked, loading.context_of(model))
     place = prediction_cache.folder() if with_cache else None
     cache = PredictionCache(fingerprint(model), place) if place else None
     generated = generated or generate(model, asked, tokens_per_batch, cache)
@@ -261,6 +265,16 @@ def predict(
         flips=f"{generated.changed}/{generated.again}",
     )
     return ModelPredictions(items, settings)
+
+
+def refuse_what_does_not_fit(asked: Asked, context: int) -> None:
+    """Raise UserError if a prompt and its new tokens are longer than a context window of so many tokens."""
+    longest = max(map(len, asked.prompts), default=0)
+    if longest + asked.max_new_tokens > context:
+        raise UserError(
+            f"a prompt of {longest} tokens and {asked.max_new_tokens} new ones are longer than the context window of "
+            f"the model, {context} tokens; lower --max_new_tokens or --max_prompt_tokens."
+        )
 
 
 def cost(model: Any, asked: Asked, items: Sequence[Prediction]) -> Cost:

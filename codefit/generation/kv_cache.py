@@ -37,7 +37,8 @@ class PaddedPrompts:
         """Return the logits at the last positions, shape (rows, logits_to_keep, vocabulary), in the model's dtype.
 
         Raises:
-            UserError: the architecture cannot continue a text from a cache.
+            UserError: the architecture cannot continue a text from a cache, or a text is longer than its table of
+                positions.
         """
         try:
             output = model(
@@ -50,6 +51,12 @@ class PaddedPrompts:
             )
         except torch.OutOfMemoryError:
             raise
+        except IndexError:  # positions are embeddings, as in GPT-2
+            raise UserError(
+                f"a prompt with its reference has {int(self.positions.max()) + 1} tokens, more than the positions that "
+                "the model has learned; prepare the data with a lower --max_prompt_tokens, or leave out rows with long "
+                "references."
+            ) from None
         except (RuntimeError, ValueError) as error:
             if cache is None:
                 raise

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 
+from codefit.errors import UserError
 from codefit.generation import batched, kv_cache, likelihood, reference_nats
 from codefit.records import Pair
 from tests.support.decoding import EOS, NEW, PAIRS, SHAPE, Letters, direct_nats, prompts_of, reference, run
@@ -161,3 +162,12 @@ def test_padding_of_references_has_no_positions_past_the_context_window():
     prompts, references = [encoder.pair_ids(pair) for pair in pairs], encoder.ids([pair.completion for pair in pairs])
     found = run(model, prompts, references=references)
     assert [row.nats for row in found] == pytest.approx([direct_nats(model, pair) for pair in pairs], rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_reference_past_the_learned_positions_is_one_sentence():
+    config = transformers.GPT2Config(**SHAPE, n_embd=32, n_layer=2, n_head=4, n_positions=32)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    encoder, pair = Letters(), Pair("1", "completion", "AB", "C" * 60)
+    with pytest.raises(UserError, match=r"a prompt with its reference has 6\d tokens, more than the positions that"):
+        likelihood.completion_nats(model, encoder, [pair])
