@@ -39,9 +39,7 @@ def test_the_new_data_set(made, tmp_path, monkeypatch, capsys, same_arithmetic):
     words = [made / "data", "--teacher", made / "base", "--output", output, "--max_new_tokens", 8]
     with pytest.raises(UserError, match="no completion of the teacher is kept"):
         run(monkeypatch, *words)  # a random model is unsure of everything
-    with pytest.raises(
-        UserError, match=r"and 9000 new ones are longer than the context window of"
-    ):
+    with pytest.raises(UserError, match=r"and 9000 new ones are longer than the context window of"):
         run(monkeypatch, *words[:-1], 9000)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(distil, "fault", lambda item, text: "" if item.id != "t1" else "empty")
