@@ -375,6 +375,7 @@ def fit(asked: Command, watching: Sequence[Any]) -> None:
     measured = {"train_loss": result.training_loss, "train_seconds": result.metrics["train_runtime"]}
     peak = estimate.peak_memory()
     measured |= {"peak_memory_bytes": peak, "steps": result.global_step, "validation": final}
+    measured["seconds_per_step"] = trainer.narrator.seconds_per_step
     measured["trained_tokens"] = packed.tokens_in(trainer.state.epoch)
     manifest.update(ledger=found.ledger, **encoding.counts(found.train), **measured)
     manifest.write(work)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -58,16 +59,30 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
         """Start the bar, at the step from which a run is resumed."""
         self.current_step = state.global_step
         self.first_step, self.first_ended = state.global_step + 1, 0.0
+        self.began, self.durations = 0.0, list[float]()
         if state.is_world_process_zero:
             bar = console.bar("train", state.max_steps)
             bar.update(state.global_step)
             self.training_bar = bar
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Note when the step began."""
+        self.began = time.monotonic()
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The median time of the steps after the first, by the clock and without validation; None for one step."""
+        return statistics.median(self.durations) if self.durations else None
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar; after the first steps, say how long the rest takes at their speed."""
         super().on_step_end(args, state, control, **kwargs)
         if state.global_step == self.first_step:  # it also loads libraries and allocates memory
             self.first_ended = time.monotonic()
+        else:
+            self.durations.append(time.monotonic() - self.began)
         measured, left = state.global_step - self.first_step, state.max_steps - state.global_step
         if measured == TIMED_STEPS and left > TIMED_STEPS and self.training_bar is not None:
             each = (time.monotonic() - self.first_ended) / measured

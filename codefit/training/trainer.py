@@ -102,7 +102,8 @@ class CodeTrainer(Trainer):
         self.losses_of_step: list[torch.Tensor] = []
         self.step_is_over = False
         self.remove_callback(ProgressCallback)
-        self.add_callback(callbacks.Narrator())
+        self.narrator = callbacks.Narrator()
+        self.add_callback(self.narrator)
         self.stop = callbacks.StopOnSignal()
         self.add_callback(self.stop)
         self.losses = callbacks.ContinueLosses(self)

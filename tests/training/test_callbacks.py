@@ -222,10 +222,12 @@ def test_the_rest_of_a_run_is_estimated_from_its_first_steps(monkeypatch, capsys
     narrator, state = callbacks.Narrator(), TrainerState(max_steps=104, is_world_process_zero=True)
     narrator.on_train_begin(None, state, None)
     for step, took in enumerate([50, 2, 2, 2, 9], 1):  # the first step, which also loads libraries, does not count
+        narrator.on_step_begin(None, state, None)
         now[0] += took
         state.global_step = step
         narrator.on_step_end(None, state, None)
     assert capsys.readouterr().out == "2 s a step; about 3 min 20 s for the other 100 steps, without validation\n"
+    assert narrator.seconds_per_step == 2
 
 
 def test_a_short_run_needs_no_estimate(capsys):
