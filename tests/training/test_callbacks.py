@@ -107,7 +107,7 @@ def test_replay_is_in_the_ledger_and_has_the_requested_share(watched):
     assert ledger["read"] == ledger["replay read"] == 60
     assert ledger["replay trained"] + ledger["replay not needed"] + ledger["replay too long"] == 60
     assert ledger["trained"] + ledger["replay trained"] == manifest["samples"]
-    assert 15 <= ledger["replay trained"] <= 25  # a quarter of all tokens, as a third of the others
+    assert 0.2 < ledger["replay trained"] / ledger["trained"] < 0.5  # a quarter of all tokens, as a third of the others
     assert len(manifest["inputs"]) == 4
 
 
