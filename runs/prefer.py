@@ -5,8 +5,8 @@
 
 It completes prompts of the training data, keeps the completions that are over-long, repeat themselves or use invented
 names, and trains the adapter by DPO to prefer the reference. The result, `outputs/mine/preferred`, is an adapter like
-that of train.py, for merge_lora.py and benchmarking.py; preferences.jsonl in it lists every pair. docs/toy-results.md
-says what it gained and what it did not.
+that of train.py, for merge_lora.py and benchmarking.py; preferences.jsonl in it lists every pair. RESULTS.md says
+what it gained and what it cost.
 """
 
 import dataclasses
