@@ -171,9 +171,17 @@ def test_gradient_accumulation_weights_all_labels_equally(tmp_path):
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
 
 
-def test_4_bit_gradients_survive_an_evaluation(tmp_path):
+QUANTISED = {
+    "llama": transformers.LlamaConfig(**SHAPE, **(SIZE | {"hidden_size": 64, "intermediate_size": 128})),
+    "codegen": transformers.CodeGenConfig(
+        **SHAPE, n_embd=64, n_layer=2, n_head=4, rotary_dim=4, n_positions=128, resid_pdrop=0, embd_pdrop=0
+    ),
+}
+
+
+@pytest.mark.parametrize("config", QUANTISED.values(), ids=QUANTISED)
+def test_4_bit_gradients_survive_an_evaluation(tmp_path, config):
     """bitsandbytes repacks 4-bit layers at the first forward in evaluation mode on CPUs with avx512_bf16."""
-    config = transformers.LlamaConfig(**SHAPE, **(SIZE | {"hidden_size": 64, "intermediate_size": 128}))
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
     base = loading.load_model(str(tmp_path / "base"), load_in_4bit=True)
     assert any(type(module).__name__ == "Linear4bit" for module in base.modules())
