@@ -5,8 +5,9 @@
 
 A forecast is the folder of forecast.py, a benchmark one of benchmarking.py --repository_context on later changes that
 the forecast did not know, with a model after all its steps. Printed are the expected and the measured gain of each of
-the three ways, whether the interval holds the measured one, and what the advice cost: its regret is what the best of
-the four ways scored more than the advised one, next to the regrets of always fitting and of always retrieving.
+the three ways, whether the interval holds the measured one, and what the advice cost. It paid if the advised way is
+shown to be better than the base, and no way to be better than it. Its regret is what the best of the four ways scored
+more than the advised one, next to the regrets of always fitting, always retrieving and always doing both.
 """
 
 import argparse
@@ -174,16 +175,7 @@ def main() -> None:
     args = parse()
     checked = [read(*both) for both in zip(args.forecasts, args.benchmarks, strict=True)]
     console.show(console.table(rows(checked), ("repository", "", "expected gain", "measured", "held")))
-    header = (
-        "repository",
-        "forecast",
-        "grid",
-        "paid",
-        "regret: advice",
-        "always fit",
-        "always retrieve",
-        "always both",
-    )
+    header = ("repository", "forecast", "grid", "paid", "regret: advice", "fit", "retrieve", "both")
     console.show(f"\n{console.table(advice_rows(checked), header)}\n\n{summary(checked)}")
     if args.plot:
         draw(checked, args.plot)

@@ -223,7 +223,6 @@ def predict(
     Raises:
         UserError: a prompt with its completion is longer than the context window of the model.
     """
-    refuse_what_does_not_fit(asked, loading.context_of(model))
     place = prediction_cache.folder() if with_cache else None
     cache = PredictionCache(fingerprint(model), place) if place else None
     generated = generated or generate(model, asked, tokens_per_batch, cache)
@@ -267,12 +266,12 @@ def predict(
     return ModelPredictions(items, settings)
 
 
-def refuse_what_does_not_fit(asked: Asked, context: int) -> None:
+def refuse_what_does_not_fit(prompts: Sequence[list[int]], new_tokens: int, context: int) -> None:
     """Raise UserError if a prompt and its new tokens are longer than a context window of so many tokens."""
-    longest = max(map(len, asked.prompts), default=0)
-    if longest + asked.max_new_tokens > context:
+    longest = max(map(len, prompts), default=0)
+    if longest + new_tokens > context:
         raise UserError(
-            f"a prompt of {longest} tokens and {asked.max_new_tokens} new ones are longer than the context window of "
+            f"a prompt of {longest} tokens and {new_tokens} new ones are longer than the context window of "
             f"the model, {context} tokens; lower --max_new_tokens or --max_prompt_tokens."
         )
 
@@ -315,8 +314,13 @@ def nats_of_references(
 
 
 def generate(model: Any, asked: Asked, tokens_per_batch: int, cache: PredictionCache | None) -> Generated:
-    """Return the completions of a loaded model."""
+    """Return the completions of a loaded model.
+
+    Raises:
+        UserError: a prompt with its completion is longer than the context window of the model.
+    """
     encoder, prompts = asked.encoder, asked.prompts
+    refuse_what_does_not_fit(prompts, asked.max_new_tokens, loading.context_of(model))
     ways: dict[str, Any] = {
         "eos_ids": encoder.eos_ids,
         "pad_id": encoder.pad_id,

@@ -166,7 +166,7 @@ def _pairs(plan: Plan) -> dict[str, Any]:
 
 
 def _seconds_per_step(plan: Plan) -> float:
-    """Return the median time of a step of the longer run; of an earlier version's, the mean with its validations."""
+    """Return the median time of a step of the longer run; the mean where none was timed, as after a late resume."""
     made = read_manifest(plan.adapter(SHORT))
     return float(made.get("seconds_per_step") or made["train_seconds"] / made["steps"])
 

@@ -58,7 +58,7 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
     ) -> None:
         """Start the bar, at the step from which a run is resumed."""
         self.current_step = state.global_step
-        self.first_step, self.first_ended = state.global_step + 1, 0.0
+        self.first_step = state.global_step + 1  # it also loads libraries and allocates memory
         self.began, self.durations = 0.0, list[float]()
         if state.is_world_process_zero:
             bar = console.bar("train", state.max_steps)
@@ -79,13 +79,11 @@ class Narrator(ProgressCallback):  # type: ignore[misc]
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar; after the first steps, say how long the rest takes at their speed."""
         super().on_step_end(args, state, control, **kwargs)
-        if state.global_step == self.first_step:  # it also loads libraries and allocates memory
-            self.first_ended = time.monotonic()
-        else:
+        if state.global_step > self.first_step:
             self.durations.append(time.monotonic() - self.began)
-        measured, left = state.global_step - self.first_step, state.max_steps - state.global_step
-        if measured == TIMED_STEPS and left > TIMED_STEPS and self.training_bar is not None:
-            each = (time.monotonic() - self.first_ended) / measured
+        left = state.max_steps - state.global_step
+        if len(self.durations) == TIMED_STEPS and left > TIMED_STEPS and self.training_bar is not None:
+            each = statistics.fmean(self.durations)
             self.training_bar.write(
                 f"{console.seconds(each)} a step; about {console.duration(each * left)} for the other {left} steps, "
                 "without validation"
