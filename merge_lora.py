@@ -33,9 +33,8 @@ from codefit.training import run_folder
 if TYPE_CHECKING:
     from codefit.publishing import cards
 
-PROBES = 32  # prompts on which the merged model and the adapter are compared
+PROBES = 16  # prompts on which the merged model and the adapter are compared
 PROBE_TEXT = ROOT / "data" / "probe.txt"  # source for prompts without a data set; it never changes
-COMPLETED = 16  # of these prompts, completed by both models
 NEW_TOKENS = 32  # tokens of a completion
 
 # Largest KL divergence of the merged model from the adapter, as a share of the adapter's own divergence from its base.
@@ -196,7 +195,7 @@ def probe(model: Any, encoder: Any, prompts: list[list[int]]) -> ProbeOutputs:
 
     completions = batched.generate(
         model,
-        prompts[:COMPLETED],
+        prompts,
         max_new_tokens=NEW_TOKENS,
         eos_ids=encoder.eos_ids,
         pad_id=encoder.pad_id,

@@ -83,16 +83,16 @@ class Past(GitRepository):
         span = f"{self.commit}..{self.tip}"
         reverts = set(self.git.text("rev-list", *REVERTS, span).split())
         found = {self.commit: Commit("")}
-        words = ("--topo-order", "--reverse", "--no-commit-header", "--format=%H %ct %cI %P")
+        words = ("--topo-order", "--reverse", "--no-commit-header", "--format=%H|%ct|%cI|%P")
         with self.git.stream("rev-list", *words, span) as stream:
             for line in stream:
-                name, seconds, date, *parents = line.decode().split()
-                left_out = ""
+                name, seconds, date, known = line.decode().strip().split("|")
+                parents, left_out = known.split(), ""
                 if not parents:  # the first commit of an unrelated branch, or of a shallow clone
                     left_out = "no parent"
                 elif len(parents) > 1:
                     left_out = "merge"
-                elif int(seconds) < since:
+                elif int(seconds or 0) < since:  # git knows no seconds of a commit without a date
                     left_out = "before the date"
                 elif name in reverts:
                     left_out = "revert"

@@ -201,6 +201,27 @@ def test_a_history_without_an_answer_is_one_sentence(made, since, sentence, tmp_
     assert [path.name for path in tmp_path.iterdir() if "d.jsonl" in path.name] == []
 
 
+def handmade(folder, like, parents, date):
+    """Add a commit with the files of another one and a date that git itself would not write; return its id."""
+    tree = git(folder, "rev-parse", f"{like}^{{tree}}").strip()
+    people = [f"{role} n <n@n>{date}" for role in ("author", "committer")]
+    text = folder / "handmade"
+    text.write_text("\n".join([f"tree {tree}", *(f"parent {name}" for name in parents), *people, "", "text", ""]))
+    return git(folder, "hash-object", "-t", "commit", "-w", "--literally", str(text)).strip()
+
+
+@pytest.mark.parametrize("parents", [["other"], ["other", "base"]])
+def test_a_commit_without_a_date_on_a_branch(parents, tmp_path):
+    made = only(("base", "2025-01-01", A), ("later", "2026-02-01", {"a.py": NEW}))
+    folder, ids = made.commit("other", "2025-02-01", B, parents=["base"]).build(tmp_path / "r.git")
+    undated = handmade(folder, ids["other"], [ids[name] for name in parents], "")
+    both = handmade(folder, ids["later"], [ids["later"], undated], " 1772323200 +0000")
+    git(folder, "update-ref", git(folder, "symbolic-ref", "HEAD").strip(), both)
+    _, changes = parse(folder, tmp_path / "d.jsonl")
+    assert [it.path for it in changes if not it.left_out] == ["a.py"]
+    assert undated not in {it.commit for it in changes if not it.left_out}
+
+
 def test_seven_files_are_enough(tmp_path):
     made = only(("a", "2025-01-01", {f"{n}.py": READER + b"N = %d\n" % n for n in range(7)}), ("b", "2026-02-01", B))
     documents, changes = parse(made.build(tmp_path / "r.git")[0], tmp_path / "d.jsonl")
