@@ -84,7 +84,12 @@ def progress(items: Iterable[Any], description: str, total: int | None = None, u
 
 
 def bar(
-    description: str, total: int | None, unit: str = "it", items: Iterable[Any] | None = None, leave: bool = True
+    description: str,
+    total: int | None,
+    unit: str = "it",
+    items: Iterable[Any] | None = None,
+    leave: bool = True,
+    shown: bool = True,
 ) -> Any:
     """Return a tqdm bar that fits the terminal; in a pipe it prints a line every 10 seconds, without carriage returns.
 
@@ -94,6 +99,7 @@ def bar(
         unit: what an item is called.
         items: what the bar iterates over, if anything.
         leave: whether the bar stays on the screen at its end.
+        shown: whether anything is printed.
     """
     from tqdm import tqdm
 
@@ -106,7 +112,7 @@ def bar(
         mininterval=0.1 if drawn else 10,
         ncols=width(),
         leave=leave,
-        disable=not is_first_process(),
+        disable=not shown or not is_first_process(),
         file=sys.stderr if drawn else Lines(sys.stderr),
     )
 

@@ -7,7 +7,7 @@ their own, in which the prefix is prefilled once.
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -75,7 +75,7 @@ def generate(
         references: the reference of each prompt, as token ids; their nats are computed too, for models with plain
             layers (`is_plain`).
         cache: earlier results of this model; batches found in it are not computed again, others are added.
-        do_progress: show a progress bar.
+        do_progress: show a progress bar, of the tokens that are read and written.
 
     Raises:
         ValueError: a prompt has no tokens.
@@ -84,7 +84,7 @@ def generate(
         raise ValueError("a prompt without tokens cannot be continued")
     scored = references if references is not None and is_plain(model) else None
 
-    def done() -> Iterator[tuple[int, Completion]]:
+    def done(advance: Callable[[int], Any]) -> Iterator[tuple[int, Completion]]:
         for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model), scored):
             wanted = [scored[index] for index in batch] if scored is not None else None
             rows = [prompts[index] for index in batch]
@@ -93,18 +93,21 @@ def generate(
             request |= ({"nucleus": nucleus.name} if nucleus else {}) | ({"references": wanted} if wanted else {})
             stored = cache.get(request) if cache else None
             if stored is not None:
+                advance(sum(map(len, rows)) + len(rows) * max_new_tokens)
                 yield from ((index, Completion(*entry)) for index, entry in zip(batch, stored, strict=True))
                 continue
             found: dict[int, Completion] = {}
             ends = frozenset(eos_ids)
-            for row, completion in _batch(model, rows, shared, max_new_tokens, ends, stop, nucleus, pad_id, wanted):
+            ways = (shared, max_new_tokens, ends, stop, nucleus, pad_id, wanted)
+            for row, completion in _batch(model, rows, *ways, advance):
                 found[row] = completion
                 yield batch[row], completion
             if cache:
                 cache.put(request, [dataclasses.astuple(found[row]) for row in range(len(rows))])
 
-    counted = console.progress(done(), "generating", len(prompts), "prompt") if do_progress else done()
-    completions = dict(counted)
+    total = sum(map(len, prompts)) + len(prompts) * max_new_tokens
+    with console.bar("generating", total, "token", shown=do_progress) as bar:
+        completions = dict(done(bar.update))
     return [completions[index] for index in range(len(prompts))]
 
 
@@ -217,8 +220,9 @@ def _batch(
     nucleus: Nucleus | None,
     pad_id: int,
     references: Sequence[list[int]] | None,
+    advance: Callable[[int], Any],
 ) -> Iterator[tuple[int, Completion]]:
-    """Yield (row, completion) of one batch as the rows finish."""
+    """Yield (row, completion) of one batch as the rows finish; `advance` is told how many more tokens are done."""
     room = max([max_new_tokens, *map(len, references or ())])
     cache = new_cache(model, len(prompts), max(map(len, prompts)) + room)
     state = left_padded(prompts, pad_id, model.device, shared)
@@ -228,12 +232,16 @@ def _batch(
     logits = prefill(model, cache, prompts[0][:shared], state)
     nats = reference_nats.after_prefill(model, cache, state, logits, references) if references else [None] * len(rows)
     entropies = reference_nats.entropies(logits)
+    advance(sum(map(len, prompts)))
     for step in range(max_new_tokens):
         if step:
             logits = state.forward(model, cache)[:, -1]
         chosen = nucleus.draw(logits, [numbers[row].random() for row in rows]) if nucleus else logits.argmax(-1)
+        unfinished = len(written)
         for row, completion in _ended(rows, chosen.tolist(), written, eos_ids, stop):
             yield row, dataclasses.replace(completion, nats=nats[row], entropy=entropies[row])
+        spared = (unfinished - len(written)) * (max_new_tokens - step - 1)  # of rows that ended early
+        advance(unfinished + spared)
         if not written:
             return
         mask = torch.cat([state.mask, state.mask.new_ones(len(rows), 1)], dim=1)

@@ -47,9 +47,14 @@ def test_a_prompt_without_tokens_is_refused(model):
         run(model, [[1], []])
 
 
-def test_progress_bar_counts_prompts(model, capsys):
-    run(model, prompts_of([3, 4]), do_progress=True)
-    assert "2/2" in capsys.readouterr().err
+@pytest.mark.parametrize("ends", [EOS, []])
+def test_the_progress_bar_counts_tokens_read_and_written_and_ends_at_all_of_them(ends, model, capsys):
+    prompts = prompts_of([7, 1, 30, 12, 12, 3])
+    run(model, prompts, eos_ids=ends, do_progress=True, tokens_per_batch=120)
+    total = sum(map(len, prompts)) + len(prompts) * NEW
+    assert f"{total}/{total} " in capsys.readouterr().err
+    run(model, prompts, eos_ids=ends)
+    assert capsys.readouterr().err == ""
 
 
 def test_finished_rows_leave_the_batch(model, monkeypatch):
