@@ -183,11 +183,15 @@ def partial(output: Path) -> Path:
 
 
 @contextlib.contextmanager
-def alone(output: Path) -> Iterator[None]:
+def alone(output: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Keep other runs away from an output and its workspace. The lock of a killed run does not count.
 
     A commit that a kill interrupted is finished first. The workspace is removed at the end, unless it contains
     something from which a later run can continue.
+
+    Args:
+        output: the output.
+        patience: seconds to wait until another run has ended.
 
     Raises:
         UserError: another run is writing the output, nothing can be written there, or the disk is full.
@@ -195,7 +199,7 @@ def alone(output: Path) -> Iterator[None]:
     folder = workspace(output)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        held = lock_folder(folder, PATIENCE)
+        held = lock_folder(folder, patience)
     except OSError as error:
         raise cannot_write(output, error) from None
     if held is None:

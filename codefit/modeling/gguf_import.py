@@ -28,6 +28,7 @@ class Header:
 
 
 ROPE_THETA = 10000  # what Transformers assumes, as llama.cpp does
+PATIENCE = 1800  # seconds to wait for another run; a file of 7 B parameters takes minutes
 
 
 def read_header(file: Path) -> Header:
@@ -151,16 +152,20 @@ def read_model(file: Path, header: Header) -> Any:
 
 
 def write_folder(file: Path, folder: Path) -> None:
-    """Convert a GGUF file to a model folder, completely or not at all.
+    """Convert a GGUF file to a model folder, completely or not at all; if another run does so already, wait for it.
 
     Raises:
         UserError: it cannot be read, or Transformers does not support its architecture.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with outputs.alone(folder, PATIENCE):
+        pass
+    if folder.is_dir():
+        return
     header = read_header(file)
     size = f"{file.stat().st_size / 1e6:,.0f} MB"
     console.show(f"{file.name}: {header.name} ({header.architecture}, {header.quantisation}, {size}), ", end="")
     console.show(f"licence {header.licence or 'not stated'}; dequantising it once", flush=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with outputs.new_directory(folder) as work:
         manifest = Manifest({"file": str(file)})
         try:

@@ -1,5 +1,6 @@
 """A GGUF file as a base: the tokens and predictions of the original model, or a one-sentence error."""
 
+import concurrent.futures
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from codefit import gguf_base
+from codefit import gguf_base, outputs
 from codefit.errors import UserError
 from codefit.manifest import ROOT, read_manifest, sha256
 from codefit.modeling import gguf_import, loading, pre_tokenizers
@@ -96,6 +97,23 @@ def test_a_file_is_converted_once(file, folder, monkeypatch):
     monkeypatch.setattr(gguf_base.subprocess, "run", lambda *_, **__: pytest.fail("converted again"))
     assert gguf_base.local_model(str(file)) == str(folder)
     assert gguf_base.local_model(str(file.parent)) == str(folder), "a folder with one file means that file"
+
+
+@pytest.mark.parametrize("patience", [60, 0.1])
+def test_a_run_waits_for_another_that_converts_the_same_file(patience, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(gguf_import, "PATIENCE", patience)
+    folder = tmp_path / "model"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with outputs.new_directory(folder) as work:
+            other = pool.submit(gguf_import.write_folder, file, folder)
+            concurrent.futures.wait([other], timeout=1)
+            (work / "made by the first run").touch()
+        if patience < 1:
+            with pytest.raises(UserError, match="another run is writing"):
+                other.result()
+        else:
+            other.result()
+    assert [path.name for path in folder.iterdir()] == ["made by the first run"]
 
 
 def test_names_of_other_models_are_not_changed(tmp_path):
