@@ -1,7 +1,8 @@
 """Pairs for preference training without people: the author's completion against the model's own wrong one.
 
-A completion is wrong if it goes on where an editor would cut it, repeats itself, or calls or accesses names that occur
-neither around the cursor nor in the training data. Any other completion may be as good as the author's.
+A completion is wrong if it goes on where an editor would cut it, is longer than the author's and has no end, repeats
+itself, or calls or accesses names that occur neither around the cursor nor in the training data. Any other completion
+may be as good as the author's.
 """
 
 import dataclasses
@@ -60,8 +61,9 @@ def found(items: Iterable[Prediction], known: set[str]) -> list[Preference]:
 def fault(item: Prediction, known: set[str]) -> str:
     """Return what is wrong with a completion: OVER_LONG, REPEATS or INVENTS; "" for nothing that is certain."""
     shown = truncation.as_editor(item, item.prediction)
+    never_ended = item.finish_reason == "length" and len(item.prediction) > len(item.reference)
     if truncation.as_editor(item, item.reference).rstrip() == item.reference.rstrip() and (
-        item.finish_reason == "length" or shown.rstrip() != item.prediction.rstrip()
+        never_ended or shown.rstrip() != item.prediction.rstrip()
     ):
         return OVER_LONG
     if output_checks.repeats(item.prediction, "") and not output_checks.repeats(item.reference, ""):

@@ -27,7 +27,8 @@ def item(text, finish_reason="stop", reference="shape.width * shape.height\n", p
         (item("shape.height * shape.width\n"), ""),  # as good as the author's
         (item("shape.known()\n"), ""),
         (item("shape.width\n\n\ndef other(shape):\n    return 1\n"), OVER_LONG),
-        (item("shape.width", "length"), OVER_LONG),
+        (item("shape.width", "length"), ""),  # may have gone on as the author's does
+        (item("shape.width * shape.height * shape.width", "length"), OVER_LONG),
         (item("(a, b, a, b, a, b, a, b, a, b, a, b, a, b)\n"), REPEATS),
         (item("shape.made_up()\n"), INVENTS),
         (item("made_up(shape)\n"), INVENTS),
@@ -70,7 +71,7 @@ def margin(folder):
 def test_an_adapter_learns_to_prefer(made, monkeypatch, capsys, same_arithmetic):
     pytest.importorskip("trl")
     monkeypatch.setattr(prefer, "FEWEST", 4)
-    words = [made / "adapter", "--max_new_tokens", 12, "--learning_rate", 1e-2, "--logging_steps", 1]
+    words = [made / "adapter", "--max_new_tokens", 32, "--learning_rate", 1e-2, "--logging_steps", 1]
     for steps in (1, 12):
         run(monkeypatch, *words, "--max_steps", steps, "--output_dir", made / f"preferred-{steps}")
     said = capsys.readouterr().out
