@@ -12,7 +12,6 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from codefit.errors import UserError, first_line
 from codefit.modeling import hardware, osf
 from codefit.training import callbacks, curriculum, packing, run_folder, trainer_settings
 from codefit.training.heldout_eval import HeldOut
+from codefit.training.label_loss import LabelOnlyHead, token_loss
 from codefit.training.own_loss import OrderByOwnLoss
 from codefit.training.packing import Collator, PackedRows
 from codefit.training.prediction_log import PredictionLog
@@ -34,37 +34,6 @@ from codefit.training.settings import TrainSettings
 
 TOP = 5  # about as many suggestions as an editor shows
 NAMED = 8  # samples of a batch that a message lists
-
-
-class LabelOnlyHead:
-    """Passes only the hidden states of positions with a label to the output layer.
-
-    With one label in ten tokens and a vocabulary of 50,000, the logits are the largest tensor of a step, and nine
-    tenths of them would not be used. The selection is a hook of the output layer, so that it works in every wrapper.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.positions: torch.Tensor | None = None
-        model.get_output_embeddings().register_forward_pre_hook(self._select)
-
-    def _select(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        """Return of hidden states, shape (batch, tokens, hidden), those at the positions, shape (positions, hidden)."""
-        if self.positions is None:
-            return None
-        return (inputs[0].flatten(0, 1)[self.positions], *inputs[1:])
-
-    @contextlib.contextmanager
-    def only(self, positions: torch.Tensor) -> Iterator[None]:
-        """Within the block, logits have shape (len(positions), vocabulary).
-
-        Args:
-            positions: indices into the flattened batch, shape (labels,), int64.
-        """
-        self.positions = positions
-        try:
-            yield
-        finally:
-            self.positions = None
 
 
 class CodeTrainer(Trainer):
@@ -380,30 +349,6 @@ class CodeTrainer(Trainer):
         hits = logits.topk(min(TOP, logits.shape[-1]), dim=-1).indices == wanted[:, None]
         counted = [outputs.loss.item(), wanted.numel(), hits[:, 0].sum().item(), hits.sum().item()]
         return torch.tensor(counted, dtype=torch.float64)
-
-
-def token_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    weights: torch.Tensor | None,
-    smoothing: float,
-    count: torch.Tensor | int | None,
-) -> torch.Tensor:
-    """Return the cross entropy with weighted and smoothed labels in nats, shape (): their sum, divided by `count`.
-
-    Args:
-        logits: shape (..., vocabulary).
-        labels: int64, shape (...); IGNORE has no loss.
-        weights: of the labels, float32, shape (...); None: all 1.
-        smoothing: share of the target probability that is spread evenly over the vocabulary.
-        count: labels of the whole optimizer step; None: those of this batch.
-    """
-    flat = labels.flatten().to(logits.device)
-    losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, -2).float(), flat, ignore_index=IGNORE, reduction="none", label_smoothing=smoothing
-    )
-    total = losses.sum() if weights is None else losses @ weights.flatten().to(losses)
-    return total / ((flat != IGNORE).sum() if count is None else count)
 
 
 def wait_for_others() -> None:
