@@ -190,8 +190,7 @@ def probe_prompts(plan: Plan, encoder: Any) -> list[list[int]]:
 
 def probe(model: Any, encoder: Any, prompts: list[list[int]]) -> ProbeOutputs:
     """Return the outputs of a model for the probe prompts."""
-    from codefit.generation import batched
-    from codefit.modeling import merging
+    from codefit.generation import batched, likelihood
 
     completions = batched.generate(
         model,
@@ -201,7 +200,7 @@ def probe(model: Any, encoder: Any, prompts: list[list[int]]) -> ProbeOutputs:
         pad_id=encoder.pad_id,
     )
     return ProbeOutputs(
-        merging.next_token_log_probabilities(model, prompts), [encoder.decode(each.ids) for each in completions]
+        likelihood.next_token_log_probabilities(model, prompts), [encoder.decode(each.ids) for each in completions]
     )
 
 
@@ -209,7 +208,8 @@ def probe_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]])
     """Return the log-probabilities of the base alone, and the outputs of base and adapter, quantised as in training."""
     import torch
 
-    from codefit.modeling import loading, merging
+    from codefit.generation import likelihood
+    from codefit.modeling import loading
 
     dtype = base.dtype if base.load_in_4bit else torch.float32
     model = loading.load_model(base.name, revision=base.revision, load_in_4bit=base.load_in_4bit, dtype=dtype)
@@ -220,7 +220,7 @@ def probe_adapter(base: Any, plan: Plan, encoder: Any, prompts: list[list[int]])
             "serve it with PEFT instead."
         )
     with model.disable_adapter():
-        base_only = merging.next_token_log_probabilities(model, prompts)
+        base_only = likelihood.next_token_log_probabilities(model, prompts)
     return base_only, probe(model, encoder, prompts)
 
 

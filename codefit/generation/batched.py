@@ -84,31 +84,57 @@ def generate(
         raise ValueError("a prompt without tokens cannot be continued")
     scored = references if references is not None and is_plain(model) else None
 
-    def done(advance: Callable[[int], Any]) -> Iterator[tuple[int, Completion]]:
-        for shared, batch in plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model), scored):
-            wanted = [scored[index] for index in batch] if scored is not None else None
-            rows = [prompts[index] for index in batch]
-            settings = {"max_new_tokens": max_new_tokens, "eos_ids": sorted(eos_ids), "stop": stop and stop.name}
-            request = {"kind": "completions", **settings, "shared": shared, "rows": rows}
-            request |= ({"nucleus": nucleus.name} if nucleus else {}) | ({"references": wanted} if wanted else {})
-            stored = cache.get(request) if cache else None
-            if stored is not None:
-                advance(sum(map(len, rows)) + len(rows) * max_new_tokens)
-                yield from ((index, Completion(*entry)) for index, entry in zip(batch, stored, strict=True))
-                continue
-            found: dict[int, Completion] = {}
-            ends = frozenset(eos_ids)
-            ways = (shared, max_new_tokens, ends, stop, nucleus, pad_id, wanted)
-            for row, completion in _batch(model, rows, *ways, advance):
-                found[row] = completion
-                yield batch[row], completion
-            if cache:
-                cache.put(request, [dataclasses.astuple(found[row]) for row in range(len(rows))])
-
+    how = _Decoding(max_new_tokens, frozenset(eos_ids), stop, nucleus, pad_id)
+    planned = plan(prompts, max_new_tokens, tokens_per_batch, is_plain(model), scored)
     total = sum(map(len, prompts)) + len(prompts) * max_new_tokens
     with console.bar("generating", total, "token", shown=do_progress) as bar:
-        completions = dict(done(bar.update))
+        completions = dict(_completions(model, prompts, planned, how, scored, cache, bar.update))
     return [completions[index] for index in range(len(prompts))]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Decoding:
+    """How the tokens of completions are chosen, and where completions end."""
+
+    max_new_tokens: int
+    eos_ids: frozenset[int]
+    stop: StopRule | None
+    nucleus: Nucleus | None
+    pad_id: int
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What identifies it in the cache of predictions."""
+        named = {"nucleus": self.nucleus.name} if self.nucleus else {}
+        ends = {"eos_ids": sorted(self.eos_ids), "stop": self.stop and self.stop.name}
+        return {"kind": "completions", "max_new_tokens": self.max_new_tokens, **ends, **named}
+
+
+def _completions(
+    model: Any,
+    prompts: Sequence[list[int]],
+    planned: Sequence[tuple[int, list[int]]],
+    how: _Decoding,
+    references: Sequence[list[int]] | None,
+    cache: PredictionCache | None,
+    advance: Callable[[int], Any],
+) -> Iterator[tuple[int, Completion]]:
+    """Yield (index of the prompt, completion) of all batches; `advance` is told how many more tokens are done."""
+    for shared, batch in planned:
+        wanted = [references[index] for index in batch] if references is not None else None
+        rows = [prompts[index] for index in batch]
+        request = {**how.request, "shared": shared, "rows": rows} | ({"references": wanted} if wanted else {})
+        stored = cache.get(request) if cache else None
+        if stored is not None:
+            advance(sum(map(len, rows)) + len(rows) * how.max_new_tokens)
+            yield from ((index, Completion(*entry)) for index, entry in zip(batch, stored, strict=True))
+            continue
+        found: dict[int, Completion] = {}
+        for row, completion in _batch(model, rows, shared, how, wanted, advance):
+            found[row] = completion
+            yield batch[row], completion
+        if cache:
+            cache.put(request, [dataclasses.astuple(found[row]) for row in range(len(rows))])
 
 
 # ---------------------------------------------------------------------------------------------- batches
@@ -214,18 +240,15 @@ def _batch(
     model: Any,
     prompts: Sequence[list[int]],
     shared: int,
-    max_new_tokens: int,
-    eos_ids: frozenset[int],
-    stop: StopRule | None,
-    nucleus: Nucleus | None,
-    pad_id: int,
+    how: _Decoding,
     references: Sequence[list[int]] | None,
     advance: Callable[[int], Any],
 ) -> Iterator[tuple[int, Completion]]:
     """Yield (row, completion) of one batch as the rows finish; `advance` is told how many more tokens are done."""
+    nucleus, max_new_tokens = how.nucleus, how.max_new_tokens
     room = max([max_new_tokens, *map(len, references or ())])
     cache = new_cache(model, len(prompts), max(map(len, prompts)) + room)
-    state = left_padded(prompts, pad_id, model.device, shared)
+    state = left_padded(prompts, how.pad_id, model.device, shared)
     written: dict[int, list[int]] = {row: [] for row in range(len(prompts))}
     rows = list(written)  # the row of the batch for each row of the tensors
     numbers = [nucleus.numbers(prompt) for prompt in prompts] if nucleus else []
@@ -238,7 +261,7 @@ def _batch(
             logits = state.forward(model, cache)[:, -1]
         chosen = nucleus.draw(logits, [numbers[row].random() for row in rows]) if nucleus else logits.argmax(-1)
         unfinished = len(written)
-        for row, completion in _ended(rows, chosen.tolist(), written, eos_ids, stop):
+        for row, completion in _ended(rows, chosen.tolist(), written, how):
             yield row, dataclasses.replace(completion, nats=nats[row], entropy=entropies[row])
         spared = (unfinished - len(written)) * (max_new_tokens - step - 1)  # of rows that ended early
         advance(unfinished + spared)
@@ -255,17 +278,13 @@ def _batch(
 
 
 def _ended(
-    rows: list[int],
-    tokens: list[int],
-    written: dict[int, list[int]],
-    eos_ids: frozenset[int],
-    stop: StopRule | None,
+    rows: list[int], tokens: list[int], written: dict[int, list[int]], how: _Decoding
 ) -> Iterator[tuple[int, Completion]]:
     """Append a token to each unfinished row; yield the rows that finish with it and remove them from `written`."""
     for row, token in zip(rows, tokens, strict=True):
         if row not in written:
             continue
-        if token not in eos_ids:
+        if token not in how.eos_ids:
             written[row].append(token)
-        if token in eos_ids or (stop and stop.has_ended(written[row])):
+        if token in how.eos_ids or (how.stop and how.stop.has_ended(written[row])):
             yield row, Completion(written.pop(row), "stop")

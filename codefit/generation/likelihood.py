@@ -78,3 +78,13 @@ def _batch_nats(model: Any, rows: kv_cache.PaddedPrompts, lengths: list[int]) ->
     found = rows.forward(model, None, logits_to_keep=width + 1)
     ends = zip(found[:, :-1], rows.ids.tolist(), lengths, strict=True)
     return [reference_nats.nats(logits[width - length :], ids[len(ids) - length :]) for logits, ids, length in ends]
+
+
+@torch.inference_mode()
+def next_token_log_probabilities(model: Any, prompts: list[list[int]]) -> torch.Tensor:
+    """Return the model's log-probabilities of the token after each prompt, shape (prompts, vocabulary), float32."""
+    rows = []
+    for ids in prompts:
+        logits = kv_cache.left_padded([ids], 0, model.device).forward(model, None)[0, -1]
+        rows.append(torch.log_softmax(logits.float(), -1).cpu())
+    return torch.stack(rows)

@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 
 from codefit import console, private_apis
 from codefit.errors import UserError
-from codefit.generation import kv_cache
 from codefit.gguf_base import local_model
 from codefit.model_files import INDEX, WEIGHTS
 from codefit.modeling import hardware, hub_files, loading
@@ -330,16 +329,6 @@ def refuse_full_disk_for_merge(folder: Path, needed: int, what: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- two models compared
-
-
-@torch.inference_mode()
-def next_token_log_probabilities(model: Any, prompts: list[list[int]]) -> torch.Tensor:
-    """Return the model's log-probabilities of the token after each prompt, shape (prompts, vocabulary), float32."""
-    rows = []
-    for ids in prompts:
-        logits = kv_cache.left_padded([ids], 0, model.device).forward(model, None)[0, -1]
-        rows.append(torch.log_softmax(logits.float(), -1).cpu())
-    return torch.stack(rows)
 
 
 @torch.inference_mode()
