@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import tokenizers
 
 import preprocess_data
 from codefit import outputs
@@ -18,7 +19,7 @@ from codefit.curation import split as split_module
 from codefit.errors import UserError
 from codefit.manifest import sha256
 from codefit.publishing import push
-from codefit.records import SPLITS, Document, read_jsonl, write_jsonl
+from codefit.records import SPLITS, Document, Pair, read_jsonl, write_jsonl
 from tests.support.corpus import EXTRA, documents, kotlin_file, manifest_of, pairs_of, rejections
 
 SCRIPT = Path(preprocess_data.__file__)
@@ -271,6 +272,21 @@ def test_prompts_that_the_model_cannot_read_are_refused(source, prepare, vocabul
     ):
         preprocess_data.main(["--input", str(source), "--output", str(tmp_path / "x"), *map(str, words)])
     assert (tmp_path / "x").exists() == (context is None)
+
+
+def test_prompts_leave_room_for_the_first_token_that_the_tokenizer_adds(source, vocabulary, tmp_path):
+    backend = tokenizers.Tokenizer.from_file(str(vocabulary / "tokenizer.json"))
+    backend.add_special_tokens(["<s>", "</s>"])
+    first = [("<s>", backend.token_to_id("<s>"))]
+    backend.post_processor = tokenizers.processors.TemplateProcessing("<s> $A", "<s> $A $B", first)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    words = ["--max_prompt_tokens", 40, "--model_name_or_path", tmp_path, "--output", tmp_path / "out"]
+    preprocess_data.main(["--input", str(source), *map(str, words)])
+    prompts = [len(backend.encode(pair.prompt).ids) for pair in read_jsonl(tmp_path / "out" / "train.jsonl", Pair)]
+    assert (
+        prompts.count(40) > len(prompts) / 2
+    )  # a few that begin within a word, whose parts are more tokens, are longer
+    assert manifest_of(tmp_path / "out")["arguments"]["max_prompt_tokens"] == 40
 
 
 @pytest.mark.parametrize(
