@@ -33,8 +33,8 @@ if [ "$BASE" = data/base ]; then
 else
     source=${source:-$(folder_of agents)}
     SAMPLE=${SAMPLE:-60}
-    set -- --max_length 512 --per_device_train_batch_size 1 --gradient_accumulation_steps 1 --max_steps 40 \
-        --validation_samples 24 "$@"
+    set -- --max_length 512 --per_device_train_batch_size 1 --gradient_accumulation_steps 1 --max_steps 36 \
+        --validation_samples 16 "$@"
 fi
 
 # 1. sources -> documents: one record per file, or a line in raw.rejected.jsonl that says why not
