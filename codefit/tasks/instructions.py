@@ -10,7 +10,13 @@ import re
 from codefit.code.languages import Language
 
 PROMPT_FORMATS = ("plain", "verbose", "chat")
-TOKENS = 64  # tokens reserved for the instruction and the chat template
+TOKENS = 64  # reserved for the instruction
+CHAT_TOKENS = 96  # for the instruction and the chat template: the task naming takes 72 of SmolLM2's
+
+
+def room_for_code(max_prompt_tokens: int, prompt_format: str) -> int:
+    """Return how many tokens of code a prompt has room for besides its instruction."""
+    return max(max_prompt_tokens - (CHAT_TOKENS if prompt_format == "chat" else TOKENS), TOKENS)
 
 
 def question(code: str, language: Language, prompt_format: str, wanted: str, instruction: str) -> str:

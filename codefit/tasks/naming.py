@@ -25,7 +25,7 @@ from codefit.tasks.cutting import (
     whole_lines,
     without_docstring,
 )
-from codefit.tasks.instructions import TOKENS, question
+from codefit.tasks.instructions import question, room_for_code
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
@@ -71,7 +71,7 @@ def _refusal(syntax: Syntax, function: Definition) -> str:
 def _code(text: str, function: Definition, starts: Sequence[int], options: TaskOptions) -> str:
     """Return as much of a function as fits, with or without its documentation."""
     start, last = function.span
-    room = max(options.max_prompt_tokens - TOKENS, TOKENS)
+    room = room_for_code(options.max_prompt_tokens, options.prompt_format)
     if function.docstring is None or not options.without_docstring:
         start = min(start, function.docstring[0] if function.docstring else start)
         return dedented(whole_lines(text, start, cut_at_lines(text, start, last, starts, room))).rstrip()

@@ -14,7 +14,7 @@ from codefit.code.syntax import Definition, Syntax
 from codefit.records import Document, Pair
 from codefit.tasks import docstring_quality
 from codefit.tasks.cutting import cut_at_lines, id_of, parsed, thinned, tokens_of, whole_lines, without_docstring
-from codefit.tasks.instructions import TOKENS, question
+from codefit.tasks.instructions import question, room_for_code
 from codefit.tasks.task import TaskOptions
 
 NEEDS_TOKENS = True
@@ -55,7 +55,7 @@ def _fault(syntax: Syntax, found: Definition) -> str:
 
 def _pair(document: Document, syntax: Syntax, found: Definition, starts: Sequence[int], options: TaskOptions) -> Pair:
     assert found.docstring is not None
-    text, room = syntax.text, max(options.max_prompt_tokens - TOKENS, TOKENS)
+    text, room = syntax.text, room_for_code(options.max_prompt_tokens, options.prompt_format)
     if found.docstring[0] > found.span[0]:
         room += tokens_of(starts, *found.docstring)
     start, end = found.span[0], _end(syntax, found, starts, room)

@@ -17,7 +17,7 @@ from codefit.scoring import naming, rouge_l
 from codefit.scoring.naming import NAMING_F1, NAMING_F1_MICRO, NAMING_PRECISION, NAMING_RECALL, NAMING_STEMMED
 from codefit.scoring.parse_rate import PARSE_RATE
 from codefit.scoring.rouge_l import ROUGE_L
-from codefit.tasks.instructions import PROMPT_FORMATS
+from codefit.tasks.instructions import PROMPT_FORMATS, room_for_code
 from tests.support.documents import SOURCES, WORDS, build, document_of
 
 # ---------------------------------------------------------------------------------------------- naming
@@ -210,6 +210,13 @@ def test_a_long_message_is_cut_and_its_template_is_not(tiny_tokenizer):
     assert len(ids) == 60
     assert text.startswith("<|im_start|>user\n")
     assert text.endswith("word end<|pad|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("limit", "prompt_format", "room"), [(512, "plain", 448), (512, "chat", 416), (100, "chat", 64)]
+)
+def test_a_chat_prompt_leaves_room_for_the_template_too(limit, prompt_format, room):
+    assert room_for_code(limit, prompt_format) == room
 
 
 def test_a_model_without_a_chat_template_is_one_sentence(tiny_tokenizer):
