@@ -226,11 +226,6 @@ class Request:
         """Return the settings for documents of which none is for the test."""
         return dataclasses.replace(self, splitting=dataclasses.replace(self.splitting, test_share=0))
 
-    def with_room_for(self, special: int) -> "Request":
-        """Return the settings for a tokenizer that puts so many special tokens, such as BOS, around every text."""
-        most = self.limits.max_prompt_tokens - special
-        return dataclasses.replace(self, limits=dataclasses.replace(self.limits, max_prompt_tokens=most))
-
     def contradiction(self) -> str | None:
         """Return a sentence about flags that contradict each other; None where none do."""
         validation, test = self.splitting.validation_since, self.splitting.test_since
@@ -429,7 +424,8 @@ def prepare(request: Request, hub: HubInputs, manifest: Manifest) -> None:
 
         tokenizer = load_tokenizer(request.tokenizer)
         refuse_too_long(request, context_of(request.tokenizer))
-        request = request.with_room_for(tokenizer.num_special_tokens_to_add(is_pair=False))
+        limits = request.limits.with_room_for(tokenizer.num_special_tokens_to_add(is_pair=False))
+        request = dataclasses.replace(request, limits=limits)
         manifest.add_model(request.tokenizer)
     histories = later_changes.histories(request.inputs)
     later_changes.refuse_flags(histories, request.task, request.splitting.by)

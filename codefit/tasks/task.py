@@ -13,7 +13,7 @@ where `starts` holds the character at which each token of the document begins (e
 import importlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from codefit.records import Document, Pair
@@ -36,6 +36,10 @@ class TaskOptions:
     repository_context: int = 0  # part of max_prompt_tokens
     without_docstring: bool = False  # in the prompts of the task naming
     check_docstrings: bool = False  # of the task summary
+
+    def with_room_for(self, special: int) -> "TaskOptions":
+        """Return the limits for a tokenizer that puts so many special tokens, such as BOS, around every text."""
+        return replace(self, max_prompt_tokens=self.max_prompt_tokens - special)
 
 
 class Task(Protocol):
