@@ -158,8 +158,10 @@ def write_folder(file: Path, folder: Path) -> None:
         UserError: it cannot be read, or Transformers does not support its architecture.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if outputs.workspace(folder).is_dir():
+        console.show(f"{file.name}: another run has begun to dequantise it; waiting until that has ended", flush=True)
     with outputs.alone(folder, PATIENCE):
-        pass
+        pass  # only the end of the other run is awaited: what it made is there then, unless it failed
     if folder.is_dir():
         return
     header = read_header(file)

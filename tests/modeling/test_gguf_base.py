@@ -100,7 +100,7 @@ def test_a_file_is_converted_once(file, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("patience", [60, 0.1])
-def test_a_run_waits_for_another_that_converts_the_same_file(patience, file, tmp_path, monkeypatch):
+def test_a_run_waits_for_another_that_converts_the_same_file(patience, file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gguf_import, "PATIENCE", patience)
     folder = tmp_path / "model"
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -114,6 +114,7 @@ def test_a_run_waits_for_another_that_converts_the_same_file(patience, file, tmp
         else:
             other.result()
     assert [path.name for path in folder.iterdir()] == ["made by the first run"]
+    assert "another run has begun to dequantise it; waiting" in capsys.readouterr().out
 
 
 def test_names_of_other_models_are_not_changed(tmp_path):

@@ -283,9 +283,8 @@ def test_prompts_leave_room_for_the_first_token_that_the_tokenizer_adds(source, 
     words = ["--max_prompt_tokens", 40, "--model_name_or_path", tmp_path, "--output", tmp_path / "out"]
     preprocess_data.main(["--input", str(source), *map(str, words)])
     prompts = [len(backend.encode(pair.prompt).ids) for pair in read_jsonl(tmp_path / "out" / "train.jsonl", Pair)]
-    assert (
-        prompts.count(40) > len(prompts) / 2
-    )  # a few that begin within a word, whose parts are more tokens, are longer
+    # a few begin within a word, whose parts are more tokens, and are longer
+    assert prompts.count(40) > len(prompts) / 2
     assert manifest_of(tmp_path / "out")["arguments"]["max_prompt_tokens"] == 40
 
 

@@ -12,13 +12,16 @@ from codefit.encoding import Encoder
 from codefit.errors import UserError
 from codefit.evaluation.report import naming_errors
 from codefit.evaluation.result_schema import Model, Role
-from codefit.records import Pair, Prediction
+from codefit.manifest import ROOT
+from codefit.records import Document, Pair, Prediction
 from codefit.scoring import naming, rouge_l
 from codefit.scoring.naming import NAMING_F1, NAMING_F1_MICRO, NAMING_PRECISION, NAMING_RECALL, NAMING_STEMMED
 from codefit.scoring.parse_rate import PARSE_RATE
 from codefit.scoring.rouge_l import ROUGE_L
-from codefit.tasks.instructions import PROMPT_FORMATS, room_for_code
-from tests.support.documents import SOURCES, WORDS, build, document_of
+from codefit.tasks import instructions, token_offsets
+from codefit.tasks.instructions import PROMPT_FORMATS
+from codefit.tasks.task import load_task
+from tests.support.documents import OPTIONS, SOURCES, WORDS, build, document_of
 
 # ---------------------------------------------------------------------------------------------- naming
 
@@ -212,11 +215,19 @@ def test_a_long_message_is_cut_and_its_template_is_not(tiny_tokenizer):
     assert text.endswith("word end<|pad|>\n<|im_start|>assistant\n")
 
 
-@pytest.mark.parametrize(
-    ("limit", "prompt_format", "room"), [(512, "plain", 448), (512, "chat", 416), (100, "chat", 64)]
-)
-def test_a_chat_prompt_leaves_room_for_the_template_too(limit, prompt_format, room):
-    assert room_for_code(limit, prompt_format) == room
+def test_the_code_in_a_chat_prompt_leaves_room_for_the_template_and_its_system_prompt():
+    system = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+    tokenizer = token_offsets.load_tokenizer(str(ROOT / "data" / "base"))
+    body = "".join(f"    total += values[{n}] * {n}\n" for n in range(80))
+    document = Document(f"def weighted_total(values):\n    total = 0\n{body}", "a.py", language="python")
+    (starts,) = token_offsets.token_starts(tokenizer, [document.content])
+    lengths = {}
+    for prompt_format in ("verbose", "chat"):
+        options = dataclasses.replace(OPTIONS, prompt_format=prompt_format, max_prompt_tokens=192)
+        (pair,) = load_task("naming").build_pairs(document, starts, options, Counter())
+        code = instructions.code_of(pair.prompt, LANGUAGES["python"])
+        lengths[prompt_format] = len(tokenizer.encode(code).ids)
+    assert lengths["chat"] + len(system.split()) + 10 < lengths["verbose"]
 
 
 def test_a_model_without_a_chat_template_is_one_sentence(tiny_tokenizer):
