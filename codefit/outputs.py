@@ -220,19 +220,25 @@ def new_directory(output: Path, overwrite: bool = False) -> Iterator[Path]:
     A killed run leaves only its workspace, so an output that exists is complete. A run that fails, or is stopped with
     Ctrl-C, leaves nothing.
     """
+    with alone(output), filled(output, overwrite) as aside:
+        yield aside
+
+
+@contextlib.contextmanager
+def filled(output: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Do the same as `new_directory` for a caller that already keeps other runs away with `alone`."""
+    refuse_existing(output, overwrite)
     aside = partial(output)
-    with alone(output):
-        refuse_existing(output, overwrite)
-        make_folder(aside, empty=True)
-        try:
-            with write_errors(output):
-                yield aside
-                commit(aside, output)
-        except BaseException:
-            if _mode(workspace(output) / PLAN) is None:  # otherwise the output is finished, and the next run moves it
-                with contextlib.suppress(OSError):
-                    _remove(aside)
-            raise
+    make_folder(aside, empty=True)
+    try:
+        with write_errors(output):
+            yield aside
+            commit(aside, output)
+    except BaseException:
+        if _mode(workspace(output) / PLAN) is None:  # otherwise the output is finished, and the next run moves it
+            with contextlib.suppress(OSError):
+                _remove(aside)
+        raise
 
 
 def make_folder(folder: Path, empty: bool = False) -> None:

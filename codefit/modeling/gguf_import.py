@@ -147,7 +147,7 @@ def read_model(file: Path, header: Header) -> Any:
     plain.load_state_dict(model.state_dict(), assign=True)
     plain.tie_weights()
     wanted = kept.get(header.quantisation, torch.float16)
-    largest = max(float(weight.abs().max()) for weight in plain.parameters())
+    largest = max(float(weight.detach().abs().max()) for weight in plain.parameters())
     return plain.to(wanted if largest < torch.finfo(wanted).max else torch.float32)
 
 
@@ -161,14 +161,17 @@ def write_folder(file: Path, folder: Path) -> None:
     if outputs.workspace(folder).is_dir():
         console.show(f"{file.name}: another run has begun to dequantise it; waiting until that has ended", flush=True)
     with outputs.alone(folder, PATIENCE):
-        pass  # only the end of the other run is awaited: what it made is there then, unless it failed
-    if folder.is_dir():
-        return
+        if not folder.is_dir():  # the other run may have made it
+            _convert(file, folder)
+
+
+def _convert(file: Path, folder: Path) -> None:
+    """Do the same as `write_folder`, alone and without an earlier result."""
     header = read_header(file)
     size = f"{file.stat().st_size / 1e6:,.0f} MB"
     console.show(f"{file.name}: {header.name} ({header.architecture}, {header.quantisation}, {size}), ", end="")
     console.show(f"licence {header.licence or 'not stated'}; dequantising it once", flush=True)
-    with outputs.new_directory(folder) as work:
+    with outputs.filled(folder) as work:
         manifest = Manifest({"file": str(file)})
         try:
             tokenizer = read_tokenizer(file, header)

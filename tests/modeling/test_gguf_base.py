@@ -4,6 +4,7 @@ import concurrent.futures
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,21 @@ def test_a_run_waits_for_another_that_converts_the_same_file(patience, file, tmp
             other.result()
     assert [path.name for path in folder.iterdir()] == ["made by the first run"]
     assert "another run has begun to dequantise it; waiting" in capsys.readouterr().out
+
+
+def test_two_runs_that_begin_together_convert_the_file_once(file, tmp_path, monkeypatch):
+    together, read, read_header = threading.Barrier(2), [], gguf_import.read_header
+    monkeypatch.setattr(gguf_import, "read_header", lambda path: read.append(path) or read_header(path))
+
+    def convert() -> None:
+        together.wait()
+        gguf_import.write_folder(file, tmp_path / "model")
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for run in [pool.submit(convert) for _ in range(2)]:
+            run.result()
+    assert read == [file]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "no workspace is left"
 
 
 def test_names_of_other_models_are_not_changed(tmp_path):
