@@ -4,11 +4,12 @@
     python -m speed.generate  # all sides in turn in one process
     python -m speed.generate --hf_repository SmolLM2-135M-Instruct.Q4_1.gguf --dataset outputs/pairs
 
-Five ways to complete the same prompts greedily; an adapter is merged first, for all of them:
+Six ways to complete the same prompts greedily; an adapter is merged first, for all of them:
 
     codefit        sorted by length, read in pieces, rows leave when they end
     batch 32, 96   transformers' `generate` in file order, 64 new tokens, stops when every row has ended
     continuous     transformers' `generate_batch`, its continuous batching, 64 new tokens
+    vLLM           `--backend vllm` of benchmarking.py, 64 new tokens, in an environment that has vLLM
     the loop       transformers' `generate` in batches of 10 in file order, 512 new tokens, no stop rule
 
 Continuous batching and the loop are measured on a share of the prompts and scaled; the others on all. That codefit
@@ -17,7 +18,10 @@ the predictions that differ are counted. Times are of this process on the wall a
 use too, the latter says more.
 """
 
+import importlib.util
+import os
 import random
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -94,6 +98,18 @@ def continuous_batching(
     return [request.generated_tokens for request in found.values()]
 
 
+def vllm_engine(model: Any, encoder: encoding.Encoder, new_tokens: int) -> Callable[[Sequence[list[int]]], list[Any]]:
+    """Return a function from prompts to what vLLM writes; it has loaded the model, and runs in this process."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # so that its processor time is that of this process
+    from codefit.generation.vllm_backend import VllmBackend
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        engine = VllmBackend(folder, None)
+    ends = encoder.eos_ids
+    return lambda prompts: [row.ids for row in engine.complete(prompts, max_new_tokens=new_tokens, eos_ids=ends)]
+
+
 def until_end(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
     """Return the ids before the first end-of-sequence."""
     return next((ids[:at] for at, token in enumerate(ids) if token in eos_ids), ids)
@@ -110,7 +126,7 @@ def timed(name: str, work: Callable[[], list[Any]]) -> tuple[list[Any], float, f
 
 
 def main() -> None:
-    """Measure all five, check that they agree, and print the ratios."""
+    """Measure all six, check that they agree, and print the ratios."""
     args = build_parser().parse_args()
     import torch
 
@@ -143,9 +159,13 @@ def main() -> None:
         "continuous": timed("continuous", lambda: continuous_batching(model, encoder, slow, args.max_new_tokens)),
         "the loop": timed("the loop", lambda: transformers_batches(model, encoder, slow, 10, SLOW_TOKENS, stop=False)),
     }
+    if importlib.util.find_spec("vllm"):
+        engine = vllm_engine(model, encoder, args.max_new_tokens)
+        engine(prompts[:8])  # wakes it, too
+        found["vLLM"] = timed("vLLM", lambda: engine(prompts))
 
     written = [row.ids for row in found["codefit"][0]]
-    for name in ("batch 32", "batch 96", "continuous", "the loop"):
+    for name in [other for other in found if not other.startswith("codefit")]:
         others = [until_end(ids, encoder.eos_ids)[: args.max_new_tokens] for ids in found[name][0]]
         differ = sum(mine != other for mine, other in zip(written, others, strict=False))
         print(f"predictions that differ from {name}: {differ} of {len(others)}")
