@@ -8,7 +8,8 @@ is computed again from the sums of statistics with a file left out or swapped: s
   differ in size, so t has the degrees of freedom of the effective number of files (Carter, Schnepel and
   Steigerwald, Review of Economics and Statistics 99, 2017): one huge file among nine small ones is not ten files.
 - Verdict: a permutation test that swaps the labels of the two models file by file (Good, Permutation, Parametric, and
-  Bootstrap Tests of Hypotheses, 2005), if the interval excludes zero. Below 13 files all assignments are tried.
+  Bootstrap Tests of Hypotheses, 2005), if the interval excludes zero. Below 13 files all assignments are tried. Above,
+  random ones are drawn until ten differ as much, at most 100,000 (Besag and Clifford, Biometrika 78, 1991).
 - Hits (exact match and the like): Wilson's and Newcombe's score intervals, McNemar's exact test.
 
 Their error rates are measured by `python -m runs.calibrate` and listed in docs/benchmark.md.
@@ -17,7 +18,7 @@ Their error rates are measured by `python -m runs.calibrate` and listed in docs/
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -31,7 +32,9 @@ RESOLVED = 0.05  # p below which a difference is resolved
 PRIMARY_SHARE = 0.8  # share of RESOLVED for the primary difference
 FEWEST_FILES = 6  # with fewer files, no assignment of labels is rare enough for a verdict: 2 / 2**5 is over 5 %
 FEWEST_ITEMS = 30
-PERMUTATIONS = 10_000
+PERMUTATIONS = 10_000  # in a block; the smallest p of one block is too large to be corrected for 100 differences
+BLOCKS = 10  # at most; blocks are added while fewer than ENOUGH of their assignments give a difference as large
+ENOUGH = 10
 ALL_UP_TO = 12  # most files for which all 2**files assignments are tried
 Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
 Z_POWER = 0.8416212335729143  # the normal quantile of 80 %: the share of experiments that find the smallest difference
@@ -238,19 +241,33 @@ def _permutation_p(sums_a: Array, sums_b: Array, scale: Scale, seed: int) -> flo
         scale: the properties of the metric.
         seed: of the random assignments, if not all are tried.
     """
-    moved = _swaps(len(sums_a), seed) @ (sums_b - sums_a)
     a, b = sums_a.sum(axis=0), sums_b.sum(axis=0)
     whole_a, whole_b = float(scale.measured(a)), float(scale.measured(b))
     observed = abs(whole_b - whole_a)
     rounding = 1e-9 * observed + 1e-12 * (abs(whole_a) + abs(whole_b))  # equal differences stay equal
-    with np.errstate(all="ignore"):
-        found = np.abs(scale.measured(b - moved) - scale.measured(a + moved))
-    if math.isnan(observed) or np.isnan(found).any():
-        return 1.0
-    as_large = int((found >= observed - rounding).sum())
+    tried = as_large = 0
+    for swaps in _assignments(len(sums_a), seed):
+        moved = swaps @ (sums_b - sums_a)
+        with np.errstate(all="ignore"):
+            found = np.abs(scale.measured(b - moved) - scale.measured(a + moved))
+        if math.isnan(observed) or np.isnan(found).any():
+            return 1.0
+        tried += len(found)
+        as_large += int((found >= observed - rounding).sum())
+        if as_large >= ENOUGH:
+            break
     if len(sums_a) <= ALL_UP_TO:  # the observed assignment is among them
-        return as_large / len(found)
-    return (as_large + 1) / (len(found) + 1)
+        return as_large / tried
+    return (as_large + 1) / (tried + 1)
+
+
+def _assignments(count: int, seed: int) -> Iterator[Array]:
+    """Yield blocks of assignments: all of them for few files, and up to BLOCKS blocks of random ones for more."""
+    yield _swaps(count, seed)
+    if count > ALL_UP_TO:
+        random = np.random.default_rng([seed, count])
+        for _ in range(1, BLOCKS):
+            yield random.integers(0, 2, size=(PERMUTATIONS, count), dtype=np.int8).astype(np.float64)
 
 
 @functools.lru_cache(maxsize=4)  # all metrics of a benchmark have the same files

@@ -163,6 +163,22 @@ def test_all_assignments_of_few_files_are_tried() -> None:
     assert found.p == 2 / 2**6  # the one that was observed and its mirror image
 
 
+def test_a_small_p_is_refined_until_many_differences_can_be_corrected() -> None:
+    base = np.stack([np.zeros(48), np.ones(48)], axis=1)
+    files = [str(at // 3) for at in range(48)]
+    found = sure.compare(base, base + np.array([10.0, 0.0]), files, MEAN)
+    assert 1e-5 < found.p < 8e-5, "2 of 2**16 assignments are as large: 3e-5; one block cannot give less than 1e-4"
+    assert sure.family(0.5, [found.p] * 77)[1][0] < sure.RESOLVED
+
+
+def test_a_large_p_takes_one_block_of_assignments() -> None:
+    random = np.random.default_rng(0)
+    one, other = (np.stack([random.normal(size=40), np.ones(40)], axis=1) for _ in range(2))
+    tried = sure.PERMUTATIONS + 1
+    p = sure.compare(one, other, [str(at) for at in range(40)], MEAN).p
+    assert p * tried == pytest.approx(round(p * tried), abs=1e-6)
+
+
 @pytest.mark.parametrize("shift", [0.2, 0.8, 1.2])
 def test_p_is_two_sided(shift: float) -> None:
     noise = np.random.default_rng(6).normal(0, 10, 400)
