@@ -6,7 +6,8 @@
 #   sh runs/summary.sh                                          meta-llama/Llama-3.2-1B, with a network
 #   BASE=data/base PROMPT=384 SOURCE=airflow.tar.gz sh runs/summary.sh --learning_rate 3e-3
 #                                                               the embedded base, on a CPU without a network
-#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf PROMPT=384 SOURCE=airflow.tar.gz sh runs/summary.sh
+#   BASE=SmolLM2-135M-Instruct.Q4_1.gguf PROMPT=384 SOURCE=airflow.tar.gz sh runs/summary.sh \
+#       --max_steps 120 --max_length 640 --gradient_accumulation_steps 1
 #                                                               a GGUF file, on a CPU: docs/models.md says where it is
 #
 # SOURCE is any source of parse_data.py. Without it, pip downloads the source distribution of Airflow 2.10.5 from PyPI,

@@ -262,7 +262,7 @@ def _permutation_p(sums_a: Array, sums_b: Array, scale: Scale, seed: int) -> flo
 
 
 def _assignments(count: int, seed: int) -> Iterator[Array]:
-    """Yield blocks of assignments: all of them for few files, and up to BLOCKS blocks of random ones for more."""
+    """Yield blocks of shape (assignments, count), 0 or 1: one with all for few files, else up to BLOCKS random ones."""
     yield _swaps(count, seed)
     if count > ALL_UP_TO:
         random = np.random.default_rng([seed, count])
