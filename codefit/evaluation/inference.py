@@ -355,7 +355,7 @@ def note_training(items: list[Prediction], training: TrainingData | None) -> lis
     found = []
     for item in items:
         new = len(prompt_groups.names(item.prompt, item.reference) - training.identifiers)
-        held = training.holds(item.prompt, item.reference)
+        held = training.holds(item.prompt, item.reference, item.suffix)
         noted = {leak_signs.IN_TRAINING: float(held), prompt_groups.NOT_IN_TRAINING: float(new)}
         found.append(dataclasses.replace(item, scores={**item.scores, **noted}))
     return found

@@ -23,7 +23,7 @@ TAIL = 64  # words at the end of a prompt that count
 ORDERS = (2, 3, 4)
 SHARED_BY = 0.1  # features in more than this share of the prompts are ignored: uninformative, and most of the time
 MOST = 20_000  # training pairs that are searched; of more, a seeded sample
-REMEMBERED = 200  # characters of a prompt's end that identify a pair
+REMEMBERED = 200  # characters of a prompt's end, and of what follows the gap, that identify a pair
 
 
 class TrainingData:
@@ -32,7 +32,7 @@ class TrainingData:
     Attributes:
         count: number of pairs.
         constant: the most frequent completion.
-        identifiers: all identifiers in prompts and completions.
+        identifiers: all identifiers in prompts, completions and suffixes.
     """
 
     def __init__(self, path: Path, seed: int = 0) -> None:
@@ -44,8 +44,9 @@ class TrainingData:
         chance = random.Random(seed)
         for pair in read_jsonl(path, Pair):
             completions[pair.completion] += 1
-            self.identifiers.update(IDENTIFIER.findall(pair.prompt), IDENTIFIER.findall(pair.completion))
-            self._known.add(_digest(pair.prompt, pair.completion))
+            for text in (pair.prompt, pair.completion, pair.suffix or ""):
+                self.identifiers.update(IDENTIFIER.findall(text))
+            self._known.add(_digest(pair.prompt, pair.completion, pair.suffix))
             self.count += 1
             if len(self._kept) < MOST:
                 self._kept.append(pair)
@@ -54,9 +55,9 @@ class TrainingData:
         self.constant = max(completions, key=lambda text: (completions[text], text), default="")
         self._index = _Index([pair.prompt for pair in self._kept])
 
-    def holds(self, prompt: str, completion: str) -> bool:
-        """Return whether a prompt with this end and this completion is among the training pairs."""
-        return _digest(prompt, completion) in self._known
+    def holds(self, prompt: str, completion: str, suffix: str | None = None) -> bool:
+        """Return whether the training data have a pair with this end of the prompt, completion and suffix."""
+        return _digest(prompt, completion, suffix) in self._known
 
     def nearest(self, prompts: Iterable[str]) -> Iterator[str]:
         """Yield the completion of the training prompt most similar to each prompt; `constant` where none is similar."""
@@ -103,6 +104,6 @@ def _features(prompt: str) -> set[str]:
     return {word for word in words if word[0].isalnum() or word[0] == "_"} | last
 
 
-def _digest(prompt: str, completion: str) -> bytes:
-    text = f"{prompt[-REMEMBERED:]}\0{completion}".encode("utf-8", "surrogatepass")
+def _digest(prompt: str, completion: str, suffix: str | None) -> bytes:
+    text = f"{prompt[-REMEMBERED:]}\0{completion}\0{(suffix or '')[:REMEMBERED]}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=12).digest()

@@ -156,6 +156,16 @@ def test_training_pairs_are_recognised(training):
     assert {"json", "dumps", "root"} <= training.identifiers
 
 
+def test_a_gap_in_other_code_is_another_pair(tmp_path):
+    known = pair(1, prompt="from fastapi import FastAPI\n", completion="app = FastAPI()", suffix="\nclass Item:")
+    write_jsonl(tmp_path / "train.jsonl", [known])
+    training = training_lookup.TrainingData(tmp_path / "train.jsonl")
+    assert training.holds(known.prompt, known.completion, known.suffix)
+    assert not training.holds(known.prompt, known.completion, "\ndef reader():")
+    assert not training.holds(known.prompt, known.completion)
+    assert "Item" in training.identifiers
+
+
 def test_examples_are_seeded_and_end_naturally(training):
     assert [found.id for found in training.examples(2, 5)] == [found.id for found in training.examples(2, 5)]
     assert {found.id for found in training.examples(9, 0)} == {"p1", "p2", "p3"}
