@@ -314,7 +314,10 @@ def measure(job: Job, repeats: int) -> dict[str, list[tuple[float, int, int, flo
         process = context.Process(target=work, args=(way, job, samples, repeat, there))
         process.start()
         there.close()
-        found[way].append(here.recv())
+        try:
+            found[way].append(here.recv())
+        except EOFError:
+            raise UserError(f"{way} ended without a result; if memory ran out, stop other programs first.") from None
         process.join()
         print(way, found[way][-1], file=sys.stderr, flush=True)
     return found
