@@ -9,7 +9,7 @@ is computed again from the sums of statistics with a file left out or swapped: s
   Steigerwald, Review of Economics and Statistics 99, 2017): one huge file among nine small ones is not ten files.
 - Verdict: a permutation test that swaps the labels of the two models file by file (Good, Permutation, Parametric, and
   Bootstrap Tests of Hypotheses, 2005), if the interval excludes zero. Below 13 files all assignments are tried. Above,
-  random ones are drawn until ten differ as much, at most 100,000 (Besag and Clifford, Biometrika 78, 1991).
+  random ones are drawn until ten differ as much, at most 50,000 (Besag and Clifford, Biometrika 78, 1991).
 - Hits (exact match and the like): Wilson's and Newcombe's score intervals, McNemar's exact test.
 
 Their error rates are measured by `python -m runs.calibrate` and listed in docs/benchmark.md.
@@ -33,7 +33,7 @@ PRIMARY_SHARE = 0.8  # share of RESOLVED for the primary difference
 FEWEST_FILES = 6  # with fewer files, no assignment of labels is rare enough for a verdict: 2 / 2**5 is over 5 %
 FEWEST_ITEMS = 30
 PERMUTATIONS = 10_000  # in a block; the smallest p of one block is too large to be corrected for 100 differences
-BLOCKS = 10  # at most; blocks are added while fewer than ENOUGH of their assignments give a difference as large
+BLOCKS = 5  # at most; blocks are added while fewer than ENOUGH of their assignments give a difference as large
 ENOUGH = 10
 ALL_UP_TO = 12  # most files for which all 2**files assignments are tried
 Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval

@@ -167,7 +167,7 @@ def test_a_small_p_is_refined_until_many_differences_can_be_corrected() -> None:
     base = np.stack([np.zeros(48), np.ones(48)], axis=1)
     files = [str(at // 3) for at in range(48)]
     found = sure.compare(base, base + np.array([10.0, 0.0]), files, MEAN)
-    assert 1e-5 < found.p < 8e-5, "2 of 2**16 assignments are as large: 3e-5; one block cannot give less than 1e-4"
+    assert 1e-5 < found.p < 9e-5, "2 of 2**16 assignments are as large: 3e-5; one block cannot give less than 1e-4"
     assert sure.family(0.5, [found.p] * 77)[1][0] < sure.RESOLVED
 
 
