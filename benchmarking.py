@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from codefit.evaluation.result_schema import Model, Scores
     from codefit.evaluation.training_lookup import TrainingData
 
-MANY_TOKENS = 50_000  # new tokens of a run from which another library is worth an environment of its own
-
 
 def build_parser() -> cli.Parser:
     """Return the parser of this stage."""
@@ -131,7 +129,7 @@ def add_rare_flags(group: Any) -> None:
         "--backend",
         choices=["transformers", "vllm"],
         default="transformers",
-        help="library that generates; vllm is faster, but not installed with codefit: docs/benchmark.md",
+        help="library that generates the predictions",
     )
     add("--no_cache", action="store_true", help="neither reuse stored predictions nor store new ones")
 
@@ -281,9 +279,6 @@ def describe(
             f"{each.name:<15} {console.counted(len(each.pairs), 'prompt')} ({cut[each.name]} cut on the left), "
             f"batches for each model: {rows}"
         )
-    tokens = len(models) * sum(len(each.pairs) * each.new_tokens for each in asked)
-    if tokens >= MANY_TOKENS and how.backend != "vllm" and not (how.decoding.samples or how.repository_context):
-        console.show(f"{'advice':<15} --backend vllm writes so many completions in half the time: docs/benchmark.md")
     return cut
 
 

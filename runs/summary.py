@@ -48,10 +48,10 @@ def table(folder: Path) -> Iterator[list[str]]:
             between = f"{gain.value:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
             yield [style, row.label, "greedy", *values, between, floor, f"{stops(greedy):.0f}"]
             if len(drawn) > 1:
-                yield [style, row.label, f"{len(drawn)} seeds", *over_seeds(drawn, metric), floor, mean_stops(drawn)]
+                yield [style, row.label, f"{len(drawn)} seeds", *drawn_cells(drawn, metric), floor, mean_stops(drawn)]
 
 
-def over_seeds(drawn: list[BenchmarkResult], metric: str) -> list[str]:
+def drawn_cells(drawn: list[BenchmarkResult], metric: str) -> list[str]:
     """Return mean and standard deviation of base and adapted model, and the gain with its interval, as text."""
     rows = [row_of(found, metric).scores for found in drawn]
     base, adapted = ([scores[role].value for scores in rows] for role in ("base", "adapted"))

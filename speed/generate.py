@@ -31,6 +31,7 @@ from codefit import cli, console, encoding, records
 from codefit.generation import batched, kv_cache
 from codefit.modeling import loading
 
+DEMO = "outputs/demo/SmolLM2-135M-Instruct.Q4_1"  # where `make demo` leaves its files
 CONTEXT = 640  # of data/base: a prompt and the loop's 512 new tokens
 SLOW_TOKENS = 512
 
@@ -40,9 +41,9 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     positive = cli.number(int, 1)
     parser.add_argument(
-        "--hf_repository", default="outputs/demo/adapter", help="adapter, model or GGUF file to generate with"
+        "--hf_repository", default=f"{DEMO}/adapter", help="adapter, model or GGUF file to generate with"
     )
-    parser.add_argument("--dataset", type=Path, default=Path("outputs/demo/pairs"), help="prepared data set")
+    parser.add_argument("--dataset", type=Path, default=Path(DEMO) / "pairs", help="prepared data set")
     parser.add_argument(
         "--prompts",
         type=positive,
@@ -169,7 +170,7 @@ def main() -> None:
         others = [until_end(ids, encoder.eos_ids)[: args.max_new_tokens] for ids in found[name][0]]
         differ = sum(mine != other for mine, other in zip(written, others, strict=False))
         print(f"predictions that differ from {name}: {differ} of {len(others)}")
-        assert differ == 0 or model.dtype != torch.float32, f"{differ} completions differ from transformers"
+        assert differ == 0 or model.dtype != torch.float32, f"{differ} completions differ from {name}"
     stopped = sum(row.finish_reason == "stop" for row in found["codefit"][0])
     print(f"\n{args.hf_repository}, {torch.get_num_threads()} threads: {len(prompts)} prompts of at most", end=" ")
     print(

@@ -19,7 +19,9 @@ from codefit.records import Prediction
 def build_parser() -> cli.Parser:
     """Return the parser of this program."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--dataset", type=Path, default=Path("outputs/demo/pairs"), help="prepared data set")
+    parser.add_argument(
+        "--dataset", type=Path, default=Path("outputs/demo/SmolLM2-135M-Instruct.Q4_1/pairs"), help="prepared data set"
+    )
     parser.add_argument("--pairs", type=cli.number(int, 1), default=20000, help="pairs to score")
     return parser
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from codefit import model_files
+from codefit import gguf_base, model_files
 from codefit.errors import UserError, first_line
 from codefit.generation import batch_check
 from codefit.generation.batched import Completion
@@ -77,7 +77,7 @@ class VllmBackend:
     """A model in vLLM, with the adapters that will be used. `close` frees its memory.
 
     Args:
-        name: folder or Hub id of the model.
+        name: folder, GGUF file or Hub id of the model.
         revision: commit, tag or branch on the Hub.
         adapters: folders of adapters.
 
@@ -99,7 +99,9 @@ class VllmBackend:
         if adapters:
             options |= {"enable_lora": True, "max_lora_rank": max(map(_rank, adapters))}
         try:
-            self._engine = vllm.LLM(name, revision=revision, generation_config="vllm", seed=0, **options)
+            self._engine = vllm.LLM(
+                gguf_base.local_model(name), revision=revision, generation_config="vllm", seed=0, **options
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"vLLM cannot load {name} ({first_line(error)}); leave --backend vllm out.") from None
 

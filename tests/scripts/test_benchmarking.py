@@ -197,16 +197,6 @@ def test_dry_run_says_what_would_happen_and_does_nothing(made, tmp_path, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_many_completions_bring_the_advice_to_use_vllm(made, tmp_path, capsys, monkeypatch):
-    run(made, tmp_path / "out", "--dry_run")
-    assert "advice" not in capsys.readouterr().out
-    monkeypatch.setattr(benchmarking, "MANY_TOKENS", 100)
-    run(made, tmp_path / "out", "--dry_run")
-    assert "--backend vllm writes so many completions in half the time: docs/benchmark.md" in capsys.readouterr().out
-    run(made, tmp_path / "out", "--dry_run", "--temperature", "0.7")
-    assert "advice" not in capsys.readouterr().out, "vLLM decodes greedily"
-
-
 def test_dry_run_of_a_rescoring_changes_nothing(finished, capsys):
     before = {path: path.read_bytes() for path in finished.iterdir()}
     benchmarking.main(["--rescore", "--dry_run", "--output_dir", str(finished)])
