@@ -130,6 +130,13 @@ def test_errors_of_vllm_become_one_sentence(made, engines, monkeypatch):
         vllm_backend.VllmBackend(str(made / "base"), None)
 
 
+def test_a_gguf_base_is_given_to_vllm_as_its_dequantised_folder(made, engines, monkeypatch):
+    folders = {"base.gguf": str(made / "base")}
+    monkeypatch.setattr(vllm_backend.gguf_base, "local_model", folders.__getitem__)
+    vllm_backend.VllmBackend("base.gguf", None)
+    assert engines[-1].options["model"] == str(made / "base"), "vLLM reads no GGUF file itself"
+
+
 def test_the_stand_in_has_the_interface_of_the_real_one():
     vllm = pytest.importorskip("vllm")
     from vllm.engine.arg_utils import EngineArgs
